@@ -1,0 +1,1 @@
+"""The API server: filters, handlers, registry, store, watch."""

@@ -1,0 +1,1 @@
+"""How kinds are stored: one generic registry, and a definition for each kind."""

@@ -1,0 +1,110 @@
+"""What the API server must know of a kind, in one record. `resources/<group>/<kind>.py` each hold one.
+
+The generic registry (registry.py) does everything else: metadata, names, generation, finalizers, storage,
+selectors, subresources, tables. Follows apiserver/pkg/registry/generic and registry/rest/create.go.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+from proa.client.protocol import Object
+from proa.objects.errors import Cause
+from proa.objects.resource import Resource
+
+Verb = Literal["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"]
+ALL_VERBS: tuple[Verb, ...] = ("create", "delete", "deletecollection", "get", "list", "patch", "update", "watch")
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column of the kind's Table; priority 0 is always shown, above 0 only with `-o wide`."""
+
+    name: str
+    type: str = "string"
+    format: str = ""
+    description: str = ""
+    priority: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Subresource:
+    """`status` and `scale` are served generically; the others have a handler of that name.
+
+    `kind` and `api_version` are those of the body, as discovery shows them.
+    """
+
+    name: str
+    kind: str
+    verbs: tuple[str, ...]
+    api_version: str = ""
+
+
+class Allocators(Protocol):
+    """Addresses and ports that the cluster hands out; each raises Invalid when taken or out of range."""
+
+    def allocate_cluster_ip(self, wanted: str = "") -> str: ...
+
+    def release_cluster_ip(self, address: str) -> None: ...
+
+    def allocate_node_port(self, wanted: int = 0, protocol: str = "TCP") -> int: ...
+
+    def release_node_port(self, port: int, protocol: str = "TCP") -> None: ...
+
+
+def no_causes(*_: Any) -> list[Cause]:
+    """Accept anything."""
+    return []
+
+
+def nothing(*_: Any) -> None:
+    """Do nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class ResourceDefinition:
+    """A kind. Objects given to these functions are private copies that `default` and `prepare_*` may mutate.
+
+    Order on create: decode and check against the schema, `default`, `prepare_create`, `allocate`, admission,
+    `validate`; on update: `default`, `prepare_update(new, old)`, admission, `validate`, `validate_update(new, old)`.
+    Generation rises when anything but metadata and status changes, where `tracks_generation`.
+    """
+
+    resource: Resource
+    singular: str
+    schema: str
+    """The kind's name in the schema table, e.g. io.k8s.api.apps.v1.Deployment."""
+    short_names: tuple[str, ...] = ()
+    categories: tuple[str, ...] = ()
+    verbs: tuple[Verb, ...] = ALL_VERBS
+    subresources: tuple[Subresource, ...] = ()
+    default: Callable[[Object], None] = nothing
+    prepare_create: Callable[[Object], None] = nothing
+    prepare_update: Callable[[Object, Object], None] = nothing
+    prepare_status_update: Callable[[Object, Object], None] = nothing
+    validate: Callable[[Object], list[Cause]] = no_causes
+    validate_update: Callable[[Object, Object], list[Cause]] = no_causes
+    validate_status_update: Callable[[Object, Object], list[Cause]] = no_causes
+    allocate: Callable[[Object, Object | None, Allocators], None] = nothing
+    """Called with (new, old or None, allocators); also at start-up for each stored object, to claim its own."""
+    release: Callable[[Object, Allocators], None] = nothing
+    """Called when the object is gone from the store."""
+    columns: tuple[Column, ...] = (
+        Column("Name", format="name", description="Name must be unique within a namespace."),
+        Column("Age", description="CreationTimestamp is a timestamp of when the object was made."),
+    )
+    cells: Callable[[Object, float], Sequence[Any]] | None = None
+    """Return the row's cells for (object, now in epoch seconds); None: name and age."""
+    field_selectors: Mapping[str, Callable[[Object], str]] = field(default_factory=dict)
+    """Beyond metadata.name and metadata.namespace."""
+    tracks_generation: bool = False
+    grace_seconds: Callable[[Object, int | None], int] | None = None
+    """Return the grace period for (object, the one asked for); None: deleted at once. Pods have one."""
+    default_propagation: Literal["Background", "Orphan"] = "Background"
+    name_rule: Literal["dns-subdomain", "dns-label", "path-segment", "dns1035-label"] = "dns-subdomain"
+    unconditional_update: bool = True
+    """Whether a PUT without resourceVersion is allowed (AllowUnconditionalUpdate)."""
+    scale_paths: tuple[str, str, str] | None = None
+    """Paths of spec replicas, status replicas and label selector, where there is a scale subresource."""

@@ -1,0 +1,1 @@
+"""Controllers: one file each, independent of one another; `CONTROLLERS` is the list."""

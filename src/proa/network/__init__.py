@@ -1,0 +1,1 @@
+"""Services and DNS on the pod network."""

@@ -1,0 +1,1 @@
+"""What Kubernetes objects are: plain dicts, the names of their kinds, and pure functions over them."""

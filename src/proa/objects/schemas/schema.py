@@ -1,0 +1,37 @@
+"""A structural schema: what fields a kind has, and how their lists and maps merge.
+
+One shape for built-in kinds (loaded from the generated table beside this file) and custom resources. Follows
+apiextensions-apiserver/pkg/apiserver/schema/structural.go; merge facts are x-kubernetes-patch-merge-key,
+-patch-strategy, -list-type and -list-map-keys.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+SchemaType = Literal["object", "array", "string", "integer", "number", "boolean", "int-or-string", "quantity", "any"]
+
+
+@dataclass(slots=True)
+class Schema:
+    """One node. `items` is set for arrays, `values` for maps (additionalProperties), `properties` for structs.
+
+    `preserve_unknown` keeps fields that the schema does not name; "any" accepts every JSON value.
+    References are resolved lazily and may be shared or recursive: never copy or mutate a node.
+    """
+
+    type: SchemaType
+    properties: Mapping[str, Schema] = field(default_factory=dict)
+    required: tuple[str, ...] = ()
+    items: Schema | None = None
+    values: Schema | None = None
+    format: str = ""
+    enum: tuple[object, ...] = ()
+    merge_key: str = ""
+    patch_strategy: tuple[str, ...] = ()
+    list_type: Literal["", "atomic", "set", "map"] = ""
+    list_map_keys: tuple[str, ...] = ()
+    map_type: Literal["", "atomic", "granular"] = ""
+    preserve_unknown: bool = False

@@ -1,0 +1,1 @@
+"""The machinery that controllers, scheduler and kubelet share: informers, work queues, events, the manager."""

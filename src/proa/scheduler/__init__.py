@@ -1,0 +1,1 @@
+"""The scheduler: a framework of tiny plugin interfaces over incremental node state."""

@@ -1,0 +1,135 @@
+"""The whole vocabulary of the store: a revisioned map of bytes with compare-and-swap, history and watch.
+
+Every write gets the next revision; one revision is one write. A write is acknowledged, and becomes visible
+to `get`, `range` and watchers, only when it is durable. Writers see what is pending: a compare-and-swap is
+judged against the newest accepted value, so that read-modify-write loops do not fight their own queue.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One key's value as of `revision` (the write that made it)."""
+
+    key: str
+    value: bytes
+    revision: int
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One write. `value` is None for a delete; `previous` is the value before, None for a creation."""
+
+    key: str
+    value: bytes | None
+    previous: bytes | None
+    revision: int
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Part of a range at `revision`, in key order. `remaining` counts the entries after it."""
+
+    entries: Sequence[Entry]
+    revision: int
+    remaining: int
+
+
+class StoreError(Exception):
+    """Base of what a store refuses."""
+
+
+class RevisionMismatch(StoreError):
+    """Compare-and-swap failed; `current` is the newest accepted entry, None when there is none."""
+
+    def __init__(self, key: str, current: Entry | None) -> None:
+        super().__init__(f"{key}: is at revision {current.revision if current else 0}")
+        self.key = key
+        self.current = current
+
+
+class Compacted(StoreError):
+    """History before `oldest` is gone."""
+
+    def __init__(self, oldest: int) -> None:
+        super().__init__(f"revisions before {oldest} are compacted")
+        self.oldest = oldest
+
+
+class FutureRevision(StoreError):
+    """The revision asked for has not happened; `current` is the newest durable one."""
+
+    def __init__(self, asked: int, current: int) -> None:
+        super().__init__(f"revision {asked} is in the future; the newest is {current}")
+        self.asked = asked
+        self.current = current
+
+
+class ReadOnly(StoreError):
+    """An I/O error stopped all writing until restart; reads go on."""
+
+
+class Watch(Protocol):
+    """A subscription. Iterating yields bursts: every change that became durable together, in order."""
+
+    def __aiter__(self) -> AsyncIterator[Sequence[Change]]: ...
+
+    def close(self) -> None:
+        """Stop; the iterator ends."""
+
+
+class Store(Protocol):
+    """See the module's docstring. Revisions start at 1; keys are ordered as strings by code point."""
+
+    @property
+    def revision(self) -> int:
+        """The newest durable revision."""
+
+    @property
+    def oldest_revision(self) -> int:
+        """The oldest revision from which history is whole."""
+
+    def get(self, key: str) -> Entry | None:
+        """Return the newest durable value."""
+
+    def latest(self, key: str) -> Entry | None:
+        """Return the newest accepted value, durable or pending: the base for a read-modify-write."""
+
+    def range(self, prefix: str, *, start_after: str = "", limit: int = 0, revision: int = 0) -> Page:
+        """Return entries under `prefix`, after the key `start_after`, at most `limit` (0: all).
+
+        `revision` > 0 reads the past: raises Compacted or FutureRevision.
+        """
+
+    def count(self, prefix: str) -> int:
+        """Return the number of keys under `prefix`."""
+
+    async def put(self, key: str, encode: Callable[[int], bytes], *, expected_revision: int | None = None) -> Entry:
+        """Write and return once durable. `encode` gets the write's revision and returns the value.
+
+        `expected_revision`: 0 = must not exist, n = must be at revision n, None = whatever is there.
+        Raises RevisionMismatch, ReadOnly. The compare and the revision are settled before the first await.
+        """
+
+    async def delete(
+        self, key: str, encode: Callable[[int], bytes] | None = None, *, expected_revision: int | None = None
+    ) -> Entry:
+        """Remove and return, once durable, the last value at the delete's revision.
+
+        `encode`, where given, makes that last value (watchers get it as `previous`), so that a deleted object
+        can carry the revision of its deletion. Raises RevisionMismatch (with None when the key does not exist).
+        """
+
+    def watch(self, prefix: str, *, after_revision: int) -> Watch:
+        """Subscribe to changes under `prefix` with a revision above `after_revision`. Raises Compacted."""
+
+    async def compact(self, revision: int) -> None:
+        """Forget history before `revision`; newest values stay."""
+
+    async def close(self) -> None:
+        """Flush, and let go of files."""
