@@ -45,6 +45,19 @@ class Cache(Protocol):
     def by_index(self, index: str, value: str) -> list[Object]:
         """Return the objects that the named index (see informer.INDEXES) puts under `value`."""
 
+    def wrote(self, obj: Object) -> None:
+        """Take in what a write of ours returned, so that the next read sees it before the watch tells of it.
+
+        Nothing happens where the watch is already past obj's resourceVersion: it knows better. Later
+        events of an older resourceVersion do not undo it (client-go's tools/cache/mutation_cache.go).
+        """
+
+    def removed(self, name: str, namespace: str, uid: str) -> None:
+        """Forget an object that a delete of ours has ended at once; events still under way do not revive it."""
+
+
+Caches = Callable[[Resource], Cache]
+
 
 class EventRecorder(Protocol):
     """Writes Events: `type` is Normal or Warning, `reason` CamelCase. Repeats are counted, not repeated."""
@@ -57,7 +70,7 @@ class Context:
     """All that a controller may use. `now` returns seconds since the epoch; `random` as `random.random`."""
 
     client: Client
-    caches: Callable[[Resource], Cache]
+    caches: Caches
     events: EventRecorder
     now: Callable[[], float]
     random: Callable[[], float]
@@ -66,10 +79,20 @@ class Context:
 
 @dataclass(frozen=True, slots=True)
 class Watch:
-    """Changes of `resource` concern the keys that `keys_of(obj)` names (default: the object's own)."""
+    """Changes of `resource` concern the keys that `keys_of(obj)` names (default: the object's own).
+
+    Where the object alone does not tell (which Services select this Pod?), `find_keys(obj, caches)` does. On a
+    change both the old and the new object are asked. `no_keys` as `keys_of` wants the cache only.
+    """
 
     resource: Resource
     keys_of: Callable[[Object], Iterable[Key]] | None = None
+    find_keys: Callable[[Object, Caches], Iterable[Key]] | None = None
+
+
+def no_keys(_: Object) -> Iterable[Key]:
+    """Name no key: for resources that a reconcile reads from the cache without being woken by them."""
+    return ()
 
 
 class Controller(Protocol):
@@ -79,3 +102,10 @@ class Controller(Protocol):
     WATCHES: tuple[Watch, ...]
 
     async def reconcile(self, context: Context, key: Key) -> Result: ...
+
+
+class SelfWatching(Controller, Protocol):
+    """A controller that watches what it only learns at run time (the garbage collector: every resource)."""
+
+    async def run(self, context: Context, enqueue: Callable[[Key], None]) -> None:
+        """Watch until cancelled, calling `enqueue` for each key to reconcile; the manager runs it as a task."""
