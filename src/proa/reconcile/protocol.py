@@ -6,7 +6,7 @@ key at a time. The manager (manager.py) owns the loops, queues and back-off; a c
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
@@ -40,9 +40,9 @@ class Cache(Protocol):
 
     def get(self, name: str, namespace: str = "") -> Object | None: ...
 
-    def list(self, namespace: str | None = None) -> list[Object]: ...
+    def list(self, namespace: str | None = None) -> Sequence[Object]: ...
 
-    def by_index(self, index: str, value: str) -> list[Object]:
+    def by_index(self, index: str, value: str) -> Sequence[Object]:
         """Return the objects that the named index (see informer.INDEXES) puts under `value`."""
 
     def wrote(self, obj: Object) -> None:
@@ -53,7 +53,7 @@ class Cache(Protocol):
         """
 
     def removed(self, name: str, namespace: str, uid: str) -> None:
-        """Forget an object that a delete of ours has ended at once; events still under way do not revive it."""
+        """Forget an object that a delete of ours has ended at once; events under way do not revive it."""
 
 
 Caches = Callable[[Resource], Cache]
@@ -81,8 +81,8 @@ class Context:
 class Watch:
     """Changes of `resource` concern the keys that `keys_of(obj)` names (default: the object's own).
 
-    Where the object alone does not tell (which Services select this Pod?), `find_keys(obj, caches)` does. On a
-    change both the old and the new object are asked. `no_keys` as `keys_of` wants the cache only.
+    Where the object alone does not tell (which Services select this Pod?), `find_keys(obj, caches)` does.
+    On a change both the old and the new object are asked. `no_keys` as `keys_of` wants the cache only.
     """
 
     resource: Resource
@@ -108,4 +108,4 @@ class SelfWatching(Controller, Protocol):
     """A controller that watches what it only learns at run time (the garbage collector: every resource)."""
 
     async def run(self, context: Context, enqueue: Callable[[Key], None]) -> None:
-        """Watch until cancelled, calling `enqueue` for each key to reconcile; the manager runs it as a task."""
+        """Watch until cancelled, calling `enqueue` for each key to reconcile; a task of the manager's."""
