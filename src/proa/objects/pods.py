@@ -1,0 +1,157 @@
+"""Answer what components ask of a Pod: where it is, what phase it is in, what it needs.
+
+Follows pkg/api/v1/pod/util.go and component-helpers/resource/helpers.go (what a pod requests).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+from proa.objects import meta
+from proa.objects.quantity import to_millis, to_units
+
+Object = dict[str, Any]
+
+POD_LEVEL_RESOURCES = ("cpu", "memory")
+"""What spec.resources may set for the whole pod, besides hugepages-*."""
+
+
+class HostPort(NamedTuple):
+    """A port of the node that a container takes; `ip` "0.0.0.0" means all addresses."""
+
+    ip: str
+    protocol: str
+    port: int
+
+
+def node_name(pod: Object) -> str:
+    """Return the node it is bound to, "" while it waits for one."""
+    return (pod.get("spec") or {}).get("nodeName") or ""
+
+
+def phase(pod: Object) -> str:
+    """Return status.phase, "Pending" before anything has set it."""
+    return (pod.get("status") or {}).get("phase") or "Pending"
+
+
+def pod_ip(pod: Object) -> str:
+    """Return status.podIP, "" before it has one."""
+    return (pod.get("status") or {}).get("podIP") or ""
+
+
+def containers(pod: Object) -> list[Object]:
+    """Return spec.containers."""
+    return (pod.get("spec") or {}).get("containers") or []
+
+
+def init_containers(pod: Object) -> list[Object]:
+    """Return spec.initContainers."""
+    return (pod.get("spec") or {}).get("initContainers") or []
+
+
+def is_ready(pod: Object) -> bool:
+    """Tell whether the Ready condition is True."""
+    return meta.has_condition(pod, "Ready")
+
+
+def is_terminated(pod: Object) -> bool:
+    """Tell whether it has Succeeded or Failed: it will never run again."""
+    return phase(pod) in ("Succeeded", "Failed")
+
+
+def is_active(pod: Object) -> bool:
+    """Tell whether it counts as a replica: neither terminated nor being deleted."""
+    return not is_terminated(pod) and not meta.is_deleting(pod)
+
+
+def is_sidecar(container: Object) -> bool:
+    """Tell whether an init container keeps running beside the main ones."""
+    return container.get("restartPolicy") == "Always"
+
+
+def host_ports(pod: Object) -> list[HostPort]:
+    """Return the ports of the node that its containers take (with hostNetwork: every container port)."""
+    on_host = (pod.get("spec") or {}).get("hostNetwork") or False
+    running = [*containers(pod), *filter(is_sidecar, init_containers(pod))]
+    found = []
+    for port in (port for container in running for port in container.get("ports") or ()):
+        number = port.get("hostPort") or (port.get("containerPort") if on_host else 0)
+        if number:
+            found.append(HostPort(port.get("hostIP") or "0.0.0.0", port.get("protocol") or "TCP", number))  # noqa: S104
+    return found
+
+
+def resource_requests(pod: Object) -> dict[str, int]:
+    """Return what the scheduler must find free: cpu in thousandths, all else in units.
+
+    Containers and sidecars add up; init containers run one at a time, each beside the sidecars before it,
+    so the largest moment counts; pod-level resources and overhead come on top.
+    """
+    return _pod_amounts(pod, "requests")
+
+
+def resource_limits(pod: Object) -> dict[str, int]:
+    """Return the sum of limits by the same rules; a resource that some container leaves open is left out."""
+    limits = _pod_amounts(pod, "limits")
+    bounded = set(limits)
+    for container in containers(pod):
+        bounded &= set((container.get("resources") or {}).get("limits") or {})
+    pod_level = ((pod.get("spec") or {}).get("resources") or {}).get("limits") or {}
+    return {key: amount for key, amount in limits.items() if key in bounded or key in pod_level}
+
+
+def container_amounts(container: Object, which: str) -> dict[str, int]:
+    """Return a container's `requests` or `limits` as numbers; a request falls back to the limit."""
+    resources = container.get("resources") or {}
+    chosen = dict(resources.get(which) or {})
+    if which == "requests":
+        chosen = {**(resources.get("limits") or {}), **chosen}
+    return amounts(chosen)
+
+
+def amounts(quantities: Object) -> dict[str, int]:
+    """Return a ResourceList as numbers: cpu in thousandths, all else in units."""
+    return {key: to_millis(text) if key == "cpu" else to_units(text) for key, text in quantities.items()}
+
+
+def _pod_amounts(pod: Object, which: str) -> dict[str, int]:
+    total: dict[str, int] = {}
+    for container in containers(pod):
+        _add(total, container_amounts(container, which))
+    sidecars: dict[str, int] = {}
+    peak: dict[str, int] = {}
+    for container in init_containers(pod):
+        need = container_amounts(container, which)
+        if is_sidecar(container):
+            _add(total, need)
+            _add(sidecars, need)
+            need = sidecars
+        else:
+            need = _sum((need, sidecars))
+        _raise_to(peak, need)
+    _raise_to(total, peak)
+    spec = pod.get("spec") or {}
+    for key, amount in amounts((spec.get("resources") or {}).get(which) or {}).items():
+        if key in POD_LEVEL_RESOURCES or key.startswith("hugepages-"):
+            total[key] = amount
+    overhead = amounts(spec.get("overhead") or {})
+    _add(total, {key: amount for key, amount in overhead.items() if which == "requests" or key in total})
+    return total
+
+
+def _add(total: dict[str, int], more: dict[str, int]) -> None:
+    for key, amount in more.items():
+        total[key] = total.get(key, 0) + amount
+
+
+def _sum(parts: Iterable[dict[str, int]]) -> dict[str, int]:
+    total: dict[str, int] = {}
+    for part in parts:
+        _add(total, part)
+    return total
+
+
+def _raise_to(total: dict[str, int], least: dict[str, int]) -> None:
+    for key, amount in least.items():
+        total[key] = max(total.get(key, 0), amount)
