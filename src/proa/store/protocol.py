@@ -74,10 +74,22 @@ class ReadOnly(StoreError):
     """An I/O error stopped all writing until restart; reads go on."""
 
 
+class WatchOverflow(StoreError):
+    """A watcher did not keep up and its buffer was dropped: read again and watch from there."""
+
+    def __init__(self, prefix: str) -> None:
+        super().__init__(f"the watch of {prefix!r} fell too far behind")
+
+
+class CannotOpen(StoreError):
+    """The store is in use by another process, damaged, or of a format that this version does not know."""
+
+
 class Watch(Protocol):
     """A subscription. Iterating yields bursts: every change that became durable together, in order."""
 
-    def __aiter__(self) -> AsyncIterator[Sequence[Change]]: ...
+    def __aiter__(self) -> AsyncIterator[Sequence[Change]]:
+        """Iterating raises WatchOverflow when the watcher did not keep up."""
 
     def close(self) -> None:
         """Stop; the iterator ends."""
@@ -109,7 +121,9 @@ class Store(Protocol):
     def count(self, prefix: str) -> int:
         """Return the number of keys under `prefix`."""
 
-    async def put(self, key: str, encode: Callable[[int], bytes], *, expected_revision: int | None = None) -> Entry:
+    async def put(
+        self, key: str, encode: Callable[[int], bytes], *, expected_revision: int | None = None
+    ) -> Entry:
         """Write and return once durable. `encode` gets the write's revision and returns the value.
 
         `expected_revision`: 0 = must not exist, n = must be at revision n, None = whatever is there.
