@@ -9,9 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
-SchemaType = Literal["object", "array", "string", "integer", "number", "boolean", "int-or-string", "quantity", "any"]
+SchemaType = Literal[
+    "object", "array", "string", "integer", "number", "boolean", "int-or-string", "quantity", "any"
+]
 
 
 @dataclass(slots=True)
@@ -20,6 +22,8 @@ class Schema:
 
     `preserve_unknown` keeps fields that the schema does not name; "any" accepts every JSON value.
     References are resolved lazily and may be shared or recursive: never copy or mutate a node.
+    `name` is the definition's, e.g. io.k8s.api.core.v1.Container, or "" for a node that is not shared.
+    `format` is int32, int64, double, byte, date-time or "".
     """
 
     type: SchemaType
@@ -35,3 +39,6 @@ class Schema:
     list_map_keys: tuple[str, ...] = ()
     map_type: Literal["", "atomic", "granular"] = ""
     preserve_unknown: bool = False
+    name: str = ""
+    compiled: Any = field(default=None, repr=False, compare=False)
+    """What check.py made of this node, once."""
