@@ -24,7 +24,8 @@ class _Pairs(list[tuple[str, Any]]):
 
 
 def _count_keys(obj: dict[str, Any]) -> int:
-    count, todo = 0, [obj]
+    count = 0
+    todo: list[Any] = [obj]
     for node in todo:  # grows while it is walked
         if type(node) is dict:
             count += len(node)
