@@ -1,1 +1,21 @@
-"""The command line: one verb a file."""
+"""The command line: one verb a file, each with DESCRIPTION, add_arguments(parser) and run(options) -> exit code."""
+
+from __future__ import annotations
+
+VERBS = {
+    "up": "start the cluster, or say that it runs",
+    "down": "stop the cluster; everything it keeps stays",
+    "status": "show whether it runs, its nodes and what it uses",
+    "reset": "stop it and remove everything it keeps",
+    "doctor": "try what this machine offers, and print the mend for what is missing",
+    "kubeconfig": "print the kubeconfig for kubectl, Helm and every other client",
+    "demo": "train, serve, heal, scale and roll out a real model, with live progress",
+}
+
+
+class UsageError(Exception):
+    """The command line asks for something that cannot be: exit code 2."""
+
+
+class Failure(Exception):
+    """It did not work; the message says why, and what to do next: exit code 1."""

