@@ -1,0 +1,61 @@
+"""Print each figure beside its baseline, both measured in this run: `python3 dev bench [--quick] [NAME...]`.
+
+A benchmark is a file here with `run(quick: bool) -> list[dict]`; a row has name, value, unit, baseline (what it is
+compared with), baseline_value and ratio (how many times better than the baseline; above 1 is better).
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
+BENCHES = {
+    "start": "how long until a cluster is ready, and what it uses when idle",
+    "api": "what the API server does a second, and its processor time a request",
+    "pods": "how fast pods run, and 200 replicas",
+    "store_writes": "durable writes a second",
+    "scheduler_throughput": "pods placed a second",
+    "container_start": "how fast a container starts",
+}
+
+
+def main() -> int:
+    """Run the benchmarks asked for, one after another."""
+    names = "\n".join(f"  {name:<22} {text}" for name, text in BENCHES.items())
+    parser = argparse.ArgumentParser(
+        prog="dev bench", description=__doc__, epilog=names, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("name", nargs="*", help="which (default: all)")
+    parser.add_argument("--quick", action="store_true", help="smaller and noisier")
+    parser.add_argument("-o", "--output", choices=["text", "json"], default="text", help="how to print")
+    options = parser.parse_args()
+    unknown = [name for name in options.name if name not in BENCHES]
+    if unknown:
+        parser.error(f"{unknown[0]}: there is {', '.join(BENCHES)}")
+    rows = []
+    for name in options.name or BENCHES:
+        if options.output == "text":
+            print(f"\n{name}: {BENCHES[name]}", flush=True)
+        found = importlib.import_module(name).run(options.quick)
+        rows += found
+        for row in found if options.output == "text" else ():
+            print(format_row(row), flush=True)
+    if options.output == "json":
+        print(json.dumps(rows, indent=2))
+    return 0
+
+
+def format_row(row: dict) -> str:
+    """Return one line: the figure, its baseline and how they compare."""
+    line = f"  {row['name']:<44} {row['value']:>10.4g} {row['unit']:<10}"
+    if row.get("baseline"):
+        line += f" {row['ratio']:>7.2f}x  of {row['baseline']} ({row['baseline_value']:.4g})"
+    return line
+
+
+if __name__ == "__main__":
+    sys.exit(main())
