@@ -1,0 +1,21 @@
+"""Hold what the controllers are told about this cluster; `Context.settings` is one of these."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class ControllerSettings:
+    """`ca_certificate` is PEM text; below `volumes_directory` the local-path class keeps its volumes.
+
+    The other values are upstream's defaults (cmd/kube-controller-manager/app/options), in seconds.
+    """
+
+    ca_certificate: str
+    volumes_directory: Path
+    node_monitor_grace_seconds: float = 40.0
+    """Without a renewed lease or heartbeat for so long, a node's Ready turns Unknown."""
+    terminated_pod_threshold: int = 12_500
+    """So many finished pods are kept before the oldest are collected."""

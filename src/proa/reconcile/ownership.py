@@ -1,0 +1,133 @@
+"""Decide which objects a controller owns: adopt orphans that its selector matches, release what it no longer does.
+
+Used by every controller with a selector. Follows upstream's pkg/controller/controller_ref_manager.go.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from proa.client.protocol import Client, Object
+from proa.objects.errors import Invalid, NotFound
+from proa.objects.meta import (
+    controller_of,
+    is_deleting,
+    labels,
+    make_owner_reference,
+    name,
+    namespace,
+    owner_references,
+    resource_version,
+    uid,
+)
+from proa.objects.resource import Resource
+from proa.objects.selectors import LabelSelector, selector_from_dict
+from proa.reconcile.protocol import Cache, Key
+
+
+@dataclass(frozen=True, slots=True)
+class Claims:
+    """`owned` already names the owner as its controller; `adopt` and `release` need a patch each."""
+
+    owned: tuple[Object, ...]
+    adopt: tuple[Object, ...]
+    release: tuple[Object, ...]
+
+
+def plan_claims(owner: Object, selector: LabelSelector, candidates: Iterable[Object]) -> Claims:
+    """Sort `candidates` (of the owner's namespace) into owned, to adopt and to release.
+
+    An owner that is being deleted adopts and releases nothing, and what is being deleted is left as it is.
+    """
+    owned, adopt, release = [], [], []
+    for candidate in candidates:
+        controller = controller_of(candidate)
+        matches = selector.matches(labels(candidate))
+        if controller is None:
+            if matches and not is_deleting(owner) and not is_deleting(candidate):
+                adopt.append(candidate)
+        elif controller.get("uid") == uid(owner):
+            if matches:
+                owned.append(candidate)
+            elif not is_deleting(owner):
+                release.append(candidate)
+    return Claims(tuple(owned), tuple(adopt), tuple(release))
+
+
+def candidates(cache: Cache, owner: Object) -> list[Object]:
+    """Return what the owner may claim: all that it controls, and what nobody does in its namespace."""
+    return [*cache.by_index("controller", uid(owner)), *cache.by_index("uncontrolled", namespace(owner))]
+
+
+def owner_keys(obj: Object, kind: str) -> list[Key]:
+    """Return the key of obj's controller where it is of that kind: for `Watch.keys_of`."""
+    controller = controller_of(obj)
+    if controller is None or controller.get("kind") != kind:
+        return []
+    return [Key(namespace(obj), controller["name"])]
+
+
+def claimant_keys(obj: Object, kind: str, owners: Cache) -> list[Key]:
+    """Return the key of obj's controller, or of all `owners` whose selector matches an orphan."""
+    if controller_of(obj) is not None:
+        return owner_keys(obj, kind)
+    if not labels(obj):
+        return []
+    return [
+        Key(namespace(owner), name(owner))
+        for owner in owners.list(namespace(obj))
+        if selector_from_dict(owner["spec"].get("selector")).matches(labels(obj))
+    ]
+
+
+async def apply_claims(client: Client, owner: Object, owner_resource: Resource, resource: Resource,
+                       claims: Claims) -> list[Object]:  # fmt: skip
+    """Adopt and release as planned; return all that is owned now. Raises Conflict when a candidate changed.
+
+    Before the first adoption the owner is read from the server: one that is gone or going adopts nothing.
+    """
+    await asyncio.gather(*(_release(client, owner, resource, obj) for obj in claims.release))
+    if not claims.adopt or not await _may_adopt(client, owner, owner_resource):
+        return list(claims.owned)
+    adopted = await asyncio.gather(
+        *(_adopt(client, owner, owner_resource, resource, obj) for obj in claims.adopt)
+    )
+    return [*claims.owned, *(obj for obj in adopted if obj is not None)]
+
+
+async def _may_adopt(client: Client, owner: Object, owner_resource: Resource) -> bool:
+    try:
+        fresh = await client.get(owner_resource, name(owner), namespace(owner))
+    except NotFound:
+        return False
+    return uid(fresh) == uid(owner) and not is_deleting(fresh)
+
+
+async def _adopt(
+    client: Client, owner: Object, owner_resource: Resource, resource: Resource, obj: Object
+) -> Object | None:
+    references = [*owner_references(obj), make_owner_reference(owner, owner_resource)]
+    return await _patch_references(client, resource, obj, references)
+
+
+async def _release(client: Client, owner: Object, resource: Resource, obj: Object) -> None:
+    references = [ref for ref in owner_references(obj) if ref.get("uid") != uid(owner)]
+    await _patch_references(client, resource, obj, references)
+
+
+async def _patch_references(
+    client: Client, resource: Resource, obj: Object, references: list[Object]
+) -> Object | None:
+    patch = {
+        "metadata": {
+            "uid": uid(obj),
+            "resourceVersion": resource_version(obj),
+            "ownerReferences": references or None,
+        }
+    }
+    try:
+        return await client.patch(resource, name(obj), patch, namespace(obj))
+    except (NotFound, Invalid):  # gone, or another object of that name (its uid differs)
+        return None
