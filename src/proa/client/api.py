@@ -1,0 +1,251 @@
+"""Turn the verbs of the Kubernetes API into requests, and answers into objects or errors, over any transport.
+
+Follows client-go's rest/request.go and apimachinery/pkg/watch. Everything decoded here is private to the
+caller. Items of a list get the apiVersion and kind that lists leave out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import orjson
+
+from proa.client.protocol import (
+    MERGE_PATCH,
+    Object,
+    ObjectList,
+    PatchType,
+    PropagationPolicy,
+    Request,
+    Response,
+    Transport,
+    WatchEvent,
+)
+from proa.objects import meta
+from proa.objects.errors import BadRequest, InternalError, error_from_status
+from proa.objects.resource import Resource
+
+Query = dict[str, list[str]]
+
+JSON = "application/json"
+APPLY_PATCH: PatchType = "application/apply-patch+yaml"
+DEFAULT_FIELD_MANAGER = "proa"
+
+
+class ApiClient:
+    """`client.protocol.Client` over a transport. `user_agent` tells the server (and audit) who asks."""
+
+    def __init__(self, transport: Transport, user_agent: str = "proa") -> None:
+        self._transport = transport
+        self._headers = {"accept": JSON, "user-agent": user_agent}
+
+    async def get(self, resource: Resource, name: str, namespace: str | None = None) -> Object:
+        """Return one object; raise NotFound."""
+        return await self._call("GET", resource.path(namespace, _named(name)))
+
+    async def list(
+        self,
+        resource: Resource,
+        namespace: str | None = None,
+        *,
+        label_selector: str = "",
+        field_selector: str = "",
+        limit: int = 0,
+        continue_token: str = "",
+    ) -> ObjectList:
+        """Return the objects that match, a page of them where `limit` > 0."""
+        query = _query(
+            labelSelector=label_selector,
+            fieldSelector=field_selector,
+            limit=limit,
+            **{"continue": continue_token},
+        )
+        answer = await self._call("GET", resource.path(namespace), query)
+        items = answer.get("items") or []
+        for item in items:
+            item.setdefault("apiVersion", resource.api_version)
+            item.setdefault("kind", resource.kind)
+        metadata = answer.get("metadata") or {}
+        return ObjectList(items, metadata.get("resourceVersion", ""), metadata.get("continue", ""))
+
+    async def watch(
+        self,
+        resource: Resource,
+        namespace: str | None = None,
+        *,
+        resource_version: str = "",
+        label_selector: str = "",
+        field_selector: str = "",
+        timeout_seconds: int = 0,
+    ) -> AsyncIterator[WatchEvent]:
+        """Yield changes until the server ends the stream; raise Expired (or what its ERROR event says)."""
+        query = _query(
+            watch="true",
+            allowWatchBookmarks="true",
+            resourceVersion=resource_version,
+            labelSelector=label_selector,
+            fieldSelector=field_selector,
+            timeoutSeconds=timeout_seconds,
+        )
+        request = Request("GET", resource.path(namespace), query, dict(self._headers))
+        response = await self._transport.send(request)
+        if response.status >= 400:
+            raise error_from_status(_status_of(await _read(response)), response.status)
+        if response.stream is None:
+            raise InternalError(f"the server answered a watch of {resource.plural} without a stream")
+        try:
+            async for line in _lines(response.stream):
+                event = orjson.loads(line)
+                if event["type"] == "ERROR":
+                    raise error_from_status(event["object"], event["object"].get("code", 500))
+                yield WatchEvent(event["type"], event["object"])
+        finally:
+            await _close(response.stream)
+
+    async def create(self, resource: Resource, obj: Object, namespace: str | None = None) -> Object:
+        """Create and return the object as stored; raise AlreadyExists, Invalid."""
+        return await self._call("POST", resource.path(namespace or _namespace(obj)), body=obj)
+
+    async def update(self, resource: Resource, obj: Object, subresource: str = "") -> Object:
+        """Replace the object (or its status, scale) of the same name; raise Conflict when it has changed."""
+        path = resource.path(_namespace(obj), _named(obj["metadata"]["name"]), subresource)
+        return await self._call("PUT", path, body=obj)
+
+    async def patch(
+        self,
+        resource: Resource,
+        name: str,
+        patch: object,
+        namespace: str | None = None,
+        *,
+        patch_type: PatchType = MERGE_PATCH,
+        subresource: str = "",
+    ) -> Object:
+        """Apply `patch` (any JSON value) and return the object as stored."""
+        applying = patch_type == APPLY_PATCH
+        query = _query(fieldManager=DEFAULT_FIELD_MANAGER, force="true") if applying else {}
+        path = resource.path(namespace, _named(name), subresource)
+        return await self._call("PATCH", path, query, patch, patch_type)
+
+    async def delete(
+        self,
+        resource: Resource,
+        name: str,
+        namespace: str | None = None,
+        *,
+        grace_period_seconds: int | None = None,
+        propagation_policy: PropagationPolicy | None = None,
+        uid: str = "",
+        resource_version: str = "",
+    ) -> Object:
+        """Delete; return the object (still there while it has finalizers or grace) or a Status."""
+        options: Object = {}
+        if grace_period_seconds is not None:
+            options["gracePeriodSeconds"] = grace_period_seconds
+        if propagation_policy is not None:
+            options["propagationPolicy"] = propagation_policy
+        conditions = {"uid": uid, "resourceVersion": resource_version}
+        if preconditions := {key: value for key, value in conditions.items() if value}:
+            options["preconditions"] = preconditions
+        body = {"kind": "DeleteOptions", "apiVersion": "v1", **options} if options else None
+        return await self._call("DELETE", resource.path(namespace, _named(name)), body=body)
+
+    async def create_subresource(
+        self, resource: Resource, name: str, subresource: str, obj: Object, namespace: str | None = None
+    ) -> Object:
+        """POST to a subresource: `binding`, `eviction`, `token`."""
+        return await self._call("POST", resource.path(namespace, _named(name), subresource), body=obj)
+
+    async def request(self, method: str, path: str, body: object = None) -> Object:
+        """Send any other request (discovery, /version; `path` may have a query) and return the decoded answer."""
+        parts = urlsplit(path)
+        return await self._call(method, parts.path, parse_qs(parts.query, keep_blank_values=True), body)
+
+    async def close(self) -> None:
+        """Let go of connections."""
+        await self._transport.close()
+
+    async def _call(
+        self,
+        method: str,
+        path: str,
+        query: Query | None = None,
+        body: object = None,
+        content_type: str = JSON,
+    ) -> Object:
+        headers = dict(self._headers)
+        data = b""
+        if body is not None:
+            headers["content-type"] = content_type
+            data = orjson.dumps(body)
+        response = await self._transport.send(Request(method, path, query or {}, headers, data))
+        answer = await _read(response)
+        if response.status >= 400:
+            raise error_from_status(_status_of(answer), response.status)
+        return _decode(answer, path)
+
+
+def _query(**parameters: str | int) -> Query:
+    return {name: [str(value)] for name, value in parameters.items() if value}
+
+
+def _named(name: str) -> str:
+    if not name:
+        raise BadRequest("resource name may not be empty")
+    return name
+
+
+def _namespace(obj: Object) -> str | None:
+    return meta.namespace(obj) or None
+
+
+async def _read(response: Response) -> bytes:
+    """Return the whole body, whichever form it came in."""
+    if response.stream is not None:
+        try:
+            return b"".join([chunk async for chunk in response.stream])
+        finally:
+            await _close(response.stream)
+    return response.body if isinstance(response.body, bytes) else b"".join(response.body)
+
+
+def _decode(body: bytes, path: str) -> Object:
+    try:
+        answer: Any = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise InternalError(f"the server's answer to {path} is not JSON: {error}") from None
+    if not isinstance(answer, dict):
+        raise InternalError(f"the server's answer to {path} is not a JSON object")
+    return answer
+
+
+def _status_of(body: bytes) -> Object:
+    """Return the Status in an error's body; a body that holds none becomes the message."""
+    try:
+        answer = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return {"message": body.decode(errors="replace").strip()}
+    return answer if isinstance(answer, dict) else {}
+
+
+async def _lines(stream: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """Yield whole lines, however they are spread over chunks."""
+    pending: list[bytes] = []
+    async for chunk in stream:
+        *whole, rest = chunk.split(b"\n")
+        if whole and pending:
+            whole[0] = b"".join([*pending, whole[0]])
+            pending = []
+        for line in whole:
+            if line:
+                yield line
+        if rest:
+            pending.append(rest)
+
+
+async def _close(stream: AsyncIterator[bytes]) -> None:
+    close = getattr(stream, "aclose", None)
+    if close is not None:
+        await close()

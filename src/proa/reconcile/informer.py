@@ -1,0 +1,399 @@
+"""Keep a local copy of a resource equal to the API server's, and tell those who listen what changed.
+
+One informer lists once and then follows a watch; all who need the resource share it. The cache is judged by
+resourceVersion, so that what a write of ours returned (`wrote`, `removed`) is never undone by an event that
+was under way. Indexes are built when first asked for. Follows client-go's tools/cache (reflector.go,
+shared_informer.go, thread_safe_store.go, mutation_cache.go).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random as default_random
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from typing import NamedTuple
+
+from proa.client.protocol import Client, Object, WatchEvent
+from proa.objects import meta, pods
+from proa.objects.errors import ApiError, Expired
+from proa.objects.resource import Resource
+
+logger = logging.getLogger(__name__)
+
+PAGE_SIZE = 500
+FIRST_BACK_OFF_SECONDS = 0.1
+MAX_BACK_OFF_SECONDS = 30.0
+
+IndexFunction = Callable[[Object], Iterable[str]]
+Listener = Callable[[Object | None, Object | None], None]
+"""Called as listener(old, new): old is None for a new object, new is None for one that is gone."""
+
+Objects = list[Object]
+Place = tuple[str, str]
+"""Namespace ("" for cluster-scoped) and name."""
+
+
+def _owners(obj: Object) -> Iterable[str]:
+    return (reference["uid"] for reference in meta.owner_references(obj))
+
+
+def _controller(obj: Object) -> Iterable[str]:
+    reference = meta.controller_of(obj)
+    return (reference["uid"],) if reference else ()
+
+
+def _uncontrolled(obj: Object) -> Iterable[str]:
+    return () if meta.controller_of(obj) else (meta.namespace(obj),)
+
+
+def _node(obj: Object) -> Iterable[str]:
+    return (pods.node_name(obj),)
+
+
+def _labels(obj: Object) -> Iterable[str]:
+    return (f"{key}={value}" for key, value in meta.labels(obj).items())
+
+
+INDEXES: dict[str, IndexFunction] = {
+    "namespace": lambda obj: (meta.namespace(obj),),
+    "owner": _owners,
+    "controller": _controller,
+    "uncontrolled": _uncontrolled,
+    "node": _node,
+    "label": _labels,
+    "uid": lambda obj: (meta.uid(obj),),
+}
+"""What `by_index` knows: the uids of all owners; that of the controlling owner; the namespace of what has none;
+spec.nodeName ("" for a pod that has none); each label as "key=value"; the object's own namespace and uid."""
+
+
+class Scope(NamedTuple):
+    """Which part of a resource an informer follows."""
+
+    resource: Resource
+    namespace: str | None = None
+    label_selector: str = ""
+    field_selector: str = ""
+
+
+class Informer:
+    """One resource's cache (`reconcile.protocol.Cache`) and its listeners; `run` keeps it up to date."""
+
+    def __init__(
+        self,
+        client: Client,
+        scope: Scope,
+        *,
+        random: Callable[[], float] = default_random.random,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self.scope = scope
+        self._client = client
+        self._random = random
+        self._sleep = sleep
+        self._objects: dict[Place, Object] = {}
+        self._indexes: dict[str, dict[str, dict[Place, Object]]] = {}
+        self._index_functions = dict(INDEXES)
+        self._listeners: list[Listener] = []
+        self._deleted_uids: set[str] = set()
+        self._seen_version = ""
+        self._synced = asyncio.Event()
+
+    # Reading
+
+    @property
+    def has_synced(self) -> bool:
+        """Tell whether the first list is in the cache."""
+        return self._synced.is_set()
+
+    async def wait_synced(self) -> None:
+        """Return when the first list is in the cache."""
+        await self._synced.wait()
+
+    def __len__(self) -> int:
+        return len(self._objects)
+
+    def get(self, name: str, namespace: str = "") -> Object | None:
+        """Return one object, not to be mutated."""
+        return self._objects.get((namespace, name))
+
+    def list(self, namespace: str | None = None) -> Sequence[Object]:
+        """Return all objects, or a namespace's, not to be mutated."""
+        if namespace is None:
+            return [*self._objects.values()]
+        return self.by_index("namespace", namespace)
+
+    def by_index(self, index: str, value: str) -> Sequence[Object]:
+        """Return the objects that the index puts under `value`; raise KeyError for an unknown index."""
+        built = self._indexes.get(index)
+        if built is None:
+            built = self._build_index(index)
+        return [*built.get(value, {}).values()]
+
+    def add_index(self, name: str, function: IndexFunction) -> None:
+        """Define an index beside INDEXES; `function` returns the values to find an object under."""
+        self._index_functions[name] = function
+        self._indexes.pop(name, None)
+
+    def listen(self, listener: Listener) -> None:
+        """Call `listener` for every change from now on, and at once for each object already here."""
+        self._listeners.append(listener)
+        for obj in [*self._objects.values()]:
+            self._call(listener, None, obj)
+
+    # Writes of our own
+
+    def wrote(self, obj: Object) -> None:
+        """Take in what a write of ours returned, unless the watch is already past it."""
+        if not self._is_seen(obj):
+            self._put(obj)
+
+    def removed(self, name: str, namespace: str, uid: str) -> None:
+        """Forget an object that a delete of ours has ended; events under way do not revive it."""
+        obj = self._objects.get((namespace, name))
+        if obj is not None and meta.uid(obj) == uid:
+            self._deleted_uids.add(uid)
+            self._drop((namespace, name))
+
+    # Following the server
+
+    async def run(self) -> None:
+        """List, then watch, for ever; errors back off, Expired lists again."""
+        failures = 0
+        version = ""
+        while True:
+            try:
+                if not version:
+                    version = await self._list()
+                    self._synced.set()
+                started_at = version
+                async for event in self._watch(version):
+                    self._apply(event)
+                    version = event.object["metadata"]["resourceVersion"]
+                failures = 0
+                if version != started_at:
+                    continue
+            except Expired:
+                version = ""
+                logger.info("watch expired, listing again resource=%s", self.scope.resource.qualified_name)
+            except ApiError as error:
+                logger.warning(
+                    "list or watch failed resource=%s attempt=%d error=%s",
+                    self.scope.resource.qualified_name,
+                    failures + 1,
+                    error,
+                )
+            await self._sleep(self._back_off(failures))
+            failures += 1
+
+    def _back_off(self, failures: int) -> float:
+        seconds = min(FIRST_BACK_OFF_SECONDS * 2.0 ** min(failures, 32), MAX_BACK_OFF_SECONDS)
+        return seconds * (1.0 + self._random())
+
+    async def _list(self) -> str:
+        """Bring the cache to one consistent list, page by page, and return its resourceVersion."""
+        found: Objects = []
+        token = ""
+        while True:
+            page = await self._client.list(
+                self.scope.resource,
+                self.scope.namespace,
+                label_selector=self.scope.label_selector,
+                field_selector=self.scope.field_selector,
+                limit=PAGE_SIZE,
+                continue_token=token,
+            )
+            found += page.items
+            token = page.continue_token
+            if not token:
+                break
+        self._replace(found, page.resource_version)
+        return page.resource_version
+
+    def _watch(self, version: str) -> AsyncIterator[WatchEvent]:
+        return self._client.watch(
+            self.scope.resource,
+            self.scope.namespace,
+            resource_version=version,
+            label_selector=self.scope.label_selector,
+            field_selector=self.scope.field_selector,
+        )
+
+    def _replace(self, found: Objects, version: str) -> None:
+        self._seen_version = version
+        present = {_place(obj) for obj in found}
+        self._deleted_uids &= {meta.uid(obj) for obj in found}
+        for place, obj in [*self._objects.items()]:
+            if place not in present and self._is_seen(obj):
+                self._drop(place)
+        for obj in found:
+            self._put(obj)
+
+    def _apply(self, event: WatchEvent) -> None:
+        obj = event.object
+        self._seen_version = obj["metadata"]["resourceVersion"]
+        if event.type == "BOOKMARK":
+            return
+        if event.type != "DELETED":
+            self._put(obj)
+            return
+        self._deleted_uids.discard(meta.uid(obj))
+        place = _place(obj)
+        known = self._objects.get(place)
+        if known is not None and not _is_newer(known, obj):
+            self._drop(place, obj)
+
+    def _is_seen(self, obj: Object) -> bool:
+        return bool(self._seen_version) and _version(obj) <= int(self._seen_version)
+
+    def _put(self, obj: Object) -> None:
+        place = _place(obj)
+        old = self._objects.get(place)
+        if meta.uid(obj) in self._deleted_uids or (old is not None and not _is_newer(obj, old)):
+            return
+        if old is not None and meta.uid(old) != meta.uid(obj):
+            self._drop(place)
+            old = None
+        self._objects[place] = obj
+        for name, built in self._indexes.items():
+            self._reindex(built, self._index_functions[name], place, old, obj)
+        self._tell(old, obj)
+
+    def _drop(self, place: Place, last: Object | None = None) -> None:
+        old = self._objects.pop(place)
+        for name, built in self._indexes.items():
+            self._reindex(built, self._index_functions[name], place, old, None)
+        self._tell(last or old, None)
+
+    # Indexes and listeners
+
+    def _build_index(self, name: str) -> dict[str, dict[Place, Object]]:
+        built: dict[str, dict[Place, Object]] = {}
+        function = self._index_functions[name]
+        for place, obj in self._objects.items():
+            self._reindex(built, function, place, None, obj)
+        self._indexes[name] = built
+        return built
+
+    @staticmethod
+    def _reindex(
+        built: dict[str, dict[Place, Object]],
+        function: IndexFunction,
+        place: Place,
+        old: Object | None,
+        new: Object | None,
+    ) -> None:
+        kept = set(function(new)) if new is not None else set()
+        for value in function(old) if old is not None else ():
+            bucket = built.get(value)
+            if bucket is not None and value not in kept:
+                bucket.pop(place, None)
+                if not bucket:
+                    del built[value]
+        if new is not None:
+            for value in kept:
+                built.setdefault(value, {})[place] = new
+
+    def _tell(self, old: Object | None, new: Object | None) -> None:
+        for listener in self._listeners:
+            self._call(listener, old, new)
+
+    def _call(self, listener: Listener, old: Object | None, new: Object | None) -> None:
+        """Isolate the cache from its listeners' faults."""
+        try:
+            listener(old, new)
+        except Exception:
+            obj = new or old or {}
+            logger.exception(
+                "listener failed resource=%s object=%s", self.scope.resource.qualified_name, meta.key_of(obj)
+            )
+
+
+class InformerFactory:
+    """The informers of one client, one for each scope, started together."""
+
+    def __init__(
+        self,
+        client: Client,
+        *,
+        random: Callable[[], float] = default_random.random,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self._client = client
+        self._random = random
+        self._sleep = sleep
+        self._informers: dict[Scope, Informer] = {}
+        self._tasks: dict[Scope, asyncio.Task[None]] = {}
+        self._started = False
+
+    def informer(
+        self,
+        resource: Resource,
+        namespace: str | None = None,
+        *,
+        label_selector: str = "",
+        field_selector: str = "",
+    ) -> Informer:
+        """Return the shared informer of that scope; one asked for after `start` starts at once."""
+        scope = Scope(resource, namespace, label_selector, field_selector)
+        informer = self._informers.get(scope)
+        if informer is None:
+            informer = Informer(self._client, scope, random=self._random, sleep=self._sleep)
+            self._informers[scope] = informer
+            if self._started:
+                self._run(informer)
+        return informer
+
+    def __call__(self, resource: Resource) -> Informer:
+        """Return the cache of a whole resource (`reconcile.protocol.Caches`); KeyError when nobody asked for it."""
+        return self._informers[Scope(resource)]
+
+    def start(self) -> None:
+        """Run every informer asked for so far; needs a running event loop. Starting twice is harmless."""
+        self._started = True
+        for informer in self._informers.values():
+            self._run(informer)
+
+    async def wait_synced(self) -> None:
+        """Return when every informer has its first list; raise what ended one that failed for good."""
+        synced = asyncio.create_task(self._all_synced())
+        try:
+            await asyncio.wait({synced, *self._tasks.values()}, return_when=asyncio.FIRST_COMPLETED)
+            for task in self._tasks.values():
+                if task.done():
+                    task.result()
+            await synced
+        finally:
+            synced.cancel()
+
+    async def _all_synced(self) -> None:
+        for informer in [*self._informers.values()]:
+            await informer.wait_synced()
+
+    async def stop(self) -> None:
+        """End every informer's task."""
+        self._started = False
+        tasks = [*self._tasks.values()]
+        self._tasks.clear()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _run(self, informer: Informer) -> None:
+        if informer.scope not in self._tasks:
+            name = f"informer {informer.scope.resource.qualified_name}"
+            self._tasks[informer.scope] = asyncio.create_task(informer.run(), name=name)
+
+
+def _place(obj: Object) -> Place:
+    metadata = obj["metadata"]
+    return metadata.get("namespace", ""), metadata["name"]
+
+
+def _version(obj: Object) -> int:
+    return int(obj["metadata"]["resourceVersion"])
+
+
+def _is_newer(obj: Object, than: Object) -> bool:
+    return _version(obj) > _version(than)

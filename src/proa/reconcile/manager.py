@@ -1,0 +1,204 @@
+"""Run controllers: give each its caches and its queue, call reconcile for what changed, retry what failed.
+
+A change of a watched object adds the keys that the controller's `WATCHES` name; each key is worked on by one
+task at a time. Nothing runs while nothing changes. Follows controller-runtime's
+pkg/internal/controller/controller.go and client-go's work queues.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random as default_random
+import time
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from proa.client.protocol import Client, Object
+from proa.objects import meta
+from proa.objects.errors import ApiError, Conflict
+from proa.reconcile.events import EventSink
+from proa.reconcile.informer import InformerFactory
+from proa.reconcile.own_writes import OwnWritesClient
+from proa.reconcile.protocol import Context, Controller, Key, TerminalError, Watch
+from proa.reconcile.workqueue import ShutDown, WorkQueue
+
+logger = logging.getLogger(__name__)
+
+WORKERS = 8
+"""How many keys of one controller are worked on at once, where it does not say (`WORKERS`)."""
+
+
+class Manager:
+    """Owns the informers, queues and tasks of a list of controllers. `settings` reaches them as they are."""
+
+    def __init__(
+        self,
+        client: Client,
+        controllers: Sequence[Controller],
+        settings: Any = None,
+        now: Callable[[], float] = time.time,
+        random: Callable[[], float] = default_random.random,
+    ) -> None:
+        self.informers = InformerFactory(client, random=random)
+        self.events = EventSink(client, now)
+        self._client = OwnWritesClient(client, self.informers)
+        self._controllers = controllers
+        self._settings = settings
+        self._now = now
+        self._random = random
+        self._runners: list[_Runner] = []
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def start(self) -> None:
+        """Start informers and workers; return when all caches have synced and work has begun."""
+        for controller in self._controllers:
+            context = Context(
+                client=self._client,
+                caches=self.informers,
+                events=self.events.recorder(component_name(controller)),
+                now=self._now,
+                random=self._random,
+                settings=self._settings,
+            )
+            self._runners.append(_Runner(controller, context))
+        for runner in self._runners:
+            for watch in runner.controller.WATCHES:
+                self.informers.informer(watch.resource)
+        for runner in self._runners:
+            for watch in runner.controller.WATCHES:
+                self.informers(watch.resource).listen(runner.listener(watch))
+        self.informers.start()
+        await self.informers.wait_synced()
+        for runner in self._runners:
+            self._tasks.append(asyncio.create_task(runner.run(), name=f"controller {runner.name}"))
+            watch_itself = getattr(runner.controller, "run", None)
+            if watch_itself is not None:
+                task = watch_itself(runner.context, runner.queue.add)
+                self._tasks.append(asyncio.create_task(task, name=f"controller {runner.name} watching"))
+
+    async def run(self) -> None:
+        """Start, and run until cancelled or until a controller's own task fails; then stop."""
+        try:
+            await self.start()
+            await asyncio.gather(*self._tasks)
+        finally:
+            await self.stop()
+
+    async def stop(self) -> None:
+        """End every task, drop what waits, and write the last events."""
+        for runner in self._runners:
+            runner.queue.shut_down()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._tasks.clear()
+        await self.informers.stop()
+        await self.events.stop()
+
+    def is_idle(self) -> bool:
+        """Tell whether no key is being worked on or ready to be."""
+        return all(runner.is_idle for runner in self._runners)
+
+
+def component_name(controller: Controller) -> str:
+    """Return the source of the controller's events: "replicaset" reports as "replicaset-controller"."""
+    return controller.NAME if controller.NAME.endswith("-controller") else f"{controller.NAME}-controller"
+
+
+class _Runner:
+    """One controller's queue and workers."""
+
+    def __init__(self, controller: Controller, context: Context) -> None:
+        self.controller = controller
+        self.context = context
+        self.name = controller.NAME
+        self.queue: WorkQueue[Key] = WorkQueue()
+        self._workers = asyncio.Semaphore(getattr(controller, "WORKERS", WORKERS))
+        self._working: set[asyncio.Task[None]] = set()
+        self._reported: dict[Key, str] = {}
+
+    @property
+    def is_idle(self) -> bool:
+        return not self._working and not len(self.queue)
+
+    def listener(self, watch: Watch) -> Callable[[Object | None, Object | None], None]:
+        """Return what adds the keys that a change concerns, as seen before and after it."""
+
+        def listen(old: Object | None, new: Object | None) -> None:
+            for obj in (old, new):
+                if obj is not None:
+                    for key in self._keys(watch, obj):
+                        self.queue.add(key)
+
+        return listen
+
+    def _keys(self, watch: Watch, obj: Object) -> Iterable[Key]:
+        if watch.keys_of is not None:
+            return watch.keys_of(obj)
+        if watch.find_keys is not None:
+            return watch.find_keys(obj, self.context.caches)
+        return (Key(meta.namespace(obj), meta.name(obj)),)
+
+    async def run(self) -> None:
+        """Work on keys as they come, several at once, until the queue is shut down."""
+        try:
+            while True:
+                await self._workers.acquire()
+                key = await self.queue.get()
+                task = asyncio.create_task(self._work(key))
+                self._working.add(task)
+                task.add_done_callback(self._working.discard)
+        except ShutDown:
+            return
+        finally:
+            for task in self._working:
+                task.cancel()
+            await asyncio.gather(*self._working, return_exceptions=True)
+
+    async def _work(self, key: Key) -> None:
+        try:
+            result = await self.controller.reconcile(self.context, key)
+        except Conflict:
+            self.queue.add_rate_limited(key)
+        except TerminalError as error:
+            self._give_up(key, error)
+        except ApiError as error:
+            self._retry(key, error, with_traceback=False)
+        except Exception as error:
+            self._retry(key, error, with_traceback=True)
+        else:
+            self._reported.pop(key, None)
+            self.queue.forget(key)
+            if result.requeue_after > 0:
+                self.queue.add_after(key, result.requeue_after)
+        finally:
+            self.queue.done(key)
+            self._workers.release()
+
+    def _give_up(self, key: Key, error: Exception) -> None:
+        self.queue.forget(key)
+        self._report(key, error, "will not be retried until it changes", with_traceback=False)
+
+    def _retry(self, key: Key, error: Exception, *, with_traceback: bool) -> None:
+        attempt = self.queue.failures(key) + 1
+        delay = self.queue.add_rate_limited(key)
+        self._report(
+            key, error, f"attempt={attempt} retry_seconds={delay:.3f}", with_traceback=with_traceback
+        )
+
+    def _report(self, key: Key, error: Exception, outcome: str, *, with_traceback: bool) -> None:
+        """Log an error once for as long as it stays the same."""
+        text = f"{type(error).__name__}: {error}"
+        if self._reported.get(key) == text:
+            return
+        self._reported[key] = text
+        logger.error(
+            "reconcile failed controller=%s namespace=%s name=%s %s error=%s",
+            self.name,
+            key.namespace,
+            key.name,
+            outcome,
+            text,
+            exc_info=error if with_traceback else None,
+        )
