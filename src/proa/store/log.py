@@ -1,0 +1,267 @@
+"""Keep every acknowledged write through a crash at any point, in an append-only log in one directory.
+
+The event loop judges writes and gives them revisions, the committer thread makes them durable in batches, and
+only then does the event loop let readers and watchers see them. Memory holds keys and places; values are read
+from the mapped files. Formats are in segment.py, start-up in recovery.py, disk bounds in compaction.py;
+docs/decisions/0001-append-log-store.md says why.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import logging
+import os
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from proa.store.committer import Committer, Seal, Write
+from proa.store.compaction import write_base
+from proa.store.disk import Disk
+from proa.store.history import History
+from proa.store.protocol import CannotOpen, Change, Entry, Page, ReadOnly, RevisionMismatch, StoreError, Watch
+from proa.store.recovery import recover
+from proa.store.segment import DELETE, DELETE_WITH_LAST, MAX_KEY_BYTES, PUT, Place
+from proa.store.watch import Watchers
+
+SEGMENT_BYTES = 16 << 20
+_MOVED_AT_ONCE = 2_000
+
+logger = logging.getLogger(__name__)
+
+
+class LogStore:
+    """A `protocol.Store` on disk. Opening blocks: about 5 us for each write in the log."""
+
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        disk: Disk | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        segment_bytes: int = SEGMENT_BYTES,
+    ) -> None:
+        """Open, or begin, the store in `directory`; raise CannotOpen."""
+        self._directory = directory
+        self._disk = disk or Disk()
+        self._segment_bytes = segment_bytes
+        self._history: History[Place] = History(_entry, clock=clock)
+        self._watchers = Watchers()
+        self._pending: dict[str, Write] = {}
+        self._refusal = ""
+        self._rewriting: asyncio.Task[None] | None = None
+        self._dropped_bytes = 0
+        self._lock = _lock(directory)
+        try:
+            found = recover(self._disk, directory, self._history, segment_bytes)
+        except BaseException:
+            os.close(self._lock)
+            raise
+        self._store_id = found.store_id
+        self._accepted = self._history.revision
+        self._live_bytes = sum(len(key) + place[2] for key, place in self._history.values.items())
+        self._committer = Committer(
+            self._disk,
+            directory,
+            found.active,
+            found.prepared,
+            segment_bytes,
+            found.sealed_bytes,
+            self._publish,
+            self._fail,
+        )
+
+    @property
+    def revision(self) -> int:
+        """The newest durable revision; 0 while nothing was written."""
+        return self._history.revision
+
+    @property
+    def oldest_revision(self) -> int:
+        """The oldest revision that can be read and watched from."""
+        return self._history.oldest
+
+    def get(self, key: str) -> Entry | None:
+        """See `Store.get`."""
+        return self._history.get(key)
+
+    def latest(self, key: str) -> Entry | None:
+        """See `Store.latest`."""
+        write = self._pending.get(key)
+        if write is None:
+            return self._history.get(key)
+        return write.entry if write.kind == PUT else None
+
+    def range(self, prefix: str, *, start_after: str = "", limit: int = 0, revision: int = 0) -> Page:
+        """See `Store.range`."""
+        return self._history.range(prefix, start_after, limit, revision)
+
+    def count(self, prefix: str) -> int:
+        """See `Store.count`."""
+        return self._history.count(prefix)
+
+    async def put(
+        self, key: str, encode: Callable[[int], bytes], *, expected_revision: int | None = None
+    ) -> Entry:
+        """See `Store.put`."""
+        if expected_revision is not None and expected_revision != self._latest_revision(key):
+            raise RevisionMismatch(key, self.latest(key))
+        revision = self._accepted + 1
+        return await self._accept(key, PUT, encode(revision), revision)
+
+    async def delete(
+        self, key: str, encode: Callable[[int], bytes] | None = None, *, expected_revision: int | None = None
+    ) -> Entry:
+        """See `Store.delete`."""
+        current = self.latest(key)
+        if current is None or expected_revision not in (None, current.revision):
+            raise RevisionMismatch(key, current)
+        revision = self._accepted + 1
+        if encode is None:
+            return await self._accept(key, DELETE, current.value, revision)
+        return await self._accept(key, DELETE_WITH_LAST, encode(revision), revision)
+
+    def watch(self, prefix: str, *, after_revision: int) -> Watch:
+        """See `Store.watch`."""
+        return self._watchers.subscribe(prefix, after_revision, self._history.changes(prefix, after_revision))
+
+    async def compact(self, revision: int) -> None:
+        """See `Store.compact`; also rewrites the log. Raises FutureRevision, ReadOnly, OSError (nothing is lost)."""
+        self._history.compact(revision)
+        while self._rewriting is not None:
+            await asyncio.wait([self._rewriting])
+        await asyncio.shield(self._start_rewriting())
+
+    async def close(self) -> None:
+        """See `Store.close`; watches end, and later writes raise ReadOnly."""
+        if self._lock < 0:
+            return
+        self._refusal = self._refusal or "the store is closed"
+        if self._rewriting is not None:
+            await asyncio.wait([self._rewriting])
+        await asyncio.to_thread(self._committer.stop)
+        self._watchers.end()
+        os.close(self._lock)
+        self._lock = -1
+
+    def _latest_revision(self, key: str) -> int:
+        write = self._pending.get(key)
+        if write is not None:
+            return write.entry.revision if write.kind == PUT else 0
+        place = self._history.values.get(key)
+        return place[3] if place is not None else 0
+
+    async def _accept(self, key: str, kind: int, value: bytes, revision: int) -> Entry:
+        """Settle a write as the newest, and wait until it is durable."""
+        if self._refusal:
+            raise ReadOnly(self._refusal)
+        key_bytes = key.encode()
+        if len(key_bytes) > MAX_KEY_BYTES:
+            raise ValueError(
+                f"a key of {len(key_bytes)} bytes is longer than {MAX_KEY_BYTES}: {key[:100]!r}…"
+            )
+        future: asyncio.Future[Entry] = asyncio.get_running_loop().create_future()
+        write = Write(Entry(key, value, revision), key_bytes, kind, future)
+        self._accepted = revision
+        self._pending[key] = write
+        self._committer.queue.put(write)
+        return await future
+
+    def _publish(self, writes: Sequence[Write]) -> None:
+        """Let readers, watchers and then the writers see what is now durable."""
+        for write in writes:
+            self._apply(write)
+        self._history.trim()
+        self._watchers.deliver()
+        for write in writes:
+            if not write.future.done():
+                write.future.set_result(write.entry)
+        excess = self._committer.sealed_bytes - self._dropped_bytes - 2 * self._segment_bytes
+        if excess > 0 and excess > self._live_bytes and self._rewriting is None:
+            self._start_rewriting().add_done_callback(_report)
+
+    def _apply(self, write: Write) -> None:
+        key, place = write.entry.key, write.place
+        if self._pending.get(key) is write:
+            del self._pending[key]
+        is_put = write.kind == PUT
+        past = self._history.apply(
+            key,
+            write.entry.revision,
+            place if is_put else None,
+            place if write.kind == DELETE_WITH_LAST else None,
+        )
+        size_bytes = len(key) + len(write.entry.value) if is_put else 0
+        self._live_bytes += size_bytes - (len(key) + past.previous[2] if past.previous else 0)
+        prefixes = self._watchers.prefixes_of(key)
+        if prefixes:
+            value = write.entry.value
+            previous = _entry(key, past.previous).value if is_put and past.previous else None
+            change = (
+                Change(key, value, previous, past.revision)
+                if is_put
+                else Change(key, None, value, past.revision)
+            )
+            self._watchers.gather(prefixes, change)
+
+    def _fail(self, requests: Sequence[Write | Seal], error: BaseException) -> None:
+        """Stop writing until restart, and tell those who waited."""
+        if not self._refusal:
+            self._refusal = (
+                f"writing to {self._directory} failed ({error}): the store is read-only until restart"
+            )
+            logger.error("%s", self._refusal)
+        for request in requests:
+            if isinstance(request, Write) and self._pending.get(request.entry.key) is request:
+                del self._pending[request.entry.key]
+            if not request.future.done():
+                request.future.set_exception(ReadOnly(self._refusal))
+
+    def _start_rewriting(self) -> asyncio.Task[None]:
+        self._rewriting = asyncio.get_running_loop().create_task(self._rewrite())
+        self._rewriting.add_done_callback(self._rewritten)
+        return self._rewriting
+
+    def _rewritten(self, task: asyncio.Task[None]) -> None:
+        self._rewriting = None
+
+    async def _rewrite(self) -> None:
+        """Replace all full files by one base of what is live; writes go on meanwhile."""
+        future: asyncio.Future[tuple[int, int]] = asyncio.get_running_loop().create_future()
+        self._committer.queue.put(Seal(future))
+        number, sealed_bytes = await future
+        revision, values = self._history.revision, list(self._history.values.items())
+        moved = await asyncio.to_thread(
+            write_base, self._disk, self._directory, number, self._store_id, revision, values
+        )
+        self._dropped_bytes = sealed_bytes
+        for index, (key, place) in enumerate(moved.items()):
+            current = self._history.values.get(key)
+            if current is not None and current[3] == place[3]:
+                self._history.values[key] = place
+            if index % _MOVED_AT_ONCE == 0:
+                await asyncio.sleep(0)
+
+
+def _entry(key: str, place: Place) -> Entry:
+    data, offset, length, revision = place
+    return Entry(key, data[offset : offset + length], revision)
+
+
+def _lock(directory: Path) -> int:
+    """Make the directory if need be, and hold it until the descriptor is closed."""
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    descriptor = os.open(directory / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        raise CannotOpen(f"{directory}: another process has this store open") from None
+    return descriptor
+
+
+def _report(task: asyncio.Task[None]) -> None:
+    """Log why the log could not be rewritten. Nothing is lost: it stays long, and the next full file tries again."""
+    if not task.cancelled() and isinstance(error := task.exception(), OSError | StoreError):
+        logger.warning("the log could not be rewritten: %s", error)

@@ -1,0 +1,211 @@
+"""Lay out the log's files: a header, then frames, each the records that became durable with one sync.
+
+    file    = header (64 bytes) frame* zeros*
+    header  = magic "PROALOG\\0", format version, kind (log or base), number, revision, store id, checksum
+    frame   = magic, length, crc32(payload, seed), payload
+    payload = record*
+    record  = revision, value length, key length, kind, key, value
+
+All numbers are little endian. A frame is the unit of durability: after a power failure the pages of the last
+frame may have reached the disk in any order, so its records are taken all together or not at all. The seed is
+the header's checksum: a stored value cannot pose as a frame, and stale blocks of another file cannot either.
+
+A log file `<number>.log` is filled with zeros beforehand, so that a commit writes data only, never metadata. A
+base file `<number>.base` holds every entry that was live at its revision, and stands for all files up to
+its number (see compaction.py).
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+from zlib import crc32
+
+from proa.store.disk import ZERO_BLOCK, Disk
+from proa.store.protocol import CannotOpen
+
+FORMAT_VERSION = 1
+PUT, DELETE, DELETE_WITH_LAST = 0, 1, 2
+"""Kinds of record. The last kind's value is what watchers get to see of the deleted object."""
+
+HEADER_BYTES = 64
+FRAME = struct.Struct("<4sII")
+RECORD = struct.Struct("<QIHB")
+MAX_KEY_BYTES = 0xFFFF
+
+_FILE_MAGIC = b"PROALOG\0"
+_FRAME_MAGIC = b"\xf5PRA"
+_HEADER = struct.Struct("<8sHHQQ16s")
+_CHECKSUM = struct.Struct("<I")
+_KINDS: dict[str, int] = {"log": 1, "base": 2}
+
+FileKind = Literal["log", "base"]
+Place = tuple[mmap.mmap, int, int, int]
+"""Where a value is: (mapped file, offset, length in bytes, the revision that wrote it)."""
+
+
+@dataclass(slots=True)
+class Segment:
+    """One open file of the log. `tail` is where its next frame goes."""
+
+    number: int
+    kind: FileKind
+    revision: int
+    store_id: bytes
+    path: Path
+    descriptor: int
+    map: mmap.mmap
+    seed: int
+    tail: int = HEADER_BYTES
+
+    @property
+    def size_bytes(self) -> int:
+        """Return the file's size."""
+        return len(self.map)
+
+    def append(self, disk: Disk, payload: bytes) -> int:
+        """Write a frame and return, once it is durable, the offset of its payload."""
+        start = self.tail + FRAME.size
+        disk.write(self.descriptor, [frame_header(payload, self.seed), payload], self.tail)
+        disk.sync(self.descriptor)
+        self.tail = start + len(payload)
+        return start
+
+    def grow(self, disk: Disk, size_bytes: int) -> None:
+        """Make room for a frame that is larger than the file."""
+        disk.write_zeros(self.descriptor, self.size_bytes, size_bytes)
+        disk.sync(self.descriptor)
+        self.map = mmap.mmap(self.descriptor, size_bytes, access=mmap.ACCESS_READ)
+
+    def close(self) -> None:
+        """Let go of the descriptor; values stay readable through the map until nothing refers to it."""
+        if self.descriptor >= 0:
+            os.close(self.descriptor)
+            self.descriptor = -1
+
+    def frames(self) -> Iterator[tuple[int, int]]:
+        """Yield (start, end) of each payload; then set `tail` to where the valid frames end."""
+        offset = HEADER_BYTES
+        while (end := self._frame_end(offset)) is not None:
+            yield offset + FRAME.size, end
+            offset = end
+        self.tail = offset
+
+    def has_frame_after(self, offset: int) -> bool:
+        """Tell whether any valid frame lies beyond `offset`, at whatever place."""
+        overlap = len(_FRAME_MAGIC) - 1
+        for start in self._written_blocks(offset):
+            block = self.map[start : start + len(ZERO_BLOCK) + overlap]
+            found = block.find(_FRAME_MAGIC)
+            while found >= 0:
+                if self._frame_end(start + found) is not None:
+                    return True
+                found = block.find(_FRAME_MAGIC, found + 1)
+        return False
+
+    def clear_tail(self, disk: Disk) -> None:
+        """Zero what a torn commit left behind the last valid frame, so that it can never be read as newer data."""
+        blocks = list(self._written_blocks(self.tail))
+        for start in blocks:
+            disk.write_zeros(self.descriptor, start, min(start + len(ZERO_BLOCK), self.size_bytes))
+        if blocks:
+            disk.sync(self.descriptor)
+
+    def _written_blocks(self, offset: int) -> Iterator[int]:
+        """Yield the starts of the blocks from `offset` on that are not all zeros."""
+        for start in range(offset, self.size_bytes, len(ZERO_BLOCK)):
+            block = self.map[start : start + len(ZERO_BLOCK)]
+            if block != ZERO_BLOCK[: len(block)]:
+                yield start
+
+    def _frame_end(self, offset: int) -> int | None:
+        """Return where the frame at `offset` ends, None when there is no valid one."""
+        start = offset + FRAME.size
+        if start > self.size_bytes:
+            return None
+        magic, length, checksum = FRAME.unpack_from(self.map, offset)
+        end: int = start + length
+        if magic != _FRAME_MAGIC or not length or end > self.size_bytes:
+            return None
+        with memoryview(self.map) as view, view[start:end] as payload:
+            return end if crc32(payload, self.seed) == checksum else None
+
+
+def frame_header(payload: bytes, seed: int) -> bytes:
+    """Return what goes before a payload."""
+    return FRAME.pack(_FRAME_MAGIC, len(payload), crc32(payload, seed))
+
+
+def file_header(kind: FileKind, number: int, revision: int, store_id: bytes) -> tuple[bytes, int]:
+    """Return a file's first bytes, and their checksum, which seeds those of its frames."""
+    header = _HEADER.pack(_FILE_MAGIC, FORMAT_VERSION, _KINDS[kind], number, revision, store_id)
+    seed = crc32(header)
+    return (header + _CHECKSUM.pack(seed)).ljust(HEADER_BYTES, b"\0"), seed
+
+
+def records(segment: Segment, start: int, end: int) -> Iterator[tuple[int, str, Place]]:
+    """Yield (kind, key, place of the value) of each record in a payload."""
+    data = segment.map
+    while start < end:
+        revision, length, key_length, kind = RECORD.unpack_from(data, start)
+        key_start = start + RECORD.size
+        value_start = key_start + key_length
+        yield kind, data[key_start:value_start].decode(), (data, value_start, length, revision)
+        start = value_start + length
+
+
+def segment_path(directory: Path, number: int, kind: FileKind) -> Path:
+    """Return the name of a file of the log; names sort by number."""
+    return directory / f"{number:012d}.{kind}"
+
+
+def create_segment(disk: Disk, directory: Path, number: int, store_id: bytes, size_bytes: int) -> Segment:
+    """Make a zero-filled log file, durable together with its name; a crash leaves at most a .tmp file."""
+    path = segment_path(directory, number, "log")
+    temporary = path.with_suffix(".tmp")
+    header, _ = file_header("log", number, 0, store_id)
+    descriptor = disk.create(temporary)
+    try:
+        disk.write(descriptor, [header], 0)
+        disk.write_zeros(descriptor, len(header), size_bytes)
+        disk.sync(descriptor)
+        disk.rename(temporary, path)
+        disk.sync_directory(directory)
+        return _opened(path, descriptor, "log")
+    except BaseException:
+        os.close(descriptor)
+        disk.remove(temporary)
+        raise
+
+
+def open_segment(path: Path, kind: FileKind) -> Segment:
+    """Open a file of the log; raise CannotOpen when its header is not one that this version can read."""
+    descriptor = os.open(path, os.O_RDWR)
+    try:
+        return _opened(path, descriptor, kind)
+    except BaseException:
+        os.close(descriptor)
+        raise
+
+
+def _opened(path: Path, descriptor: int, kind: FileKind) -> Segment:
+    if os.fstat(descriptor).st_size < HEADER_BYTES:
+        raise CannotOpen(f"{path}: damaged: the file is shorter than its header")
+    data = mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ)
+    magic, version, kind_number, number, revision, store_id = _HEADER.unpack_from(data)
+    (checksum,) = _CHECKSUM.unpack_from(data, _HEADER.size)
+    if magic != _FILE_MAGIC:
+        raise CannotOpen(f"{path}: not a file of a Proa store")
+    if version != FORMAT_VERSION:
+        raise CannotOpen(
+            f"{path}: written in store format {version}, this version of proa knows only format {FORMAT_VERSION}: "
+            "start the version of proa that wrote it"
+        )
+    if checksum != crc32(data[: _HEADER.size]) or kind_number != _KINDS[kind] or number != int(path.stem):
+        raise CannotOpen(f"{path}: damaged: its header does not fit")
+    return Segment(number, kind, revision, store_id, path, descriptor, data, checksum)
