@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
+
+from support.processes import find_processes
 
 ALLOWED_SKIP = "not on this machine:"
 """A skip whose reason begins so is one that CI's own machine cannot mend."""
@@ -30,20 +31,6 @@ def _forbidden_skips(reporter: pytest.TerminalReporter) -> list[pytest.TestRepor
     if os.environ.get("PROA_TEST_STRICT") != "1":
         return []
     return [r for r in reporter.stats.get("skipped", []) if ALLOWED_SKIP not in str(r.longrepr)]
-
-
-def find_processes(text: str) -> set[int]:
-    """Return the ids of processes whose command line contains `text`."""
-    found = set()
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                command = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
-            except OSError:
-                continue
-            if text in command:
-                found.add(int(entry.name))
-    return found
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -1,0 +1,144 @@
+"""A killed server leaves pods serving; the next start finds them again; nothing is left behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from support.clusters import Cluster, ProaCommand
+from support.processes import find_processes
+
+pytestmark = [pytest.mark.cluster, pytest.mark.xdist_group("survival")]
+
+StartCluster = Callable[[ProaCommand], Cluster]
+
+SERVER = """
+apiVersion: v1
+kind: Pod
+metadata: {name: server, labels: {app: server}}
+spec:
+  terminationGracePeriodSeconds: 1
+  containers:
+    - name: web
+      image: proa.local/python
+      command: [python, -u, -m, http.server, "8080"]
+      readinessProbe: {httpGet: {path: /, port: 8080}, periodSeconds: 1}
+"""
+MORTAL = """
+apiVersion: v1
+kind: Pod
+metadata: {name: mortal}
+spec:
+  restartPolicy: Never
+  containers:
+    - name: main
+      image: proa.local/python
+      command: [python, -u, -c]
+      args: ["import os, time; print('born', flush=True)\\nwhile not os.path.exists('/flag/go'): time.sleep(0.05)\\nprint('last words'); raise SystemExit(42)"]
+      volumeMounts: [{name: flag, mountPath: /flag}]
+  volumes: [{name: flag, hostPath: {path: FLAG, type: Directory}}]
+"""
+
+
+@pytest.fixture
+def fresh(start_cluster: StartCluster, tmp_path: Path) -> Cluster:
+    """Return a cluster of the test's own."""
+    return start_cluster(ProaCommand(tmp_path / "home", sys.executable))
+
+
+def namespaces_in_use() -> set[str]:
+    """Return the network namespaces that processes on this machine are in."""
+    found = set()
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                found.add(os.readlink(entry / "ns" / "net"))
+            except OSError:
+                continue
+    return found
+
+
+def test_killing_the_server_leaves_pods_and_the_next_start_finds_their_exit_codes_and_logs(
+    fresh: Cluster, tmp_path: Path
+) -> None:
+    flag = tmp_path / "flag"
+    flag.mkdir()
+    fresh.kubectl("apply", "-f", "-", stdin=SERVER)
+    fresh.kubectl("apply", "-f", "-", stdin=MORTAL.replace("FLAG", str(flag)))
+    fresh.kubectl("wait", "pod/server", "pod/mortal", "--for=condition=Ready", "--timeout=60s")
+    before = fresh.get("pod", "server")["status"]["containerStatuses"][0]
+    processes = find_processes("http.server 8080")
+    assert processes
+
+    server = fresh.proa.status()["pid"]
+    os.kill(server, signal.SIGKILL)
+    assert fresh.proa("status", check=False).returncode == 1
+    assert find_processes("http.server 8080") == processes
+    (flag / "go").write_text("")
+    fresh.proa("up", "--detach")
+
+    fresh.kubectl("wait", "pod/mortal", "--for=jsonpath={.status.phase}=Failed", "--timeout=30s")
+    ended = fresh.get("pod", "mortal")["status"]["containerStatuses"][0]["state"]["terminated"]
+    assert ended["exitCode"] == 42
+    assert fresh.kubectl("logs", "mortal").stdout == "born\nlast words\n"
+    fresh.kubectl("wait", "pod/server", "--for=condition=Ready", "--timeout=30s")
+    after = fresh.get("pod", "server")["status"]["containerStatuses"][0]
+    assert after["containerID"] == before["containerID"]
+    assert after["restartCount"] == 0
+    assert find_processes("http.server 8080") == processes
+
+
+def test_down_ends_everything_and_up_brings_it_back(fresh: Cluster) -> None:
+    namespaces = namespaces_in_use()
+    mounts = Path("/proc/self/mountinfo").read_text()
+    fresh.kubectl("apply", "-f", "-", stdin=SERVER)
+    fresh.kubectl("wait", "pod/server", "--for=condition=Ready", "--timeout=60s")
+    fresh.proa("down")
+    assert not find_processes(str(fresh.proa.home))
+    assert namespaces_in_use() <= namespaces
+    assert Path("/proc/self/mountinfo").read_text() == mounts
+    assert not [
+        p for p in Path("/sys/fs/cgroup").glob("*/proa*") if p.is_dir() and fresh.proa.home.name in p.name
+    ]
+
+    fresh.proa("up", "--detach")
+    fresh.kubectl("wait", "pod/server", "--for=condition=Ready", "--timeout=60s")
+    assert fresh.get("pod", "server")["status"]["containerStatuses"][0]["restartCount"] >= 0
+
+
+def test_two_homes_run_side_by_side(fresh: Cluster, start_cluster: StartCluster, tmp_path: Path) -> None:
+    other = start_cluster(ProaCommand(tmp_path / "other", sys.executable))
+    fresh.kubectl("create", "namespace", "only-here")
+    assert "only-here" not in json.dumps(other.get("namespaces"))
+    for cluster in (fresh, other):
+        cluster.kubectl("apply", "-f", "-", stdin=SERVER)
+        cluster.kubectl("wait", "pod/server", "--for=condition=Ready", "--timeout=60s")
+
+
+def test_a_server_that_runs_is_not_started_twice(fresh: Cluster) -> None:
+    again = fresh.proa("up", "--detach")
+    assert again.stdout.startswith("already running: ")
+    foreground = fresh.proa("up", check=False)
+    assert foreground.returncode == 1
+    assert "proa down" in foreground.stderr
+
+
+def test_an_ordinary_user_runs_pods_and_services(rootless: ProaCommand, start_cluster: StartCluster) -> None:
+    cluster = start_cluster(rootless)
+    cluster.kubectl("apply", "-f", "-", stdin=SERVER)
+    cluster.kubectl("expose", "pod", "server", "--type=NodePort", "--port=80", "--target-port=8080")
+    cluster.kubectl("wait", "pod/server", "--for=condition=Ready", "--timeout=60s")
+    port = cluster.get("service", "server")["spec"]["ports"][0]["nodePort"]
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=10) as answer:
+        assert answer.status == 200
+    assert cluster.kubectl("exec", "server", "--", "id", "-u").stdout == "0\n"
+    assert cluster.proa.status()["nodes"][0]["isolation"].startswith("rootless")
+    rootless("reset", "--yes")
+    assert not find_processes(str(rootless.home))
