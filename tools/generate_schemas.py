@@ -1,5 +1,8 @@
 """Write src/proa/objects/schemas/kubernetes-<version>.json: what fields every built-in kind has, as facts only.
 
+Writes src/proa/apiserver/resources/columns.json too: the API's description of each field that a column of
+`kubectl get` shows, which clients see in Tables; it takes the fields from the `doc("...")` in that folder.
+
     .venv/bin/python tools/generate_schemas.py [--check]
 
 Reads the development dependency `kubernetes-validate`, whose JSON Schemas come from Kubernetes' own OpenAPI, and
@@ -14,6 +17,7 @@ Types read like Go: `string`, `int32`, `[]string`, `{}bytes` (a map), or a defin
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -24,6 +28,8 @@ import orjson
 VERSION = "1.36"
 ROOT = Path(__file__).resolve().parent.parent
 TARGET = ROOT / "src/proa/objects/schemas" / f"kubernetes-{VERSION}.json"
+RESOURCES = ROOT / "src/proa/apiserver/resources"
+COLUMNS = RESOURCES / "columns.json"
 SOURCE = (
     Path(kubernetes_validate.__file__).parent / f"kubernetes-json-schema/v{VERSION}.0-local/_definitions.json"
 )
@@ -89,9 +95,21 @@ def definition(name: str, node: dict[str, Any]) -> list[Any]:
     return [fields, sorted(node.get("required", [])), facts_of(node)]
 
 
-def generate() -> bytes:
-    """Return the whole file."""
-    source = orjson.loads(SOURCE.read_bytes())["$defs"]
+def descriptions(source: dict[str, Any]) -> bytes:
+    """Return columns.json."""
+    wanted = {
+        m for file in RESOURCES.rglob("*.py") for m in re.findall(r'doc\("(\w[\w.]+)"\)', file.read_text())
+    }
+    found = {}
+    for field in sorted(wanted):
+        owner, _, name = field.rpartition(".")
+        prefix = "io.k8s.apimachinery.pkg.apis." if owner.startswith("meta.") else "io.k8s.api."
+        found[field] = source[prefix + owner]["properties"][name]["description"]
+    return orjson.dumps(found, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+
+
+def generate(source: dict[str, Any]) -> bytes:
+    """Return the table of schemas."""
     definitions = {name: definition(name, node) for name, node in sorted(source.items())}
     kinds: dict[str, str] = {}
     for name, node in sorted(source.items()):
@@ -115,12 +133,15 @@ def main() -> int:
         "--check", action="store_true", help="write nothing; exit 1 when the file is out of date"
     )
     arguments = parser.parse_args()
-    data = generate()
-    if arguments.check:
-        return 0 if TARGET.read_bytes() == data else 1
-    TARGET.write_bytes(data)
-    print(f"{TARGET.relative_to(ROOT)}: {len(data)} bytes")
-    return 0
+    source = orjson.loads(SOURCE.read_bytes())["$defs"]
+    status = 0
+    for file, data in ((TARGET, generate(source)), (COLUMNS, descriptions(source))):
+        if arguments.check:
+            status |= file.read_bytes() != data
+        else:
+            file.write_bytes(data)
+            print(f"{file.relative_to(ROOT)}: {len(data)} bytes")
+    return status
 
 
 if __name__ == "__main__":
