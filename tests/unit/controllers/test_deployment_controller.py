@@ -1,0 +1,261 @@
+"""A Deployment rolled out against a fake API with the real manager, deployment and replicaset controllers."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from typing import Any
+
+import pytest
+
+from proa.controllers import replicaset
+from proa.controllers.deployment import controller as deployment
+from proa.controllers.deployment import rollout
+from proa.objects import meta
+from proa.objects.pods import is_active, is_ready
+from proa.objects.resource import DEPLOYMENTS, PODS, REPLICA_SETS
+
+CONTROLLERS = (deployment, replicaset)
+
+
+def make_deployment(replicas: int = 3, image: str = "web:1", **spec: Any) -> dict[str, Any]:
+    return {
+        "metadata": {"name": "web", "namespace": "default"},
+        "spec": {
+            "replicas": replicas,
+            "selector": {"matchLabels": {"app": "web"}},
+            "progressDeadlineSeconds": 600,
+            "revisionHistoryLimit": 10,
+            "template": make_template(image),
+            **spec,
+        },
+    }
+
+
+def make_template(image: str) -> dict[str, Any]:
+    return {
+        "metadata": {"labels": {"app": "web"}},
+        "spec": {"containers": [{"name": "web", "image": image}]},
+    }
+
+
+async def apply(w: Any, **spec: Any) -> None:
+    existing = w.client.peek(DEPLOYMENTS, "web", "default")
+    await w.client.update(DEPLOYMENTS, {**existing, "spec": {**existing["spec"], **spec}})
+    await w.settle()
+
+
+async def make_all_ready(w: Any) -> None:
+    for _ in range(50):
+        waiting = [pod for pod in w.pods() if is_active(pod) and not is_ready(pod)]
+        if not waiting:
+            return
+        for pod in waiting:
+            w.set_pod(pod)
+        await w.settle()
+    raise AssertionError("pods keep coming")
+
+
+def sizes(w: Any) -> dict[str, int]:
+    return {
+        rs["spec"]["template"]["spec"]["containers"][0]["image"]: rs["spec"]["replicas"]
+        for rs in w.client.all(REPLICA_SETS)
+    }
+
+
+def status(w: Any) -> dict[str, Any]:
+    found = dict(w.client.peek(DEPLOYMENTS, "web", "default")["status"])
+    found.pop("conditions")
+    return found
+
+
+def test_a_deployment_becomes_pods_and_tells_of_it(world: Any) -> None:
+    async def scenario() -> None:
+        async with world(CONTROLLERS) as w:
+            await w.client.create(DEPLOYMENTS, make_deployment(), "default")
+            await w.settle()
+            assert len(w.pods()) == 3
+            name = w.client.all(REPLICA_SETS)[0]["metadata"]["name"]
+            assert ("Normal", "ScalingReplicaSet", f"Scaled up replica set {name} from 0 to 3") in w.events
+            assert w.conditions(DEPLOYMENTS, "web") == {
+                "Progressing": ("True", "ReplicaSetUpdated"),
+                "Available": ("False", "MinimumReplicasUnavailable"),
+            }
+            await make_all_ready(w)
+            assert w.conditions(DEPLOYMENTS, "web") == {
+                "Available": ("True", "MinimumReplicasAvailable"),
+                "Progressing": ("True", "NewReplicaSetAvailable"),
+            }
+            assert status(w) == {
+                "observedGeneration": 1,
+                "replicas": 3,
+                "updatedReplicas": 3,
+                "readyReplicas": 3,
+                "availableReplicas": 3,
+                "terminatingReplicas": 0,
+            }
+            assert (
+                meta.annotations(w.client.peek(DEPLOYMENTS, "web", "default"))[
+                    "deployment.kubernetes.io/revision"
+                ]
+                == "1"
+            )
+
+    asyncio.run(scenario())
+
+
+def test_reconciling_again_changes_nothing(world: Any) -> None:
+    async def scenario() -> None:
+        async with world(CONTROLLERS) as w:
+            await w.client.create(DEPLOYMENTS, make_deployment(), "default")
+            await w.settle()
+            await make_all_ready(w)
+            calls = len(w.client.calls)
+            await w.reconcile_all()
+            assert w.client.calls[calls:] == []
+
+    asyncio.run(scenario())
+
+
+def test_200_replicas_make_exactly_200_pods(world: Any) -> None:
+    async def scenario() -> None:
+        async with world(CONTROLLERS) as w:
+            await w.client.create(DEPLOYMENTS, make_deployment(replicas=200), "default")
+            await w.settle()
+            created = [call for call in w.client.calls if call.verb == "create" and call.resource == PODS]
+            assert len(created) == len(w.pods()) == 200
+
+    asyncio.run(scenario())
+
+
+def test_undoing_a_rollout_finds_the_old_replica_set_again(world: Any) -> None:
+    async def scenario() -> None:
+        async with world(CONTROLLERS) as w:
+            await w.client.create(DEPLOYMENTS, make_deployment(), "default")
+            await w.settle()
+            await make_all_ready(w)
+            await apply(w, template=make_template("web:2"))
+            await make_all_ready(w)
+            assert sizes(w) == {"web:1": 0, "web:2": 3}
+            await apply(w, template=make_template("web:1"))
+            await make_all_ready(w)
+            assert sizes(w) == {"web:1": 3, "web:2": 0}
+            notes = {
+                rs["spec"]["template"]["spec"]["containers"][0]["image"]: meta.annotations(rs)
+                for rs in w.client.all(REPLICA_SETS)
+            }
+            assert notes["web:1"]["deployment.kubernetes.io/revision"] == "3"
+            assert notes["web:1"]["deployment.kubernetes.io/revision-history"] == "1"
+            assert notes["web:2"]["deployment.kubernetes.io/revision"] == "2"
+
+    asyncio.run(scenario())
+
+
+def test_old_replica_sets_beyond_the_history_limit_go(world: Any) -> None:
+    async def scenario() -> None:
+        async with world(CONTROLLERS) as w:
+            await w.client.create(DEPLOYMENTS, make_deployment(revisionHistoryLimit=1), "default")
+            await w.settle()
+            for version in (2, 3, 4):
+                await make_all_ready(w)
+                await apply(w, template=make_template(f"web:{version}"))
+            await make_all_ready(w)
+            assert sizes(w) == {"web:3": 0, "web:4": 3}
+
+    asyncio.run(scenario())
+
+
+def test_recreate_waits_until_the_last_old_pod_has_gone(world: Any) -> None:
+    async def scenario() -> None:
+        async with world(CONTROLLERS) as w:
+            body = make_deployment(strategy={"type": "Recreate"})
+            await w.client.create(DEPLOYMENTS, body, "default")
+            await w.settle()
+            for pod in w.pods():
+                w.set_pod(pod, node="proa-1")
+            await w.settle()
+            await apply(w, template=make_template("web:2"))
+            assert sizes(w) == {"web:1": 0}
+            assert [meta.is_deleting(pod) for pod in w.pods()] == [True] * 3
+            for pod in w.pods():
+                await w.client.delete(PODS, meta.name(pod), "default", grace_period_seconds=0)
+            await w.settle()
+            assert sizes(w) == {"web:1": 0, "web:2": 3}
+
+    asyncio.run(scenario())
+
+
+def test_a_paused_deployment_scales_and_does_not_roll(world: Any) -> None:
+    async def scenario() -> None:
+        async with world(CONTROLLERS) as w:
+            await w.client.create(DEPLOYMENTS, make_deployment(), "default")
+            await w.settle()
+            await make_all_ready(w)
+            await apply(w, paused=True, template=make_template("web:2"), replicas=5)
+            assert sizes(w) == {"web:1": 5}
+            assert w.conditions(DEPLOYMENTS, "web")["Progressing"] == ("Unknown", "DeploymentPaused")
+            await apply(w, paused=False)
+            await make_all_ready(w)
+            assert sizes(w) == {"web:1": 0, "web:2": 5}
+            assert w.conditions(DEPLOYMENTS, "web")["Progressing"] == ("True", "NewReplicaSetAvailable")
+
+    asyncio.run(scenario())
+
+
+def test_a_rollout_without_progress_times_out(world: Any) -> None:
+    async def scenario() -> None:
+        async with world(CONTROLLERS) as w:
+            await w.client.create(DEPLOYMENTS, make_deployment(progressDeadlineSeconds=30), "default")
+            await w.settle()
+            w.advance(32)
+            await w.reconcile_all()
+            assert w.conditions(DEPLOYMENTS, "web")["Progressing"] == ("False", "ProgressDeadlineExceeded")
+
+    asyncio.run(scenario())
+
+
+def test_scaling_amid_a_rollout_is_shared_out_in_proportion(world: Any) -> None:
+    async def scenario() -> None:
+        async with world(CONTROLLERS) as w:
+            strategy = {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 3, "maxUnavailable": 2}}
+            await w.client.create(DEPLOYMENTS, make_deployment(replicas=10, strategy=strategy), "default")
+            await w.settle()
+            await make_all_ready(w)
+            await apply(w, template=make_template("broken"))
+            assert sizes(w) == {"web:1": 8, "broken": 5}
+            await apply(w, replicas=15)
+            assert sizes(w) == {"web:1": 11, "broken": 7}
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_a_rollout_keeps_its_bounds_whatever_becomes_of_the_pods(world: Any, seed: int) -> None:
+    """Pods become ready, unready, and end, in random order: maxSurge and maxUnavailable hold, and it converges."""
+    chance = random.Random(seed)
+    replicas = chance.randint(1, 9)
+    given = {"maxSurge": chance.choice([0, 1, "25%", "100%"]), "maxUnavailable": chance.choice([0, 1, "25%"])}
+    strategy = {"type": "RollingUpdate", "rollingUpdate": given}
+
+    async def scenario() -> None:
+        async with world(CONTROLLERS) as w:
+            body = make_deployment(replicas, strategy=strategy)
+            bounds = rollout.bounds_of(body)
+            await w.client.create(DEPLOYMENTS, body, "default")
+            await w.settle()
+            await make_all_ready(w)
+            await apply(w, template=make_template("web:2"))
+            for _ in range(300):
+                active = [pod for pod in w.pods() if is_active(pod)]
+                assert len(active) <= bounds.most
+                assert sum(map(is_ready, active)) >= bounds.least_available
+                waiting = [pod for pod in active if not is_ready(pod)]
+                if waiting:
+                    w.set_pod(chance.choice(waiting))
+                elif sizes(w)["web:1"] == 0:
+                    break
+                await w.settle()
+            assert sizes(w) == {"web:1": 0, "web:2": replicas}
+            assert w.conditions(DEPLOYMENTS, "web")["Progressing"] == ("True", "NewReplicaSetAvailable")
+
+    asyncio.run(scenario())
