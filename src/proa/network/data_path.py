@@ -1,0 +1,160 @@
+"""Decide where each Service's traffic goes: Services and EndpointSlices in, ports with their endpoints out. Pure.
+
+Follows pkg/proxy/serviceport.go, endpointslicecache.go and topology.go: ready endpoints, else those that are
+terminating and still serving; headless and ExternalName services have no data path.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from proa.objects import meta
+
+Object = dict[str, Any]
+
+SERVICE_NAME_LABEL = "kubernetes.io/service-name"
+DEFAULT_AFFINITY_SECONDS = 10800
+PROTOCOLS = ("TCP", "UDP")
+
+
+class ServiceKey(NamedTuple):
+    """A Service."""
+
+    namespace: str
+    name: str
+
+
+class Endpoint(NamedTuple):
+    """Where a connection may go."""
+
+    address: str
+    port: int
+
+
+@dataclass(frozen=True, slots=True)
+class ServicePort:
+    """One port of a Service. `affinity_seconds` is 0 without session affinity, `node_port` 0 without a NodePort.
+
+    `endpoints` serve the cluster's addresses, `node_port_endpoints` the NodePort; they differ under a traffic policy.
+    """
+
+    service: ServiceKey
+    name: str
+    protocol: str
+    addresses: tuple[str, ...]
+    port: int
+    node_port: int
+    affinity_seconds: int
+    endpoints: tuple[Endpoint, ...]
+    node_port_endpoints: tuple[Endpoint, ...]
+
+
+DataPath = dict[ServiceKey, tuple[ServicePort, ...]]
+
+
+def plan(services: Iterable[Object], slices: Iterable[Object], node_name: str) -> DataPath:
+    """Return the data path of all services that have one, as the node `node_name` must provide it."""
+    by_service: dict[ServiceKey, list[Object]] = {}
+    for slice_ in slices:
+        if (key := service_of(slice_)) is not None:
+            by_service.setdefault(key, []).append(slice_)
+    path: DataPath = {}
+    for service in services:
+        key = ServiceKey(meta.namespace(service), meta.name(service))
+        if ports := plan_service(service, by_service.get(key, ()), node_name):
+            path[key] = ports
+    return path
+
+
+def service_of(slice_: Object) -> ServiceKey | None:
+    """Return the Service that an EndpointSlice belongs to."""
+    name = meta.labels(slice_).get(SERVICE_NAME_LABEL)
+    return ServiceKey(meta.namespace(slice_), name) if name else None
+
+
+def plan_service(service: Object | None, slices: Sequence[Object], node_name: str) -> tuple[ServicePort, ...]:
+    """Return the ports of one service, none where it has no data path."""
+    if service is None:
+        return ()
+    spec = service.get("spec") or {}
+    addresses = cluster_ips(service)
+    if spec.get("type") == "ExternalName" or not addresses:
+        return ()
+    key = ServiceKey(meta.namespace(service), meta.name(service))
+    affinity = _affinity_seconds(spec)
+    is_local = spec.get("internalTrafficPolicy") == "Local"
+    is_node_port_local = spec.get("externalTrafficPolicy") == "Local"
+    planned = []
+    for port in spec.get("ports") or ():
+        protocol = port.get("protocol") or "TCP"
+        if protocol not in PROTOCOLS:
+            continue
+        candidates = _candidates(slices, port.get("name") or "", protocol)
+        planned.append(
+            ServicePort(
+                service=key,
+                name=port.get("name") or "",
+                protocol=protocol,
+                addresses=addresses,
+                port=port["port"],
+                node_port=port.get("nodePort") or 0,
+                affinity_seconds=affinity,
+                endpoints=_usable(candidates, node_name if is_local else ""),
+                node_port_endpoints=_usable(candidates, node_name if is_node_port_local else ""),
+            )
+        )
+    return tuple(planned)
+
+
+def cluster_ips(service: Object) -> tuple[str, ...]:
+    """Return the service's IPv4 ClusterIPs, none when it is headless."""
+    spec = service.get("spec") or {}
+    addresses = spec.get("clusterIPs") or [spec.get("clusterIP") or ""]
+    return tuple(address for address in addresses if address and address != "None" and ":" not in address)
+
+
+def _affinity_seconds(spec: Mapping[str, Any]) -> int:
+    if spec.get("sessionAffinity") != "ClientIP":
+        return 0
+    config = (spec.get("sessionAffinityConfig") or {}).get("clientIP") or {}
+    return config.get("timeoutSeconds") or DEFAULT_AFFINITY_SECONDS
+
+
+class _Candidate(NamedTuple):
+    endpoint: Endpoint
+    node: str
+    is_ready: bool
+    is_last_resort: bool
+
+
+def _candidates(slices: Sequence[Object], port_name: str, protocol: str) -> list[_Candidate]:
+    found = []
+    for slice_ in slices:
+        if slice_.get("addressType") != "IPv4":
+            continue
+        for port in slice_.get("ports") or ():
+            matches = (port.get("name") or "") == port_name and (port.get("protocol") or "TCP") == protocol
+            if not matches or not port.get("port"):
+                continue
+            for endpoint in slice_.get("endpoints") or ():
+                conditions = endpoint.get("conditions") or {}
+                is_ready = conditions.get("ready") is not False
+                serving = conditions.get("serving")
+                is_serving = is_ready if serving is None else bool(serving)
+                found.append(
+                    _Candidate(
+                        Endpoint(endpoint["addresses"][0], port["port"]),
+                        endpoint.get("nodeName") or "",
+                        is_ready,
+                        is_serving and bool(conditions.get("terminating")),
+                    )
+                )
+    return found
+
+
+def _usable(candidates: list[_Candidate], node_name: str) -> tuple[Endpoint, ...]:
+    here = [c for c in candidates if not node_name or c.node == node_name]
+    ready = {c.endpoint for c in here if c.is_ready}
+    return tuple(sorted(ready or {c.endpoint for c in here if c.is_last_resort}))

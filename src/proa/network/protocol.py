@@ -1,0 +1,71 @@
+"""Name what the network's parts ask of the node and of one another.
+
+`NodeNetwork` has the shape of `node.runtimes.protocol.NodeNetwork`, which this package may not import: whoever builds
+a `Network` hands in the node's.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from proa.network.data_path import ServiceKey, ServicePort
+
+
+class NodeNetwork(Protocol):
+    """Sockets, addresses and rules inside the node's network namespace."""
+
+    async def open_socket(
+        self, kind: Literal["tcp-listen", "tcp", "udp"], host: str = "", port: int = 0
+    ) -> socket.socket:
+        """Return a non-blocking socket of that namespace: listening or bound at host:port, or unbound."""
+
+    async def add_addresses(self, addresses: list[str]) -> None:
+        """Give the node's loopback these addresses (CIDR notation)."""
+
+    async def remove_addresses(self, addresses: list[str]) -> None:
+        """Take them away again."""
+
+    async def apply_nftables(self, commands: str) -> None:
+        """Run nft commands in one transaction."""
+
+
+class RuntimeStatus(Protocol):
+    """What services must know of the node: its address, and which features work ("" or why not)."""
+
+    @property
+    def node_ip(self) -> str: ...
+
+    @property
+    def features(self) -> Mapping[str, str]: ...
+
+
+class DataPathBackend(Protocol):
+    """Makes traffic to services arrive. It keeps what it has applied: the same change twice is harmless."""
+
+    async def start(self) -> None:
+        """Begin from nothing, whatever a previous run has left."""
+
+    async def apply(self, changes: Mapping[ServiceKey, tuple[ServicePort, ...]]) -> None:
+        """Bring these services' ports to this state (none: the service is gone)."""
+
+    async def stop(self) -> None:
+        """Leave no listener, rule or address."""
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkSettings:
+    """One node's share of the network.
+
+    `host_listen_address` is where the host offers NodePorts, None for nowhere; `dns_address` is the ClusterIP of
+    kube-system/kube-dns; `resolv_conf` names the resolvers of last resort.
+    """
+
+    node_name: str
+    service_cidr: str = "10.96.0.0/16"
+    host_listen_address: str | None = "127.0.0.1"
+    cluster_domain: str = "cluster.local"
+    dns_address: str = "10.96.0.10"
+    resolv_conf: str = "/etc/resolv.conf"

@@ -1,0 +1,315 @@
+"""Carry a connection or a datagram conversation from a listener to an endpoint, at low cost a byte.
+
+Theory of operation. `Inbound` and `Outbound` are asyncio Protocols that write what they receive straight to each
+other's transport. Backpressure: when a transport's buffer is full, reading from its peer pauses. Half-close: an end
+of file on one side is passed on and the other direction goes on. A reset on one side resets the other.
+A connection that cannot be made is tried on the service's other endpoints before the client hears of it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+import struct
+from collections.abc import Callable, Collection
+from typing import Any, cast
+
+from proa.network.balancer import Balancer
+from proa.network.data_path import Endpoint
+from proa.network.sockets import SocketPool
+
+logger = logging.getLogger(__name__)
+
+CONNECT_TIMEOUT_SECONDS = 3.0
+UDP_IDLE_SECONDS = 60.0
+MAX_UDP_CLIENTS = 4096
+BACKLOG = 1024
+
+
+class _Side(asyncio.Protocol):
+    """One half of a relayed connection."""
+
+    def __init__(self) -> None:
+        self.transport: asyncio.Transport | None = None
+        self.peer: _Side | None = None
+        self.is_lost = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast(asyncio.Transport, transport)
+
+    def data_received(self, data: bytes) -> None:
+        peer = self.peer
+        if peer is not None and peer.transport is not None and not peer.transport.is_closing():
+            peer.transport.write(data)
+
+    def eof_received(self) -> bool:
+        peer = self.peer
+        if peer is not None and peer.transport is not None and not peer.transport.is_closing():
+            peer.transport.write_eof()
+        return True
+
+    def pause_writing(self) -> None:
+        if self.peer is not None:
+            self.peer.pause()
+
+    def resume_writing(self) -> None:
+        if self.peer is not None:
+            self.peer.resume()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.is_lost = True
+        if self.peer is not None and self.peer.transport is not None:
+            self.peer.end(is_reset=exc is not None)
+
+    def pause(self) -> None:
+        if self.transport is not None and not self.transport.is_closing():
+            self.transport.pause_reading()
+
+    def resume(self) -> None:
+        if self.transport is not None and not self.transport.is_closing():
+            self.transport.resume_reading()
+
+    def end(self, *, is_reset: bool) -> None:
+        """Close once what is buffered has gone out; with a reset, the kernel says RST instead of FIN."""
+        if self.transport is None or self.transport.is_closing():
+            return
+        if is_reset:
+            sock = self.transport.get_extra_info("socket")
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.transport.close()
+
+
+class Outbound(_Side):
+    """The half towards the endpoint."""
+
+
+class Inbound(_Side):
+    """The half towards the client; reads nothing until the endpoint is connected."""
+
+    def __init__(self, relay: TcpRelay) -> None:
+        super().__init__()
+        self._relay = relay
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        self.pause()
+        self._relay.opened(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        self._relay.closed(self)
+
+
+class TcpRelay:
+    """One listener and the connections that came through it."""
+
+    def __init__(self, balancer: Balancer, sockets: SocketPool) -> None:
+        self._balancer = balancer
+        self._sockets = sockets
+        self._server: asyncio.Server | None = None
+        self._inbound: set[Inbound] = set()
+        self._dials: set[asyncio.Task[None]] = set()
+
+    async def start(self, listener: socket.socket) -> None:
+        """Accept from `listener`, which is the relay's from now on."""
+        loop = asyncio.get_running_loop()
+        self._server = await loop.create_server(lambda: Inbound(self), sock=listener, backlog=BACKLOG)
+
+    def stop_accepting(self) -> None:
+        """Close the listener; connections that are open go on."""
+        if self._server is not None:
+            self._server.close()
+
+    async def stop(self) -> None:
+        """Close the listener and every connection."""
+        self.stop_accepting()
+        for task in [*self._dials]:
+            task.cancel()
+        await asyncio.gather(*self._dials, return_exceptions=True)
+        for inbound in [*self._inbound]:
+            for side in (inbound, inbound.peer):
+                if side is not None and side.transport is not None:
+                    side.transport.abort()
+
+    @property
+    def is_idle(self) -> bool:
+        """Tell whether no connection is open."""
+        return not self._inbound
+
+    def opened(self, inbound: Inbound) -> None:
+        """Find an endpoint for a new client."""
+        self._inbound.add(inbound)
+        task = asyncio.ensure_future(self._dial(inbound))
+        self._dials.add(task)
+        task.add_done_callback(self._dials.discard)
+
+    def closed(self, inbound: Inbound) -> None:
+        """Forget a client."""
+        self._inbound.discard(inbound)
+
+    async def _dial(self, inbound: Inbound) -> None:
+        assert inbound.transport is not None
+        client = (inbound.transport.get_extra_info("peername") or ("",))[0]
+        try:
+            endpoint, sock = await self._connect(client)
+        except Exception as error:  # whatever noded or the network says, the client hears a reset
+            logger.debug("no endpoint took a connection client=%s error=%s", client, error)
+            inbound.end(is_reset=True)
+            return
+        self._balancer.connected(client, endpoint)
+        outbound = Outbound()
+        outbound.peer = inbound
+        try:
+            await asyncio.get_running_loop().create_connection(lambda: outbound, sock=sock)
+        except BaseException:
+            sock.close()
+            inbound.end(is_reset=True)
+            raise
+        inbound.peer = outbound
+        if inbound.is_lost:
+            outbound.end(is_reset=True)
+        else:
+            inbound.resume()
+
+    async def _connect(self, client: str) -> tuple[Endpoint, socket.socket]:
+        failure: Exception = ConnectionRefusedError("the service has no endpoints")
+        tried: set[Endpoint] = set()
+        while candidates := [e for e in self._balancer.candidates(client) if e not in tried]:
+            endpoint = candidates[0]
+            tried.add(endpoint)
+            sock = await self._sockets.take()
+            try:
+                async with asyncio.timeout(CONNECT_TIMEOUT_SECONDS):
+                    await asyncio.get_running_loop().sock_connect(sock, (endpoint.address, endpoint.port))
+            except OSError as error:  # TimeoutError is one
+                sock.close()
+                failure = error
+            except BaseException:
+                sock.close()
+                raise
+            else:
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                return endpoint, sock
+        raise failure
+
+
+class _Conversation(asyncio.DatagramProtocol):
+    """One client's datagrams to one endpoint, and the answers."""
+
+    def __init__(self, endpoint: Endpoint, answer: Callable[[bytes], None]) -> None:
+        self.endpoint = endpoint
+        self._answer = answer
+        self.transport: asyncio.DatagramTransport | None = None
+        self.last_used = 0.0
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast(asyncio.DatagramTransport, transport)
+
+    def datagram_received(self, data: bytes, addr: Any) -> None:
+        self._answer(data)
+
+
+class UdpRelay(asyncio.DatagramProtocol):
+    """One UDP listener; a client's conversation ends after a minute of silence, as conntrack would have it."""
+
+    def __init__(self, balancer: Balancer, sockets: SocketPool) -> None:
+        self._balancer = balancer
+        self._sockets = sockets
+        self._listener: asyncio.DatagramTransport | None = None
+        self._conversations: dict[tuple[str, int], asyncio.Task[_Conversation]] = {}
+        self._sweep: asyncio.TimerHandle | None = None
+
+    async def start(self, listener: socket.socket) -> None:
+        """Receive from `listener`, which is the relay's from now on."""
+        await asyncio.get_running_loop().create_datagram_endpoint(lambda: self, sock=listener)
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._listener = cast(asyncio.DatagramTransport, transport)
+        self._schedule_sweep()
+
+    def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
+        task = self._conversations.get(addr)
+        if task is None or (task.done() and (task.cancelled() or task.exception() is not None)):
+            if len(self._conversations) >= MAX_UDP_CLIENTS:
+                return
+            task = asyncio.ensure_future(self._converse(addr))
+            self._conversations[addr] = task
+        if task.done():
+            self._send(task, data)
+        else:
+            task.add_done_callback(lambda done: self._send(done, data))
+
+    def _send(self, task: asyncio.Task[_Conversation], data: bytes) -> None:
+        if task.cancelled() or task.exception() is not None:
+            return
+        conversation = task.result()
+        conversation.last_used = asyncio.get_running_loop().time()
+        if conversation.transport is not None and not conversation.transport.is_closing():
+            conversation.transport.sendto(data)
+
+    async def _converse(self, client: tuple[str, int]) -> _Conversation:
+        candidates = self._balancer.candidates(client[0])
+        if not candidates:
+            raise ConnectionRefusedError("the service has no endpoints")
+        loop = asyncio.get_running_loop()
+        sock = await self._sockets.take()
+        conversation = _Conversation(candidates[0], lambda data: self._reply(data, client))
+        conversation.last_used = loop.time()
+        try:
+            sock.connect(tuple(candidates[0]))
+            await loop.create_datagram_endpoint(lambda: conversation, sock=sock)
+        except BaseException:
+            sock.close()
+            raise
+        self._balancer.connected(client[0], candidates[0])
+        return conversation
+
+    def _reply(self, data: bytes, client: tuple[str, int]) -> None:
+        if self._listener is not None and not self._listener.is_closing():
+            self._listener.sendto(data, client)
+
+    def _schedule_sweep(self) -> None:
+        self._sweep = asyncio.get_running_loop().call_later(UDP_IDLE_SECONDS / 2, self._drop_idle)
+
+    def _drop_idle(self) -> None:
+        oldest = asyncio.get_running_loop().time() - UDP_IDLE_SECONDS
+        for client, task in [*self._conversations.items()]:
+            if task.done() and (task.cancelled() or task.exception() or task.result().last_used < oldest):
+                self._end(client)
+        self._schedule_sweep()
+
+    def _end(self, client: tuple[str, int]) -> None:
+        task = self._conversations.pop(client)
+        if not task.done():
+            task.cancel()
+        elif not task.cancelled() and task.exception() is None and (transport := task.result().transport):
+            transport.close()
+
+    def keep_endpoints(self, endpoints: Collection[Endpoint]) -> None:
+        """End the conversations with other endpoints: their clients' next datagrams choose anew."""
+        for client, task in [*self._conversations.items()]:
+            if (
+                not task.done()
+                or task.cancelled()
+                or task.exception()
+                or task.result().endpoint not in endpoints
+            ):
+                self._end(client)
+
+    def stop_accepting(self) -> None:
+        """Close the listener and with it, UDP having no connections, everything."""
+        if self._sweep is not None:
+            self._sweep.cancel()
+        if self._listener is not None:
+            self._listener.close()
+        self.keep_endpoints(())
+
+    async def stop(self) -> None:
+        """Close everything."""
+        self.stop_accepting()
+
+    @property
+    def is_idle(self) -> bool:
+        """Tell whether nothing is left open."""
+        return not self._conversations

@@ -1,0 +1,125 @@
+"""Keep the data path equal to what Services and EndpointSlices say, one changed service at a time.
+
+Watches services and endpointslices; writes nothing but the node's data path (nftables.py or userspace.py) and the
+host's NodePorts (hostports.py). Follows pkg/proxy/config and pkg/proxy/servicechangetracker.go.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+
+from proa.network.data_path import (
+    SERVICE_NAME_LABEL,
+    Object,
+    ServiceKey,
+    ServicePort,
+    plan_service,
+    service_of,
+)
+from proa.network.protocol import DataPathBackend
+from proa.objects import meta
+from proa.reconcile.informer import Informer
+
+logger = logging.getLogger(__name__)
+
+FIRST_BACK_OFF_SECONDS = 0.5
+MAX_BACK_OFF_SECONDS = 30.0
+
+
+class ServiceProxy:
+    """One node's services. `excluded_addresses` are ClusterIPs that somebody else serves (the cluster's DNS)."""
+
+    def __init__(
+        self,
+        services: Informer,
+        slices: Informer,
+        backends: Sequence[DataPathBackend],
+        node_name: str,
+        excluded_addresses: Collection[str] = (),
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self._services = services
+        self._slices = slices
+        self._backends = backends
+        self._node_name = node_name
+        self._excluded = frozenset(excluded_addresses)
+        self._sleep = sleep
+        self._applied: dict[ServiceKey, tuple[ServicePort, ...]] = {}
+        self._changed: set[ServiceKey] = set()
+        self._wake = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Clear what a previous run has left, and follow the informers from now on."""
+        for backend in self._backends:
+            await backend.start()
+        self._services.listen(self._service_changed)
+        self._slices.listen(self._slice_changed)
+        self._task = asyncio.create_task(self._run(), name="service proxy")
+
+    async def stop(self) -> None:
+        """Stop following, and take the data path away."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        for backend in self._backends:
+            await backend.stop()
+
+    def _service_changed(self, old: Object | None, new: Object | None) -> None:
+        service = new or old or {}
+        self._note(ServiceKey(meta.namespace(service), meta.name(service)))
+
+    def _slice_changed(self, old: Object | None, new: Object | None) -> None:
+        for slice_ in (old, new):
+            if slice_ is not None and (key := service_of(slice_)) is not None:
+                self._note(key)
+
+    def _note(self, key: ServiceKey) -> None:
+        self._changed.add(key)
+        self._wake.set()
+
+    async def _run(self) -> None:
+        await self._services.wait_synced()
+        await self._slices.wait_synced()
+        failures = 0
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            keys, self._changed = self._changed, set()
+            try:
+                await self._apply(self._plan(keys))
+                failures = 0
+            except Exception:
+                logger.exception("data path not applied services=%d attempt=%d", len(keys), failures + 1)
+                self._changed |= keys
+                self._wake.set()
+                await self._sleep(min(FIRST_BACK_OFF_SECONDS * 2.0**failures, MAX_BACK_OFF_SECONDS))
+                failures = min(failures + 1, 10)
+
+    def _plan(self, keys: set[ServiceKey]) -> dict[ServiceKey, tuple[ServicePort, ...]]:
+        changes = {}
+        for key in keys:
+            ports = self._ports_of(key)
+            if ports != self._applied.get(key, ()):
+                changes[key] = ports
+        return changes
+
+    def _ports_of(self, key: ServiceKey) -> tuple[ServicePort, ...]:
+        service = self._services.get(key.name, key.namespace)
+        labelled = self._slices.by_index("label", f"{SERVICE_NAME_LABEL}={key.name}")
+        slices = [slice_ for slice_ in labelled if meta.namespace(slice_) == key.namespace]
+        ports = plan_service(service, slices, self._node_name)
+        return tuple(port for port in ports if not self._excluded & {*port.addresses})
+
+    async def _apply(self, changes: Mapping[ServiceKey, tuple[ServicePort, ...]]) -> None:
+        if not changes:
+            return
+        for backend in self._backends:
+            await backend.apply(changes)
+        for key, ports in changes.items():
+            if ports:
+                self._applied[key] = ports
+            else:
+                self._applied.pop(key, None)

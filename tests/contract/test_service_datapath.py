@@ -1,0 +1,416 @@
+"""Both data paths (nftables and userspace) bring real connections in real network namespaces to the right endpoint.
+
+Needs root, `unshare` and `ip`; the nftables cases need `nft` too. The node is a network namespace with a bridge; each
+pod is another, with an address on it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ctypes
+import os
+import shutil
+import socket
+import subprocess
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from proa.network.data_path import DataPath, Endpoint, ServiceKey, ServicePort
+from proa.network.hostports import HostPorts
+from proa.network.nftables import NftablesDataPath
+from proa.network.userspace import UserspaceDataPath
+
+NODE_IP = "10.243.0.1"
+CLUSTER_IP = "10.96.0.77"
+GATEWAY = "10.244.1.1"
+WEB = ServiceKey("default", "web")
+CLONE_NEWNET = 0x40000000
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def why_not(backend: str) -> str:
+    if os.geteuid() != 0:
+        return "needs root to make network namespaces"
+    for program in ("unshare", "ip", *(["nft"] if backend == "nftables" else [])):
+        if shutil.which(program) is None:
+            return f"{program} is not installed"
+    probe = subprocess.run(["unshare", "--net", "ip", "link", "add", "type", "veth"], capture_output=True)
+    return (
+        ""
+        if probe.returncode == 0
+        else f"network namespaces do not work here: {probe.stderr.decode().strip()}"
+    )
+
+
+class Namespace:
+    """A network namespace, held by a process that waits, and a thread that makes sockets in it."""
+
+    def __init__(self) -> None:
+        command = ["unshare", "--net", "sh", "-c", "echo; exec cat"]
+        self.holder = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        assert self.holder.stdout
+        self.holder.stdout.readline()
+        self.thread = ThreadPoolExecutor(1)
+        self.thread.submit(self._enter).result()
+
+    def _enter(self) -> None:
+        fd = os.open(f"/proc/{self.holder.pid}/ns/net", os.O_RDONLY)
+        if _libc.setns(fd, CLONE_NEWNET) != 0:
+            raise OSError(ctypes.get_errno(), "setns")
+        os.close(fd)
+
+    def run(self, command: str, stdin: str = "") -> None:
+        program = ["nsenter", f"--net=/proc/{self.holder.pid}/ns/net", *command.split()]
+        done = subprocess.run(program, input=stdin.encode(), capture_output=True)
+        assert done.returncode == 0, f"{command}: {done.stderr.decode()}\n{stdin}"
+
+    def socket(self, kind: str, host: str = "", port: int = 0) -> socket.socket:
+        return self.thread.submit(self._socket, kind, host, port).result()
+
+    @staticmethod
+    def _socket(kind: str, host: str, port: int) -> socket.socket:
+        made = socket.socket(socket.AF_INET, socket.SOCK_DGRAM if kind == "udp" else socket.SOCK_STREAM)
+        try:
+            if host:
+                made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                made.bind((host, port))
+            if kind == "tcp-listen":
+                made.listen(1024)
+        except OSError:
+            made.close()
+            raise
+        made.setblocking(False)
+        return made
+
+    def close(self) -> None:
+        self.thread.shutdown()
+        self.holder.communicate()
+
+
+@dataclass
+class Node:
+    """A NodeNetwork, with pods."""
+
+    namespace: Namespace = field(default_factory=Namespace)
+    pods: dict[str, Namespace] = field(default_factory=dict)
+    servers: list[Any] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        for command in (
+            "ip link set lo up",
+            "ip link add br0 type bridge",
+            "ip link set br0 up",
+            f"ip addr add {GATEWAY}/24 dev br0",
+            f"ip addr add {NODE_IP}/32 dev lo",
+            "sysctl -qw net.ipv4.ip_forward=1",
+            f"ip route add local 10.96.0.0/16 dev lo src {NODE_IP}",
+        ):
+            self.namespace.run(command)
+
+    def add_pod(self, address: str) -> Namespace:
+        pod = self.pods[address] = Namespace()
+        name = f"v{len(self.pods)}"
+        self.namespace.run(f"ip link add {name} type veth peer name eth0 netns {pod.holder.pid}")
+        self.namespace.run(f"ip link set {name} master br0 up")
+        self.namespace.run(f"bridge link set dev {name} hairpin on")
+        for command in (
+            "ip link set lo up",
+            f"ip addr add {address}/24 dev eth0",
+            "ip link set eth0 up",
+            f"ip route add default via {GATEWAY}",
+        ):
+            pod.run(command)
+        return pod
+
+    async def serve(self, address: str, port: int = 8080) -> None:
+        """Answer each TCP connection and datagram in the pod with the pod's address and the client's."""
+
+        async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            client = writer.get_extra_info("peername")[0]
+            sent = await reader.read()
+            writer.write(f"{address} {client} {len(sent)}".encode())
+            await writer.drain()
+            writer.close()
+
+        class Echo(asyncio.DatagramProtocol):
+            def connection_made(self, transport: Any) -> None:
+                self.transport = transport
+
+            def datagram_received(self, data: bytes, addr: Any) -> None:
+                self.transport.sendto(f"{address} {addr[0]} {len(data)}".encode(), addr)
+
+        pod = self.pods[address]
+        self.servers.append(
+            await asyncio.start_server(answer, sock=pod.socket("tcp-listen", "0.0.0.0", port))
+        )
+        loop = asyncio.get_running_loop()
+        transport, _ = await loop.create_datagram_endpoint(Echo, sock=pod.socket("udp", "0.0.0.0", port))
+        self.servers.append(transport)
+
+    async def open_socket(self, kind: str, host: str = "", port: int = 0) -> socket.socket:
+        return self.namespace.socket(kind, host, port)
+
+    async def add_addresses(self, addresses: list[str]) -> None:
+        for address in addresses:
+            self.namespace.run(f"ip addr add {address} dev lo")
+
+    async def remove_addresses(self, addresses: list[str]) -> None:
+        for address in addresses:
+            self.namespace.run(f"ip addr del {address} dev lo")
+
+    async def apply_nftables(self, commands: str) -> None:
+        self.namespace.run("nft -f -", commands)
+
+    def close(self) -> None:
+        for server in self.servers:
+            server.close()
+        for namespace in (*self.pods.values(), self.namespace):
+            namespace.close()
+
+
+async def ask(namespace: Namespace | None, address: str, port: int, data: bytes = b"hello") -> list[str]:
+    """Connect from a namespace (None: the host's), send, end, and return the words of the answer."""
+    sock = namespace.socket("tcp") if namespace else socket.socket()
+    sock.setblocking(False)
+    async with asyncio.timeout(5):
+        try:
+            await asyncio.get_running_loop().sock_connect(sock, (address, port))
+        except BaseException:
+            sock.close()
+            raise
+        reader, writer = await asyncio.open_connection(sock=sock)
+        writer.write(data)
+        writer.write_eof()
+        answer = await reader.read()
+    writer.close()
+    return answer.decode().split()
+
+
+async def ask_udp(sock: socket.socket, address: str, port: int) -> list[str]:
+    loop = asyncio.get_running_loop()
+    async with asyncio.timeout(5):
+        await loop.sock_sendto(sock, b"hello", (address, port))
+        return (await loop.sock_recv(sock, 100)).decode().split()
+
+
+def make_port(*endpoints: str, protocol: str = "TCP", affinity_seconds: int = 0) -> ServicePort:
+    targets = tuple(Endpoint(address, 8080) for address in endpoints)
+    return ServicePort(WEB, "", protocol, (CLUSTER_IP,), 80, 30080, affinity_seconds, targets, targets)
+
+
+def changed(*ports: ServicePort) -> DataPath:
+    return {WEB: ports}
+
+
+A, B, C = "10.244.1.2", "10.244.1.3", "10.244.1.4"
+Scenario = Callable[[Node, Any], Coroutine[Any, Any, None]]
+
+
+@pytest.fixture(params=["userspace", "nftables"])
+def run(request: pytest.FixtureRequest) -> Callable[[Scenario], None]:
+    """Run a scenario with a node that has serving pods A and B and an idle pod C, and a started data path."""
+    backend = request.param
+    if reason := why_not(backend):
+        pytest.skip(reason)
+    problems: list[str] = []
+
+    @contextlib.asynccontextmanager
+    async def started() -> AsyncIterator[tuple[Node, Any]]:
+        node = Node()
+        try:
+            for address in (A, B, C):
+                node.add_pod(address)
+            await node.serve(A)
+            await node.serve(B)
+            if backend == "userspace":
+                path: Any = UserspaceDataPath(node, NODE_IP, lambda *problem: problems.append(str(problem)))
+            else:
+                path = NftablesDataPath(node, NODE_IP)
+            await path.start()
+            yield node, path
+            await path.stop()
+        finally:
+            node.close()
+        assert not problems
+
+    def go(scenario: Scenario) -> None:
+        async def main() -> None:
+            async with started() as (node, path):
+                await scenario(node, path)
+
+        asyncio.run(main())
+
+    return go
+
+
+def test_connections_from_pods_and_the_node_spread_over_all_endpoints(
+    run: Callable[[Scenario], None],
+) -> None:
+    async def scenario(node: Node, path: Any) -> None:
+        await path.apply(changed(make_port(A, B)))
+        for client in (node.pods[C], node.namespace):
+            answers = [await ask(client, CLUSTER_IP, 80, b"x" * 100_000) for _ in range(30)]
+            assert {answer[0] for answer in answers} == {A, B}
+            assert {answer[2] for answer in answers} == {"100000"}
+
+    run(scenario)
+
+
+def test_the_node_port_answers_on_the_nodes_address(run: Callable[[Scenario], None]) -> None:
+    async def scenario(node: Node, path: Any) -> None:
+        await path.apply(changed(make_port(A)))
+        assert (await ask(node.pods[C], NODE_IP, 30080))[0] == A
+        assert (await ask(node.namespace, NODE_IP, 30080))[0] == A
+
+    run(scenario)
+
+
+def test_a_pod_reaches_itself_through_its_own_service(run: Callable[[Scenario], None]) -> None:
+    async def scenario(node: Node, path: Any) -> None:
+        await path.apply(changed(make_port(A)))
+        assert (await ask(node.pods[A], CLUSTER_IP, 80))[0] == A
+
+    run(scenario)
+
+
+def test_new_connections_follow_the_endpoints_and_are_refused_without_any(
+    run: Callable[[Scenario], None],
+) -> None:
+    async def scenario(node: Node, path: Any) -> None:
+        await path.apply(changed(make_port(A, B)))
+        await path.apply(changed(make_port(B)))
+        assert {(await ask(node.pods[C], CLUSTER_IP, 80))[0] for _ in range(10)} == {B}
+        await path.apply(changed(make_port()))
+        for address, port in ((CLUSTER_IP, 80), (NODE_IP, 30080)):
+            with pytest.raises(ConnectionRefusedError):
+                await ask(node.pods[C], address, port)
+        await path.apply(changed(make_port(A)))
+        assert (await ask(node.pods[C], CLUSTER_IP, 80))[0] == A
+        await path.apply({WEB: ()})
+        with pytest.raises(ConnectionRefusedError):
+            await ask(node.pods[C], CLUSTER_IP, 80)
+
+    run(scenario)
+
+
+def test_an_open_connection_outlives_its_endpoints_removal(run: Callable[[Scenario], None]) -> None:
+    async def scenario(node: Node, path: Any) -> None:
+        await path.apply(changed(make_port(A)))
+        sock = node.pods[C].socket("tcp")
+        await asyncio.get_running_loop().sock_connect(sock, (CLUSTER_IP, 80))
+        reader, writer = await asyncio.open_connection(sock=sock)
+        writer.write(b"first")
+        await writer.drain()
+        await ask(node.pods[C], CLUSTER_IP, 80)
+        await path.apply(changed(make_port()))
+        writer.write(b"second")
+        writer.write_eof()
+        assert (await reader.read()).decode().split()[::2] == [A, "11"]
+        writer.close()
+
+    run(scenario)
+
+
+def test_client_ip_affinity_keeps_each_client_at_one_endpoint(run: Callable[[Scenario], None]) -> None:
+    async def scenario(node: Node, path: Any) -> None:
+        await path.apply(changed(make_port(A, B, affinity_seconds=60)))
+        for client in (node.pods[C], node.pods[A]):
+            assert len({(await ask(client, CLUSTER_IP, 80))[0] for _ in range(15)}) == 1
+        kept = (await ask(node.pods[C], CLUSTER_IP, 80))[0]
+        other = B if kept == A else A
+        await path.apply(changed(make_port(other, affinity_seconds=60)))
+        assert (await ask(node.pods[C], CLUSTER_IP, 80))[0] == other
+
+    run(scenario)
+
+
+def test_datagrams_reach_an_endpoint_and_answers_come_back(run: Callable[[Scenario], None]) -> None:
+    async def scenario(node: Node, path: Any) -> None:
+        await path.apply(changed(make_port(A, B, protocol="UDP")))
+        seen: Counter[str] = Counter()
+        for _ in range(12):
+            with node.pods[C].socket("udp") as sock:
+                first = await ask_udp(sock, CLUSTER_IP, 80)
+                assert first == await ask_udp(sock, CLUSTER_IP, 80)
+                seen[first[0]] += 1
+        assert seen.keys() == {A, B}
+
+    run(scenario)
+
+
+def test_stopping_leaves_nothing_and_a_restart_begins_anew(run: Callable[[Scenario], None]) -> None:
+    async def scenario(node: Node, path: Any) -> None:
+        await path.apply(changed(make_port(A)))
+        await path.stop()
+        with pytest.raises(ConnectionRefusedError):
+            await ask(node.pods[C], CLUSTER_IP, 80)
+        await path.start()
+        await path.start()
+        await path.apply(changed(make_port(B)))
+        assert (await ask(node.pods[C], CLUSTER_IP, 80))[0] == B
+
+    run(scenario)
+
+
+def test_many_services_change_in_one_go(run: Callable[[Scenario], None]) -> None:
+    def others(*endpoints: str) -> DataPath:
+        targets = tuple(Endpoint(address, 8080) for address in endpoints)
+        keys = [ServiceKey("many", f"s{i}") for i in range(40)]
+        return {
+            key: (ServicePort(key, "http", "TCP", (f"10.96.1.{i}",), 80, 0, 0, targets, targets),)
+            for i, key in enumerate(keys)
+        }
+
+    async def scenario(node: Node, path: Any) -> None:
+        await path.apply(others(A))
+        await path.apply(others(B))
+        assert (await ask(node.pods[C], "10.96.1.39", 80))[0] == B
+        await path.apply(dict.fromkeys(others(), ()))
+
+    run(scenario)
+
+
+def test_the_host_offers_node_ports_on_loopback_and_says_when_one_is_taken() -> None:
+    if reason := why_not("userspace"):
+        pytest.skip(reason)
+    problems: list[tuple[Any, ...]] = []
+
+    async def scenario(node: Node, hosts: HostPorts, free: int, taken: int) -> None:
+        targets = (Endpoint(A, 8080),)
+        await hosts.apply({WEB: (ServicePort(WEB, "", "TCP", (CLUSTER_IP,), 80, free, 0, targets, targets),)})
+        assert (await ask(None, "127.0.0.1", free, b"x" * 1_000_000))[::2] == [A, "1000000"]
+        other = ServiceKey("default", "other")
+        port = ServicePort(other, "", "TCP", ("10.96.0.78",), 80, taken, 0, targets, targets)
+        await hosts.apply({other: (port,)})
+        await hosts.apply({other: (port,)})
+        assert [(service, reason) for service, reason, _ in problems] == [(other, "HostPortUnavailable")]
+        dead_first = (Endpoint("10.244.1.2", 1), Endpoint(A, 8080))
+        await hosts.apply(
+            {WEB: (ServicePort(WEB, "", "TCP", (CLUSTER_IP,), 80, free, 0, dead_first, dead_first),)}
+        )
+        assert {(await ask(None, "127.0.0.1", free))[0] for _ in range(10)} == {A}
+
+    async def main() -> None:
+        node = Node()
+        node.add_pod(A)
+        await node.serve(A)
+        hosts = HostPorts(node, "127.0.0.1", lambda *problem: problems.append(problem))
+        with (
+            socket.create_server(("127.0.0.1", 0)) as occupant,
+            socket.create_server(("127.0.0.1", 0)) as probe,
+        ):
+            free = probe.getsockname()[1]
+            probe.close()
+            try:
+                await scenario(node, hosts, free, occupant.getsockname()[1])
+            finally:
+                await hosts.stop()
+                node.close()
+
+    asyncio.run(main())
