@@ -41,7 +41,13 @@ spec:
     - name: main
       image: proa.local/python
       command: [python, -u, -c]
-      args: ["import os, time; print('born', flush=True)\\nwhile not os.path.exists('/flag/go'): time.sleep(0.05)\\nprint('last words'); raise SystemExit(42)"]
+      args:
+        - |
+          import os, time
+          print("born", flush=True)
+          while not os.path.exists("/flag/go"): time.sleep(0.05)
+          print("last words")
+          raise SystemExit(42)
       volumeMounts: [{name: flag, mountPath: /flag}]
   volumes: [{name: flag, hostPath: {path: FLAG, type: Directory}}]
 """
