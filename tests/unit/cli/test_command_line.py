@@ -1,0 +1,93 @@
+"""The command line says what it can do, and refuses what it cannot, before anything is touched."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from proa.__main__ import main, make_parser
+from proa.cli import VERBS
+from proa.cli.terminal import format_bytes, format_table
+
+ROOT = Path(__file__).parents[3]
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_explains_itself_and_its_options(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main([verb, "--help"])
+    assert ended.value.code == 0
+    told = capsys.readouterr().out
+    assert "--home DIR" in told
+    assert len(told.splitlines()) > 8
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_and_option_is_in_the_docs(verb: str) -> None:
+    docs = (ROOT / "docs" / "command-line.md").read_text()
+    section = re.search(rf"(?ms)^## proa {verb}\b(.*?)(?=^## |\Z)", docs)
+    assert section, f"docs/command-line.md has no section on `proa {verb}`"
+    options = set(
+        re.findall(
+            r"--[a-z-]+", make_parser([verb])._subparsers._group_actions[0].choices[verb].format_help()
+        )
+    )  # type: ignore[union-attr,index]
+    assert not {o for o in options - {"--help", "--home"} if o not in section[1]}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ([], "usage"),
+        (["fly"], "invalid choice"),
+        (["up", "--port", "70000"], "a port is a number"),
+        (["up", "--listen", "everywhere"], "an IP address"),
+        (["up", "--nodes"], "unrecognized arguments"),
+    ],
+    ids=["nothing", "unknown verb", "port out of range", "not an address", "unknown option"],
+)
+def test_what_cannot_be_understood_is_a_usage_error(
+    arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    try:
+        code = main(arguments)
+    except SystemExit as ended:
+        code = ended.code  # type: ignore[assignment]
+    assert code == 2
+    told = capsys.readouterr()
+    assert words in told.out + told.err
+
+
+def test_verbs_without_a_cluster_say_what_to_do(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    home = str(tmp_path / "none")
+    assert main(["kubeconfig", "--home", home]) == 1
+    assert "proa up" in capsys.readouterr().err
+    assert main(["status", "--home", home]) == 1
+    assert "proa up" in capsys.readouterr().out
+    assert main(["down", "--home", home]) == 0
+    assert main(["reset", "--home", home]) == 0
+    assert not Path(home).exists()
+
+
+def test_reset_removes_nothing_that_is_not_ours(tmp_path: Path) -> None:
+    (tmp_path / "cluster.json").write_text("{}")
+    (tmp_path / "thesis.tex").write_text("years of work")
+    assert main(["reset", "--yes", "--home", str(tmp_path)]) == 0
+    assert [p.name for p in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+def test_help_imports_nothing_that_costs() -> None:
+    script = "import sys, proa.__main__ as m; m.make_parser(['--help']); print(*sys.modules)"
+    loaded = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    ).stdout.split()
+    assert not {"asyncio", "ssl", "cryptography", "yaml", "numpy"} & set(loaded)
+
+
+def test_figures_are_printed_for_people() -> None:
+    assert [format_bytes(n) for n in (12, 34_100_000, 5e12)] == ["12 B", "34.1 MB", "5000.0 GB"]
+    assert format_table([("A", "LONG"), ("wide", "x")]) == "A      LONG\nwide   x"
