@@ -62,7 +62,7 @@ Caches = Callable[[Resource], Cache]
 class EventRecorder(Protocol):
     """Writes Events: `type` is Normal or Warning, `reason` CamelCase. Repeats are counted, not repeated."""
 
-    def event(self, obj: Object, type: str, reason: str, message: str) -> None: ...
+    def event(self, obj: Object, type: str, reason: str, message: str, field_path: str = "") -> None: ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,1 @@
+"""Ask containers whether they have started, are ready, are alive."""

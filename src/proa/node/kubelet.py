@@ -1,0 +1,241 @@
+"""Run the pods that the API binds to this node, and tell the API what became of them.
+
+Watches the node's pods and all Services; asks a container runtime (noded) for everything else. Each pod has a
+worker; runtime events, API changes and timers wake it, nothing polls. At start, what the runtime holds is
+matched with what the API wants, so that pods live through a restart of the server. Follows
+pkg/kubelet/kubelet.go.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random as default_random
+import shutil
+import time
+from collections.abc import Awaitable, Callable
+
+from proa.client.protocol import Client, Object
+from proa.node.images import ALIASES, ImageStore
+from proa.node.node_registration import NodeRegistration
+from proa.node.node_services import Machine, NodeServices
+from proa.node.node_status import make_capacity, read_machine
+from proa.node.pod_worker import PodWorker, mark_deleting
+from proa.node.probes.manager import ProbeManager
+from proa.node.runtime_cache import POD_NAME_LABEL, POD_NAMESPACE_LABEL, RuntimeCache
+from proa.node.runtimes.protocol import Runtime, RuntimeEvent, RuntimeFailure
+from proa.node.server import KubeletServer
+from proa.node.settings import KubeletSettings
+from proa.node.sources import ObjectSources
+from proa.node.status_writer import StatusWriter
+from proa.node.tokens import TokenSource
+from proa.node.volumes.mounter import VolumeMounter
+from proa.objects.errors import ApiError
+from proa.objects.meta import uid
+from proa.objects.resource import PODS, SERVICES
+from proa.reconcile.informer import InformerFactory
+from proa.reconcile.protocol import EventRecorder
+
+logger = logging.getLogger(__name__)
+
+RECONNECT_SECONDS = 0.5
+
+
+class Kubelet:
+    """One node's kubelet. `server` answers logs, exec, attach and port-forward.
+
+    `informers` may be shared; those that the kubelet needs are added to it. `now` returns seconds since the
+    epoch, `random` a number in [0, 1).
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        runtime: Runtime,
+        informers: InformerFactory,
+        events: EventRecorder,
+        settings: KubeletSettings,
+        *,
+        now: Callable[[], float] = time.time,
+        random: Callable[[], float] = default_random.random,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self.settings = settings
+        self._client = client
+        self._runtime = runtime
+        self._sleep = sleep
+        self._pods = informers.informer(PODS, field_selector=f"spec.nodeName={settings.node_name}")
+        self._services = informers.informer(SERVICES)
+        self._informers = informers
+        self._workers: dict[str, PodWorker] = {}
+        self._finished: set[str] = set()
+        self._tasks: list[asyncio.Task[None]] = []
+        self._is_stopping = False
+        for directory in (settings.pods_directory, settings.logs_directory):
+            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        info = read_machine(settings.directory)
+        self._registration = NodeRegistration(client, runtime, settings, info, now, sleep)
+        cache = RuntimeCache(runtime)
+        aliases = ALIASES if settings.image_aliases is None else settings.image_aliases
+        sources = ObjectSources(client, self._source_changed)
+        self._tokens = TokenSource(client, now)
+        self._node = NodeServices(
+            settings=settings,
+            client=client,
+            runtime=runtime,
+            cache=cache,
+            events=events,
+            now=now,
+            images=ImageStore(
+                runtime, aliases, settings.backoff_initial_seconds, settings.backoff_max_seconds
+            ),
+            mounter=VolumeMounter(settings.pods_directory, sources.get, self._tokens.request),
+            sources=sources,
+            statuses=StatusWriter(client, self._pods.wrote, sleep),
+            probes=ProbeManager(runtime, events, now, random, sleep),
+            services=self._services.list,
+            machine=Machine("", info.memory_bytes, make_capacity(info, settings.max_pods)),
+            sandbox_slots=asyncio.Semaphore(settings.sandboxes_at_once),
+        )
+        self.server = KubeletServer(runtime, cache, self._pods, settings, now)
+
+    @property
+    def workers(self) -> dict[str, PodWorker]:
+        """Return the pods at work, by uid."""
+        return self._workers
+
+    async def start(self) -> None:
+        """Register the node and take up its pods; returns once the node is Ready. Raises RuntimeFailure, ApiError."""
+        status = await self._runtime.status()
+        machine = self._node.machine
+        self._node.machine = Machine(status.node_ip, machine.memory_bytes, machine.allocatable)
+        self._informers.start()
+        await self._registration.register(status)
+        await self._node.cache.resync()
+        await asyncio.gather(self._pods.wait_synced(), self._services.wait_synced())
+        self._pods.listen(self._pod_changed)
+        self._take_up_orphans()
+        await asyncio.to_thread(self._remove_leftovers)
+        self._tasks = [
+            asyncio.create_task(self._follow_runtime(), name="runtime events"),
+            asyncio.create_task(self._registration.run(), name="node status"),
+        ]
+
+    async def stop(self, drain: bool = False) -> None:
+        """Stop looking after pods. With `drain`, end their containers first (each within its grace)."""
+        self._is_stopping = True
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        workers = [*self._workers.values()]
+        await asyncio.gather(*(worker.stop() for worker in workers))
+        await self._node.probes.stop()
+        if drain:
+            await asyncio.gather(*(self._drain(worker) for worker in workers))
+        await self._node.sources.stop()
+        await self._node.statuses.stop()
+        try:
+            await self._registration.report_not_ready()
+        except ApiError as error:
+            logger.info("node not reported as stopping error=%s", error)
+
+    # Pods
+
+    def _pod_changed(self, old: Object | None, new: Object | None) -> None:
+        pod_uid = uid(new or old or {})
+        worker = self._workers.get(pod_uid)
+        if new is None:
+            self._finished.discard(pod_uid)
+            self._tokens.forget(pod_uid)
+            if worker is not None:
+                worker.vanish()
+            return
+        if pod_uid in self._finished or self._is_stopping:
+            return
+        self._node.statuses.saw(new)
+        if worker is None:
+            self._workers[pod_uid] = worker = PodWorker(self._node, new, self._pod_gone)
+        worker.update(new)
+
+    def _pod_gone(self, pod_uid: str) -> None:
+        worker = self._workers.pop(pod_uid, None)
+        if worker is not None and any(uid(pod) == pod_uid for pod in self._pods.by_index("uid", pod_uid)):
+            self._finished.add(pod_uid)
+
+    def _source_changed(self, pod_uid: str) -> None:
+        worker = self._workers.get(pod_uid)
+        if worker is not None:
+            worker.refresh_volumes()
+
+    def _take_up_orphans(self) -> None:
+        """Clean up the pods that the runtime has and the API has forgotten."""
+        for pod_uid in self._node.cache.pod_uids() - set(self._workers):
+            pod = self._make_orphan(pod_uid)
+            logger.info(
+                "pod is gone from the API, killing it pod=%s/%s", pod["metadata"]["namespace"], pod_uid
+            )
+            self._workers[pod_uid] = worker = PodWorker(self._node, pod, self._pod_gone, is_known=False)
+            worker.wake()
+
+    def _make_orphan(self, pod_uid: str) -> Object:
+        """Return as much of a forgotten pod as its labels tell."""
+        sandboxes, containers = self._node.cache.sandboxes(pod_uid), self._node.cache.containers(pod_uid)
+        labels = {
+            **(sandboxes[0].config.labels if sandboxes else {}),
+            **(containers[0].config.labels if containers else {}),
+        }
+        names = dict.fromkeys(c.config.name for c in containers)
+        pod = {
+            "metadata": {
+                "name": labels.get(POD_NAME_LABEL) or (sandboxes[0].config.name if sandboxes else pod_uid),
+                "namespace": labels.get(POD_NAMESPACE_LABEL)
+                or (sandboxes[0].config.namespace if sandboxes else "default"),
+                "uid": pod_uid,
+            },
+            "spec": {"containers": [{"name": n, "image": ""} for n in names]},
+        }
+        return mark_deleting(pod, self.settings.orphan_grace_seconds)
+
+    def _remove_leftovers(self) -> None:
+        """Remove folders of pods that neither the API nor the runtime knows."""
+        known = set(self._workers)
+        for pod_uid in self._node.mounter.known_pods():
+            if pod_uid not in known:
+                shutil.rmtree(self.settings.pods_directory / pod_uid, ignore_errors=True)
+        for folder in self.settings.logs_directory.iterdir():
+            if folder.name.rpartition("_")[2] not in known:
+                shutil.rmtree(folder, ignore_errors=True)
+
+    # The runtime
+
+    async def _follow_runtime(self) -> None:
+        while True:
+            try:
+                async for event in self._runtime.events():
+                    await self._take_event(event)
+            except (RuntimeFailure, OSError) as error:
+                logger.warning("runtime events lost, will reconnect error=%s", error)
+            await self._sleep(RECONNECT_SECONDS)
+
+    async def _take_event(self, event: RuntimeEvent) -> None:
+        if event.type == "resync":
+            concerned = await self._node.cache.resync()
+            self._take_up_orphans()
+        else:
+            concerned = {await self._node.cache.refresh_container(event.container_id)}
+        for pod_uid in concerned:
+            worker = self._workers.get(pod_uid)
+            if worker is not None:
+                worker.wake()
+
+    async def _drain(self, worker: PodWorker) -> None:
+        """End a pod's containers and take its network away; its object stays as it is."""
+        view = worker.view()
+        grace = float(worker.pod["spec"].get("terminationGracePeriodSeconds") or 1)
+        running = [c.id for c in view.containers if c.state == "Running"]
+        try:
+            await asyncio.gather(*(self._runtime.stop_container(i, grace) for i in running))
+            if view.sandbox is not None and view.sandbox.state == "Ready":
+                await self._runtime.stop_sandbox(view.sandbox.id)
+        except RuntimeFailure as failure:
+            logger.warning("pod not drained pod=%s error=%s", worker.uid, failure.message)

@@ -1,0 +1,155 @@
+"""Register the Node, keep its status true, and renew its Lease, so that the cluster knows that it lives.
+
+Follows pkg/kubelet/kubelet_node_status.go and component-helpers/apimachinery/lease/controller.go.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+
+from proa.client.protocol import MERGE_PATCH, STRATEGIC_MERGE_PATCH, Client, Object
+from proa.node.node_status import MachineInfo, make_conditions, make_node, make_node_status
+from proa.node.runtimes.protocol import Runtime, RuntimeFailure, RuntimeStatus
+from proa.node.settings import KubeletSettings
+from proa.objects.errors import AlreadyExists, ApiError, NotFound
+from proa.objects.meta import format_micro_time, name, uid
+from proa.objects.resource import LEASES, NAMESPACES, NODES
+
+logger = logging.getLogger(__name__)
+
+LEASE_NAMESPACE = "kube-node-lease"
+RETRY_SECONDS = 1.0
+
+
+class NodeRegistration:
+    """One node's standing in the API. `sleep` and `now` (epoch seconds) are the clock."""
+
+    def __init__(
+        self,
+        client: Client,
+        runtime: Runtime,
+        settings: KubeletSettings,
+        machine: MachineInfo,
+        now: Callable[[], float],
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self._client = client
+        self._runtime = runtime
+        self._settings = settings
+        self._machine = machine
+        self._now = now
+        self._sleep = sleep
+        self._status: RuntimeStatus | None = None
+        self._node: Object = {}
+
+    @property
+    def node(self) -> Object:
+        """The Node as last stored."""
+        return self._node
+
+    async def register(self, status: RuntimeStatus) -> None:
+        """Create the Node, or bring its labels up to date, and report it Ready."""
+        self._status = status
+        wanted = make_node(self._settings, self._machine, status)
+        try:
+            self._node = await self._client.create(NODES, wanted)
+        except AlreadyExists:
+            metadata = {key: wanted["metadata"][key] for key in ("labels", "annotations")}
+            self._node = await self._client.patch(
+                NODES, name(wanted), {"metadata": metadata, "spec": wanted["spec"]}
+            )
+        await self.update_status()
+        await self.renew_lease()
+
+    async def update_status(self) -> None:
+        """Write the Node's status as it is now."""
+        if self._status is None:
+            return
+        images = await self._runtime.list_images()
+        old = self._node.get("status") or {}
+        status = make_node_status(self._settings, self._machine, self._status, images, old, self._now())
+        await self._patch_status(status)
+
+    async def report_not_ready(self) -> None:
+        """Say that this node is being stopped."""
+        if self._status is not None:
+            old = self._node.get("status") or {}
+            await self._patch_status(
+                {"conditions": make_conditions(self._status, old, self._now(), is_ready=False)}
+            )
+
+    async def renew_lease(self) -> None:
+        """Say that this node is alive; make the Lease where there is none."""
+        renewed = {"renewTime": format_micro_time(self._now())}
+        try:
+            await self._client.patch(
+                LEASES, self._settings.node_name, {"spec": renewed}, LEASE_NAMESPACE, patch_type=MERGE_PATCH
+            )
+        except NotFound:
+            await self._create_lease(renewed)
+
+    async def run(self) -> None:
+        """Renew the Lease and report the status for ever."""
+        status_due = self._now() + self._settings.status_period_seconds
+        delay = self._settings.lease_renew_seconds
+        while True:
+            await self._sleep(delay)
+            delay = self._settings.lease_renew_seconds
+            try:
+                await self.renew_lease()
+                if self._now() >= status_due:
+                    await self.update_status()
+                    status_due = self._now() + self._settings.status_period_seconds
+            except NotFound:
+                await self._register_again()
+            except (ApiError, RuntimeFailure) as error:
+                logger.warning("node not reported node=%s error=%s", self._settings.node_name, error)
+                delay = RETRY_SECONDS
+
+    async def _register_again(self) -> None:
+        """The Node was deleted while this kubelet runs."""
+        if self._status is not None:
+            try:
+                await self.register(self._status)
+            except (ApiError, RuntimeFailure) as error:
+                logger.warning("node not registered node=%s error=%s", self._settings.node_name, error)
+
+    async def _patch_status(self, status: Object) -> None:
+        self._node = await self._client.patch(
+            NODES,
+            self._settings.node_name,
+            {"status": status},
+            patch_type=STRATEGIC_MERGE_PATCH,
+            subresource="status",
+        )
+
+    async def _create_lease(self, renewed: Object) -> None:
+        owner = {"apiVersion": "v1", "kind": "Node", "name": self._settings.node_name, "uid": uid(self._node)}
+        lease = {
+            "apiVersion": "coordination.k8s.io/v1",
+            "kind": "Lease",
+            "metadata": {
+                "name": self._settings.node_name,
+                "namespace": LEASE_NAMESPACE,
+                "ownerReferences": [owner] if uid(self._node) else [],
+            },
+            "spec": {
+                "holderIdentity": self._settings.node_name,
+                "leaseDurationSeconds": self._settings.lease_duration_seconds,
+                **renewed,
+            },
+        }
+        try:
+            await self._client.create(LEASES, lease, LEASE_NAMESPACE)
+        except NotFound:
+            await self._create_lease_namespace()
+            await self._client.create(LEASES, lease, LEASE_NAMESPACE)
+
+    async def _create_lease_namespace(self) -> None:
+        namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": LEASE_NAMESPACE}}
+        try:
+            await self._client.create(NAMESPACES, namespace)
+        except AlreadyExists:
+            return

@@ -1,0 +1,47 @@
+"""Hold what every pod worker of a node shares: the API, the runtime, the clock, and the helpers over them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from proa.client.protocol import Client, Object
+from proa.node.images import ImageStore
+from proa.node.probes.manager import ProbeManager
+from proa.node.runtime_cache import RuntimeCache
+from proa.node.runtimes.protocol import Runtime
+from proa.node.settings import KubeletSettings
+from proa.node.sources import ObjectSources
+from proa.node.status_writer import StatusWriter
+from proa.node.volumes.mounter import VolumeMounter
+from proa.reconcile.protocol import EventRecorder
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """What this node has. Quantities are as in the Node's status."""
+
+    ip: str
+    memory_bytes: int
+    allocatable: dict[str, str]
+
+
+@dataclass(slots=True)
+class NodeServices:
+    """One node's shared parts. `services` lists all Services; `now` returns seconds since the epoch."""
+
+    settings: KubeletSettings
+    client: Client
+    runtime: Runtime
+    cache: RuntimeCache
+    events: EventRecorder
+    now: Callable[[], float]
+    images: ImageStore
+    mounter: VolumeMounter
+    sources: ObjectSources
+    statuses: StatusWriter
+    probes: ProbeManager
+    services: Callable[[], Sequence[Object]]
+    machine: Machine
+    sandbox_slots: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(8))

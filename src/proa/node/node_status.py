@@ -1,0 +1,185 @@
+"""Describe this machine as a Node object: capacity, addresses, conditions, versions, images.
+
+Pure but for `read_machine`. Follows pkg/kubelet/nodestatus/setters.go and kubelet_node_status.go.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from proa.client.protocol import Object
+from proa.node.runtimes.protocol import Image, RuntimeStatus
+from proa.node.settings import KUBERNETES_VERSION, KubeletSettings
+from proa.objects.meta import format_time
+
+ISOLATION_ANNOTATION = "proa.local/isolation"
+MISSING_FEATURES_ANNOTATION = "proa.local/missing-features"
+LIMITS = {"cgroup-memory": "memory limits", "cgroup-cpu": "CPU limits", "cgroup-pids": "process limits"}
+MAX_IMAGES = 50
+_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm", "i686": "386"}
+_CONDITIONS = (
+    ("MemoryPressure", "False", "KubeletHasSufficientMemory", "kubelet has sufficient memory available"),
+    ("DiskPressure", "False", "KubeletHasNoDiskPressure", "kubelet has no disk pressure"),
+    ("PIDPressure", "False", "KubeletHasSufficientPID", "kubelet has sufficient PID available"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class MachineInfo:
+    """What the kernel and the file system say of this machine."""
+
+    cpus: int
+    memory_bytes: int
+    storage_bytes: int
+    architecture: str
+    kernel: str
+    os_image: str
+    machine_id: str
+    boot_id: str
+    system_uuid: str
+
+
+def read_machine(directory: Path) -> MachineInfo:
+    """Read the machine's facts; `directory` says which file system pods write to."""
+    machine_id = _read("/etc/machine-id") or _read("/var/lib/dbus/machine-id")
+    release = dict(line.split("=", 1) for line in _read("/etc/os-release").splitlines() if "=" in line)
+    return MachineInfo(
+        cpus=len(os.sched_getaffinity(0)),
+        memory_bytes=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
+        storage_bytes=shutil.disk_usage(directory).total,
+        architecture=_ARCHITECTURES.get(platform.machine(), platform.machine()),
+        kernel=platform.release(),
+        os_image=release.get("PRETTY_NAME", "Linux").strip('"'),
+        machine_id=machine_id,
+        boot_id=_read("/proc/sys/kernel/random/boot_id"),
+        system_uuid=_read("/sys/class/dmi/id/product_uuid") or machine_id,
+    )
+
+
+def _read(path: str) -> str:
+    try:
+        return Path(path).read_text().strip()
+    except OSError:
+        return ""
+
+
+def make_capacity(machine: MachineInfo, max_pods: int) -> dict[str, str]:
+    """Return status.capacity; this node keeps nothing back, so it is what is allocatable too."""
+    return {
+        "cpu": str(machine.cpus),
+        "ephemeral-storage": f"{machine.storage_bytes // 1024}Ki",
+        "memory": f"{machine.memory_bytes // 1024}Ki",
+        "pods": str(max_pods),
+    }
+
+
+def make_labels(settings: KubeletSettings, machine: MachineInfo) -> dict[str, str]:
+    """Return the labels that a node always has, and those of its settings."""
+    return {
+        "beta.kubernetes.io/arch": machine.architecture,
+        "beta.kubernetes.io/os": "linux",
+        "kubernetes.io/arch": machine.architecture,
+        "kubernetes.io/hostname": settings.node_name,
+        "kubernetes.io/os": "linux",
+        **settings.labels,
+    }
+
+
+def make_annotations(runtime: RuntimeStatus) -> dict[str, str]:
+    """Return what tells a user how well this node isolates pods."""
+    missing = {feature: why for feature, why in runtime.features.items() if why}
+    found: dict[str, str] = {ISOLATION_ANNOTATION: runtime.level}
+    if missing:
+        found[MISSING_FEATURES_ANNOTATION] = "; ".join(f"{k}: {why}" for k, why in sorted(missing.items()))
+    return found
+
+
+def make_node(settings: KubeletSettings, machine: MachineInfo, runtime: RuntimeStatus) -> Object:
+    """Return the Node to register, without its status."""
+    spec: Object = {}
+    if runtime.pod_cidr:
+        spec = {"podCIDR": runtime.pod_cidr, "podCIDRs": [runtime.pod_cidr]}
+    return {
+        "apiVersion": "v1",
+        "kind": "Node",
+        "metadata": {
+            "name": settings.node_name,
+            "labels": make_labels(settings, machine),
+            "annotations": make_annotations(runtime),
+        },
+        "spec": spec,
+    }
+
+
+def make_node_status(
+    settings: KubeletSettings,
+    machine: MachineInfo,
+    runtime: RuntimeStatus,
+    images: Sequence[Image],
+    old: Object,
+    now: float,
+) -> Object:
+    """Return the Node's status; `old` gives the times of conditions that stay as they are."""
+    capacity = make_capacity(machine, settings.max_pods)
+    addresses = [{"type": "Hostname", "address": settings.node_name}]
+    if runtime.node_ip:
+        addresses.insert(0, {"type": "InternalIP", "address": runtime.node_ip})
+    ordered = sorted(images, key=lambda i: (-i.size_bytes, i.name))[:MAX_IMAGES]
+    return {
+        "capacity": capacity,
+        "allocatable": capacity,
+        "addresses": addresses,
+        "conditions": make_conditions(runtime, old, now),
+        "daemonEndpoints": {"kubeletEndpoint": {"Port": 10250}},
+        "images": [
+            {"names": list(dict.fromkeys([i.repo_digest, i.name])), "sizeBytes": i.size_bytes}
+            for i in ordered
+        ],
+        "nodeInfo": {
+            "architecture": machine.architecture,
+            "bootID": machine.boot_id,
+            "containerRuntimeVersion": f"{runtime.name}://{runtime.version}",
+            "kernelVersion": machine.kernel,
+            "kubeProxyVersion": "",
+            "kubeletVersion": KUBERNETES_VERSION,
+            "machineID": machine.machine_id,
+            "operatingSystem": "linux",
+            "osImage": machine.os_image,
+            "systemUUID": machine.system_uuid,
+        },
+    }
+
+
+def make_conditions(
+    runtime: RuntimeStatus, old: Object, now: float, *, is_ready: bool = True
+) -> list[Object]:
+    """Return the four conditions that upstream's kubelet reports; Ready's message tells of missing limits."""
+    missing = [words for feature, words in LIMITS.items() if runtime.features.get(feature)]
+    message = "kubelet is posting ready status"
+    if missing:
+        message += f"; this node ({runtime.level}) does not enforce {', '.join(missing)}"
+    ready = ("Ready", "True", "KubeletReady", message)
+    if not is_ready:
+        ready = ("Ready", "False", "KubeletNotReady", "kubelet is stopping")
+    before = {c["type"]: c for c in old.get("conditions") or []}
+    conditions = []
+    for type, status, reason, text in (*_CONDITIONS, ready):
+        known = before.get(type)
+        is_same = known is not None and known.get("status") == status
+        since = known["lastTransitionTime"] if known and is_same else format_time(now)
+        conditions.append(
+            {
+                "type": type,
+                "status": status,
+                "lastHeartbeatTime": format_time(now),
+                "lastTransitionTime": since,
+                "reason": reason,
+                "message": text,
+            }
+        )
+    return conditions

@@ -1,0 +1,365 @@
+"""Say what must happen next to a pod on its node: volumes, sandbox, init containers, containers, restarts, the end.
+
+`decide` is pure: the worker (pod_worker.py) performs the steps and asks again until there are none; then it
+waits for an event or for `wake_at`. Follows pkg/kubelet/kuberuntime/kuberuntime_manager.go
+(computePodActions), kuberuntime_container.go (computeInitContainerActions) and active_deadline.go.
+
+    volumes -> sandbox -> init containers one by one (sidecars stay) -> all containers at once
+    deletion, deadline or nothing left to run -> kill containers, then sidecars -> stop sandbox -> free volumes
+    deletion -> forget the sandbox, delete the object
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import inf
+
+from proa.client.protocol import Object
+from proa.node.pod_view import (
+    Ended,
+    PodView,
+    has_begun,
+    sidecars,
+    will_restart,
+    will_restart_init,
+)
+from proa.node.runtimes.protocol import Container
+from proa.objects.meta import is_deleting, parse_time
+from proa.objects.pods import init_containers, is_sidecar
+
+DEFAULT_GRACE_SECONDS = 30
+
+
+@dataclass(frozen=True, slots=True)
+class MountVolumes:
+    """Make every volume of the pod ready."""
+
+
+@dataclass(frozen=True, slots=True)
+class MakeSandbox:
+    """Make the pod's namespaces and address."""
+
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
+class StartContainer:
+    """Find the image, create, start. `is_restart` raises the back-off."""
+
+    name: str
+    attempt: int
+    is_restart: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class KillContainer:
+    """Run preStop, then the stop signal, then SIGKILL after `grace_seconds` in all."""
+
+    container_id: str
+    name: str
+    grace_seconds: float
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class RemoveContainer:
+    """Forget an attempt that nobody asks for any more."""
+
+    container_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class StopSandbox:
+    """Take the pod's network away."""
+
+    sandbox_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class UnmountVolumes:
+    """Free the pod's volumes; what was only the pod's is gone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finish:
+    """Forget the pod: its sandboxes, logs, and the API object."""
+
+
+Step = (
+    MountVolumes
+    | MakeSandbox
+    | StartContainer
+    | KillContainer
+    | RemoveContainer
+    | StopSandbox
+    | UnmountVolumes
+    | Finish
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What to do now, in order, and when to ask again if nothing happens before (inf: never)."""
+
+    steps: tuple[Step, ...] = ()
+    wake_at: float = inf
+
+
+def decide(view: PodView, now: float) -> Decision:
+    """Return what must happen next to the pod."""
+    if is_deleting(view.pod) or view.ended or is_finished(view):
+        return _decide_end(view, now)
+    return _at_most(_decide_progress(view, now), deadline(view))
+
+
+def is_finished(view: PodView) -> bool:
+    """Tell whether every container has ended for good, so that the pod's phase is final."""
+    if (view.pod.get("status") or {}).get("phase") in ("Succeeded", "Failed"):
+        return True
+    if _has_failed_init(view):
+        return True
+    return all(_is_done(view, c) for c in view.pod["spec"]["containers"])
+
+
+def deadline(view: PodView) -> float:
+    """Return when spec.activeDeadlineSeconds ends the pod (epoch seconds; inf where there is none)."""
+    seconds = view.pod["spec"].get("activeDeadlineSeconds")
+    if seconds is None:
+        return inf
+    start = (view.pod.get("status") or {}).get("startTime")
+    return (parse_time(start) if start else view.started_at) + float(seconds)
+
+
+def past_deadline(view: PodView, now: float) -> Ended | None:
+    """Return the end of a pod that ran for too long."""
+    if now < deadline(view):
+        return None
+    return Ended("DeadlineExceeded", "Pod was active on the node longer than the specified deadline")
+
+
+def crash_loop(view: PodView, name: str, now: float) -> float:
+    """Return until when a container that exited must wait for its restart; 0 when it need not."""
+    newest, backoff = view.newest(name), view.backoffs.get(name)
+    if newest is None or newest.state != "Exited" or backoff is None:
+        return 0.0
+    until = backoff.wait_until(newest.finished_at)
+    return until if until > now else 0.0
+
+
+def _is_done(view: PodView, container: Object) -> bool:
+    newest = view.newest(container["name"])
+    if newest is None or newest.state != "Exited":
+        return False
+    return not will_restart(view.pod, container, newest.exit_code)
+
+
+def _has_failed_init(view: PodView) -> bool:
+    """Tell whether an init container failed and is not to be tried again."""
+    if has_begun(view):
+        return False
+    for container in init_containers(view.pod):
+        newest = view.newest(container["name"])
+        if is_sidecar(container) or newest is None or newest.state != "Exited" or newest.exit_code == 0:
+            continue
+        if not will_restart_init(view.pod, container, newest.exit_code):
+            return True
+    return False
+
+
+# Progress: what still has to be made or started
+
+
+def _decide_progress(view: PodView, now: float) -> Decision:
+    if not view.volumes_ready:
+        if view.volumes_retry_at > now:
+            return Decision(wake_at=view.volumes_retry_at)
+        return Decision((MountVolumes(),))
+    if not view.is_sandbox_usable:
+        return _decide_sandbox(view, now)
+    kills = _unhealthy(view)
+    begun = has_begun(view)
+    starts, wake_at = _decide_sidecars(view, now) if begun else _decide_init(view, now)
+    if begun or (not starts and _is_initialized(view)):
+        more, more_wake_at = _decide_regular(view, now)
+        starts, wake_at = starts + more, min(wake_at, more_wake_at)
+    return Decision(kills + _outdated(view, starts) + starts, wake_at)
+
+
+def _decide_sandbox(view: PodView, now: float) -> Decision:
+    """Make a sandbox; what still runs in a lost one is killed first."""
+    old = view.sandbox
+    running = [c for c in view.containers if c.state == "Running"]
+    if running:
+        return Decision(_kills(view, running, 0, "Pod sandbox changed, it will be killed and re-created."))
+    if view.sandbox_retry_at > now:
+        return Decision(wake_at=view.sandbox_retry_at)
+    return Decision((MakeSandbox(old.config.attempt + 1 if old else 0),))
+
+
+def _unhealthy(view: PodView) -> tuple[Step, ...]:
+    steps: list[Step] = []
+    for container in view.containers:
+        health = view.health_of(container)
+        if container.state != "Running" or not health.restart_message or container.id in view.killing:
+            continue
+        grace = grace_seconds(view.pod) if health.grace_seconds is None else health.grace_seconds
+        steps.append(KillContainer(container.id, container.config.name, grace, health.restart_message))
+    return tuple(steps)
+
+
+def _decide_init(view: PodView, now: float) -> tuple[tuple[Step, ...], float]:
+    """Return the start of the first init container that is neither done nor running."""
+    for container in init_containers(view.pod):
+        newest = view.newest(container["name"])
+        if newest and _is_here(view, newest):
+            if _is_init_done(view, container, newest):
+                continue
+            if newest.state == "Running":
+                break
+        return _start(view, container, now)
+    return (), inf
+
+
+def _decide_sidecars(view: PodView, now: float) -> tuple[tuple[Step, ...], float]:
+    return _start_those_not_running(view, sidecars(view.pod), now)
+
+
+def _decide_regular(view: PodView, now: float) -> tuple[tuple[Step, ...], float]:
+    wanted = [c for c in view.pod["spec"]["containers"] if not _is_done(view, c)]
+    return _start_those_not_running(view, wanted, now)
+
+
+def _start_those_not_running(
+    view: PodView, containers: list[Object], now: float
+) -> tuple[tuple[Step, ...], float]:
+    starts: tuple[Step, ...] = ()
+    wake_at = inf
+    for container in containers:
+        newest = view.newest(container["name"])
+        if newest and newest.state == "Running":
+            if newest.id in view.hooks_pending:
+                break
+            continue
+        more, more_wake_at = _start(view, container, now)
+        starts, wake_at = starts + more, min(wake_at, more_wake_at)
+        if more and (container.get("lifecycle") or {}).get("postStart"):
+            break
+    return starts, wake_at
+
+
+def _start(view: PodView, container: Object, now: float) -> tuple[tuple[Step, ...], float]:
+    """Return the step that starts the container, or when it may be started."""
+    name = container["name"]
+    failure = view.failures.get(name)
+    wait_until = max(crash_loop(view, name, now), failure.retry_at if failure else 0.0)
+    if wait_until > now:
+        return (), wait_until
+    newest = view.newest(name)
+    if newest is None:
+        return (StartContainer(name, next_attempt(view, name)),), inf
+    if newest.state == "Created":
+        return (RemoveContainer(newest.id), StartContainer(name, newest.config.attempt)), inf
+    return (StartContainer(name, next_attempt(view, name), is_restart=_is_here(view, newest)),), inf
+
+
+def next_attempt(view: PodView, name: str) -> int:
+    """Return the attempt number that a start would have: also its restartCount."""
+    newest = view.newest(name)
+    if newest:
+        return newest.config.attempt + 1
+    status = view.pod.get("status") or {}
+    for known in [*status.get("containerStatuses", []), *status.get("initContainerStatuses", [])]:
+        if known["name"] == name and (
+            known.get("containerID") or (known.get("lastState") or {}).get("terminated")
+        ):
+            return int(known.get("restartCount", 0)) + 1
+    return 0
+
+
+def _is_here(view: PodView, container: Container) -> bool:
+    """Tell whether the container belongs to the sandbox now in use."""
+    return view.sandbox is not None and container.sandbox_id == view.sandbox.id
+
+
+def _is_initialized(view: PodView) -> bool:
+    for container in init_containers(view.pod):
+        newest = view.newest(container["name"])
+        if newest is None or not _is_here(view, newest) or not _is_init_done(view, container, newest):
+            return False
+    return True
+
+
+def _is_init_done(view: PodView, container: Object, newest: Container) -> bool:
+    if is_sidecar(container):
+        return view.is_started(newest)
+    return newest.state == "Exited" and newest.exit_code == 0
+
+
+def _outdated(view: PodView, starts: tuple[Step, ...]) -> tuple[Step, ...]:
+    """Return the removal of attempts older than the last, for containers that are about to have a new one."""
+    steps: list[Step] = []
+    for start in starts:
+        if not isinstance(start, StartContainer):
+            continue
+        attempts = [c for c in view.containers if c.config.name == start.name and c.state == "Exited"]
+        steps += [RemoveContainer(c.id) for c in attempts[1:]]
+    return tuple(steps)
+
+
+# The end: what still has to be killed, stopped, freed, deleted
+
+
+def _decide_end(view: PodView, now: float) -> Decision:
+    running = [c for c in view.containers if c.state == "Running"]
+    if running:
+        return Decision(_decide_kills(view, running, now))
+    steps: list[Step] = []
+    if view.sandbox is not None and view.sandbox.state == "Ready":
+        steps.append(StopSandbox(view.sandbox.id))
+    if view.volumes_ready:
+        steps.append(UnmountVolumes())
+    if is_deleting(view.pod):
+        steps.append(Finish())
+    return Decision(tuple(steps))
+
+
+def _decide_kills(view: PodView, running: list[Container], now: float) -> tuple[Step, ...]:
+    """Kill the regular containers, then the sidecars from the last to the first."""
+    grace = grace_left(view.pod, now)
+    keepers = [c["name"] for c in sidecars(view.pod)]
+    regular = [c for c in running if c.config.name not in keepers]
+    if regular:
+        return _kills(view, regular, grace, "")
+    last = max(running, key=lambda c: keepers.index(c.config.name))
+    return _kills(view, [last], grace, "")
+
+
+def _kills(view: PodView, containers: list[Container], grace: float, message: str) -> tuple[Step, ...]:
+    return tuple(
+        KillContainer(c.id, c.config.name, grace, message or f"Stopping container {c.config.name}")
+        for c in containers
+        if c.id not in view.killing
+    )
+
+
+def grace_seconds(pod: Object) -> float:
+    """Return how long the pod's containers may take to stop."""
+    metadata, spec = pod["metadata"], pod["spec"]
+    if metadata.get("deletionTimestamp") and metadata.get("deletionGracePeriodSeconds") is not None:
+        return float(max(metadata["deletionGracePeriodSeconds"], 1))
+    seconds = spec.get("terminationGracePeriodSeconds")
+    return float(max(DEFAULT_GRACE_SECONDS if seconds is None else seconds, 1))
+
+
+def grace_left(pod: Object, now: float) -> float:
+    """Return the grace that is left of a deletion that may have begun before this kubelet did."""
+    grace = grace_seconds(pod)
+    asked_until = pod["metadata"].get("deletionTimestamp")
+    if not asked_until:
+        return grace
+    left = parse_time(asked_until) - now
+    return grace if left > grace - 2 else max(left, 1.0)
+
+
+def _at_most(decision: Decision, wake_at: float) -> Decision:
+    return decision if decision.wake_at <= wake_at else Decision(decision.steps, wake_at)

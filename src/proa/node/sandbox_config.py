@@ -1,0 +1,121 @@
+"""Turn a pod's spec into the surroundings that its containers share: hostname, DNS, namespaces, labels.
+
+Pure but for reading the node's resolv.conf where dnsPolicy asks for it. Follows
+pkg/kubelet/kuberuntime/kuberuntime_sandbox.go, pkg/kubelet/network/dns/dns.go and kubelet_pods.go.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from proa.client.protocol import Object
+from proa.node.resources import qos_class
+from proa.node.runtime_cache import POD_NAME_LABEL, POD_NAMESPACE_LABEL, POD_UID_LABEL
+from proa.node.runtimes.protocol import SandboxConfig
+from proa.node.settings import KubeletSettings
+from proa.objects.meta import labels, name, namespace, uid
+
+HOSTNAME_LIMIT = 63
+MAX_DNS_SERVERS = 3
+MAX_DNS_SEARCHES = 32
+NODE_RESOLV_CONF = Path("/etc/resolv.conf")
+
+
+@dataclass(frozen=True, slots=True)
+class Dns:
+    """What a resolv.conf says."""
+
+    servers: tuple[str, ...] = ()
+    searches: tuple[str, ...] = ()
+    options: tuple[str, ...] = ()
+
+
+def make_sandbox_config(pod: Object, settings: KubeletSettings, attempt: int) -> SandboxConfig:
+    """Return the sandbox of this attempt."""
+    spec = pod["spec"]
+    dns = make_dns(pod, settings)
+    aliases = spec.get("hostAliases") or []
+    sysctls = (spec.get("securityContext") or {}).get("sysctls") or []
+    return SandboxConfig(
+        namespace=namespace(pod),
+        name=name(pod),
+        uid=uid(pod),
+        hostname=hostname_of(pod, settings.node_name),
+        attempt=attempt,
+        host_network=bool(spec.get("hostNetwork")),
+        host_pid=bool(spec.get("hostPID")),
+        host_ipc=bool(spec.get("hostIPC")),
+        dns_servers=dns.servers,
+        dns_searches=dns.searches,
+        dns_options=dns.options,
+        host_aliases=tuple((a["ip"], tuple(a.get("hostnames") or ())) for a in aliases),
+        sysctls={s["name"]: s["value"] for s in sysctls},
+        log_directory=str(log_directory(pod, settings.logs_directory)),
+        labels={
+            **labels(pod),
+            POD_NAME_LABEL: name(pod),
+            POD_NAMESPACE_LABEL: namespace(pod),
+            POD_UID_LABEL: uid(pod),
+        },
+        cgroup_parent=f"{qos_class(pod).lower()}/pod{uid(pod)}",
+    )
+
+
+def hostname_of(pod: Object, node_name: str) -> str:
+    """Return what `hostname` says in the pod."""
+    if pod["spec"].get("hostNetwork"):
+        return node_name
+    wanted = pod["spec"].get("hostnameOverride") or pod["spec"].get("hostname") or name(pod)
+    return str(wanted)[:HOSTNAME_LIMIT].rstrip("-.")
+
+
+def log_directory(pod: Object, logs_directory: Path) -> Path:
+    """Return the folder of the pod's logs."""
+    return logs_directory / f"{namespace(pod)}_{name(pod)}_{uid(pod)}"
+
+
+def make_dns(pod: Object, settings: KubeletSettings) -> Dns:
+    """Return the pod's resolv.conf by its dnsPolicy and dnsConfig."""
+    spec = pod["spec"]
+    policy = spec.get("dnsPolicy") or "ClusterFirst"
+    if policy == "ClusterFirst" and spec.get("hostNetwork"):
+        policy = "Default"
+    if policy == "None":
+        base = Dns()
+    elif policy == "Default" or not settings.cluster_dns:
+        base = read_resolv_conf(NODE_RESOLV_CONF)
+    else:
+        domain = settings.cluster_domain
+        searches = (f"{namespace(pod)}.svc.{domain}", f"svc.{domain}", domain)
+        base = Dns(settings.cluster_dns, searches, ("ndots:5",))
+    return _merged(base, spec.get("dnsConfig") or {})
+
+
+def _merged(base: Dns, more: Object) -> Dns:
+    options = {o.partition(":")[0]: o for o in base.options}
+    for option in more.get("options") or []:
+        value = option.get("value")
+        options[option["name"]] = option["name"] if value in (None, "") else f"{option['name']}:{value}"
+    servers = dict.fromkeys([*base.servers, *(more.get("nameservers") or [])])
+    searches = dict.fromkeys([*base.searches, *(more.get("searches") or [])])
+    return Dns(tuple(servers)[:MAX_DNS_SERVERS], tuple(searches)[:MAX_DNS_SEARCHES], tuple(options.values()))
+
+
+def read_resolv_conf(path: Path) -> Dns:
+    """Return the file's entries, nothing when there is no such file."""
+    servers: list[str] = []
+    searches: list[str] = []
+    options: list[str] = []
+    lines = path.read_text(errors="replace").splitlines() if path.exists() else []
+    for line in lines:
+        words = line.split("#")[0].split(";")[0].split()
+        if len(words) < 2:
+            continue
+        if words[0] == "nameserver":
+            servers.append(words[1])
+        elif words[0] in ("search", "domain"):
+            searches = words[1:]
+        elif words[0] == "options":
+            options += words[1:]
+    return Dns(tuple(servers[:MAX_DNS_SERVERS]), tuple(searches), tuple(options))

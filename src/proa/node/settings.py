@@ -1,0 +1,46 @@
+"""Name every number and path that a kubelet goes by, with upstream's defaults (KubeletConfiguration v1beta1)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+KUBERNETES_VERSION = "v1.36.2"
+"""The API level that this node speaks; the server's /version says the same."""
+
+
+@dataclass(frozen=True, slots=True)
+class KubeletSettings:
+    """One node's settings. Durations are seconds, sizes bytes.
+
+    `image_aliases` maps well-known names to images that this node provides; None is the built-in table
+    (images.ALIASES), an empty mapping turns aliases off. `termination_directory` and so on derive from
+    `directory`, which is `$PROA_HOME/nodes/<name>`.
+    """
+
+    node_name: str
+    directory: Path
+    cluster_dns: tuple[str, ...] = ("10.96.0.10",)
+    cluster_domain: str = "cluster.local"
+    max_pods: int = 250
+    image_aliases: Mapping[str, str] | None = None
+    labels: Mapping[str, str] = field(default_factory=dict)
+    sandboxes_at_once: int = 8
+    lease_duration_seconds: int = 40
+    lease_renew_seconds: float = 10.0
+    status_period_seconds: float = 300.0
+    backoff_initial_seconds: float = 10.0
+    backoff_max_seconds: float = 300.0
+    retry_seconds: float = 10.0
+    orphan_grace_seconds: float = 1.0
+
+    @property
+    def pods_directory(self) -> Path:
+        """Volumes and termination messages, one folder a pod (by uid)."""
+        return self.directory / "pods"
+
+    @property
+    def logs_directory(self) -> Path:
+        """Container logs, one folder a pod (namespace_name_uid)."""
+        return self.directory / "logs" / "pods"

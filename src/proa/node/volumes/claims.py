@@ -1,0 +1,52 @@
+"""Find the directory behind a PersistentVolumeClaim: the hostPath or local path of its PersistentVolume.
+
+Follows pkg/kubelet/volumemanager/populator/desired_state_of_world_populator.go (getPVCExtractPV), pkg/volume/local.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from proa.client.protocol import Object
+from proa.node.environment import Lookup
+from proa.node.volumes.errors import VolumeError
+from proa.node.volumes.host_path import prepare_host_path
+from proa.objects.errors import NotFound
+from proa.objects.meta import is_deleting, name, namespace, uid
+from proa.objects.resource import PERSISTENT_VOLUME_CLAIMS, PERSISTENT_VOLUMES
+
+
+async def find_claimed_path(claim_name: str, pod: Object, lookup: Lookup) -> str:
+    """Return the path on this node of the claim's volume; raise VolumeError while there is none."""
+    try:
+        claim = await lookup(PERSISTENT_VOLUME_CLAIMS, namespace(pod), claim_name)
+    except NotFound:
+        raise VolumeError(f'persistentvolumeclaim "{claim_name}" not found') from None
+    place = f"error processing PVC {namespace(pod)}/{claim_name}"
+    volume_name = claim["spec"].get("volumeName", "")
+    if not volume_name or (claim.get("status") or {}).get("phase") != "Bound":
+        raise VolumeError(f"{place}: PVC is not bound")
+    if is_deleting(claim):
+        raise VolumeError(f"{place}: PVC is being deleted")
+    try:
+        volume = await lookup(PERSISTENT_VOLUMES, "", volume_name)
+    except NotFound:
+        raise VolumeError(f'{place}: failed to fetch PV {volume_name}: "{volume_name}" not found') from None
+    if (volume["spec"].get("claimRef") or {}).get("uid") != uid(claim):
+        raise VolumeError(f"{place}: PV {volume_name} is bound to another claim than {name(claim)}")
+    return path_of_volume(volume)
+
+
+def path_of_volume(volume: Object) -> str:
+    """Return the directory of a PersistentVolume on this node."""
+    spec = volume["spec"]
+    if "hostPath" in spec:
+        return prepare_host_path(spec["hostPath"]["path"], spec["hostPath"].get("type") or "")
+    if "local" in spec:
+        path = str(spec["local"]["path"])
+        if not Path(path).exists():
+            raise VolumeError(f'path "{path}" does not exist')
+        return path
+    raise VolumeError(
+        f"no volume plugin matched: PersistentVolume {name(volume)} is neither hostPath nor local"
+    )

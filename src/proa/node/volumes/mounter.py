@@ -1,0 +1,154 @@
+"""Make every volume of a pod ready below `pods/<uid>/volumes/kubernetes.io~<type>/<name>`, and take them away.
+
+What volumes show of ConfigMaps, Secrets and tokens is built anew by `refresh`. Nothing is mounted here: the
+runtime binds the directories into the container. Follows pkg/kubelet/volumemanager.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+from dataclasses import dataclass, field
+from math import inf
+from pathlib import Path
+
+from proa.client.protocol import Object
+from proa.node.downward import DownwardSource
+from proa.node.environment import Lookup, expand
+from proa.node.runtimes.protocol import Mount
+from proa.node.volumes.atomic_writer import UnsafePath, write_payload
+from proa.node.volumes.claims import find_claimed_path
+from proa.node.volumes.errors import VolumeError
+from proa.node.volumes.host_path import prepare_host_path
+from proa.node.volumes.ownership import set_group
+from proa.node.volumes.payloads import PayloadSource, RequestToken, build
+from proa.node.volumes.subpath import resolve_subpath
+from proa.objects.errors import ApiError
+from proa.objects.meta import uid
+
+PAYLOAD_KINDS = ("configMap", "secret", "downwardAPI", "projected")
+_PROPAGATION = {"None": "private", "HostToContainer": "rslave", "Bidirectional": "rshared"}
+
+
+@dataclass(slots=True)
+class MountedVolumes:
+    """A pod's volumes by name: where each is on the node, which are read-only; when to refresh (epoch seconds)."""
+
+    paths: dict[str, Path] = field(default_factory=dict)
+    read_only: set[str] = field(default_factory=set)
+    refresh_at: float = inf
+
+
+class VolumeMounter:
+    """One node's volumes."""
+
+    def __init__(self, pods_directory: Path, lookup: Lookup, request_token: RequestToken) -> None:
+        self._pods = pods_directory
+        self._lookup = lookup
+        self._request_token = request_token
+
+    async def mount(self, pod: Object, downward: DownwardSource) -> MountedVolumes:
+        """Make all volumes ready; raise VolumeError with upstream's words about the first that is not."""
+        mounted = MountedVolumes()
+        self._make_private(self._pods / uid(pod))
+        for volume in pod["spec"].get("volumes") or []:
+            try:
+                await self._mount_one(volume, pod, downward, mounted)
+            except (VolumeError, UnsafePath) as error:
+                message = f'MountVolume.SetUp failed for volume "{volume["name"]}" : {error}'
+                raise VolumeError(message) from error
+            except (OSError, ApiError) as error:
+                message = f'MountVolume.SetUp failed for volume "{volume["name"]}" : {error}'
+                raise VolumeError(message) from error
+        return mounted
+
+    refresh = mount
+    """Building again is harmless: files that are equal are left alone."""
+
+    async def unmount(self, pod_uid: str) -> None:
+        """Remove all that was the pod's alone."""
+        await asyncio.to_thread(shutil.rmtree, self._pods / pod_uid / "volumes", True)
+
+    async def forget(self, pod_uid: str) -> None:
+        """Remove the pod's whole folder."""
+        await asyncio.to_thread(shutil.rmtree, self._pods / pod_uid, True)
+
+    def known_pods(self) -> list[str]:
+        """Return the uids of pods that have a folder here."""
+        return [entry.name for entry in self._pods.iterdir()] if self._pods.is_dir() else []
+
+    async def _mount_one(
+        self, volume: Object, pod: Object, downward: DownwardSource, mounted: MountedVolumes
+    ) -> None:
+        name = volume["name"]
+        kind = next((key for key in volume if key != "name"), "emptyDir")
+        if kind in PAYLOAD_KINDS:
+            source = PayloadSource(self._lookup, self._request_token, downward)
+            built = await build(kind, volume[kind], pod, source)
+            path = self._make_directory(pod, kind, name)
+            write_payload(path, built.files, _group_of(pod))
+            mounted.read_only.add(name)
+            mounted.refresh_at = min(mounted.refresh_at, built.refresh_at)
+        elif kind == "emptyDir":
+            path = self._make_directory(pod, kind, name)
+            _own(path, pod)
+        elif kind == "hostPath":
+            path = Path(prepare_host_path(volume[kind]["path"], volume[kind].get("type") or ""))
+        elif kind == "persistentVolumeClaim":
+            path = Path(await find_claimed_path(volume[kind]["claimName"], pod, self._lookup))
+            _own(path, pod)
+            if volume[kind].get("readOnly"):
+                mounted.read_only.add(name)
+        else:
+            raise VolumeError(f"no volume plugin matched: this node has none for {kind}")
+        mounted.paths[name] = path
+
+    def _make_directory(self, pod: Object, kind: str, name: str) -> Path:
+        plugin = {"emptyDir": "empty-dir", "downwardAPI": "downward-api"}.get(kind, kind.lower())
+        parent = self._pods / uid(pod) / "volumes" / f"kubernetes.io~{plugin}"
+        self._make_private(parent)
+        path = parent / name
+        if not path.exists():
+            path.mkdir()
+            path.chmod(0o777)
+        return path
+
+    @staticmethod
+    def _make_private(path: Path) -> None:
+        os.makedirs(path, mode=0o700, exist_ok=True)
+
+
+def _group_of(pod: Object) -> int | None:
+    group: int | None = (pod["spec"].get("securityContext") or {}).get("fsGroup")
+    return group
+
+
+def _own(path: Path, pod: Object) -> None:
+    group = _group_of(pod)
+    if group is not None:
+        policy = (pod["spec"].get("securityContext") or {}).get("fsGroupChangePolicy")
+        set_group(path, group, only_if_root_differs=policy == "OnRootMismatch")
+
+
+def make_mounts(container: Object, mounted: MountedVolumes, variables: dict[str, str]) -> list[Mount]:
+    """Return the container's bind mounts; raise VolumeError for an unknown volume or an unsafe subPath."""
+    mounts: list[Mount] = []
+    for wanted in container.get("volumeMounts") or []:
+        path = mounted.paths.get(wanted["name"])
+        if path is None:
+            raise VolumeError(
+                f'cannot find volume "{wanted["name"]}" to mount into container "{container["name"]}"'
+            )
+        subpath = wanted.get("subPath") or expand(wanted.get("subPathExpr") or "", variables)
+        if subpath:
+            path = resolve_subpath(path, subpath)
+        mounts.append(
+            Mount(
+                host_path=str(path),
+                container_path=wanted["mountPath"],
+                read_only=bool(wanted.get("readOnly")) or wanted["name"] in mounted.read_only,
+                propagation=_PROPAGATION[wanted.get("mountPropagation") or "None"],  # type: ignore[arg-type]
+            )
+        )
+    return sorted(mounts, key=lambda mount: mount.container_path.count("/"))
