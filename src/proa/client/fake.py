@@ -262,7 +262,7 @@ class FakeClient:
         """Apply `patch` and return the object as stored."""
         self._record("patch", resource, name, namespace or "", subresource)
         old = _decode(self._existing(resource, name, namespace))
-        return self._replace(resource, old, _patched(old, _copy(patch), patch_type, resource), subresource)
+        return self._replace(resource, old, _copy(_patched(old, patch, patch_type, resource)), subresource)
 
     async def delete(
         self,
@@ -518,13 +518,15 @@ def _success(code: int) -> Object:
 
 
 def _patched(old: Object, patch: Any, patch_type: PatchType, resource: Resource) -> Object:
-    from proa.objects import patch as patches
+    from proa.objects.patch.json_patch import apply_json_patch
+    from proa.objects.patch.merge_patch import apply_merge_patch
+    from proa.objects.patch.strategic_merge import apply_strategic_merge
     from proa.objects.schemas.load import schema_for_kind
 
     if patch_type == JSON_PATCH:
-        return patches.apply_json_patch(old, patch)
+        return apply_json_patch(old, patch)
     if patch_type == MERGE_PATCH:
-        return patches.apply_merge_patch(old, patch)
+        return apply_merge_patch(old, patch)
     if patch_type == STRATEGIC_MERGE_PATCH:
-        return patches.apply_strategic_merge(old, patch, schema_for_kind(resource.api_version, resource.kind))
+        return apply_strategic_merge(old, patch, schema_for_kind(resource.api_version, resource.kind))
     raise BadRequest(f"the fake client does not know {patch_type}")

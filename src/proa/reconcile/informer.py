@@ -87,8 +87,11 @@ class Informer:
         *,
         random: Callable[[], float] = default_random.random,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        transform: Callable[[Object], Object] | None = None,
     ) -> None:
+        """`transform` cuts down what is kept of an object, metadata's names and versions apart."""
         self.scope = scope
+        self._transform = transform
         self._client = client
         self._random = random
         self._sleep = sleep
@@ -248,6 +251,8 @@ class Informer:
         return bool(self._seen_version) and _version(obj) <= int(self._seen_version)
 
     def _put(self, obj: Object) -> None:
+        if self._transform is not None:
+            obj = self._transform(obj)
         place = _place(obj)
         old = self._objects.get(place)
         if meta.uid(obj) in self._deleted_uids or (old is not None and not _is_newer(obj, old)):
