@@ -1,0 +1,27 @@
+"""Decide whether tolerations cover a taint (component-helpers/scheduling/corev1/helpers.go)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from proa.client.protocol import Object
+
+
+def tolerates(tolerations: Iterable[Object], taint: Object) -> bool:
+    """Tell whether any toleration covers the taint."""
+    return any(_covers(toleration, taint) for toleration in tolerations)
+
+
+def _covers(toleration: Object, taint: Object) -> bool:
+    """An empty effect covers all effects, an empty key with Exists all taints."""
+    if toleration.get("effect") and toleration["effect"] != taint.get("effect"):
+        return False
+    key = toleration.get("key", "")
+    if key and key != taint["key"]:
+        return False
+    match toleration.get("operator") or "Equal":
+        case "Exists":
+            return True
+        case "Equal":
+            return bool(key) and (toleration.get("value") or "") == (taint.get("value") or "")
+    return False
