@@ -160,9 +160,8 @@ class FakeRuntime:
         container = self.containers[container_id]
         self._called("start_container", container.config.name)
         self.containers[container_id] = replace(container, state="Running", started_at=self._now(), pid=1)
-        directory = self.sandboxes[container.sandbox_id].config.log_directory
-        if directory:
-            _make_log(Path(directory, container.config.log_path))
+        if container.config.log_path:
+            _make_log(Path(container.config.log_path))
         self._tell(RuntimeEvent("started", container_id, container.sandbox_id))
         codes = self.exit_on_start.get(container.config.name)
         if codes:

@@ -1,0 +1,282 @@
+"""Keep every container inside its limits, with whichever control groups this machine has: v1, v2 or none.
+
+Each controller is found by itself, because hybrids have some on v1 and some on v2. Groups are made at
+<mount>/<node>/<pod>/<container>; a v2 group with children holds no process. What cannot be had is said in
+`features` and the limit is then not set. Limits follow runc's libcontainer (cpu shares to weight: KEP-2254).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import signal
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from typing import Any
+
+CONTROLLERS = ("cpu", "memory", "pids")
+_CPU_PERIOD_MICROSECONDS = 100_000
+
+
+class Cgroups:
+    """The node's control groups. `features` maps cgroup-cpu, cgroup-memory, cgroup-pids to "" or why not."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.features: dict[str, str] = {}
+        self._v1: dict[str, str] = {}
+        self._v2 = ""
+        self._v2_controllers: set[str] = set()
+
+    def set_up(self) -> None:
+        """Find and try each controller; make the node's own group in those that work."""
+        hierarchies, unified = _find_mounts()
+        tried: dict[str, str] = {}
+        for controller in (*CONTROLLERS, "cpuacct"):
+            if controller in hierarchies:
+                directory = f"{hierarchies[controller]}/{self.name}"
+                if directory not in tried:
+                    tried[directory] = _try_group(directory)
+                if not tried[directory]:
+                    self._v1[controller] = directory
+                self.features[f"cgroup-{controller}"] = tried[directory]
+        if unified:
+            self._set_up_unified(unified, [c for c in CONTROLLERS if c not in hierarchies])
+        for controller in CONTROLLERS:
+            self.features.setdefault(f"cgroup-{controller}", "no cgroup file system has this controller")
+        self.features.pop("cgroup-cpuacct", None)
+
+    def _set_up_unified(self, mount: str, wanted: list[str]) -> None:
+        available = set(_read(f"{mount}/cgroup.controllers").split())
+        missing = [c for c in wanted if c in available]
+        refused = "no cgroup file system has this controller"
+        for parent in _candidate_parents(mount):
+            if not missing:
+                break
+            refused = _enable(parent, missing) or _try_group(f"{parent}/{self.name}")
+            if not refused:
+                self._v2 = f"{parent}/{self.name}"
+                refused = _enable(self._v2, missing)
+            if not refused:
+                self._v2_controllers = set(missing)
+                break
+        for controller in missing:
+            self.features[f"cgroup-{controller}"] = refused and (
+                f"{refused}; `systemd-run --user --scope -p Delegate=yes proa up` delegates control groups"
+            )
+
+    def directories(self) -> list[str]:
+        """Return the node's own groups: what must be removed when the node is gone."""
+        return sorted({*self._v1.values(), *([self._v2] if self._v2 else [])})
+
+    def make(self, path: str, resources: Mapping[str, Any] | None = None, *, inner: bool = False) -> None:
+        """Make the group `path` ("pod/container") with its limits; `inner` groups have children, not processes."""
+        for directory in self._paths(path):
+            os.makedirs(directory, exist_ok=True)
+        if inner and self._v2:
+            _enable(f"{self._v2}/{path}", sorted(self._v2_controllers))
+        for file, value in self._settings(path, resources or {}):
+            with open(file, "w") as opened:
+                opened.write(value)
+
+    def _settings(self, path: str, resources: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+        shares, quota = resources.get("cpu_shares", 0), resources.get("cpu_quota_millis", 0)
+        memory, pids = resources.get("memory_limit_bytes", 0), resources.get("pids_limit", 0)
+        quota_microseconds = max(1000, quota * _CPU_PERIOD_MICROSECONDS // 1000)
+        if "cpu" in self._v1:
+            cpu = f"{self._v1['cpu']}/{path}"
+            if shares:
+                yield f"{cpu}/cpu.shares", str(max(2, shares))
+            if quota:
+                yield f"{cpu}/cpu.cfs_period_us", str(_CPU_PERIOD_MICROSECONDS)
+                yield f"{cpu}/cpu.cfs_quota_us", str(quota_microseconds)
+        if "memory" in self._v1 and memory:
+            group = f"{self._v1['memory']}/{path}"
+            yield f"{group}/memory.limit_in_bytes", str(memory)
+            if os.path.exists(f"{group}/memory.memsw.limit_in_bytes"):
+                yield f"{group}/memory.memsw.limit_in_bytes", str(memory)
+        if "pids" in self._v1 and pids:
+            yield f"{self._v1['pids']}/{path}/pids.max", str(pids)
+        group = f"{self._v2}/{path}"
+        if "cpu" in self._v2_controllers:
+            if shares:
+                yield f"{group}/cpu.weight", str(shares_to_weight(shares))
+            if quota:
+                yield f"{group}/cpu.max", f"{quota_microseconds} {_CPU_PERIOD_MICROSECONDS}"
+        if "memory" in self._v2_controllers and memory:
+            yield f"{group}/memory.max", str(memory)
+            yield f"{group}/memory.oom.group", "1"
+            if os.path.exists(f"{group}/memory.swap.max"):
+                yield f"{group}/memory.swap.max", "0"
+        if "pids" in self._v2_controllers and pids:
+            yield f"{group}/pids.max", str(pids)
+
+    def join(self, path: str) -> None:
+        """Put the calling process into a group."""
+        for directory in self._paths(path):
+            with open(f"{directory}/cgroup.procs", "w") as file:
+                file.write("0")
+
+    def remove(self, path: str) -> bool:
+        """Remove a group (with those inside it); False when something still lives in it."""
+        removed = [remove_group(directory) for directory in self._paths(path)]
+        return all(removed)
+
+    def kill(self, path: str) -> None:
+        """Kill every process of a group, until none is left."""
+        while True:
+            pids = {
+                pid for directory in self._paths(path) for pid in _read(f"{directory}/cgroup.procs").split()
+            }
+            if not pids - {"0"}:
+                return
+            for pid in pids - {"0"}:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(int(pid), signal.SIGKILL)
+
+    def oom_kills(self, path: str) -> int:
+        """Return how many processes of the group the kernel killed for want of memory."""
+        if "memory" in self._v1:
+            return _field(_read(f"{self._v1['memory']}/{path}/memory.oom_control"), "oom_kill")
+        if "memory" in self._v2_controllers:
+            return _field(_read(f"{self._v2}/{path}/memory.events"), "oom_kill")
+        return 0
+
+    def cpu_nanoseconds(self, path: str) -> int:
+        """Return the CPU time used so far, -1 where unknown."""
+        if "cpuacct" in self._v1:
+            return int(_read(f"{self._v1['cpuacct']}/{path}/cpuacct.usage") or -1)
+        if self._v2:
+            return 1000 * _field(_read(f"{self._v2}/{path}/cpu.stat"), "usage_usec")
+        return -1
+
+    def memory_working_set(self, path: str) -> int:
+        """Return the memory in use, in bytes, without page cache that is inactive; -1 where unknown."""
+        if "memory" in self._v1:
+            group, usage, inactive = (
+                f"{self._v1['memory']}/{path}",
+                "memory.usage_in_bytes",
+                "total_inactive_file",
+            )
+        elif "memory" in self._v2_controllers:
+            group, usage, inactive = f"{self._v2}/{path}", "memory.current", "inactive_file"
+        else:
+            return -1
+        used = _read(f"{group}/{usage}")
+        return max(0, int(used) - _field(_read(f"{group}/memory.stat"), inactive)) if used else -1
+
+    def mounts(self, path: str) -> list[tuple[str, str]]:
+        """Return (group directory, name under /sys/fs/cgroup) of each hierarchy: what a container may see."""
+        pairs = [(f"{directory}/{path}", controller) for controller, directory in self._v1.items()]
+        if self._v2:
+            pairs.append((f"{self._v2}/{path}", "unified" if self._v1 else ""))
+        return pairs
+
+    def _paths(self, path: str) -> list[str]:
+        return [f"{directory}/{path}" for directory in self.directories()]
+
+
+def shares_to_weight(shares: int) -> int:
+    """Return the cgroup v2 weight (1-10000) for v1 shares (2-262144)."""
+    return 1 + (max(2, min(shares, 262144)) - 2) * 9999 // 262142
+
+
+def remove_group(directory: str) -> bool:
+    """Remove a group directory and those inside it; False when a process is still in one."""
+    try:
+        inside = [entry.path for entry in os.scandir(directory) if entry.is_dir(follow_symlinks=False)]
+        emptied = [remove_group(path) for path in inside]
+        os.rmdir(directory)
+        return all(emptied)
+    except FileNotFoundError:
+        return True
+    except OSError as error:
+        if error.errno in (errno.EBUSY, errno.ENOTEMPTY):
+            return False
+        raise
+
+
+def _find_mounts() -> tuple[dict[str, str], str]:
+    """Return where each v1 controller is mounted, and the v2 mount ("" when there is none)."""
+    controllers: dict[str, str] = {}
+    unified = ""
+    for line in _read("/proc/self/mountinfo").splitlines():
+        left, _, right = line.partition(" - ")
+        fstype, _, options = right.split(" ", 2)
+        place = left.split(" ")[4]
+        if fstype == "cgroup2":
+            unified = unified or place
+        elif fstype == "cgroup":
+            for option in options.split(","):
+                controllers.setdefault(option, place)
+    return controllers, unified
+
+
+def _candidate_parents(mount: str) -> list[str]:
+    """Return the v2 groups under which the node's own may be made: the root, else what was delegated to us."""
+    own = ""
+    for line in _read("/proc/self/cgroup").splitlines():
+        if line.startswith("0::"):
+            own = line[3:].strip("/")
+    parents = [mount]
+    while own:
+        own = own.rpartition("/")[0]
+        if own:
+            parents.append(f"{mount}/{own}")
+    return parents
+
+
+def _enable(directory: str, controllers: list[str]) -> str:
+    """Hand controllers to the groups below `directory`; return why not, "" when they are."""
+    enabled = _read(f"{directory}/cgroup.subtree_control").split()
+    missing = [c for c in controllers if c not in enabled]
+    if not missing:
+        return ""
+    try:
+        with open(f"{directory}/cgroup.subtree_control", "w") as file:
+            file.write(" ".join(f"+{c}" for c in missing))
+    except OSError as error:
+        return f"{directory}: {error.strerror}"
+    return ""
+
+
+def _try_group(directory: str) -> str:
+    """Make a group and move a process into one inside it; return why that failed, "" when it worked."""
+    probe = f"{directory}/probe"
+    try:
+        os.makedirs(probe, exist_ok=True)
+        pid = os.fork()
+        if pid == 0:
+            code = 1
+            with contextlib.suppress(OSError), open(f"{probe}/cgroup.procs", "w") as file:
+                file.write("0")
+                file.flush()
+                code = 0
+            os._exit(code)
+        _, status = os.waitpid(pid, 0)
+        os.rmdir(probe)
+    except OSError as error:
+        return f"{directory}: {error.strerror}"
+    if status:
+        os.rmdir(directory)
+        return f"{directory}: a process cannot be moved into it"
+    return ""
+
+
+def _field(text: str, name: str) -> int:
+    for line in text.splitlines():
+        key, _, value = line.partition(" ")
+        if key == name:
+            return int(value)
+    return 0
+
+
+def _read(path: str) -> str:
+    try:
+        with open(path) as file:
+            return file.read()
+    except FileNotFoundError:
+        return ""

@@ -1,0 +1,278 @@
+"""Become the container: what runs between fork and exec, in the child.
+
+Every failure goes back through the channel, which closes on exec: an empty channel means that the program runs.
+The order matters: control groups while their files are visible, namespaces, root file system, terminal, folder,
+user and capabilities, then exec. Words of the errors: runc (libcontainer/init_linux.go), Go's os/exec.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import json
+import os
+import signal
+import socket
+import struct
+import termios
+
+from proa.node.noded import linux, privileges, rootfs
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any, NoReturn
+
+    from proa.node.noded.cgroups import Cgroups
+    from proa.node.noded.privileges import Identity
+    from proa.node.noded.rootfs import HostImage, View
+
+DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+_TIOCGPTPEER, _TIOCSPTLCK = 0x5441, 0x40045431  # asm-generic/ioctls.h
+
+
+class Process:
+    """A program to run: its words, surroundings, streams and user."""
+
+    __slots__ = (
+        "argv",
+        "env",
+        "identity",
+        "oom_score_adj",
+        "stderr",
+        "stdin",
+        "stdout",
+        "tty",
+        "working_dir",
+    )
+
+    def __init__(
+        self,
+        argv: list[str],
+        env: dict[str, str],
+        working_dir: str,
+        identity: Identity,
+        *,
+        tty: bool = False,
+        streams: tuple[int, int, int] = (-1, -1, -1),
+        oom_score_adj: int = 0,
+    ) -> None:
+        self.argv, self.env, self.working_dir, self.identity = argv, env, working_dir, identity
+        self.tty = tty
+        self.stdin, self.stdout, self.stderr = streams
+        self.oom_score_adj = oom_score_adj
+
+
+class Spawned:
+    """A forked child that is not yet known to have reached its program."""
+
+    __slots__ = ("channel", "pid")
+
+    def __init__(self, pid: int, channel: socket.socket) -> None:
+        self.pid = pid
+        self.channel = channel
+
+
+class StartFailure(Exception):
+    """The program cannot be run; the words are for the user."""
+
+
+def spawn(
+    run: Callable[[socket.socket], None], *, pid_namespace: int | None, own_pid_namespace: int
+) -> Spawned:
+    """Fork a child that calls `run(channel)`, which ends in exec.
+
+    `pid_namespace` is the one to be born in: None for the node's, -1 for a new one, else a descriptor.
+    """
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    moved = pid_namespace is not None
+    if pid_namespace == -1:
+        linux.unshare(linux.CLONE_NEWPID)
+    elif pid_namespace is not None:
+        linux.setns(pid_namespace, linux.CLONE_NEWPID)
+    pid = -1
+    try:
+        pid = os.fork()
+    finally:
+        if moved and pid != 0:
+            linux.setns(own_pid_namespace, linux.CLONE_NEWPID)
+    if pid == 0:
+        _run(run, theirs)
+    theirs.close()
+    ours.setblocking(False)
+    return Spawned(pid, ours)
+
+
+def _run(run: Callable[[socket.socket], None], channel: socket.socket) -> NoReturn:
+    try:
+        signal.set_wakeup_fd(-1)
+        for number in (
+            signal.SIGPIPE,
+            signal.SIGXFSZ,
+            signal.SIGTERM,
+            signal.SIGINT,
+            signal.SIGHUP,
+            signal.SIGCHLD,
+        ):
+            signal.signal(number, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_SETMASK, ())
+        os.umask(0o022)
+        run(channel)
+    except StartFailure as error:
+        channel.send(json.dumps({"error": str(error)}).encode())
+    except BaseException as error:
+        channel.send(json.dumps({"error": f"{type(error).__name__}: {_words(error)}"}).encode())
+    os._exit(128)
+
+
+def run_container(
+    process: Process,
+    directory: str,
+    image: HostImage,
+    view: View,
+    namespaces: dict[str, int],
+    join: Callable[[], None],
+    *,
+    has_groups: bool,
+) -> Callable[[socket.socket], None]:
+    """Return what a container's first process does."""
+
+    def run(channel: socket.socket) -> None:
+        os.setsid()
+        join()
+        _set_oom_score(process.oom_score_adj, strict=has_groups)
+        for namespace in namespaces.values():
+            linux.setns(namespace)
+        linux.unshare(linux.CLONE_NEWNS | linux.CLONE_NEWCGROUP)
+        rootfs.enter(directory, image, view)
+        _finish(process, channel, has_groups=has_groups)
+
+    return run
+
+
+def run_exec(
+    process: Process,
+    namespaces: dict[str, int],
+    inside: dict[str, int],
+    join: Callable[[], None],
+    *,
+    has_groups: bool,
+) -> Callable[[socket.socket], None]:
+    """Return what a further process in a running container does; `inside` are that container's own namespaces."""
+
+    def run(channel: socket.socket) -> None:
+        os.setsid()
+        join()
+        for namespace in namespaces.values():
+            linux.setns(namespace)
+        linux.setns(inside["cgroup"], linux.CLONE_NEWCGROUP)
+        linux.setns(inside["mnt"], linux.CLONE_NEWNS)
+        _finish(process, channel, enter=inside.get("user", -1), has_groups=has_groups)
+
+    return run
+
+
+def _finish(process: Process, channel: socket.socket, *, enter: int = -1, has_groups: bool) -> None:
+    identity = process.identity
+    set_streams(process, channel)
+    directory = process.working_dir or "/"
+    os.makedirs(directory, exist_ok=True)
+    os.chdir(directory)
+    process.env.setdefault("HOME", _home(identity.uid))
+    privileges.assume(identity, enter=enter, has_groups=has_groups)
+    execute(process.argv, process.env)
+
+
+def execute(argv: list[str], env: dict[str, str]) -> NoReturn:
+    """Exec the program, found on its own PATH; raise StartFailure in runc's words."""
+    name = argv[0]
+    candidates = [name] if "/" in name else [f"{d or '.'}/{name}" for d in env.get("PATH", "").split(":")]
+    denied = False
+    for path in candidates:
+        if "/" not in name and os.path.isdir(path):
+            continue
+        try:
+            os.execve(path, argv, env)  # noqa: S606
+        except OSError as error:
+            if error.errno == errno.EACCES:
+                denied = True
+                continue
+            if error.errno in (errno.ENOENT, errno.ENOTDIR) and "/" not in name:
+                continue
+            raise StartFailure(_exec_words(name, error)) from error
+    if denied:
+        raise StartFailure(f"unable to start container process: exec: {_quote(name)}: permission denied")
+    raise StartFailure(
+        f"unable to start container process: exec: {_quote(name)}: executable file not found in $PATH"
+    )
+
+
+def _exec_words(name: str, error: OSError) -> str:
+    if error.errno in (errno.ENOENT, errno.ENOTDIR) and not os.path.exists(name):
+        return (
+            f"unable to start container process: exec: {_quote(name)}: stat {name}: "
+            f"{os.strerror(error.errno or 0).lower()}"
+        )
+    return f"unable to start container process: exec {name}: {os.strerror(error.errno or 0).lower()}"
+
+
+def set_streams(process: Process, channel: socket.socket) -> None:
+    if process.tty:
+        master = os.open("/dev/ptmx", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
+        fcntl.ioctl(master, _TIOCSPTLCK, struct.pack("i", 0))
+        slave = fcntl.ioctl(master, _TIOCGPTPEER, os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
+        socket.send_fds(channel, [b'{"terminal":true}'], [master])
+        os.close(master)
+        fcntl.ioctl(slave, termios.TIOCSCTTY, 0)
+        streams = [slave] * 3
+    else:
+        null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
+        streams = [null if fd < 0 else fd for fd in (process.stdin, process.stdout, process.stderr)]
+    for number, fd in enumerate(streams):
+        os.dup2(fd, number, inheritable=True)
+        if process.tty or fd in (process.stdin, process.stdout, process.stderr):
+            with contextlib.suppress(PermissionError, OSError):  # a uid that is not mapped here
+                os.fchown(number, process.identity.uid, -1)
+
+
+def _set_oom_score(value: int, *, strict: bool) -> None:
+    try:
+        with open("/proc/self/oom_score_adj", "w") as file:
+            file.write(str(value))
+    except PermissionError:
+        if strict:
+            raise  # in a user namespace it may only rise (KEP-2033)
+
+
+def _home(uid: int) -> str:
+    try:
+        with open("/etc/passwd") as file:
+            for line in file:
+                fields = line.split(":")
+                if len(fields) > 5 and fields[2] == str(uid):
+                    return fields[5]
+    except OSError:
+        return "/"
+    return "/"
+
+
+def _quote(text: str) -> str:
+    return json.dumps(text)
+
+
+def _words(error: BaseException) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror + (f": {error.filename}" if error.filename else "")
+    return str(error)
+
+
+def read_channel(channel: socket.socket) -> tuple[dict[str, Any] | None, list[int]]:
+    """Return the child's next message and its descriptors; None when the program runs. May raise BlockingIOError."""
+    data, fds, _, _ = socket.recv_fds(channel, 65536, 1)
+    return (json.loads(data) if data else None), fds
+
+
+def joiner(cgroups: Cgroups, path: str) -> Callable[[], None]:
+    """Return what puts a process into its control groups."""
+    return lambda: cgroups.join(path)

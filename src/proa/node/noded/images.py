@@ -1,0 +1,56 @@
+"""Say which images this node provides without a registry: its own Python environment.
+
+`proa.local/python` is this machine, read-only, with the interpreter that runs Proa first on PATH. Its digest names
+the interpreter and its environment, so that a status shows when they change.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import os
+import sys
+
+from proa.node.runtimes.protocol import Image
+
+HOST_IMAGES = ("proa.local/python:latest",)
+_REPOSITORY = "proa.local/python"
+_SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+def host_path() -> str:
+    """Return the PATH that finds the same `python` inside as runs Proa outside."""
+    own = [os.path.join(sys.prefix, "bin"), os.path.join(sys.base_prefix, "bin")]
+    found = [d for d in dict.fromkeys(own) if d not in _SYSTEM_PATH.split(":")]
+    return ":".join([*found, _SYSTEM_PATH])
+
+
+def visible_paths() -> tuple[str, ...]:
+    """Return what containers must see of this Python: its prefixes and folders on sys.path outside of them."""
+    prefixes = [os.path.realpath(p) for p in (sys.prefix, sys.base_prefix, sys.exec_prefix)]
+    folders = [os.path.realpath(p) for p in sys.path if p and os.path.isdir(p)]
+    found: list[str] = []
+    for path in [*prefixes, *folders]:
+        if not any(path == other or path.startswith(other.rstrip("/") + "/") for other in found):
+            found.append(path)
+    return tuple(found)
+
+
+@functools.cache
+def find_image(name: str) -> Image | None:
+    """Return the image by name (with any tag, or a digest of its own), None when this node has no such image."""
+    plain, _, digest = name.partition("@")
+    repository = plain.rpartition(":")[0] if ":" in plain.rpartition("/")[2] else plain
+    if repository != _REPOSITORY:
+        return None
+    identity = f"{sys.version}\0{sys.prefix}\0{sys.base_prefix}"
+    found = "sha256:" + hashlib.sha256(identity.encode()).hexdigest()
+    if digest and digest != found:
+        return None
+    return Image(
+        name=plain if ":" in plain else f"{plain}:latest",
+        repo_digest=f"{_REPOSITORY}@{found}",
+        size_bytes=0,
+        command=("python3",),
+        env=(("PATH", host_path()),),
+    )

@@ -1,0 +1,196 @@
+"""Have exactly one noded a node: adopt the one that runs, else start it; and end it without a trace.
+
+A pid is only trusted together with the time at which its process began, so a recycled one is never killed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import functools
+import json
+import os
+import signal
+import subprocess
+import sys
+import zlib
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from proa.node.noded import linux
+from proa.node.noded.cgroups import remove_group
+from proa.node.noded.client import NodedClient
+from proa.node.noded.images import host_path, visible_paths
+from proa.node.runtimes.protocol import RuntimeFailure
+
+_MAIN = Path(__file__).with_name("main.py")
+_START_SECONDS = 20.0
+_STOP_SECONDS = 10.0
+_READY_FD = 3
+
+
+@dataclass(frozen=True, slots=True)
+class NodedSettings:
+    """How a node is made. `masked_paths` are hidden from containers; `visible_paths` are shown, read-only."""
+
+    node_name: str = "proa-1"
+    node_ip: str = "10.243.0.1"
+    pod_cidr: str = "10.244.1.0/24"
+    service_cidr: str = "10.96.0.0/16"
+    cluster_cidr: str = "10.244.0.0/16"
+    level: Literal["auto", "root", "rootless", "process"] = "auto"
+    masked_paths: tuple[str, ...] = ()
+    visible_paths: tuple[str, ...] = ()
+
+
+async def ensure_noded(directory: Path, settings: NodedSettings) -> NodedClient:
+    """Return a client of the node's noded, which is started if it does not run; raise RuntimeFailure."""
+    os.makedirs(directory, mode=0o700, exist_ok=True)
+    with _locked(directory):
+        with contextlib.suppress(OSError):
+            return await NodedClient.connect(directory)
+        await _start(directory, settings)
+        return await NodedClient.connect(directory)
+
+
+async def stop_noded(directory: Path) -> None:
+    """End the node's noded and everything below it; return when no process of it is left."""
+    if not os.path.isdir(directory):
+        return
+    with _locked(directory):
+        pid = running_pid(directory)
+        if pid is not None:
+            await _kill(pid)
+        for line in _read(directory / "noded.cgroups").splitlines():
+            await _until(functools.partial(remove_group, line))
+        for name in ("noded.sock", "noded.pid", "noded.cgroups"):
+            (directory / name).unlink(missing_ok=True)
+
+
+def running_pid(directory: Path) -> int | None:
+    """Return the pid of the noded that runs, None when it does not."""
+    words = _read(directory / "noded.pid").split()
+    if len(words) != 2:
+        return None
+    try:
+        return int(words[0]) if linux.start_time(words[0]) == words[1] else None
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+
+
+async def _start(directory: Path, settings: NodedSettings) -> None:
+    (directory / "noded.json").write_text(json.dumps(_make_configuration(directory, settings)))
+    ready, told = os.pipe()
+    # An open file in this process keeps descriptor 3 for the pipe alone in the child.
+    with (directory / "noded.log").open("ab") as log:
+        process = await asyncio.to_thread(_spawn, directory, settings, log.fileno(), told)
+    os.close(told)
+    words = await _read_ready(ready)
+    if not words.get("ready"):
+        process.kill()
+        await asyncio.to_thread(process.wait)
+        why = words.get("error") or f"it ended without a word; see {directory / 'noded.log'}"
+        raise RuntimeFailure("NodedFailed", f"noded did not start: {why}")
+    if words["level"] != "process":  # the outer process ends at once; without namespaces it stays as guard
+        await asyncio.to_thread(process.wait)
+    else:
+        process.returncode = 0  # detached on purpose: its end is not ours to wait for
+
+
+def _spawn(directory: Path, settings: NodedSettings, log: int, told: int) -> subprocess.Popen[bytes]:
+    command = [
+        sys.executable,
+        "-I",
+        "-S",
+        str(_MAIN),
+        "proa-noded",
+        settings.node_name,
+        str(directory.resolve()),
+    ]
+    script = f'exec "$@" {_READY_FD}>&{told}' if told != _READY_FD else 'exec "$@"'
+    return subprocess.Popen(
+        ["/bin/sh", "-c", script, "sh", *command],
+        stdin=subprocess.DEVNULL,
+        stdout=log,
+        stderr=log,
+        pass_fds=(told,),
+        start_new_session=True,
+        close_fds=True,
+    )
+
+
+def _make_configuration(directory: Path, settings: NodedSettings) -> dict[str, Any]:
+    home = str(directory.resolve())
+    visible = tuple(dict.fromkeys((*visible_paths(), *map(os.path.realpath, settings.visible_paths))))
+    return {
+        **asdict(settings),
+        "masked": [os.path.realpath(path) for path in (*settings.masked_paths, home)],
+        "visible": visible,
+        "path": host_path(),
+        "cgroup": f"proa-{settings.node_name}-{zlib.crc32(home.encode()):08x}",
+    }
+
+
+async def _read_ready(fd: int) -> dict[str, Any]:
+    loop = asyncio.get_running_loop()
+    reader = asyncio.StreamReader()
+    transport, _ = await loop.connect_read_pipe(
+        lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(fd, "rb")
+    )
+    try:
+        line = await asyncio.wait_for(reader.readline(), _START_SECONDS)
+    except TimeoutError:
+        return {"error": f"it was not ready within {_START_SECONDS:.0f} s"}
+    finally:
+        transport.close()
+    return dict(json.loads(line)) if line else {}
+
+
+async def _kill(pid: int) -> None:
+    try:
+        handle = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return
+    try:
+        with contextlib.suppress(ProcessLookupError):
+            signal.pidfd_send_signal(handle, signal.SIGKILL)
+        ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        asyncio.get_running_loop().add_reader(handle, functools.partial(_finish, ended))
+        try:
+            await asyncio.wait_for(ended, _STOP_SECONDS)
+        finally:
+            asyncio.get_running_loop().remove_reader(handle)
+    finally:
+        os.close(handle)
+
+
+def _finish(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)
+
+
+async def _until(condition: Any) -> None:
+    """Wait for what the kernel finishes by itself (a dying group): there is nothing to be notified by."""
+    delay = 0.001
+    waited = 0.0
+    while not condition() and waited < _STOP_SECONDS:
+        await asyncio.sleep(delay)
+        waited += delay
+        delay = min(0.1, delay * 2)
+
+
+@contextlib.contextmanager
+def _locked(directory: Path) -> Iterator[None]:
+    with (directory / "noded.lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text()
+    except FileNotFoundError:
+        return ""

@@ -1,0 +1,172 @@
+"""Call the kernel directly: the system calls that Python 3.11 lacks, each raising OSError with what it was doing.
+
+No binaries are needed (ip, nsenter, mount). Flags are those of the uapi headers (linux/sched.h, linux/mount.h).
+Imported by noded, so it pulls in nothing heavy.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import struct
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+CLONE_NEWNS = 0x00020000
+CLONE_NEWCGROUP = 0x02000000
+CLONE_NEWUTS = 0x04000000
+CLONE_NEWIPC = 0x08000000
+CLONE_NEWUSER = 0x10000000
+CLONE_NEWPID = 0x20000000
+CLONE_NEWNET = 0x40000000
+
+MS_RDONLY = 0x1
+MS_NOSUID = 0x2
+MS_NODEV = 0x4
+MS_NOEXEC = 0x8
+MS_REMOUNT = 0x20
+MS_BIND = 0x1000
+MS_MOVE = 0x2000
+MS_REC = 0x4000
+MS_PRIVATE = 0x40000
+MS_SLAVE = 0x80000
+MS_SHARED = 0x100000
+MS_RELATIME = 0x200000
+MNT_DETACH = 0x2
+
+MOUNT_ATTR_RDONLY = 0x1
+MOUNT_ATTR_NODEV = 0x4
+
+PR_SET_PDEATHSIG = 1
+PR_SET_KEEPCAPS = 8
+PR_CAPBSET_DROP = 24
+PR_SET_CHILD_SUBREAPER = 36
+PR_SET_NO_NEW_PRIVS = 38
+PR_CAP_AMBIENT = 47
+PR_CAP_AMBIENT_CLEAR_ALL = 4
+
+_AT_FDCWD = -100
+_AT_EMPTY_PATH = 0x1000
+_AT_RECURSIVE = 0x8000
+_OPEN_TREE_CLONE = 0x1
+_MOVE_MOUNT_EMPTY_PATHS = 0x4 | 0x40
+_RESOLVE_IN_ROOT = 0x10
+# asm/unistd.h: these four have one number on every architecture; pivot_root has not.
+_SYS_OPEN_TREE, _SYS_MOVE_MOUNT, _SYS_OPENAT2, _SYS_MOUNT_SETATTR = 428, 429, 437, 442
+_SYS_PIVOT_ROOT = {
+    "x86_64": 155, "aarch64": 41, "riscv64": 41, "loongarch64": 41, "i686": 217, "armv7l": 218, "ppc64le": 203,
+    "s390x": 217,
+}  # fmt: skip
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_libc.mount.argtypes = [ctypes.c_char_p, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_ulong, ctypes.c_char_p]
+_libc.syscall.restype = ctypes.c_long
+
+
+def unshare(flags: int) -> None:
+    """Leave the namespaces in `flags` for new ones (CLONE_NEWPID: for the children forked from now on)."""
+    _check(_libc.unshare(flags), "unshare")
+
+
+def setns(fd: int, flags: int = 0) -> None:
+    """Enter the namespace that `fd` (a /proc/…/ns file or a pidfd) refers to."""
+    _check(_libc.setns(fd, flags), "setns")
+
+
+@contextlib.contextmanager
+def entered(fd: int, home: int) -> Iterator[None]:
+    """Be in the namespace `fd` for a moment, then back in `home`. Only for a process with one thread."""
+    setns(fd)
+    try:
+        yield
+    finally:
+        setns(home)
+
+
+def mount(source: str, target: str, fstype: str, flags: int = 0, options: str = "") -> None:
+    """mount(2); raises OSError."""
+    result = _libc.mount(
+        os.fsencode(source), os.fsencode(target), fstype.encode(), flags, os.fsencode(options) or None
+    )
+    _check(result, f"mount {fstype or source} on {target}")
+
+
+def umount(target: str, flags: int = MNT_DETACH) -> None:
+    """umount2(2); lazily unless told otherwise."""
+    _check(_libc.umount2(os.fsencode(target), flags), f"umount {target}")
+
+
+def clone_tree(path: str, *, recursive: bool = True) -> int:
+    """Return a descriptor of a detached copy of the mounts at `path` (open_tree): a bind mount to be attached."""
+    flags = _OPEN_TREE_CLONE | os.O_CLOEXEC | (_AT_RECURSIVE if recursive else 0)
+    return _syscall(_SYS_OPEN_TREE, f"bind {path}", _AT_FDCWD, os.fsencode(path), flags)
+
+
+def attach_tree(tree: int, target: int) -> None:
+    """Attach what clone_tree returned on the file or directory that `target` has open."""
+    _syscall(_SYS_MOVE_MOUNT, "attach a bind mount", tree, b"", target, b"", _MOVE_MOUNT_EMPTY_PATHS)
+
+
+def set_mount_attributes(
+    tree: int, attributes: int, *, recursive: bool = True, clear: int = 0, propagation: int = 0
+) -> None:
+    """Set MOUNT_ATTR_… on a mount (and those beneath it) by descriptor; `propagation` is MS_PRIVATE, …"""
+    attr = ctypes.create_string_buffer(struct.pack("=QQQQ", attributes, clear, propagation, 0), 32)
+    flags = _AT_EMPTY_PATH | (_AT_RECURSIVE if recursive else 0)
+    _syscall(_SYS_MOUNT_SETATTR, "set mount attributes", tree, b"", flags, attr, 32)
+
+
+def open_in_root(root: int, path: str, flags: int = os.O_PATH, mode: int = 0) -> int:
+    """Open `path` as if `root` were /: no symbolic link and no `..` can lead out of it (openat2)."""
+    how = ctypes.create_string_buffer(struct.pack("=QQQ", flags | os.O_CLOEXEC, mode, _RESOLVE_IN_ROOT), 24)
+    return _syscall(_SYS_OPENAT2, path, root, os.fsencode(path.lstrip("/") or "."), how, 24)
+
+
+def pivot_root_here() -> None:
+    """Make the working directory `/` and let go of the old root."""
+    number = _SYS_PIVOT_ROOT.get(os.uname().machine)
+    if number is None:
+        raise OSError(38, f"pivot_root is not known on {os.uname().machine}")
+    _syscall(number, "pivot_root", b".", b".")
+    umount(".")
+    os.chdir("/")
+
+
+def prctl(option: int, argument: int = 0, second: int = 0) -> None:
+    """prctl(2)."""
+    unsigned = ctypes.c_ulong
+    _check(_libc.prctl(option, unsigned(argument), unsigned(second), unsigned(0), unsigned(0)), "prctl")
+
+
+def capset(effective: int, permitted: int, inheritable: int) -> None:
+    """Set this process's capabilities; each argument is a bit mask."""
+    header = ctypes.create_string_buffer(struct.pack("=Ii", 0x20080522, 0), 8)
+    sets = (effective, permitted, inheritable)
+    low = struct.pack("=III", *(value & 0xFFFFFFFF for value in sets))
+    high = struct.pack("=III", *(value >> 32 for value in sets))
+    _check(_libc.capset(header, ctypes.create_string_buffer(low + high, 24)), "capset")
+
+
+def start_time(pid: int | str) -> str:
+    """Return when the process began, in clock ticks since boot: with the pid, it names a process for good."""
+    with open(f"/proc/{pid}/stat", "rb") as file:
+        return file.read().rpartition(b")")[2].split()[19].decode()
+
+
+def _check(result: int, doing: str) -> None:
+    if result == -1:
+        code = ctypes.get_errno()
+        raise OSError(code, f"{os.strerror(code)} ({doing})")
+
+
+def _syscall(number: int, doing: str, *arguments: object) -> int:
+    result = _libc.syscall(ctypes.c_long(number), *map(_argument, arguments))
+    _check(result, doing)
+    return int(result)
+
+
+def _argument(value: object) -> object:
+    return ctypes.c_long(value) if isinstance(value, int) else value

@@ -1,0 +1,217 @@
+"""Speak rtnetlink: links, addresses and routes without the ip program.
+
+A request is a list of messages sent in one datagram; each is acknowledged, and the first error is raised as
+OSError with what it was doing. Layouts: linux/netlink.h, linux/rtnetlink.h, linux/if_link.h (RFC 3549).
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import struct
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+_NLMSG_ERROR, _NLMSG_DONE = 2, 3
+_REQUEST, _ACK, _EXCL, _CREATE, _DUMP = 0x1, 0x4, 0x200, 0x400, 0x300
+_NEWLINK, _DELLINK, _GETLINK, _NEWADDR, _DELADDR, _GETADDR, _NEWROUTE = 16, 17, 18, 20, 21, 22, 24
+_IFF_UP = 1
+_IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MTU, _IFLA_MASTER, _IFLA_LINKINFO, _IFLA_NET_NS_FD = 1, 3, 4, 10, 18, 28
+_IFLA_INFO_KIND, _IFLA_INFO_DATA, _VETH_INFO_PEER = 1, 2, 1
+_IFA_ADDRESS, _IFA_LOCAL = 1, 2
+_RTA_DST, _RTA_OIF, _RTA_GATEWAY, _RTA_PREFSRC = 1, 4, 5, 7
+_TABLE_MAIN, _TABLE_LOCAL, _PROTOCOL_BOOT = 254, 255, 3
+SCOPE_GLOBAL, SCOPE_LINK, SCOPE_HOST = 0, 253, 254
+_RTN_UNICAST, _RTN_LOCAL = 1, 2
+
+
+class Message:
+    """One request: its type, flags, body, and words for an error."""
+
+    __slots__ = ("body", "doing", "flags", "kind")
+
+    def __init__(self, kind: int, flags: int, body: bytes, doing: str) -> None:
+        self.kind, self.flags, self.body, self.doing = kind, flags, body, doing
+
+
+class Rtnetlink:
+    """A route socket of the network namespace in which it was made."""
+
+    def __init__(self) -> None:
+        self.socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, 0)
+        self.socket.bind((0, 0))
+        self._sequence = 0
+
+    def close(self) -> None:
+        """Close the socket."""
+        self.socket.close()
+
+    def send(self, messages: Sequence[Message]) -> None:
+        """Carry out all messages in order; raise OSError for the first that the kernel refused."""
+        first = self._sequence + 1
+        packed = b"".join(self._pack(message, _REQUEST | _ACK | message.flags) for message in messages)
+        self.socket.send(packed)
+        failed: tuple[int, str] | None = None
+        waiting = len(messages)
+        while waiting:
+            for kind, sequence, body in self._receive():
+                if kind != _NLMSG_ERROR or sequence < first:
+                    continue
+                waiting -= 1
+                code = -int(struct.unpack_from("=i", body)[0])
+                if code and failed is None:
+                    failed = (code, messages[sequence - first].doing)
+        if failed is not None:
+            raise OSError(failed[0], f"{os.strerror(failed[0])} ({failed[1]})")
+
+    def link_index(self, name: str) -> int | None:
+        """Return an interface's index, None when there is none of that name."""
+        for kind, _, body in self._dump(_GETLINK, struct.pack("=BxHiII", 0, 0, 0, 0, 0)):
+            if kind == _NEWLINK and _attributes(body[16:]).get(_IFLA_IFNAME) == name.encode() + b"\0":
+                return int(struct.unpack_from("=i", body, 4)[0])
+        return None
+
+    def addresses(self, index: int | None = None) -> set[str]:
+        """Return the IPv4 addresses ("10.0.0.1/32") of an interface, or of all."""
+        found = set()
+        for kind, _, body in self._dump(_GETADDR, struct.pack("=BBBBi", socket.AF_INET, 0, 0, 0, 0)):
+            if kind != _NEWADDR or (index is not None and struct.unpack_from("=i", body, 4)[0] != index):
+                continue
+            local = _attributes(body[8:]).get(_IFA_LOCAL)
+            if local:
+                found.add(f"{socket.inet_ntoa(local)}/{body[1]}")
+        return found
+
+    def _dump(self, kind: int, body: bytes) -> Iterator[tuple[int, int, bytes]]:
+        self.socket.send(self._pack(Message(kind, 0, body, "dump"), _REQUEST | _DUMP))
+        while True:
+            for answer in self._receive():
+                if answer[1] != self._sequence:
+                    continue
+                if answer[0] == _NLMSG_DONE:
+                    return
+                yield answer
+
+    def _pack(self, message: Message, flags: int) -> bytes:
+        self._sequence += 1
+        return (
+            struct.pack("=IHHII", 16 + len(message.body), message.kind, flags, self._sequence, 0)
+            + message.body
+        )
+
+    def _receive(self) -> Iterator[tuple[int, int, bytes]]:
+        data = self.socket.recv(1 << 17)
+        offset = 0
+        while offset < len(data):
+            length, kind, _, sequence, _ = struct.unpack_from("=IHHII", data, offset)
+            yield kind, sequence, data[offset + 16 : offset + length]
+            offset += (length + 3) & ~3
+
+
+def new_bridge(name: str, mac: bytes, mtu: int = 1500) -> Message:
+    """Make a bridge and bring it up."""
+    body = _link(up=True) + _name(name) + _attribute(_IFLA_ADDRESS, mac) + _attribute(_IFLA_MTU, _u32(mtu))
+    body += _attribute(_IFLA_LINKINFO, _attribute(_IFLA_INFO_KIND, b"bridge"))
+    return Message(_NEWLINK, _CREATE | _EXCL, body, f"add bridge {name}")
+
+
+def new_veth(
+    name: str, peer: str, *, peer_namespace: int, peer_mac: bytes, master: int | None, mtu: int = 1500
+) -> Message:
+    """Make a veth pair: `name` up here (in the bridge `master`), `peer` in the namespace open as that fd."""
+    size = _attribute(_IFLA_MTU, _u32(mtu))
+    far = _link() + _name(peer) + _attribute(_IFLA_NET_NS_FD, _u32(peer_namespace)) + size
+    far += _attribute(_IFLA_ADDRESS, peer_mac)
+    info = _attribute(_IFLA_INFO_KIND, b"veth")
+    info += _attribute(_IFLA_INFO_DATA, _attribute(_VETH_INFO_PEER, far))
+    body = _link(up=True) + _name(name) + size + _attribute(_IFLA_LINKINFO, info)
+    if master is not None:
+        body += _attribute(_IFLA_MASTER, _u32(master))
+    return Message(_NEWLINK, _CREATE | _EXCL, body, f"add veth {name}")
+
+
+def link_up(index: int) -> Message:
+    """Bring an interface up."""
+    return Message(_NEWLINK, 0, _link(index, up=True), f"set interface {index} up")
+
+
+def delete_link(name: str) -> Message:
+    """Delete an interface (and a veth's other end)."""
+    return Message(_DELLINK, 0, _link() + _name(name), f"delete {name}")
+
+
+def new_address(index: int, address: str, scope: int = SCOPE_GLOBAL) -> Message:
+    """Give an interface an IPv4 address in CIDR notation."""
+    return Message(_NEWADDR, _CREATE | _EXCL, _address(index, address, scope), f"add address {address}")
+
+
+def delete_address(index: int, address: str) -> Message:
+    """Take an address away."""
+    return Message(_DELADDR, 0, _address(index, address, SCOPE_GLOBAL), f"delete address {address}")
+
+
+def new_route(
+    index: int, destination: str, *, gateway: str = "", source: str = "", scope: int = SCOPE_GLOBAL
+) -> Message:
+    """Add a route ("0.0.0.0/0" for the default) through an interface."""
+    return _route(index, destination, _TABLE_MAIN, _RTN_UNICAST, scope, gateway, source)
+
+
+def new_local_route(index: int, destination: str, source: str = "") -> Message:
+    """Take a whole range as this namespace's own: packets to it are delivered here."""
+    return _route(index, destination, _TABLE_LOCAL, _RTN_LOCAL, SCOPE_HOST, "", source)
+
+
+def _route(
+    index: int, destination: str, table: int, kind: int, scope: int, gateway: str, source: str
+) -> Message:
+    network, _, bits = destination.partition("/")
+    length = int(bits or 32)
+    body = struct.pack("=BBBBBBBBI", socket.AF_INET, length, 0, 0, table, _PROTOCOL_BOOT, scope, kind, 0)
+    if length:
+        body += _attribute(_RTA_DST, socket.inet_aton(network))
+    body += _attribute(_RTA_OIF, _u32(index))
+    if gateway:
+        body += _attribute(_RTA_GATEWAY, socket.inet_aton(gateway))
+    if source:
+        body += _attribute(_RTA_PREFSRC, socket.inet_aton(source))
+    return Message(_NEWROUTE, _CREATE | _EXCL, body, f"add route {destination}")
+
+
+def _address(index: int, address: str, scope: int) -> bytes:
+    ip, _, bits = address.partition("/")
+    raw = socket.inet_aton(ip)
+    header = struct.pack("=BBBBi", socket.AF_INET, int(bits or 32), 0, scope, index)
+    return header + _attribute(_IFA_LOCAL, raw) + _attribute(_IFA_ADDRESS, raw)
+
+
+def _link(index: int = 0, *, up: bool = False) -> bytes:
+    state = _IFF_UP if up else 0
+    return struct.pack("=BxHiII", 0, 0, index, state, state)
+
+
+def _name(name: str) -> bytes:
+    return _attribute(_IFLA_IFNAME, name.encode() + b"\0")
+
+
+def _u32(value: int) -> bytes:
+    return struct.pack("=I", value)
+
+
+def _attribute(kind: int, payload: bytes) -> bytes:
+    length = 4 + len(payload)
+    return struct.pack("=HH", length, kind) + payload + b"\0" * (-length % 4)
+
+
+def _attributes(data: bytes) -> dict[int, bytes]:
+    found = {}
+    offset = 0
+    while offset + 4 <= len(data):
+        length, kind = struct.unpack_from("=HH", data, offset)
+        if length < 4:
+            break
+        found[kind & 0x3FFF] = data[offset + 4 : offset + length]
+        offset += (length + 3) & ~3
+    return found

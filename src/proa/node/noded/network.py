@@ -1,0 +1,196 @@
+"""Keep the node's network: one bridge for its pods, one address for itself, and a routed address for each pod.
+
+A pod has its address as a /32 and reaches everything through the bridge's .1, its neighbours too: so every packet
+passes the node's IP layer, where services are translated both ways, without br_netfilter. The node's own address
+is on lo; the service range is a local route, so that a ClusterIP without endpoints refuses at once.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import struct
+
+from proa.node.noded import linux, netlink
+
+BRIDGE = "proa0"
+_SYSCTLS = {
+    "ipv4/ip_forward": "1",
+    "ipv4/conf/all/route_localnet": "1",
+    "ipv4/conf/all/rp_filter": "0",
+    "ipv4/conf/default/rp_filter": "0",
+    "ipv4/conf/all/send_redirects": "0",
+    "ipv4/conf/default/send_redirects": "0",
+    "ipv4/ip_unprivileged_port_start": "0",
+}
+
+
+class AddressesExhausted(Exception):
+    """The pod CIDR has no free address."""
+
+
+class Addresses:
+    """Which addresses of the pod CIDR are taken. Hands them out in turn, so that one is not soon used again."""
+
+    def __init__(self, cidr: str) -> None:
+        network, _, bits = cidr.partition("/")
+        self._base = struct.unpack(">I", socket.inet_aton(network))[0]
+        self._size = 1 << (32 - int(bits))
+        self._next = 2
+        self._taken: set[str] = set()
+
+    @property
+    def gateway(self) -> str:
+        """The bridge's own address."""
+        return self._at(1)
+
+    def take(self) -> str:
+        """Return a free address; raise AddressesExhausted."""
+        for _ in range(self._size):
+            address = self._at(self._next)
+            self._next = self._next + 1 if self._next < self._size - 2 else 2
+            if address not in self._taken:
+                self._taken.add(address)
+                return address
+        raise AddressesExhausted(f"no address is free among {self._size - 3} of the node's pods")
+
+    def release(self, address: str) -> None:
+        """Give an address back."""
+        self._taken.discard(address)
+
+    def _at(self, offset: int) -> str:
+        return socket.inet_ntoa(struct.pack(">I", self._base + offset))
+
+
+class NodeNetwork:
+    """The network namespace that noded is in, and the pods' that hang off it."""
+
+    def __init__(self, node_ip: str, pod_cidr: str, service_cidr: str) -> None:
+        self.namespace = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+        self.addresses = Addresses(pod_cidr)
+        self.node_ip = node_ip
+        self._pod_cidr = pod_cidr
+        self._service_cidr = service_cidr
+        self._route = netlink.Rtnetlink()
+        self._bridge = 0
+        self._made = 0
+
+    def set_up(self) -> dict[str, str]:
+        """Make the bridge and the node's addresses; return the sysctls that could not be set, with why."""
+        refused = _write_sysctls()
+        gateway = self.addresses.gateway
+        self._route.send([netlink.new_bridge(BRIDGE, _mac(gateway)), netlink.link_up(1)])
+        self._bridge = self._route.link_index(BRIDGE) or 0
+        bits = self._pod_cidr.partition("/")[2]
+        messages = [
+            netlink.new_address(self._bridge, f"{gateway}/{bits}"),
+            netlink.new_address(1, f"{self.node_ip}/32"),
+        ]
+        if self._service_cidr:
+            messages.append(netlink.new_local_route(1, self._service_cidr, self.node_ip))
+        self._route.send(messages)
+        return refused
+
+    def connect_pod(self, namespace: int) -> str:
+        """Give the pod in the network namespace `namespace` an address, and return it."""
+        address = self.addresses.take()
+        try:
+            self._connect(namespace, address)
+        except BaseException:
+            self.addresses.release(address)
+            raise
+        return address
+
+    def _connect(self, namespace: int, address: str) -> None:
+        self._made += 1
+        self._route.send([
+            netlink.new_veth(
+                f"veth{self._made:x}", "eth0", peer_namespace=namespace, peer_mac=_mac(address), master=self._bridge
+            )
+        ])  # fmt: skip
+        with linux.entered(namespace, self.namespace):
+            inside = netlink.Rtnetlink()
+        try:
+            index = inside.link_index("eth0") or 0
+            gateway = self.addresses.gateway
+            inside.send([
+                netlink.link_up(1),
+                netlink.new_address(index, f"{address}/32"),
+                netlink.link_up(index),
+                netlink.new_route(index, f"{gateway}/32", scope=netlink.SCOPE_LINK, source=address),
+                netlink.new_route(index, "0.0.0.0/0", gateway=gateway, source=address),
+            ])  # fmt: skip
+        finally:
+            inside.close()
+
+    def add_addresses(self, addresses: list[str]) -> None:
+        """Give lo these addresses (CIDR notation); those it has are left alone."""
+        have = self._route.addresses(1)
+        missing = [a for a in map(_with_bits, addresses) if a not in have]
+        if missing:
+            self._route.send([netlink.new_address(1, address) for address in missing])
+
+    def remove_addresses(self, addresses: list[str]) -> None:
+        """Take these addresses from lo; those it has not are no error."""
+        have = self._route.addresses(1)
+        present = [a for a in map(_with_bits, addresses) if a in have]
+        if present:
+            self._route.send([netlink.delete_address(1, address) for address in present])
+
+
+def make_socket(kind: str, host: str, port: int) -> socket.socket:
+    """Make a socket of the namespace that the caller is in: tcp-listen, tcp or udp."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    made = socket.socket(family, socket.SOCK_DGRAM if kind == "udp" else socket.SOCK_STREAM)
+    try:
+        if host or port:
+            if kind != "udp":
+                made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            made.bind((host, port))
+        if kind == "tcp-listen":
+            made.listen(1024)
+    except BaseException:
+        made.close()
+        raise
+    made.setblocking(False)
+    return made
+
+
+def host_address() -> str:
+    """Return the address by which this namespace reaches others, 127.0.0.1 when it has none."""
+    probe = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    try:
+        probe.connect(("192.0.2.1", 9))
+        return str(probe.getsockname()[0])
+    except OSError as error:
+        if error.errno not in (errno.ENETUNREACH, errno.EHOSTUNREACH):
+            raise
+        return "127.0.0.1"
+    finally:
+        probe.close()
+
+
+def write_sysctl(name: str, value: str) -> None:
+    """Set a sysctl by its dotted or slashed name, in the namespaces that the caller is in."""
+    path = name if "/" in name else name.replace(".", "/")
+    with open(f"/proc/sys/{path}", "w") as file:
+        file.write(value)
+
+
+def _write_sysctls() -> dict[str, str]:
+    refused = {}
+    for name, value in _SYSCTLS.items():
+        try:
+            write_sysctl(f"net/{name}", value)
+        except OSError as error:
+            refused[name] = error.strerror or str(error)
+    return refused
+
+
+def _mac(address: str) -> bytes:
+    return b"\x0a\x58" + socket.inet_aton(address)
+
+
+def _with_bits(address: str) -> str:
+    return address if "/" in address else f"{address}/32"

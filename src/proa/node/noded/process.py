@@ -1,0 +1,112 @@
+"""Be noded's process: the node's own namespaces, PID 1 in them, one thread, and an end that takes all along.
+
+The process that was started (the outer) climbs the ladder, forks noded, writes its pid and ends. noded writes one
+JSON line to descriptor 3 when it serves, or says there why it cannot. When noded ends, for whatever reason, the
+kernel ends every process below it, for it is PID 1 of their PID namespace. Settings are in <directory>/noded.json.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import signal
+import sys
+import traceback
+
+from proa import __version__
+from proa.node.noded import ladder, linux, nftables, server
+from proa.node.noded.loop import Loop
+from proa.node.noded.records import remove_tree
+from proa.node.noded.supervisor import Supervisor
+from proa.node.runtimes.native import NativeRuntime
+from proa.node.runtimes.process import ProcessRuntime
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, NoReturn
+
+READY_FD = 3
+
+
+def main(argv: list[str]) -> NoReturn:
+    """Start noded for the node directory argv[3]; with `proa-noded-probe`, only say what works here."""
+    if argv[1] == "proa-noded-probe":
+        print(json.dumps(ladder.probe()))
+        sys.exit(0)
+    directory = argv[3]
+    os.chdir(directory)
+    os.umask(0o022)
+    os.set_inheritable(READY_FD, False)
+    with open("noded.json", "rb") as file:
+        settings = json.load(file)
+    try:
+        level = ladder.climb(settings["level"])
+        pid = os.fork()
+        if pid == 0:
+            _run(settings, level, directory)
+        _write_pid(pid)
+    except BaseException as error:
+        _say({"error": f"{type(error).__name__}: {error}"})
+        raise
+    if level == "process":
+        os.close(READY_FD)
+        ladder.guard(pid)
+    os._exit(0)
+
+
+def _run(settings: dict[str, Any], level: str, directory: str) -> NoReturn:
+    """Set up the node and serve; this is the forked noded."""
+    code = 1
+    try:
+        if level != "process":
+            linux.mount("proc", "/proc", "proc", linux.MS_NOSUID | linux.MS_NODEV | linux.MS_NOEXEC)
+        else:
+            linux.prctl(linux.PR_SET_PDEATHSIG, signal.SIGKILL)
+        os.chdir(directory)
+        _serve(settings, level, f"{directory}/state")
+        code = 0
+    except BaseException as error:
+        traceback.print_exc(file=sys.stderr)
+        _say({"error": f"{type(error).__name__}: {error}"})
+    finally:
+        sys.stderr.flush()
+        os._exit(code)
+
+
+def _serve(settings: dict[str, Any], level: str, state: str) -> None:
+    os.makedirs(state, mode=0o711, exist_ok=True)
+    runtime = ProcessRuntime(settings, state) if level == "process" else NativeRuntime(settings, state, level)
+    runtime.set_up()
+    runtime.clear()
+    if level != "process":
+        runtime.features["nftables"] = nftables.probe()
+    with open("noded.cgroups", "w") as file:
+        file.write("\n".join(runtime.cgroup_directories()))
+    remove_tree(f"{state}/probe")
+    loop = Loop()
+    supervisor = Supervisor(loop, runtime, state, settings["pod_cidr"], __version__)
+    loop.on_child = supervisor.on_child
+    loop.on_terminate = loop.stop
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    listener = server.listen("noded.sock")
+    server.serve(loop, supervisor, listener)
+    gc.collect()
+    gc.freeze()  # what is there now is shared with every child that is forked
+    _say({"ready": True, "level": level})
+    os.close(READY_FD)
+    loop.run()
+
+
+def _write_pid(pid: int) -> None:
+    with open("noded.pid.new", "w") as file:
+        file.write(f"{pid} {linux.start_time(pid)}\n")
+    os.rename("noded.pid.new", "noded.pid")
+
+
+def _say(message: dict[str, Any]) -> None:
+    try:
+        os.write(READY_FD, json.dumps(message).encode() + b"\n")
+    except OSError as error:
+        sys.stderr.write(f"cannot say {message}: {error}\n")

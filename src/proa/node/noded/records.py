@@ -1,0 +1,104 @@
+"""Keep what is known of every sandbox and container on disk, so that the answer outlives whoever asked.
+
+One JSON file each, replaced atomically (rename) and not synced: after a power failure nothing runs any more, and a
+record that is missing or torn means the same as one that ended.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    Record = dict[str, Any]
+
+
+class Records:
+    """The records of one kind in one folder, by id, in memory and on disk."""
+
+    def __init__(self, directory: str) -> None:
+        self._directory = directory
+        os.makedirs(directory, exist_ok=True)
+        self.items: dict[str, Record] = {}
+        for name in sorted(os.listdir(directory)):
+            if name.endswith(".json"):
+                self._load(name)
+
+    def save(self, record: Record) -> None:
+        """Write a record, whole or not at all."""
+        self.items[record["id"]] = record
+        path = f"{self._directory}/{record['id']}.json"
+        fd = os.open(path + ".new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        try:
+            os.write(fd, json.dumps(record, separators=(",", ":")).encode())
+        finally:
+            os.close(fd)
+        os.rename(path + ".new", path)
+
+    def remove(self, identifier: str) -> None:
+        """Forget a record; one that is not there is no error."""
+        self.items.pop(identifier, None)
+        try:
+            os.unlink(f"{self._directory}/{identifier}.json")
+        except FileNotFoundError:
+            return
+
+    def _load(self, name: str) -> None:
+        try:
+            with open(f"{self._directory}/{name}", "rb") as file:
+                record = json.load(file)
+        except ValueError:
+            os.unlink(f"{self._directory}/{name}")  # torn by a power failure
+            return
+        self.items[record["id"]] = record
+
+
+def remove_tree(path: str) -> None:
+    """Remove a folder with everything in it, following no symbolic link; what is gone already is no error."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return
+    except PermissionError:
+        os.chmod(path, 0o700)  # an overlay's work folder has mode 0
+        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        _empty(fd)
+    finally:
+        os.close(fd)
+    os.rmdir(path)
+
+
+def _empty(fd: int) -> None:
+    names = os.listdir(fd)
+    for name in names:
+        if not stat.S_ISDIR(os.stat(name, dir_fd=fd, follow_symlinks=False).st_mode):
+            _unlink(name, fd)
+            continue
+        inner = _open_folder(name, fd)
+        try:
+            _empty(inner)
+        finally:
+            os.close(inner)
+        os.rmdir(name, dir_fd=fd)
+
+
+def _unlink(name: str, fd: int) -> None:
+    try:
+        os.unlink(name, dir_fd=fd)
+    except PermissionError:
+        os.fchmod(fd, 0o700)
+        os.unlink(name, dir_fd=fd)
+
+
+def _open_folder(name: str, fd: int) -> int:
+    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+    try:
+        return os.open(name, flags, dir_fd=fd)
+    except PermissionError:
+        os.chmod(name, 0o700, dir_fd=fd)
+        return os.open(name, flags, dir_fd=fd)

@@ -1,0 +1,452 @@
+"""Make a container's view of files: the host's, read-only beneath a private upper layer, with its secrets hidden.
+
+Theory of operation. The image `proa.local/python` is this machine. Where the kernel allows it, one overlay on `/`
+(root); else an overlay, or a read-only bind, for each top-level folder (rootless: an overlay refuses a lower with
+locked mounts in it, so not `/`). Then come the *places*, outermost first, so that the deeper one wins:
+  scratch  a private writable folder: /tmp, /run, every home folder (so nobody's ~/.ssh is there)
+  show     a read-only bind of what may change while we run: Python's own prefix, the project
+  mask     nothing: host secrets, and Proa's own home
+then /proc, /dev, /sys and the pod's mounts, then pivot_root. Every target is resolved inside the new root
+(RESOLVE_IN_ROOT), so a symbolic link in a volume leads nowhere else. All of this happens in the container's own
+mount namespace: nothing is left behind when it ends. Masks and devices follow containerd's default OCI spec.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+
+from proa.node.noded import linux
+from proa.node.noded.records import remove_tree
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
+
+DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
+SCRATCH_PLACES = {
+    "/tmp": 0o1777, "/var/tmp": 0o1777, "/run": 0o755, "/home": 0o755, "/root": 0o755, "/var/log": 0o755,  # noqa: S108
+    "/var/spool": 0o755, "/var/mail": 0o755,
+}  # fmt: skip
+SENSITIVE = (
+    "/boot", "/etc/shadow", "/etc/shadow-", "/etc/gshadow", "/etc/gshadow-", "/etc/sudoers", "/etc/sudoers.d",
+    "/etc/ssh", "/etc/ssl/private", "/etc/kubernetes", "/etc/rancher", "/etc/wireguard", "/etc/krb5.keytab",
+    "/etc/NetworkManager", "/etc/docker", "/etc/letsencrypt", "/var/lib/docker",
+    "/var/lib/containerd", "/var/lib/containers", "/var/lib/kubelet", "/var/lib/rancher", "/var/lib/etcd",
+    "/var/lib/systemd", "/var/lib/NetworkManager", "/var/lib/private", "/lost+found",
+)  # fmt: skip
+MASKED_PROC = (
+    "/proc/acpi", "/proc/asound", "/proc/kcore", "/proc/keys", "/proc/latency_stats", "/proc/timer_list",
+    "/proc/timer_stats", "/proc/sched_debug", "/proc/scsi", "/proc/interrupts", "/sys/firmware",
+    "/sys/devices/virtual/powercap",
+)  # fmt: skip
+READONLY_PROC = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger")
+_NEVER_SHOWN = ("/proc", "/sys", "/dev", "/run", "/tmp", "/snap", "/boot")  # noqa: S108
+_REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.EOVERFLOW)
+_MAX_LINKS = 40
+
+
+class HostImage:
+    """What this machine shows to its containers, and how it is layered ("overlay", "folders" or "binds")."""
+
+    __slots__ = ("layering", "masked", "userxattr", "visible")
+
+    def __init__(
+        self, layering: str, *, userxattr: bool, visible: Sequence[str], masked: Sequence[str]
+    ) -> None:
+        self.layering = layering
+        self.userxattr = userxattr
+        self.visible = tuple(visible)
+        self.masked = tuple(masked)
+
+    def places(self) -> list[tuple[str, str, int]]:
+        """Return (path, "scratch" | "show" | "mask", mode), outermost first."""
+        found: dict[str, tuple[str, int]] = dict.fromkeys(SENSITIVE, ("mask", 0))
+        found |= {path: ("scratch", mode) for path, mode in SCRATCH_PLACES.items()}
+        found |= {path: ("show", 0) for path in self.visible if path not in ("/", "/usr", "/usr/local")}
+        found |= dict.fromkeys(self.masked, ("mask", 0))
+        ordered = sorted(found.items(), key=lambda item: item[0].count("/"))
+        return [(path, kind, mode) for path, (kind, mode) in ordered]
+
+
+class View:
+    """What one container sees beyond the image. `files` maps a path inside to a file outside (hosts, …)."""
+
+    __slots__ = ("cgroups", "files", "mounts", "privileged", "read_only", "shm")
+
+    def __init__(
+        self,
+        *,
+        mounts: Sequence[dict[str, Any]],
+        files: dict[str, str],
+        shm: str,
+        cgroups: Sequence[tuple[str, str]],
+        privileged: bool,
+        read_only: bool,
+    ) -> None:
+        self.mounts = sorted(mounts, key=lambda mount: mount["container_path"].rstrip("/").count("/"))
+        self.files = files
+        self.shm = shm
+        self.cgroups = cgroups
+        self.privileged = privileged
+        self.read_only = read_only
+
+
+def enter(directory: str, image: HostImage, view: View) -> None:
+    """Build the root file system in `directory` and make it `/`. Call it in a new mount namespace."""
+    shared = {
+        mount["container_path"]: linux.clone_tree(mount["host_path"])
+        for mount in view.mounts
+        if mount.get("propagation") == "rshared"
+    }
+    linux.mount("", "/", "", linux.MS_REC | linux.MS_SLAVE)
+    os.chdir(directory)
+    root = _Root(image)
+    for path, kind, mode in image.places():
+        root.put_place(path, kind, mode)
+    _mount_kernel_files(root, view)
+    for path, source in view.files.items():
+        root.replace_link(path)
+        root.bind(source, path)
+    for mount in view.mounts:
+        root.bind_mount(mount, shared.get(mount["container_path"]))
+    if view.read_only:
+        root.make_read_only()
+    os.fchdir(root.fd)
+    linux.pivot_root_here()
+    os.close(root.fd)
+    if not view.privileged:
+        _mask_kernel_files()
+
+
+def prepare(directory: str) -> None:
+    """Make the folders that `enter` expects in a container's directory."""
+    for name in ("upper", "work", "root", "scratch"):
+        os.makedirs(f"{directory}/{name}", exist_ok=True)
+    for name in ("upper", "root"):
+        os.chmod(f"{directory}/{name}", 0o755)  # noqa: S103
+
+
+class _Root:
+    """The root file system under construction. The working directory is the container's."""
+
+    def __init__(self, image: HostImage) -> None:
+        self._made = 0
+        self._own: list[str] = [""]
+        submounts: list[str] = []
+        if image.layering == "overlay":
+            _overlay("/", "root", "upper", "work", image.userxattr)
+            submounts = _disk_mounts()
+        else:
+            tree = linux.clone_tree(self.new_scratch(0o755))
+            target = os.open("root", os.O_PATH | os.O_CLOEXEC)
+            linux.attach_tree(tree, target)
+            os.close(tree)
+            os.close(target)
+        self.fd = os.open("root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        if image.layering != "overlay":
+            self._lay_folders(image)
+        for path in submounts:
+            self.bind(path, path, read_only=True)
+
+    def _lay_folders(self, image: HostImage) -> None:
+        for entry in sorted(os.scandir("/"), key=lambda entry: entry.name):
+            if entry.is_symlink():
+                os.symlink(os.readlink(entry.path), f"root/{entry.name}")
+            elif entry.path in _NEVER_SHOWN or not os.access(entry.path, os.R_OK):
+                if entry.is_dir():
+                    os.mkdir(f"root/{entry.name}", 0o755)
+            elif not entry.is_dir() or image.layering == "binds" or not self._lay_folder(entry.name, image):
+                self.bind(entry.path, entry.path, read_only=True)
+
+    def _lay_folder(self, name: str, image: HostImage) -> bool:
+        upper, work = self.new_scratch(0o755), self.new_scratch(0o755)
+        os.makedirs(f"root/{name}", exist_ok=True)
+        try:
+            _overlay(f"/{name}", f"root/{name}", upper, work, image.userxattr)
+        except OSError:
+            return (
+                False  # a lower with mounts in it, or a file system that cannot be one: a bind shows it too
+            )
+        self._own.append(f"/{name}")
+        return True
+
+    def put_place(self, path: str, kind: str, mode: int) -> None:
+        """Cover `path` as its kind says; what is not there needs no cover."""
+        if kind == "show":
+            self.bind(path, path, read_only=True)
+            return
+        try:
+            target = linux.open_in_root(self.fd, path)
+        except (FileNotFoundError, NotADirectoryError, PermissionError):
+            return
+        is_folder = stat.S_ISDIR(os.fstat(target).st_mode)
+        if kind == "scratch":
+            source = self.new_scratch(mode)
+            self._own.append(path)
+        else:
+            source = self.new_scratch(0o555) if is_folder else "/dev/null"
+        self._attach(source, target, read_only=kind == "mask", no_devices=is_folder)
+        os.close(target)
+
+    def bind_mount(self, mount: dict[str, Any], tree: int | None) -> None:
+        """Attach one of the pod's mounts."""
+        propagation = {"rslave": linux.MS_SLAVE, "rshared": 0}.get(
+            mount.get("propagation", ""), linux.MS_PRIVATE
+        )
+        self.bind(
+            mount["host_path"],
+            mount["container_path"],
+            read_only=bool(mount.get("read_only")),
+            propagation=propagation,
+            tree=tree,
+        )
+
+    def bind(
+        self,
+        source: str,
+        path: str,
+        *,
+        read_only: bool = False,
+        no_devices: bool = True,
+        propagation: int = linux.MS_PRIVATE,
+        tree: int | None = None,
+    ) -> None:
+        """Show `source` of the host at `path` inside; a missing target is made."""
+        target = self._target(path, folder=os.path.isdir(source))
+        self._attach(
+            source, target, read_only=read_only, no_devices=no_devices, propagation=propagation, tree=tree
+        )
+        os.close(target)
+
+    def _attach(
+        self,
+        source: str,
+        target: int,
+        *,
+        read_only: bool,
+        no_devices: bool = True,
+        propagation: int = linux.MS_PRIVATE,
+        tree: int | None = None,
+    ) -> None:
+        tree = linux.clone_tree(source) if tree is None else tree
+        attributes = linux.MOUNT_ATTR_NODEV if no_devices else 0
+        attributes |= linux.MOUNT_ATTR_RDONLY if read_only else 0
+        if attributes or propagation:
+            linux.set_mount_attributes(tree, attributes, propagation=propagation)
+        linux.attach_tree(tree, target)
+        os.close(tree)
+
+    def _target(self, path: str, *, folder: bool, links: int = _MAX_LINKS) -> int:
+        """Open `path` inside, making what is missing. The caller closes it."""
+        try:
+            return linux.open_in_root(self.fd, path)
+        except FileNotFoundError:
+            if links <= 0:
+                raise
+        above, name = os.path.split(os.path.normpath("/" + path.lstrip("/")))
+        parent = self._target(above, folder=True, links=links - 1)
+        try:
+            target = self._link_target(parent, above, name)
+            if target:
+                return self._target(target, folder=folder, links=links - 1)
+            try:
+                _make(parent, name, folder=folder)
+            except OSError as error:
+                if error.errno not in _REFUSED:
+                    raise
+                self._mirror(parent, above)
+                os.close(parent)
+                parent = linux.open_in_root(self.fd, above)
+                _make(parent, name, folder=folder)
+            return linux.open_in_root(parent, name)
+        finally:
+            os.close(parent)
+
+    def _link_target(self, parent: int, above: str, name: str) -> str:
+        try:
+            target = os.readlink(name, dir_fd=parent)
+        except OSError as error:
+            if error.errno in (errno.ENOENT, errno.EINVAL):
+                return ""
+            raise
+        return target if target.startswith("/") else f"{above}/{target}"
+
+    def _mirror(self, folder: int, path: str) -> None:
+        """Cover a folder that we may not write with a private one that shows the same entries."""
+        fresh = self.new_scratch(0o755)
+        entries = []
+        for name in os.listdir(f"/proc/self/fd/{folder}"):
+            mode = os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode
+            if stat.S_ISLNK(mode):
+                os.symlink(os.readlink(name, dir_fd=folder), f"{fresh}/{name}")
+                continue
+            entries.append(name)
+            if stat.S_ISDIR(mode):
+                os.mkdir(f"{fresh}/{name}")
+            else:
+                os.close(os.open(f"{fresh}/{name}", os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o644))
+        self._attach(fresh, folder, read_only=False)
+        self._own.append(path)
+        cover = linux.open_in_root(self.fd, path)
+        for name in entries:
+            target = linux.open_in_root(cover, name)
+            self._attach(f"/proc/self/fd/{folder}/{name}", target, read_only=False)
+            os.close(target)
+        os.close(cover)
+
+    def replace_link(self, path: str) -> None:
+        """Make a symbolic link (/etc/resolv.conf often is one) a file of the container's own, where we may."""
+        place = "root" + path
+        try:
+            if os.path.islink(place):
+                os.unlink(place)
+        except OSError as error:
+            if error.errno not in _REFUSED:
+                raise
+
+    def make_read_only(self) -> None:
+        """Forbid writing to everything that is the image's and not a volume."""
+        for path in self._own:
+            fd = linux.open_in_root(self.fd, path)
+            linux.set_mount_attributes(fd, linux.MOUNT_ATTR_RDONLY, recursive=False)
+            os.close(fd)
+
+    def new_scratch(self, mode: int) -> str:
+        """Return a new private folder outside of the root."""
+        self._made += 1
+        path = f"scratch/{self._made}"
+        os.mkdir(path)
+        os.chmod(path, mode)
+        return path
+
+
+def _mount_kernel_files(root: _Root, view: View) -> None:
+    quiet = linux.MS_NOSUID | linux.MS_NODEV | linux.MS_NOEXEC
+    for name in ("proc", "sys", "dev"):
+        os.makedirs(f"root/{name}", exist_ok=True)
+    linux.mount("proc", "root/proc", "proc", quiet)
+    try:
+        linux.mount("sysfs", "root/sys", "sysfs", quiet | (0 if view.privileged else linux.MS_RDONLY))
+    except PermissionError:  # the node's network namespace belongs to another user namespace
+        root.bind("/sys", "/sys", read_only=True)
+    linux.mount("tmpfs", "root/dev", "tmpfs", linux.MS_NOSUID, "mode=755,size=65536k")
+    names = _host_devices() if view.privileged else DEVICES
+    for name in names:
+        root.bind(f"/dev/{name}", f"/dev/{name}", no_devices=False)
+    os.mkdir("root/dev/pts")
+    linux.mount(
+        "devpts",
+        "root/dev/pts",
+        "devpts",
+        linux.MS_NOSUID | linux.MS_NOEXEC,
+        "newinstance,ptmxmode=0666,mode=0620",
+    )
+    links = {"ptmx": "pts/ptmx", "fd": "/proc/self/fd", "stdin": "/proc/self/fd/0", "stdout": "/proc/self/fd/1",
+             "stderr": "/proc/self/fd/2"}  # fmt: skip
+    for name, target in links.items():
+        os.symlink(target, f"root/dev/{name}")
+    os.mkdir("root/dev/shm")
+    root.bind(view.shm, "/dev/shm")  # noqa: S108
+    _mount_cgroups(root, view)
+
+
+def _mount_cgroups(root: _Root, view: View) -> None:
+    if not view.cgroups or not os.path.isdir("root/sys/fs/cgroup"):
+        return
+    whole = [directory for directory, name in view.cgroups if not name]
+    if whole:
+        root.bind(whole[0], "/sys/fs/cgroup", read_only=not view.privileged)
+        return
+    linux.mount("tmpfs", "root/sys/fs/cgroup", "tmpfs", linux.MS_NOSUID | linux.MS_NODEV, "mode=755,size=1m")
+    for directory, name in view.cgroups:
+        root.bind(directory, f"/sys/fs/cgroup/{name}", read_only=not view.privileged)
+
+
+def _mask_kernel_files() -> None:
+    for path in READONLY_PROC:
+        if os.path.exists(path):
+            _cover(path, path, read_only=True)
+    for path in MASKED_PROC:
+        if os.path.isdir(path):
+            linux.mount("tmpfs", path, "tmpfs", linux.MS_RDONLY, "size=0k")
+        elif os.path.exists(path):
+            _cover("/dev/null", path, read_only=False)
+
+
+def _cover(source: str, path: str, *, read_only: bool) -> None:
+    tree = linux.clone_tree(source)
+    if read_only:
+        linux.set_mount_attributes(tree, linux.MOUNT_ATTR_RDONLY)
+    target = os.open(path, os.O_PATH | os.O_CLOEXEC)
+    linux.attach_tree(tree, target)
+    os.close(target)
+    os.close(tree)
+
+
+def _overlay(lower: str, target: str, upper: str, work: str, userxattr: bool) -> None:
+    escaped = lower.replace("\\", "\\\\").replace(",", "\\,").replace(":", "\\:")
+    options = f"lowerdir={escaped},upperdir={upper},workdir={work},volatile"
+    linux.mount("overlay", target, "overlay", linux.MS_NODEV, options + (",userxattr" if userxattr else ""))
+
+
+def try_overlay(lower: str, directory: str, *, userxattr: bool) -> str:
+    """Mount an overlay over `lower` with its upper layer in `directory`; return why it failed, "" when it works."""
+    place = f"{directory}/.probe"
+    prepare(place)
+    here = os.getcwd()
+    os.chdir(place)
+    try:
+        _overlay(lower, "root", "upper", "work", userxattr)
+        linux.umount("root")
+    except OSError as error:
+        return f"overlay on {lower}: {error.strerror}"
+    finally:
+        os.chdir(here)
+        remove_tree(place)
+    return ""
+
+
+def _make(parent: int, name: str, *, folder: bool) -> None:
+    try:
+        if folder:
+            os.mkdir(name, 0o755, dir_fd=parent)
+        else:
+            flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC
+            os.close(os.open(name, flags, 0o644, dir_fd=parent))
+    except FileExistsError:
+        return  # two mounts may want the same folder
+
+
+def _host_devices() -> list[str]:
+    own = {"pts", "shm", "mqueue", "ptmx", "console", "hugepages"}
+    return sorted(e.name for e in os.scandir("/dev") if e.name not in own and not e.is_symlink())
+
+
+def _disk_mounts() -> list[str]:
+    """Return the host's other mounts that belong to its files: those of an overlay on `/` are not seen through it."""
+    found: list[str] = []
+    with open("/proc/self/mountinfo", "rb") as file:
+        for line in file:
+            fields = line.split(b" ")
+            path = os.fsdecode(fields[4].replace(b"\\040", b" ").replace(b"\\054", b","))
+            fstype = fields[fields.index(b"-") + 1]
+            hidden = any(path == p or path.startswith(p + "/") for p in _NEVER_SHOWN)
+            below = any(path.startswith(p + "/") for p in found)
+            if (
+                path != "/"
+                and not hidden
+                and not below
+                and fstype not in _PSEUDO
+                and os.access(path, os.R_OK)
+            ):
+                found.append(path)
+    return found
+
+
+_PSEUDO = frozenset(
+    b"proc sysfs devtmpfs devpts tmpfs cgroup cgroup2 mqueue hugetlbfs debugfs tracefs securityfs pstore bpf "
+    b"configfs fusectl binfmt_misc autofs rpc_pipefs nsfs efivarfs nfsd squashfs".split()
+)

@@ -1,0 +1,554 @@
+"""Be the parent of every container: make, start, stop and forget sandboxes and containers, and remember how each ended.
+
+The operations of the protocol (`node/runtimes/protocol.py`) as methods that take a request's arguments and a Reply:
+some answer at once, some when a child has reached its program or has ended. How a pod is isolated is the runtime's
+matter (`runtimes/native.py`, `runtimes/process.py`). A container's life: Created -> Running -> Exited.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import sys
+import time
+
+from proa.node.noded import child, network, nftables
+from proa.node.noded.logs import LogFile
+from proa.node.noded.loop import READ
+from proa.node.noded.records import Records, remove_tree
+from proa.node.noded.streams import Output
+from proa.node.runtimes.native import signal_number
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from proa.node.noded.loop import Loop
+    from proa.node.noded.server import Reply
+    from proa.node.runtimes.native import NativeRuntime
+    from proa.node.runtimes.process import ProcessRuntime
+
+    Record = dict[str, Any]
+
+START_ERROR_EXIT_CODE = 128
+
+
+class Failure(Exception):
+    """A request that cannot be met; `reason` is upstream's word."""
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+class _Running:
+    """What noded holds for a container that runs."""
+
+    __slots__ = ("channel", "master", "output", "started", "stdin", "waiters")
+
+    def __init__(self, output: Output) -> None:
+        self.output = output
+        self.channel: socket.socket | None = None
+        self.stdin = -1
+        self.master = -1
+        self.started: Reply | None = None
+        self.waiters: list[Reply] = []
+
+
+class _Exec:
+    """A process that was added to a container, and the connection that waits for its end."""
+
+    __slots__ = ("answered", "channel", "held", "identifier", "pid", "reply", "status")
+
+    def __init__(self, identifier: str, spawned: child.Spawned, reply: Reply, held: list[int]) -> None:
+        self.identifier, self.pid, self.reply = identifier, spawned.pid, reply
+        self.channel: socket.socket | None = spawned.channel
+        self.held = held
+        self.answered = False
+        self.status: int | None = None
+
+
+class Supervisor:
+    """Every sandbox and container of one node."""
+
+    def __init__(
+        self, loop: Loop, runtime: NativeRuntime | ProcessRuntime, state: str, pod_cidr: str, version: str
+    ) -> None:
+        self._loop = loop
+        self._runtime = runtime
+        self._state = state
+        self._pod_cidr = pod_cidr
+        self._version = version
+        self._sandboxes = Records(f"{state}/sandboxes")
+        self._containers = Records(f"{state}/containers")
+        self._running: dict[str, _Running] = {}
+        self._execs: dict[int, _Exec] = {}
+        self._pids: dict[int, str] = {}
+        self._subscribers: list[Reply] = []
+        self._end_what_is_gone()
+
+    def _end_what_is_gone(self) -> None:
+        """An earlier noded has ended, and everything below it: say so in the records."""
+        for sandbox in self._sandboxes.items.values():
+            if sandbox["state"] == "Ready":
+                self._sandboxes.save({**sandbox, "state": "NotReady"})
+        for record in list(self._containers.items.values()):
+            if record["state"] == "Running":
+                ended = {
+                    "state": "Exited",
+                    "exit_code": 137,
+                    "signal": 9,
+                    "finished_at": time.time(),
+                    "pid": 0,
+                }
+                message = "the node's supervisor ended, and the container with it"
+                self._containers.save({**record, **ended, "reason": "Error", "message": message})
+            elif record["state"] == "Created":
+                self._containers.remove(record["id"])
+        roots = f"{self._state}/roots"
+        for name in os.listdir(roots) if os.path.isdir(roots) else ():
+            self._discard(f"{roots}/{name}")
+
+    # What the node is
+
+    def do_status(self, arguments: Record, reply: Reply) -> None:
+        """Say what the node's isolation is."""
+        runtime = self._runtime
+        reply.send({
+            "name": "proa-noded", "version": self._version, "level": runtime.level, "features": runtime.features,
+            "node_ip": runtime.node_ip, "pod_cidr": self._pod_cidr,
+        })  # fmt: skip
+
+    # Sandboxes
+
+    def do_run_sandbox(self, arguments: Record, reply: Reply) -> None:
+        """Make a sandbox; what was made of one that fails is taken away again."""
+        record = {
+            "id": _new_id(), "config": arguments["config"], "ip": "", "state": "Ready", "created_at": time.time(),
+        }  # fmt: skip
+        os.makedirs(f"{self._state}/sandboxes/{record['id']}", mode=0o755)
+        try:
+            self._runtime.make_sandbox(record)
+        except BaseException as error:
+            self._runtime.end_sandbox(record)
+            remove_tree(f"{self._state}/sandboxes/{record['id']}")
+            raise _as_failure("CreatePodSandboxError", "failed to create pod sandbox", error) from error
+        self._sandboxes.save(record)
+        reply.send(record)
+
+    def do_stop_sandbox(self, arguments: Record, reply: Reply) -> None:
+        """Kill what is left in a sandbox, then take its network away."""
+        sandbox = self._sandboxes.items.get(arguments["id"])
+        if sandbox is None:
+            reply.send({})
+            return
+        alive = [r for r in self._in_sandbox(sandbox) if r["id"] in self._running]
+        if alive:
+            reply.wait_for(len(alive), lambda: self._end_sandbox(sandbox, reply))
+            for record in alive:
+                self._running[record["id"]].waiters.append(reply)
+                self._runtime.signal(record, signal.SIGKILL)
+            return
+        self._end_sandbox(sandbox, reply)
+
+    def _end_sandbox(self, sandbox: Record, reply: Reply) -> None:
+        current = self._sandboxes.items.get(sandbox["id"])
+        if current is not None and current["state"] == "Ready":
+            self._runtime.end_sandbox(current)
+            self._sandboxes.save({**current, "state": "NotReady"})
+        reply.send({})
+
+    def do_remove_sandbox(self, arguments: Record, reply: Reply) -> None:
+        """Stop a sandbox, and forget it and its containers."""
+        sandbox = self._sandboxes.items.get(arguments["id"])
+        if sandbox is None:
+            reply.send({})
+            return
+
+        def finish() -> None:
+            for record in self._in_sandbox(sandbox):
+                self._forget_container(record)
+            self._sandboxes.remove(sandbox["id"])
+            remove_tree(f"{self._state}/sandboxes/{sandbox['id']}")
+
+        reply.before_sending(finish)
+        self.do_stop_sandbox(arguments, reply)
+
+    def do_list_sandboxes(self, arguments: Record, reply: Reply) -> None:
+        """Return all sandboxes."""
+        reply.send({"items": list(self._sandboxes.items.values())})
+
+    def _in_sandbox(self, sandbox: Record) -> list[Record]:
+        return [r for r in self._containers.items.values() if r["sandbox_id"] == sandbox["id"]]
+
+    # Containers
+
+    def do_create_container(self, arguments: Record, reply: Reply) -> None:
+        """Prepare a container in a sandbox that is ready."""
+        sandbox = self._sandboxes.items.get(arguments["sandbox_id"])
+        config = arguments["config"]
+        if sandbox is None or sandbox["state"] != "Ready":
+            raise Failure("CreateContainerError", f"sandbox {arguments['sandbox_id']!r} is not ready")
+        if not config["argv"]:
+            raise Failure("CreateContainerError", "no command specified")
+        for mount in config["mounts"]:
+            if not os.path.exists(mount["host_path"]):
+                path = mount["host_path"]
+                raise Failure(
+                    "CreateContainerError", f"failed to stat {path!r}: stat {path}: no such file or directory"
+                )
+        record = {
+            "id": _new_id(), "sandbox_id": sandbox["id"], "config": config, "state": "Created",
+            "created_at": time.time(), "started_at": 0.0, "finished_at": 0.0, "exit_code": 0, "signal": 0,
+            "reason": "", "message": "", "pid": 0,
+        }  # fmt: skip
+        try:
+            self._runtime.prepare(record, sandbox)
+        except OSError as error:
+            self._discard(self._runtime.discard(record, sandbox))
+            raise _as_failure(
+                "CreateContainerError", "failed to create containerd container", error
+            ) from error
+        self._containers.save(record)
+        reply.send({"id": record["id"]})
+
+    def do_start_container(self, arguments: Record, reply: Reply) -> None:
+        """Fork the container; answer when its program runs, or could not be."""
+        record = self._container(arguments, "RunContainerError")
+        if record["state"] != "Created":
+            raise Failure("RunContainerError", f"container is {record['state'].lower()}: it is started once")
+        config = record["config"]
+        sandbox = self._sandboxes.items[record["sandbox_id"]]
+        running = _Running(Output(self._loop, LogFile(config["log_path"])))
+        ours, theirs = _make_pipes(config)
+        try:
+            spawned = self._runtime.start(record, sandbox, theirs)
+        except BaseException as error:
+            _close(*ours)
+            running.output.close()
+            raise _as_failure("RunContainerError", "failed to start", error) from error
+        finally:
+            _close(*theirs)
+        stdin, stdout, stderr = ours
+        running.stdin = stdin
+        for fd, stream in ((stdout, "stdout"), (stderr, "stderr")):
+            if fd >= 0:
+                running.output.add_source(fd, stream)
+        running.started = reply
+        self._running[record["id"]] = running
+        self._pids[spawned.pid] = record["id"]
+        self._containers.items[record["id"]] = {**record, "pid": spawned.pid}
+        running.channel = spawned.channel
+        self._loop.watch(spawned.channel.fileno(), READ, lambda _: self._on_channel(record["id"], running))
+
+    def _on_channel(self, identifier: str, running: _Running) -> None:
+        """The child says that it has a terminal, that it failed, or (nothing) that its program runs."""
+        channel = running.channel
+        if channel is None:
+            return
+        try:
+            message, fds = child.read_channel(channel)
+        except BlockingIOError:
+            return
+        if message is not None and fds:
+            running.master = fds[0]
+            running.output.add_source(os.dup(fds[0]), "stdout")
+            return
+        self._loop.forget(channel.fileno())
+        channel.close()
+        running.channel = None
+        record = self._containers.items[identifier]
+        reply, running.started = running.started, None
+        if reply is None:
+            return
+        if message is not None:
+            failed = {"reason": "StartError", "message": message["error"], "started_at": 0.0}
+            self._containers.items[identifier] = {**record, **failed, "exit_code": START_ERROR_EXIT_CODE}
+            reply.fail("RunContainerError", message["error"])
+            return
+        self._containers.save({**record, "state": "Running", "started_at": time.time()})
+        reply.send({})
+        self._tell("started", record)
+
+    def do_stop_container(self, arguments: Record, reply: Reply) -> None:
+        """Send the stop signal, and SIGKILL after the grace; answer when the container has exited."""
+        record = self._containers.items.get(arguments["id"])
+        running = self._running.get(arguments["id"])
+        if record is None or running is None:
+            reply.send({})
+            return
+        grace = float(arguments["grace_seconds"])
+        running.waiters.append(reply)
+        number = signal_number(record["config"]["stop_signal"]) if grace > 0 else signal.SIGKILL
+        self._runtime.signal(record, number)
+        if grace > 0:
+            self._loop.later(grace, lambda: self._kill(record["id"]))
+
+    def _kill(self, identifier: str) -> None:
+        if identifier in self._running:
+            self._runtime.signal(self._containers.items[identifier], signal.SIGKILL)
+
+    def do_remove_container(self, arguments: Record, reply: Reply) -> None:
+        """Forget a container; one that runs is killed first."""
+        record = self._containers.items.get(arguments["id"])
+        if record is None:
+            reply.send({})
+            return
+        reply.before_sending(lambda: self._forget_container(record))
+        self.do_stop_container({"id": record["id"], "grace_seconds": 0}, reply)
+
+    def _forget_container(self, record: Record) -> None:
+        sandbox = self._sandboxes.items.get(record["sandbox_id"])
+        self._containers.remove(record["id"])
+        if sandbox is not None:
+            self._discard(self._runtime.discard(record, sandbox))
+
+    def _discard(self, folder: str) -> None:
+        """Remove a folder in a child of its own: it may be large."""
+        if not folder or not os.path.isdir(folder):
+            return
+        if os.fork() == 0:
+            code = 1
+            try:
+                remove_tree(folder)
+                code = 0
+            except BaseException as error:
+                sys.stderr.write(f"cannot remove {folder}: {error}\n")
+                sys.stderr.flush()
+            os._exit(code)
+
+    def do_list_containers(self, arguments: Record, reply: Reply) -> None:
+        """Return all containers."""
+        reply.send({"items": list(self._containers.items.values())})
+
+    def do_get_container(self, arguments: Record, reply: Reply) -> None:
+        """Return one container, or none."""
+        reply.send({"item": self._containers.items.get(arguments["id"])})
+
+    def _container(self, arguments: Record, reason: str) -> Record:
+        record = self._containers.items.get(arguments["id"])
+        if record is None:
+            raise Failure(reason, f"container {arguments['id']!r} not found")
+        return record
+
+    # How things end
+
+    def on_child(self, pid: int, status: int) -> None:
+        """A child has ended: a container's first process, an exec, or one that was left to us."""
+        identifier = self._pids.pop(pid, "")
+        if identifier:
+            self._end_container(identifier, status)
+            return
+        ended = self._execs.pop(pid, None)
+        if ended is not None:
+            for _ in range(3):
+                self._on_exec_channel(ended)
+            ended.status = status
+            self._answer_exec(ended)
+
+    def _end_container(self, identifier: str, status: int) -> None:
+        running = self._running[identifier]
+        for _ in range(3):  # what the child said last is read before its end is told
+            self._on_channel(identifier, running)
+        del self._running[identifier]
+        record = self._containers.items[identifier]
+        sandbox = self._sandboxes.items[record["sandbox_id"]]
+        running.output.close()
+        _close(running.stdin, running.master)
+        kills = self._runtime.ended(record, sandbox)
+        code = os.waitstatus_to_exitcode(status)
+        number = -code if code < 0 else 0
+        exit_code = 128 + number if number else code
+        if record["reason"] != "StartError":
+            killed = kills > 0 and exit_code == 128 + signal.SIGKILL
+            reason = "OOMKilled" if killed else "Completed" if exit_code == 0 else "Error"
+            record = {**record, "exit_code": exit_code, "signal": number, "reason": reason}
+        self._containers.save({**record, "state": "Exited", "finished_at": time.time(), "pid": 0})
+        self._tell("exited", record)
+        for waiter in running.waiters:
+            waiter.send({})
+
+    # Listening and taking part
+
+    def do_subscribe(self, arguments: Record, reply: Reply) -> None:
+        """Send events on this connection from now on."""
+        self._subscribers.append(reply)
+        reply.send({})
+
+    def _tell(self, kind: str, record: Record) -> None:
+        event = {"event": kind, "container_id": record["id"], "sandbox_id": record["sandbox_id"]}
+        for subscriber in self._subscribers:
+            subscriber.push(event)
+
+    def forget_connection(self, replies: object) -> None:
+        """A client has gone: end its execs and its subscription."""
+        self._subscribers = [s for s in self._subscribers if s.connection is not replies]
+        for running in self._execs.values():
+            if running.reply.connection is replies:
+                os.kill(running.pid, signal.SIGKILL)
+
+    def do_exec(self, arguments: Record, reply: Reply) -> None:
+        """Run another process in a container; its streams go to the client, its exit code follows as an event."""
+        record = self._container(arguments, "ExecError")
+        if record["state"] != "Running":
+            raise Failure("ExecError", "container is not running")
+        sandbox = self._sandboxes.items[record["sandbox_id"]]
+        config = {"tty": arguments["tty"], "stdin": arguments["stdin"]}
+        ours, theirs = _make_pipes(config)
+        try:
+            spawned = self._runtime.exec(
+                record, sandbox, arguments["argv"], tty=arguments["tty"], streams=theirs
+            )
+        except BaseException as error:
+            _close(*ours)
+            raise _as_failure("ExecError", "failed to exec", error) from error
+        finally:
+            _close(*theirs)
+        running = _Exec(arguments["exec_id"], spawned, reply, [fd for fd in ours if fd >= 0])
+        self._execs[spawned.pid] = running
+        self._loop.watch(spawned.channel.fileno(), READ, lambda _: self._on_exec_channel(running))
+
+    def _on_exec_channel(self, running: _Exec) -> None:
+        if running.channel is None:
+            return
+        try:
+            message, fds = child.read_channel(running.channel)
+        except BlockingIOError:
+            return
+        if message is not None and fds:
+            running.held += fds
+            return
+        self._loop.forget(running.channel.fileno())
+        running.channel.close()
+        running.channel = None
+        if message is None:
+            running.answered = True
+            running.reply.send({}, running.held)
+            return
+        running.reply.fail("ExecError", f"failed to exec in container: {message['error']}")
+        _close(*running.held)
+
+    def _answer_exec(self, running: _Exec) -> None:
+        """Tell the exit code, after the streams were handed over."""
+        if running.answered and running.status is not None:
+            code = os.waitstatus_to_exitcode(running.status)
+            running.reply.push({"exec": running.identifier, "exit_code": 128 - code if code < 0 else code})
+
+    def do_kill_exec(self, arguments: Record, reply: Reply) -> None:
+        """Kill an exec that still runs."""
+        for running in self._execs.values():
+            if running.identifier == arguments["exec_id"] and running.reply.connection is reply.connection:
+                os.kill(running.pid, signal.SIGKILL)
+        reply.send({})
+
+    def do_attach(self, arguments: Record, reply: Reply) -> None:
+        """Hand over ends that carry a running container's streams: [input], output, [errors]."""
+        record = self._container(arguments, "AttachError")
+        running = self._running.get(record["id"])
+        if running is None or record["state"] != "Running":
+            raise Failure("AttachError", "container is not running")
+        fds: list[int] = []
+        has_input = True
+        if running.master >= 0:
+            fds.append(os.dup(running.master))
+        elif running.stdin >= 0:
+            fds.append(os.dup(running.stdin))
+        else:
+            has_input = False
+        tty = bool(record["config"]["tty"])
+        for streams in (("stdout",),) if tty else (("stdout",), ("stderr",)):
+            ours, theirs = socket.socketpair()
+            running.output.add_listener(ours, streams)
+            fds.append(theirs.detach())
+        reply.send({"stdin": has_input, "tty": tty}, fds)
+
+    def do_close_stdin(self, arguments: Record, reply: Reply) -> None:
+        """End a container's input, where the pod asked for one session only."""
+        record = self._containers.items.get(arguments["id"])
+        running = self._running.get(arguments["id"])
+        if record is not None and running is not None and record["config"].get("stdin_once"):
+            _close(running.stdin)
+            running.stdin = -1
+        reply.send({})
+
+    def do_stats(self, arguments: Record, reply: Reply) -> None:
+        """Return what a container has used."""
+        record = self._containers.items.get(arguments["id"])
+        cpu, memory = -1, -1
+        if record is not None and record["state"] == "Running":
+            cpu, memory = self._runtime.stats(record, self._sandboxes.items[record["sandbox_id"]])
+        reply.send({"cpu_nanoseconds": cpu, "memory_working_set_bytes": memory})
+
+    # The node's network
+
+    def do_socket(self, arguments: Record, reply: Reply) -> None:
+        """Hand over a socket of a sandbox's ("" is the node's) network namespace."""
+        identifier = arguments["sandbox_id"]
+        sandbox = self._sandboxes.items.get(identifier)
+        if identifier and (sandbox is None or sandbox["state"] != "Ready"):
+            raise Failure("SandboxNotReady", f"sandbox {identifier!r} is not ready")
+        try:
+            with self._runtime.inside(identifier):
+                made = network.make_socket(arguments["kind"], arguments["host"], arguments["port"])
+        except OSError as error:
+            where = f"{arguments['kind']} {arguments['host']}:{arguments['port']}"
+            raise Failure("SocketError", f"{where}: {error.strerror}") from error
+        reply.send({}, [made.detach()])
+
+    def do_add_addresses(self, arguments: Record, reply: Reply) -> None:
+        """Give the node's lo addresses."""
+        self._runtime.add_addresses(arguments["addresses"])
+        reply.send({})
+
+    def do_remove_addresses(self, arguments: Record, reply: Reply) -> None:
+        """Take addresses from the node's lo."""
+        self._runtime.remove_addresses(arguments["addresses"])
+        reply.send({})
+
+    def do_nftables(self, arguments: Record, reply: Reply) -> None:
+        """Run nft commands in the node's network namespace."""
+        why = self._runtime.features.get("nftables", "")
+        if why:
+            raise Failure("NftablesError", why)
+        nftables.apply(
+            arguments["commands"], lambda error: _answer(reply, "NftablesError", error), self._loop
+        )
+
+    def do_shutdown(self, arguments: Record, reply: Reply) -> None:
+        """End noded, and with it every container."""
+        reply.send({})
+        self._loop.stop()
+
+
+def _answer(reply: Reply, reason: str, error: str) -> None:
+    if error:
+        reply.fail(reason, error)
+    else:
+        reply.send({})
+
+
+def _make_pipes(config: Record) -> tuple[tuple[int, int, int], tuple[int, int, int]]:
+    """Return our ends and the child's of (stdin, stdout, stderr), -1 where there is none; a terminal has none."""
+    if config["tty"]:
+        return (-1, -1, -1), (-1, -1, -1)
+    stdin = os.pipe() if config["stdin"] else (-1, -1)
+    stdout, stderr = os.pipe(), os.pipe()
+    return (stdin[1], stdout[0], stderr[0]), (stdin[0], stdout[1], stderr[1])
+
+
+def _close(*fds: int) -> None:
+    for fd in fds:
+        if fd >= 0:
+            os.close(fd)
+
+
+def _new_id() -> str:
+    return os.urandom(32).hex()
+
+
+def _as_failure(reason: str, doing: str, error: BaseException) -> Failure:
+    if isinstance(error, Failure):
+        return error
+    words = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return Failure(reason, f"{doing}: {words}")
