@@ -31,9 +31,10 @@ def make_container_config(
     attempt: int,
     hostname: str,
     pods_directory: Path,
+    logs: Path,
     memory_capacity_bytes: int,
 ) -> ContainerConfig:
-    """Return one attempt's configuration; raise ConfigError when runAsNonRoot is broken."""
+    """Return one attempt's configuration, its log below `logs`; raise ConfigError when runAsNonRoot is broken."""
     security = make_security(pod, container, image)
     uses_tty = bool(container.get("tty"))
     environment = dict(image.env)
@@ -45,7 +46,7 @@ def make_container_config(
     environment.setdefault("HOME", "/root" if not security.run_as_user else "/")
     return ContainerConfig(
         name=container["name"],
-        image=container["image"],
+        image=image.name,
         argv=make_argv(container, image, environment),
         env=tuple(environment.items()),
         working_dir=container.get("workingDir") or image.working_dir,
@@ -55,7 +56,7 @@ def make_container_config(
         security=security,
         stdin=bool(container.get("stdin")),
         tty=uses_tty,
-        log_path=f"{container['name']}/{attempt}.log",
+        log_path=str(logs / container["name"] / f"{attempt}.log"),
         termination_message_path=container.get("terminationMessagePath") or "/dev/termination-log",
         termination_message_file=str(
             termination_message_file(pods_directory, pod, container["name"], attempt)

@@ -97,7 +97,7 @@ class Kubelet:
             machine=Machine("", info.memory_bytes, make_capacity(info, settings.max_pods)),
             sandbox_slots=asyncio.Semaphore(settings.sandboxes_at_once),
         )
-        self.server = KubeletServer(runtime, cache, self._pods, settings, now)
+        self.server = KubeletServer(runtime, cache, self._pods, now)
 
     @property
     def workers(self) -> dict[str, PodWorker]:

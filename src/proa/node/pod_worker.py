@@ -24,6 +24,7 @@ from proa.node.hooks import HookFailed, run_hook
 from proa.node.images import ImageEvent, ImageFailure
 from proa.node.node_services import NodeServices
 from proa.node.pod_view import Ended, Health, PodView, StartFailure
+from proa.node.probes.manager import Known
 from proa.node.probes.prober import Target
 from proa.node.runtimes.protocol import Container, RuntimeFailure
 from proa.node.sandbox_config import hostname_of, log_directory, make_sandbox_config
@@ -346,6 +347,7 @@ class PodWorker:
             attempt=attempt,
             hostname=hostname_of(self.pod, node.settings.node_name),
             pods_directory=node.settings.pods_directory,
+            logs=log_directory(self.pod, node.settings.logs_directory),
             memory_capacity_bytes=node.machine.memory_bytes,
         )
         make_message_file(config.termination_message_file)
@@ -475,18 +477,18 @@ class PodWorker:
                     running_container.started_at,
                     self.wake,
                     self._field_path(container["name"]),
-                    self._was_started(container["name"], container_id),
+                    self._known_as(container["name"], container_id),
                 )
         for known in view.containers:
             if known.id not in running:
                 probes.forget(known.id)
 
-    def _was_started(self, container_name: str, container_id: str) -> bool:
+    def _known_as(self, container_name: str, container_id: str) -> Known:
         status = self.pod.get("status") or {}
         for known in [*(status.get("containerStatuses") or []), *(status.get("initContainerStatuses") or [])]:
             if known["name"] == container_name and known.get("containerID", "").endswith(container_id):
-                return bool(known.get("started"))
-        return False
+                return Known(bool(known.get("started")), bool(known.get("ready")))
+        return Known()
 
     def _health(self, containers: tuple[Container, ...]) -> dict[str, Health]:
         found: dict[str, Health] = {}
@@ -502,8 +504,7 @@ class PodWorker:
             return container
         if container.id not in self._messages:
             spec = self._find_container(container.config.name) or {}
-            logs = log_directory(self.pod, self._node.settings.logs_directory)
-            self._messages[container.id] = read_message(container, spec, logs)
+            self._messages[container.id] = read_message(container, spec)
         message = self._messages[container.id]
         return replace(container, message=message) if message else container
 

@@ -23,17 +23,33 @@ class RuntimeCache:
         self._sandboxes_of: dict[str, dict[str, None]] = defaultdict(dict)
         self._containers_of: dict[str, dict[str, None]] = defaultdict(dict)
         self._waiters: dict[str, list[asyncio.Future[None]]] = defaultdict(list)
+        self._touched: set[str] | None = None
 
     async def resync(self) -> set[str]:
-        """Read everything anew; return the uids of all pods that were or are there."""
+        """Read everything anew; return the uids of all pods that were or are there.
+
+        What was taken in while the lists were under way is newer than they are, and stays.
+        """
         before = self.pod_uids()
-        sandboxes, containers = await self._runtime.list_sandboxes(), await self._runtime.list_containers()
-        for known in (self._sandboxes, self._containers, self._sandboxes_of, self._containers_of):
-            known.clear()
+        touched: set[str] = set()
+        self._touched = touched
+        try:
+            sandboxes, containers = (
+                await self._runtime.list_sandboxes(),
+                await self._runtime.list_containers(),
+            )
+        finally:
+            self._touched = None
+        for known_id in {*self._sandboxes} - {s.id for s in sandboxes} - touched:
+            self.drop_sandbox(known_id)
+        for known_id in {*self._containers} - {c.id for c in containers} - touched:
+            self.drop_container(known_id)
         for sandbox in sandboxes:
-            self.put_sandbox(sandbox)
+            if sandbox.id not in touched:
+                self.put_sandbox(sandbox)
         for container in containers:
-            self.put_container(container)
+            if container.id not in touched:
+                self.put_container(container)
         return before | self.pod_uids()
 
     async def refresh_container(self, container_id: str) -> str:
@@ -67,11 +83,13 @@ class RuntimeCache:
 
     def put_sandbox(self, sandbox: Sandbox) -> None:
         """Take in a sandbox."""
+        self._touch(sandbox.id)
         self._sandboxes[sandbox.id] = sandbox
         self._sandboxes_of[sandbox.config.uid][sandbox.id] = None
 
     def drop_sandbox(self, sandbox_id: str) -> None:
         """Forget a sandbox and the containers in it."""
+        self._touch(sandbox_id)
         sandbox = self._sandboxes.pop(sandbox_id, None)
         if sandbox is None:
             return
@@ -82,6 +100,7 @@ class RuntimeCache:
 
     def put_container(self, container: Container) -> str:
         """Take in a container and return its pod's uid."""
+        self._touch(container.id)
         pod_uid = self._uid_of(container)
         self._containers[container.id] = container
         self._containers_of[pod_uid][container.id] = None
@@ -91,6 +110,7 @@ class RuntimeCache:
 
     def drop_container(self, container_id: str) -> None:
         """Forget a container."""
+        self._touch(container_id)
         container = self._containers.pop(container_id, None)
         if container is not None:
             _discard(self._containers_of, self._uid_of(container), container_id)
@@ -109,6 +129,10 @@ class RuntimeCache:
         for waiter in self._waiters.pop(container_id, ()):
             if not waiter.done():
                 waiter.set_result(None)
+
+    def _touch(self, identifier: str) -> None:
+        if self._touched is not None:
+            self._touched.add(identifier)
 
     def _uid_of(self, container: Container) -> str:
         sandbox = self._sandboxes.get(container.sandbox_id)

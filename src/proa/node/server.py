@@ -9,14 +9,13 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 
 from proa.client.kubelet_api import ByteStream, ExecOptions, ExecSession, LogOptions, PodRef
 from proa.client.protocol import Object
 from proa.node.log_reader import read_log
 from proa.node.runtime_cache import RuntimeCache
 from proa.node.runtimes.protocol import Container, Runtime, RuntimeFailure, Sandbox
-from proa.node.sandbox_config import log_directory
-from proa.node.settings import KubeletSettings
 from proa.objects.errors import BadRequest, InternalError, NotFound, ServiceUnavailable
 from proa.objects.meta import name, uid
 from proa.reconcile.protocol import Cache
@@ -30,13 +29,11 @@ class KubeletServer:
         runtime: Runtime,
         cache: RuntimeCache,
         pods: Cache,
-        settings: KubeletSettings,
         now: Callable[[], float],
     ) -> None:
         self._runtime = runtime
         self._cache = cache
         self._pods = pods
-        self._settings = settings
         self._now = now
 
     async def container_logs(self, pod: PodRef, options: LogOptions) -> AsyncIterator[bytes]:
@@ -44,7 +41,7 @@ class KubeletServer:
         found = self._pod(pod)
         container_name = choose_container(found, options.container)
         container = self._logged_container(found, container_name, options.previous)
-        path = log_directory(found, self._settings.logs_directory) / container.config.log_path
+        path = Path(container.config.log_path)
         if not path.parent.is_dir():
             raise BadRequest(
                 f'container "{container_name}" in pod "{pod.name}" is waiting to start - no logs yet'

@@ -25,7 +25,7 @@ def make_message_file(path: str) -> None:
     target.chmod(0o666)
 
 
-def read_message(container: Container, spec: Object, logs: Path) -> str:
+def read_message(container: Container, spec: Object) -> str:
     """Return the message of a container that exited, "" when it left none."""
     path = container.config.termination_message_file
     message = ""
@@ -34,5 +34,5 @@ def read_message(container: Container, spec: Object, logs: Path) -> str:
             message = file.read(MESSAGE_LIMIT_BYTES).decode(errors="replace")
     if message or spec.get("terminationMessagePolicy") != "FallbackToLogsOnError" or container.exit_code == 0:
         return message
-    text = last_lines(logs / container.config.log_path, LOG_LIMIT_LINES)
+    text = last_lines(Path(container.config.log_path), LOG_LIMIT_LINES)
     return text.decode(errors="replace")[-LOG_LIMIT_BYTES:]

@@ -18,6 +18,14 @@ from proa.objects.meta import is_deleting
 from proa.reconcile.protocol import EventRecorder
 
 
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What a container's status in the API says."""
+
+    started: bool = False
+    ready: bool = False
+
+
 @dataclass(slots=True)
 class _Probed:
     """One container and its probe tasks."""
@@ -59,11 +67,11 @@ class ProbeManager:
         started_at: float,
         on_change: Callable[[], None],
         field_path: str,
-        was_started: bool,
+        known_as: Known,
     ) -> None:
         """Begin to probe a running container; nothing happens for one that is known or has no probes.
 
-        `was_started` says that its startup probe had already passed before this server began.
+        `known_as` is what the API already says of it: a restart of the server does not make it unready.
         """
         container = target.container
         kinds = [kind for kind, key in PROBE_FIELDS.items() if container.get(key)]
@@ -75,9 +83,10 @@ class ProbeManager:
             return
         probed = _Probed(pod, target, field_path, on_change, started_at)
         self._probed[target.container_id] = probed
-        if "startup" not in kinds or was_started:
+        if "startup" not in kinds or known_as.started:
             probed.started.set()
-            probed.streaks["startup"] = Streak(True, 1, True)
+        if known_as.ready:
+            probed.streaks["readiness"] = Streak(verdict=True)
         probed.tasks = [
             asyncio.create_task(self._follow(probed, kind), name=f"{kind} probe of {container['name']}")
             for kind in kinds
