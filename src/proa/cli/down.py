@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
 import os
 import signal
 import time
@@ -37,12 +38,12 @@ def run(options: argparse.Namespace) -> int:
 
 def stop(home: Home, timeout_seconds: float, terminal: Terminal) -> bool:
     """End the server, then whatever a killed server left behind; return whether there was anything."""
-    from proa.node.noded.launch import stop_noded
+    from proa.node.noded.launch import running_pid, stop_noded
 
     found = stop_server(home, timeout_seconds, terminal)
-    if home.nodes.is_dir():
-        for node in sorted(home.nodes.iterdir()):
-            found = stop_noded(node) or found
+    for node in sorted(home.nodes.iterdir()) if home.nodes.is_dir() else ():
+        found = found or running_pid(node) is not None
+        asyncio.run(stop_noded(node))
     return found
 
 

@@ -1,0 +1,409 @@
+"""Build and wire every component of one cluster: the only file that knows them all.
+
+`run_server` is the server process: it locks the home, starts everything in the order in which each part needs the
+others, says when the cluster is ready, and on SIGTERM or SIGINT stops pods with their grace and takes it all down.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import logging
+import os
+import random
+import signal
+import socket
+import sys
+import time
+import uuid
+from collections.abc import Callable, Coroutine
+from contextlib import AsyncExitStack, suppress
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from proa.home import Home, write_private
+
+if TYPE_CHECKING:
+    from proa.apiserver.app import ApiServer
+    from proa.apiserver.pki import Pki
+    from proa.client.kubelet_api import KubeletApi
+    from proa.client.protocol import Client
+    from proa.node.kubelet import Kubelet
+    from proa.node.noded.client import NodedClient
+    from proa.node.runtimes.protocol import RuntimeStatus
+    from proa.store.log import LogStore
+
+logger = logging.getLogger(__name__)
+
+NODE = "proa-1"
+NODE_IP = "10.243.0.1"
+POD_CIDR = "10.244.1.0/24"
+CLUSTER_POD_CIDR = "10.244.0.0/16"
+SERVICE_CIDR = "10.96.0.0/16"
+API_SERVICE_IP = "10.96.0.1"
+DNS_SERVICE_IP = "10.96.0.10"
+API_PORT = 6443
+LOOPBACK = "127.0.0.1"
+SERVICE_NAMES = (
+    "kubernetes",
+    "kubernetes.default",
+    "kubernetes.default.svc",
+    "kubernetes.default.svc.cluster.local",
+)
+READY_SECONDS = 30.0
+
+
+class AlreadyRunning(Exception):
+    """Another server holds this home."""
+
+
+class StartFailure(Exception):
+    """The cluster cannot start; the message says why and what would help."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What a cluster keeps of itself in `cluster.json`. `listen` is the host's address for API and NodePorts."""
+
+    id: str
+    port: int
+    listen: str = LOOPBACK
+
+
+def run_server(
+    home: Home, *, port: int | None, listen: str | None, when_ready: Callable[[dict[str, Any]], None]
+) -> None:
+    """Be the server of this home until SIGTERM or SIGINT; raise AlreadyRunning or StartFailure."""
+    started = time.monotonic() - _process_age()
+    home.make()
+    try:
+        lock = home.lock()
+    except BlockingIOError:
+        raise AlreadyRunning(str(home.path)) from None
+    try:
+        home.pid_file.unlink(missing_ok=True)
+        write_private(home.pid_file, json.dumps({"pid": os.getpid()}))
+        logging.basicConfig(
+            stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s"
+        )
+        _run(_serve(home, port, listen, started, when_ready))
+    finally:
+        home.pid_file.unlink(missing_ok=True)
+        os.close(lock)
+
+
+def _process_age() -> float:
+    """Return how many seconds this process lives, imports included."""
+    with open("/proc/self/stat", "rb") as stat, open("/proc/uptime", "rb") as uptime:
+        began = int(stat.read().rpartition(b")")[2].split()[19]) / os.sysconf("SC_CLK_TCK")
+        return max(0.0, float(uptime.read().split()[0]) - began)
+
+
+def _run(main: Coroutine[Any, Any, None]) -> None:
+    """Run on uvloop where it is installed, else on asyncio's own loop."""
+    try:
+        import uvloop
+    except ImportError:
+        asyncio.run(main)
+        return
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(main)
+
+
+async def _serve(
+    home: Home,
+    port: int | None,
+    listen: str | None,
+    started: float,
+    when_ready: Callable[[dict[str, Any]], None],
+) -> None:
+    """Start, say that it is ready, and stop when told to."""
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    async with AsyncExitStack() as stack:
+        cluster = Cluster(home, stack)
+        starting = asyncio.create_task(cluster.start(port, listen))
+        stopping = asyncio.create_task(stop.wait())
+        await asyncio.wait({starting, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        if not starting.done():
+            starting.cancel()
+            await asyncio.gather(starting, return_exceptions=True)
+            return
+        starting.result()
+        server = {
+            "pid": os.getpid(),
+            "server": cluster.url,
+            "startedAt": time.time(),
+            "startSeconds": round(time.monotonic() - started, 3),
+            "ready": True,
+        }
+        write_private(home.pid_file, json.dumps(server))
+        when_ready(server)
+        await stopping
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """The node's supervisor, and what it says of the node."""
+
+    client: NodedClient
+    status: RuntimeStatus
+
+    @property
+    def has_own_network(self) -> bool:
+        """Tell whether pods have a network of their own, or (without namespaces) the host's."""
+        return self.status.level != "process"
+
+
+def _end_on_failure(task: asyncio.Task[None]) -> None:
+    """A component that ends by itself has failed: take the server down, pods go on, the next start finds them."""
+    if not task.cancelled() and (error := task.exception()) is not None:
+        logger.critical("%s has failed", task.get_name(), exc_info=error)
+        os._exit(1)
+
+
+class Cluster:
+    """Every component of one cluster, in one process. What is started is stopped by the stack, in reverse."""
+
+    def __init__(self, home: Home, stack: AsyncExitStack) -> None:
+        self.home = home
+        self._stack = stack
+        self.settings: Settings
+        self._client: Client
+        self._kubelet: Kubelet | None = None
+
+    @property
+    def url(self) -> str:
+        """Return the API server's address, as clients on the host use it."""
+        host = f"[{self.settings.listen}]" if ":" in self.settings.listen else self.settings.listen
+        return f"https://{host}:{self.settings.port}"
+
+    async def start(self, port: int | None, listen: str | None) -> None:
+        """Start everything; return when the API answers, default/kubernetes exists and the node is Ready."""
+        noded = asyncio.create_task(self._start_noded())
+        try:
+            await asyncio.sleep(0)  # noded boots in a process of its own while this one goes on
+            listener = self._listen(port, listen)
+            pki = self._ensure_pki()
+            store = self._open_store()
+            node = await noded
+        except BaseException:
+            noded.cancel()
+            await asyncio.gather(noded, return_exceptions=True)
+            raise
+        server = self._make_api_server(store, pki)
+        await self._serve(server, pki, listener, node)
+        self._client = self._make_client(server, "system:apiserver")
+        await self._make_system_objects(node)
+        await self._start_components(server, node, pki)
+
+    async def _start_noded(self) -> Node:
+        """Start, or find, the node's supervisor; it is ended with the cluster, after its pods."""
+        from proa.node.noded.launch import NodedSettings, ensure_noded, stop_noded
+        from proa.node.runtimes.protocol import RuntimeFailure
+
+        directory = self.home.node(NODE)
+        settings = NodedSettings(
+            node_name=NODE,
+            node_ip=NODE_IP,
+            pod_cidr=POD_CIDR,
+            service_cidr=SERVICE_CIDR,
+            cluster_cidr=CLUSTER_POD_CIDR,
+            masked_paths=(str(self.home.path),),
+        )
+        self._stack.push_async_callback(stop_noded, directory)
+        try:
+            client = await ensure_noded(directory, settings)
+        except RuntimeFailure as failure:
+            raise StartFailure(f"{failure.message}; `proa doctor` tells what this machine lacks") from None
+        self._stack.push_async_callback(client.close)
+        return Node(client, await client.status())
+
+    def _open_store(self) -> LogStore:
+        from proa.store.log import LogStore
+        from proa.store.protocol import StoreError
+
+        try:
+            store = LogStore(self.home.store)
+        except StoreError as error:
+            raise StartFailure(str(error)) from None
+        self._stack.push_async_callback(store.close)
+        return store
+
+    def _make_api_server(self, store: LogStore, pki: Pki) -> ApiServer:
+        from proa.apiserver.app import ApiServer, ApiSettings
+        from proa.apiserver.resources import DEFINITIONS
+
+        settings = ApiSettings(
+            service_cidr=SERVICE_CIDR,
+            advertise_address=self.settings.listen,
+            advertise_port=self.settings.port,
+            token_private_key=pki.service_account.key,
+            token_public_key=pki.service_account.certificate,
+        )
+        return ApiServer(store, DEFINITIONS, settings, kubelet=self._dial_kubelet)
+
+    async def _serve(self, server: ApiServer, pki: Pki, listener: socket.socket, node: Node) -> None:
+        """Listen on the host, and for pods on the node's own address."""
+        from proa.apiserver.http_server import ApiHttpServer, make_server_context
+
+        context = make_server_context(
+            str(pki.server.certificate), str(pki.server.key), str(pki.authority.certificate)
+        )
+        http = ApiHttpServer(server.handle, context)
+        self._stack.push_async_callback(http.close)
+        await http.serve(listener)
+        if node.has_own_network:
+            await http.serve(await node.client.open_socket("tcp-listen", NODE_IP, API_PORT))
+
+    async def _make_system_objects(self, node: Node) -> None:
+        """See that namespaces, default/kubernetes, DNS and the default storage class are there."""
+        from proa.apiserver.bootstrap import ensure_system_objects
+        from proa.controllers.local_path import make_storage_class
+        from proa.network.dns import service_object
+        from proa.objects.errors import AlreadyExists
+        from proa.objects.resource import SERVICES, STORAGE_CLASSES
+
+        address = (NODE_IP, API_PORT) if node.has_own_network else (self.settings.listen, self.settings.port)
+        await ensure_system_objects(
+            self._client, service_cidr=SERVICE_CIDR, address=address[0], port=address[1]
+        )
+        with suppress(AlreadyExists):
+            await self._client.create(SERVICES, service_object(DNS_SERVICE_IP), "kube-system")
+        with suppress(AlreadyExists):
+            await self._client.create(STORAGE_CLASSES, make_storage_class())
+
+    async def _start_components(self, server: ApiServer, node: Node, pki: Pki) -> None:
+        """Start controllers, scheduler, kubelet and network on shared informers; return when the node is Ready."""
+        from proa.controllers import CONTROLLERS
+        from proa.controllers.settings import ControllerSettings
+        from proa.network.network import Network
+        from proa.network.protocol import NetworkSettings
+        from proa.node.kubelet import Kubelet
+        from proa.node.settings import KubeletSettings
+        from proa.reconcile.manager import Manager
+        from proa.scheduler.cycle import Scheduler
+
+        self.home.volumes.mkdir(mode=0o700, exist_ok=True)
+        settings = ControllerSettings(pki.authority.certificate.read_text(), self.home.volumes)
+        manager = Manager(self._make_client(server, "system:kube-controller-manager"), CONTROLLERS, settings)
+        informers, events = manager.informers, manager.events
+        scheduler = Scheduler(
+            self._make_client(server, "system:kube-scheduler"),
+            informers,
+            events.recorder("default-scheduler"),
+        )
+        kubelet = self._kubelet = Kubelet(
+            self._make_client(server, f"system:node:{NODE}", "system:nodes"),
+            node.client,
+            informers,
+            events.recorder("kubelet", NODE),
+            KubeletSettings(NODE, self.home.node(NODE), cluster_dns=(DNS_SERVICE_IP,)),
+        )
+        network = Network(
+            self._make_client(server, "system:kube-proxy"),
+            informers,
+            node.client,
+            node.status,
+            events.recorder("kube-proxy", NODE),
+            NetworkSettings(NODE, SERVICE_CIDR, self.settings.listen, dns_address=DNS_SERVICE_IP),
+        )
+        self._stack.push_async_callback(manager.stop)
+        scheduling = asyncio.create_task(scheduler.run(), name="scheduler")
+        self._stack.push_async_callback(scheduler.stop)
+        self._stack.push_async_callback(network.stop)
+        self._stack.push_async_callback(kubelet.stop, drain=True)
+        await asyncio.gather(manager.start(), kubelet.start(), network.start())
+        scheduling.add_done_callback(_end_on_failure)
+
+    def _make_client(self, server: ApiServer, user: str, *groups: str) -> Client:
+        """Return an in-process client that the API server knows as `user`."""
+        from proa.client.api import ApiClient
+        from proa.client.local import LocalTransport
+        from proa.client.protocol import User
+
+        return ApiClient(LocalTransport(server.handle, User(user, (*groups, "system:authenticated"))))
+
+    async def _dial_kubelet(self, name: str) -> KubeletApi:
+        """Return the kubelet that logs, exec and port-forward of a node's pods go to."""
+        from proa.objects.errors import ServiceUnavailable
+
+        if name != NODE or self._kubelet is None:
+            raise ServiceUnavailable(f'the kubelet of node "{name}" cannot be reached')
+        return self._kubelet.server
+
+    def _listen(self, port: int | None, listen: str | None) -> socket.socket:
+        """Return the listening socket; the port and address are this cluster's from now on."""
+        kept = self._read_settings()
+        address = listen or (kept.listen if kept else LOOPBACK)
+        wanted = port if port is not None else (kept.port if kept else API_PORT)
+        listener = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((address, wanted))
+            listener.listen(1024)
+        except OSError as error:
+            listener.close()
+            raise StartFailure(
+                f"cannot listen on {address} port {wanted}: {error.strerror}; `--port 0` takes any free port"
+            ) from None
+        number = int(listener.getsockname()[1])
+        settings = (
+            replace(kept, port=number, listen=address)
+            if kept
+            else Settings(str(uuid.uuid4()), number, address)
+        )
+        if settings != kept:
+            write_private(self.home.settings, json.dumps(asdict(settings), indent=2))
+        self.settings = settings
+        return listener
+
+    def _read_settings(self) -> Settings | None:
+        try:
+            return Settings(**json.loads(self.home.settings.read_text()))
+        except FileNotFoundError:
+            return None
+        except (ValueError, TypeError) as error:
+            raise StartFailure(f"{self.home.settings} cannot be read: {error}") from None
+
+    def _ensure_pki(self) -> Pki:
+        """Make or find the keys, and write the kubeconfig."""
+        from proa.apiserver.pki import ensure_pki
+
+        names = {LOOPBACK, "localhost", self.settings.listen, API_SERVICE_IP, NODE_IP, *SERVICE_NAMES}
+        pki = ensure_pki(self.home.pki, sorted(names), datetime.now(UTC))
+        kubeconfig = make_kubeconfig(self.url, pki)
+        if not self.home.kubeconfig.exists() or self.home.kubeconfig.read_text() != kubeconfig:
+            write_private(self.home.kubeconfig, kubeconfig)
+        return pki
+
+
+def make_kubeconfig(url: str, pki: Pki) -> str:
+    """Return the administrator's kubeconfig, whole in one file."""
+
+    def encoded(path: Any) -> str:
+        return base64.b64encode(path.read_bytes()).decode()
+
+    return f"""\
+apiVersion: v1
+kind: Config
+clusters:
+- name: proa
+  cluster:
+    server: {url}
+    certificate-authority-data: {encoded(pki.authority.certificate)}
+users:
+- name: proa
+  user:
+    client-certificate-data: {encoded(pki.admin.certificate)}
+    client-key-data: {encoded(pki.admin.key)}
+contexts:
+- name: proa
+  context:
+    cluster: proa
+    user: proa
+current-context: proa
+"""
