@@ -1,0 +1,416 @@
+"""What every store keeps: revisions, compare-and-swap, ranges, history and watches."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from proa.store.log import LogStore
+from proa.store.memory import MemoryStore
+from proa.store.protocol import (
+    Change,
+    Compacted,
+    Entry,
+    FutureRevision,
+    ReadOnly,
+    RevisionMismatch,
+    Store,
+    Watch,
+    WatchOverflow,
+)
+from proa.store.watch import MAX_BUFFERED_CHANGES
+
+Body = Callable[[Store], Awaitable[None]]
+Check = Callable[[Body], None]
+
+
+@pytest.fixture(params=["memory", "log"])
+def check(request: pytest.FixtureRequest, tmp_path: Path) -> Check:
+    """Run a test's body against a fresh store of each kind."""
+
+    @asynccontextmanager
+    async def opened() -> AsyncIterator[Store]:
+        store: Store = MemoryStore() if request.param == "memory" else LogStore(tmp_path / "store")
+        try:
+            yield store
+        finally:
+            await store.close()
+
+    def run(body: Body) -> None:
+        async def main() -> None:
+            async with opened() as store:
+                await asyncio.wait_for(body(store), 30)
+
+        asyncio.run(main())
+
+    return run
+
+
+def value(text: str) -> Callable[[int], bytes]:
+    """Make an encoder that puts the revision into the value."""
+    return lambda revision: f"{text}@{revision}".encode()
+
+
+async def bursts(watch: Watch, count: int) -> list[Change]:
+    """Return the next `count` changes, however they are grouped."""
+    found: list[Change] = []
+    iterator = aiter(watch)
+    while len(found) < count:
+        found += await asyncio.wait_for(anext(iterator), 10)
+    return found
+
+
+def keys(entries: Sequence[Entry]) -> list[str]:
+    return [entry.key for entry in entries]
+
+
+def test_a_store_begins_empty(check: Check) -> None:
+    async def body(store: Store) -> None:
+        assert (store.revision, store.oldest_revision) == (0, 0)
+        assert store.get("a") is None
+        assert store.latest("a") is None
+        page = store.range("")
+        assert (list(page.entries), page.revision, page.remaining) == ([], 0, 0)
+
+    check(body)
+
+
+def test_every_write_takes_the_next_revision(check: Check) -> None:
+    async def body(store: Store) -> None:
+        assert await store.put("a", value("x")) == Entry("a", b"x@1", 1)
+        assert await store.put("b", value("y")) == Entry("b", b"y@2", 2)
+        assert await store.delete("a") == Entry("a", b"x@1", 3)
+        assert await store.put("b", value("z")) == Entry("b", b"z@4", 4)
+        assert store.revision == 4
+        assert store.get("a") is None
+        assert store.get("b") == store.latest("b") == Entry("b", b"z@4", 4)
+
+    check(body)
+
+
+def test_writes_in_flight_get_distinct_revisions_in_order_of_acceptance(check: Check) -> None:
+    async def body(store: Store) -> None:
+        entries = await asyncio.gather(*(store.put(f"k{n}", value("x")) for n in range(100)))
+        assert [entry.revision for entry in entries] == list(range(1, 101))
+        assert store.revision == 100
+
+    check(body)
+
+
+@pytest.mark.parametrize(("exists", "expected", "fits"), [
+    (False, None, True), (False, 0, True), (False, 1, False),
+    (True, None, True), (True, 0, False), (True, 1, True), (True, 2, False),
+])  # fmt: skip
+def test_put_compares_and_swaps(check: Check, exists: bool, expected: int | None, fits: bool) -> None:
+    async def body(store: Store) -> None:
+        if exists:
+            await store.put("a", value("old"))
+        if fits:
+            await store.put("a", value("new"), expected_revision=expected)
+            return
+        with pytest.raises(RevisionMismatch) as refused:
+            await store.put("a", value("new"), expected_revision=expected)
+        assert refused.value.current == (Entry("a", b"old@1", 1) if exists else None)
+        assert store.revision == int(exists), "a refused write takes no revision"
+
+    check(body)
+
+
+@pytest.mark.parametrize(("exists", "expected", "fits"), [
+    (False, None, False), (False, 0, False), (True, None, True), (True, 0, False), (True, 1, True), (True, 2, False),
+])  # fmt: skip
+def test_delete_compares(check: Check, exists: bool, expected: int | None, fits: bool) -> None:
+    async def body(store: Store) -> None:
+        if exists:
+            await store.put("a", value("old"))
+        if fits:
+            await store.delete("a", expected_revision=expected)
+            assert store.count("") == 0
+            return
+        with pytest.raises(RevisionMismatch) as refused:
+            await store.delete("a", expected_revision=expected)
+        assert refused.value.current == (Entry("a", b"old@1", 1) if exists else None)
+
+    check(body)
+
+
+def test_a_compare_and_swap_is_judged_against_what_is_pending(check: Check) -> None:
+    async def body(store: Store) -> None:
+        results = await asyncio.gather(
+            store.put("a", value("1"), expected_revision=0),
+            store.put("a", value("2"), expected_revision=1),
+            store.put("a", value("3"), expected_revision=1),
+            store.delete("a", expected_revision=2),
+            store.put("a", value("4"), expected_revision=0),
+            return_exceptions=True,
+        )
+        assert [type(result).__name__ for result in results] == [
+            "Entry",
+            "Entry",
+            "RevisionMismatch",
+            "Entry",
+            "Entry",
+        ]
+        assert store.get("a") == Entry("a", b"4@4", 4)
+
+    check(body)
+
+
+def test_only_one_of_many_racing_swaps_wins(check: Check) -> None:
+    async def body(store: Store) -> None:
+        await store.put("a", value("base"))
+        racing = [store.put("a", value(str(n)), expected_revision=1) for n in range(50)]
+        results = await asyncio.gather(*racing, return_exceptions=True)
+        assert sum(isinstance(result, Entry) for result in results) == 1
+
+    check(body)
+
+
+def test_an_encoder_that_fails_costs_nothing(check: Check) -> None:
+    def broken(revision: int) -> bytes:
+        raise ValueError(revision)
+
+    async def body(store: Store) -> None:
+        with pytest.raises(ValueError, match="1"):
+            await store.put("a", broken)
+        assert store.latest("a") is None
+        assert (await store.put("a", value("x"))).revision == 1
+
+    check(body)
+
+
+def test_a_writer_that_goes_away_does_not_disturb_the_others(check: Check) -> None:
+    async def body(store: Store) -> None:
+        leaving = asyncio.ensure_future(store.put("a", value("x")))
+        staying = asyncio.ensure_future(store.put("b", value("y")))
+        await asyncio.sleep(0)
+        leaving.cancel()
+        assert (await staying).key == "b"
+        assert (await store.put("c", value("z"))).revision == store.revision
+
+    check(body)
+
+
+def test_ranges_are_in_key_order_and_bounded_by_prefix(check: Check) -> None:
+    async def body(store: Store) -> None:
+        for key in ("b/2", "a/1", "b/10", "b", "b/1", "c", "b\U0010ffff", "b/é", "b0"):
+            await store.put(key, value("x"))
+        assert keys(store.range("b/").entries) == ["b/1", "b/10", "b/2", "b/é"]
+        assert keys(store.range("b").entries) == ["b", "b/1", "b/10", "b/2", "b/é", "b0", "b\U0010ffff"]
+        assert keys(store.range("b\U0010ffff").entries) == ["b\U0010ffff"]
+        assert keys(store.range("x").entries) == []
+        assert (store.count("b/"), store.count(""), store.count("x")) == (4, 9, 0)
+
+    check(body)
+
+
+def test_ranges_come_in_pages(check: Check) -> None:
+    async def body(store: Store) -> None:
+        for number in range(10):
+            await store.put(f"a/{number}", value("x"))
+        await store.put("b/0", value("x"))
+        first = store.range("a/", limit=4)
+        assert (keys(first.entries), first.remaining) == ([f"a/{n}" for n in range(4)], 6)
+        second = store.range("a/", start_after="a/3", limit=4)
+        assert (keys(second.entries), second.remaining) == ([f"a/{n}" for n in range(4, 8)], 2)
+        last = store.range("a/", start_after="a/7", limit=4)
+        assert (keys(last.entries), last.remaining) == (["a/8", "a/9"], 0)
+        assert keys(store.range("a/", start_after="a/9").entries) == []
+
+    check(body)
+
+
+def test_pages_of_the_past_are_whole(check: Check) -> None:
+    async def body(store: Store) -> None:
+        for key in ("a/1", "a/2", "a/3"):
+            await store.put(key, value("old"))
+        await store.put("a/2", value("new"))
+        await store.delete("a/1")
+        await store.put("a/0", value("new"))
+        await store.delete("a/3")
+        await store.put("a/3", value("again"))
+        page = store.range("a/", limit=2, revision=3)
+        assert (list(page.entries), page.revision, page.remaining) == (
+            [Entry("a/1", b"old@1", 1), Entry("a/2", b"old@2", 2)], 3, 1,
+        )  # fmt: skip
+        rest = store.range("a/", start_after="a/2", limit=2, revision=3)
+        assert (list(rest.entries), rest.remaining) == ([Entry("a/3", b"old@3", 3)], 0)
+        assert keys(store.range("a/").entries) == ["a/0", "a/2", "a/3"]
+        assert keys(store.range("a/", revision=1).entries) == ["a/1"]
+
+    check(body)
+
+
+def test_the_future_cannot_be_read(check: Check) -> None:
+    async def body(store: Store) -> None:
+        await store.put("a", value("x"))
+        with pytest.raises(FutureRevision) as refused:
+            store.range("", revision=2)
+        assert (refused.value.asked, refused.value.current) == (2, 1)
+        with pytest.raises(FutureRevision):
+            await store.compact(2)
+
+    check(body)
+
+
+def test_compaction_forgets_the_past_and_keeps_the_present(check: Check) -> None:
+    async def body(store: Store) -> None:
+        for number in range(5):
+            await store.put("a", value(str(number)))
+        await store.put("b", value("x"))
+        await store.compact(4)
+        assert store.oldest_revision == 4
+        assert store.range("", revision=4).entries == [Entry("a", b"3@4", 4)]
+        for call in (lambda: store.range("", revision=3), lambda: store.watch("", after_revision=3)):
+            with pytest.raises(Compacted) as refused:
+                call()
+            assert refused.value.oldest == 4
+        watch = store.watch("", after_revision=4)
+        assert [change.revision for change in await bursts(watch, 2)] == [5, 6]
+        watch.close()
+        assert keys(store.range("").entries) == ["a", "b"]
+
+    check(body)
+
+
+def test_a_watch_sees_each_change_once_in_order(check: Check) -> None:
+    async def body(store: Store) -> None:
+        watch = store.watch("a/", after_revision=0)
+        await store.put("a/1", value("x"))
+        await store.put("b/1", value("x"))
+        await store.put("a/1", value("y"))
+        await store.delete("a/1", value("last"))
+        await store.put("a/2", value("z"))
+        await store.delete("a/2")
+        assert await bursts(watch, 5) == [
+            Change("a/1", b"x@1", None, 1),
+            Change("a/1", b"y@3", b"x@1", 3),
+            Change("a/1", None, b"last@4", 4),
+            Change("a/2", b"z@5", None, 5),
+            Change("a/2", None, b"z@5", 6),
+        ]
+        watch.close()
+
+    check(body)
+
+
+def test_a_watch_from_the_past_goes_on_into_the_present_without_a_gap(check: Check) -> None:
+    async def body(store: Store) -> None:
+        for number in range(5):
+            await store.put(f"a/{number}", value("x"))
+        await store.delete("a/0", value("last"))
+        watch = store.watch("a/", after_revision=2)
+        await store.put("a/9", value("x"))
+        seen = await bursts(watch, 5)
+        assert [change.revision for change in seen] == [3, 4, 5, 6, 7]
+        assert seen[3] == Change("a/0", None, b"last@6", 6)
+        watch.close()
+
+    check(body)
+
+
+def test_a_watch_from_the_future_waits_for_it(check: Check) -> None:
+    async def body(store: Store) -> None:
+        watch = store.watch("", after_revision=2)
+        for number in range(4):
+            await store.put(f"a/{number}", value("x"))
+        assert [change.revision for change in await bursts(watch, 2)] == [3, 4]
+        watch.close()
+
+    check(body)
+
+
+@pytest.mark.parametrize("prefix", ["", "a", "a/", "a/b", "a/b/", "a/b/c", "a/b/c/d"])
+def test_watches_match_any_prefix(check: Check, prefix: str) -> None:
+    written = ["a/b/c", "a/b/cd", "a/b", "a/x", "ab", "b/a/b/c", "a"]
+
+    async def body(store: Store) -> None:
+        watch = store.watch(prefix, after_revision=0)
+        for key in written:
+            await store.put(key, value("x"))
+        expected = [key for key in written if key.startswith(prefix)]
+        assert [change.key for change in await bursts(watch, len(expected))] == expected
+        watch.close()
+
+    check(body)
+
+
+def test_what_a_watcher_sees_can_be_read(check: Check) -> None:
+    async def body(store: Store) -> None:
+        watch = store.watch("", after_revision=0)
+        write = asyncio.ensure_future(store.put("a", value("x")))
+        (change,) = await bursts(watch, 1)
+        assert store.get("a") == Entry("a", b"x@1", 1)
+        assert store.revision >= change.revision
+        await write
+        watch.close()
+
+    check(body)
+
+
+def test_writes_in_flight_reach_a_watcher_as_few_bursts(check: Check) -> None:
+    async def body(store: Store) -> None:
+        if isinstance(store, MemoryStore):
+            return  # there every write is durable by itself
+        watch = store.watch("", after_revision=0)
+        await asyncio.gather(*(store.put(f"a/{n}", value("x")) for n in range(200)))
+        count, iterator = 0, aiter(watch)
+        seen = 0
+        while seen < 200:
+            seen += len(await anext(iterator))
+            count += 1
+        assert count < 100
+        watch.close()
+
+    check(body)
+
+
+def test_closing_a_watch_ends_its_iteration(check: Check) -> None:
+    async def body(store: Store) -> None:
+        watch = store.watch("", after_revision=0)
+        waiting = asyncio.ensure_future(anext(aiter(watch), None))
+        await asyncio.sleep(0)
+        assert not waiting.done()
+        watch.close()
+        assert await waiting is None
+        await store.put("a", value("y"))
+        assert await anext(aiter(watch), None) is None
+        watch.close()
+
+    check(body)
+
+
+def test_closing_the_store_ends_every_watch_after_what_it_has(check: Check) -> None:
+    async def body(store: Store) -> None:
+        watch = store.watch("", after_revision=0)
+        await store.put("a", value("x"))
+        await store.close()
+        assert [change.key async for burst in watch for change in burst] == ["a"]
+        with pytest.raises(ReadOnly):
+            await store.put("a", value("x"))
+        await store.close()
+
+    check(body)
+
+
+def test_a_watcher_that_does_not_keep_up_is_told_so_and_holds_no_memory(check: Check) -> None:
+    async def body(store: Store) -> None:
+        slow = store.watch("a/", after_revision=0)
+        other = store.watch("b/", after_revision=0)
+        await store.put("b/1", value("x"))
+        for _ in range(MAX_BUFFERED_CHANGES // 500 + 1):
+            await asyncio.gather(*(store.put("a/1", value("x")) for _ in range(500)))
+        with pytest.raises(WatchOverflow):
+            await anext(aiter(slow))
+        assert [change.key for change in await bursts(other, 1)] == ["b/1"]
+        again = store.watch("a/", after_revision=store.revision)
+        await store.put("a/1", value("y"))
+        assert len(await bursts(again, 1)) == 1
+        for watch in (slow, other, again):
+            watch.close()
+
+    check(body)

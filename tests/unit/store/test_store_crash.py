@@ -1,0 +1,121 @@
+"""Kill the writer at any moment: every write that it acknowledged is there afterwards."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import select
+import signal
+import struct
+import time
+from pathlib import Path
+
+import pytest
+
+from proa.store.log import LogStore
+from proa.store.protocol import RevisionMismatch
+
+ROUNDS = 200
+SEGMENT_BYTES = 64 * 1024
+KEYS = 60
+ACK = struct.Struct("<IQ?")
+"""Key number, revision, whether it is a delete."""
+
+
+def make_value(number: int, revision: int) -> bytes:
+    """Make a value that says what it must be."""
+    return f"{number}@{revision}:".encode() + b"v" * (revision * 7919 % 3000)
+
+
+async def write_until_killed(directory: Path, pipe: int, seed: int) -> None:
+    store = LogStore(directory, segment_bytes=SEGMENT_BYTES)
+    chance = random.Random(seed)
+
+    async def writer(own: int) -> None:
+        while True:
+            number = chance.randrange(KEYS // 16) * 16 + own
+            if chance.random() < 0.2:
+                try:
+                    entry = await store.delete(f"k{number}")
+                except RevisionMismatch:
+                    continue
+                os.write(pipe, ACK.pack(number, entry.revision, True))
+            else:
+                entry = await store.put(
+                    f"k{number}", lambda revision, number=number: make_value(number, revision)
+                )
+                os.write(pipe, ACK.pack(number, entry.revision, False))
+
+    await asyncio.gather(*(writer(own) for own in range(16)))
+
+
+def run_and_kill(directory: Path, seed: int, seconds: float) -> bytes:
+    """Fork a writer, kill it after `seconds`, and return all that it acknowledged."""
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            os.close(reading)
+            asyncio.run(write_until_killed(directory, writing, seed))
+        finally:
+            os._exit(1)
+    os.close(writing)
+    acknowledged = b""
+    deadline = time.monotonic() + seconds
+    try:
+        while (left := deadline - time.monotonic()) > 0:
+            if select.select([reading], [], [], left)[0]:
+                chunk = os.read(reading, 65536)
+                assert chunk, "the writer ended by itself"
+                acknowledged += chunk
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+    while chunk := os.read(reading, 65536):
+        acknowledged += chunk
+    os.close(reading)
+    return acknowledged
+
+
+async def check(directory: Path, newest: dict[int, tuple[int, bool]]) -> int:
+    """Open the store and compare it with what was acknowledged; return its revision."""
+    store = LogStore(directory, segment_bytes=SEGMENT_BYTES)
+    try:
+        for number, (revision, is_deleted) in newest.items():
+            entry = store.get(f"k{number}")
+            if entry is None:
+                # Deleted: by the acknowledged write itself, or by a later one whose answer the kill cut off.
+                assert is_deleted or store.revision > revision, (number, revision)
+            else:
+                assert entry.revision >= revision, (number, revision, entry.revision)
+                assert not (is_deleted and entry.revision == revision)
+                assert entry.value == make_value(number, entry.revision)
+        assert store.revision >= max((revision for revision, _ in newest.values()), default=0)
+        for entry in store.range("").entries:
+            assert entry.value == make_value(int(entry.key[1:]), entry.revision)
+        return store.revision
+    finally:
+        await store.close()
+
+
+@pytest.mark.crash
+def test_no_acknowledged_write_is_lost_when_the_writer_is_killed_200_times(tmp_path: Path) -> None:
+    chance = random.Random(20261122)
+    newest: dict[int, tuple[int, bool]] = {}
+    previous_revision = total = 0
+    for _ in range(ROUNDS):
+        acknowledged = run_and_kill(tmp_path, chance.randrange(1 << 30), chance.uniform(0.0, 0.12))
+        for number, revision, is_deleted in ACK.iter_unpack(
+            acknowledged[: len(acknowledged) // ACK.size * ACK.size]
+        ):
+            newest[number] = max(newest.get(number, (0, False)), (revision, is_deleted))
+            total += 1
+        revision = asyncio.run(check(tmp_path, newest))
+        assert revision >= previous_revision
+        previous_revision = revision
+    assert total > ROUNDS * 10, "the writers hardly wrote anything"
+    assert int(max(tmp_path.glob("*.log")).stem) > 100, "files were hardly ever changed"
+    assert list(tmp_path.glob("*.base")), "nothing was compacted"
+    live = sum(path.stat().st_size for path in tmp_path.iterdir())
+    assert live < 20 * SEGMENT_BYTES
