@@ -13,6 +13,7 @@ from proa.client.protocol import Client, Object
 from proa.objects.errors import Invalid, NotFound
 from proa.objects.meta import (
     controller_of,
+    finalizers,
     is_deleting,
     labels,
     make_owner_reference,
@@ -82,17 +83,26 @@ def claimant_keys(obj: Object, kind: str, owners: Cache) -> list[Key]:
     ]
 
 
-async def apply_claims(client: Client, owner: Object, owner_resource: Resource, resource: Resource,
-                       claims: Claims) -> list[Object]:  # fmt: skip
+async def apply_claims(
+    client: Client,
+    owner: Object,
+    owner_resource: Resource,
+    resource: Resource,
+    claims: Claims,
+    *,
+    finalizer: str = "",
+) -> list[Object]:
     """Adopt and release as planned; return all that is owned now. Raises Conflict when a candidate changed.
+
+    What is adopted gets `finalizer`, if one is given; what is released loses it.
 
     Before the first adoption the owner is read from the server: one that is gone or going adopts nothing.
     """
-    await asyncio.gather(*(_release(client, owner, resource, obj) for obj in claims.release))
+    await asyncio.gather(*(_release(client, owner, resource, obj, finalizer) for obj in claims.release))
     if not claims.adopt or not await _may_adopt(client, owner, owner_resource):
         return list(claims.owned)
     adopted = await asyncio.gather(
-        *(_adopt(client, owner, owner_resource, resource, obj) for obj in claims.adopt)
+        *(_adopt(client, owner, owner_resource, resource, obj, finalizer) for obj in claims.adopt)
     )
     return [*claims.owned, *(obj for obj in adopted if obj is not None)]
 
@@ -106,25 +116,33 @@ async def _may_adopt(client: Client, owner: Object, owner_resource: Resource) ->
 
 
 async def _adopt(
-    client: Client, owner: Object, owner_resource: Resource, resource: Resource, obj: Object
+    client: Client,
+    owner: Object,
+    owner_resource: Resource,
+    resource: Resource,
+    obj: Object,
+    finalizer: str,
 ) -> Object | None:
     references = [*owner_references(obj), make_owner_reference(owner, owner_resource)]
-    return await _patch_references(client, resource, obj, references)
+    kept = [entry for entry in finalizers(obj) if entry != finalizer]
+    return await _patch(client, resource, obj, references, [*kept, finalizer] if finalizer else kept)
 
 
-async def _release(client: Client, owner: Object, resource: Resource, obj: Object) -> None:
+async def _release(client: Client, owner: Object, resource: Resource, obj: Object, finalizer: str) -> None:
     references = [ref for ref in owner_references(obj) if ref.get("uid") != uid(owner)]
-    await _patch_references(client, resource, obj, references)
+    kept = [entry for entry in finalizers(obj) if entry != finalizer]
+    await _patch(client, resource, obj, references, kept)
 
 
-async def _patch_references(
-    client: Client, resource: Resource, obj: Object, references: list[Object]
+async def _patch(
+    client: Client, resource: Resource, obj: Object, references: list[Object], kept: list[str]
 ) -> Object | None:
     patch = {
         "metadata": {
             "uid": uid(obj),
             "resourceVersion": resource_version(obj),
             "ownerReferences": references or None,
+            "finalizers": kept or None,
         }
     }
     try:

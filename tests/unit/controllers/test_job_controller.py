@@ -1,0 +1,230 @@
+"""A Job run against a fake API with the real manager; pods end as the test says."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from proa.controllers.job import controller as job
+from proa.controllers.job.indexes import format_indexes, parse_indexes
+from proa.controllers.job.tally import FINALIZER
+from proa.objects import meta
+from proa.objects.errors import ServiceUnavailable
+from proa.objects.pods import is_active, phase
+from proa.objects.resource import JOBS, PODS
+
+LABELS = {"batch.kubernetes.io/job-name": "train"}
+
+
+def make_job(**spec: Any) -> dict[str, Any]:
+    return {
+        "metadata": {"name": "train", "namespace": "default"},
+        "spec": {
+            "parallelism": 1,
+            "completions": 1,
+            "backoffLimit": 6,
+            "selector": {"matchLabels": LABELS},
+            "template": {
+                "metadata": {"labels": LABELS},
+                "spec": {"restartPolicy": "Never", "containers": [{"name": "main", "image": "python"}]},
+            },
+            **spec,
+        },
+    }
+
+
+async def create(w: Any, **spec: Any) -> None:
+    await w.client.create(JOBS, make_job(**spec), "default")
+    await w.settle()
+
+
+async def end(w: Any, result: str, count: int = 1) -> None:
+    """Let `count` active pods end."""
+    for pod in [pod for pod in w.pods() if is_active(pod)][:count]:
+        ended = {"containerStatuses": [{"state": {"terminated": {"finishedAt": meta.format_time(w.time)}}}]}
+        w.set_pod({**pod, "status": {**pod["status"], **ended}}, phase=result, ready=False)
+    await w.settle()
+
+
+def status(w: Any) -> dict[str, Any]:
+    found = dict(w.client.peek(JOBS, "train", "default")["status"])
+    found.pop("conditions", None)
+    return found
+
+
+def active(w: Any) -> int:
+    return sum(map(is_active, w.pods()))
+
+
+def test_a_job_runs_its_pod_and_completes(world: Any) -> None:
+    async def scenario() -> None:
+        async with world([job]) as w:
+            await create(w)
+            started = meta.format_time(w.time)
+            assert status(w) == {
+                "startTime": started,
+                "active": 1,
+                "ready": 0,
+                "terminating": 0,
+                "uncountedTerminatedPods": {},
+            }
+            assert [meta.finalizers(pod) for pod in w.pods()] == [[FINALIZER]]
+            w.advance(5)
+            await end(w, "Succeeded")
+            assert status(w) == {
+                "startTime": started,
+                "completionTime": meta.format_time(w.time),
+                "succeeded": 1,
+                "ready": 0,
+                "terminating": 0,
+                "uncountedTerminatedPods": {},
+            }
+            reached = ("True", "CompletionsReached")
+            assert list(w.conditions(JOBS, "train").items()) == [
+                ("SuccessCriteriaMet", reached),
+                ("Complete", reached),
+            ]
+            assert [meta.finalizers(pod) for pod in w.pods()] == [[]]
+            assert ("Normal", "Completed", "Job completed") in w.events
+            calls = len(w.client.calls)
+            await w.reconcile_all()
+            assert w.client.calls[calls:] == []
+
+    asyncio.run(scenario())
+
+
+def test_failed_pods_are_replaced_after_a_back_off_that_doubles(world: Any) -> None:
+    async def scenario() -> None:
+        async with world([job]) as w:
+            await create(w, backoffLimit=3)
+            for wait in (10, 20, 40):
+                await end(w, "Failed")
+                assert active(w) == 0
+                w.advance(wait - 1)
+                await w.reconcile_all()
+                assert active(w) == 0
+                w.advance(1)
+                await w.reconcile_all()
+                assert active(w) == 1
+            await end(w, "Failed")
+            assert status(w)["failed"] == 4
+            exceeded = ("True", "BackoffLimitExceeded")
+            assert list(w.conditions(JOBS, "train").items()) == [
+                ("FailureTarget", exceeded),
+                ("Failed", exceeded),
+            ]
+            message = "Job has reached the specified backoff limit"
+            assert ("Warning", "BackoffLimitExceeded", message) in w.events
+
+    asyncio.run(scenario())
+
+
+def test_a_job_past_its_deadline_ends_its_pods_and_fails(world: Any) -> None:
+    async def scenario() -> None:
+        async with world([job]) as w:
+            await create(w, activeDeadlineSeconds=60, parallelism=2, completions=2)
+            w.advance(60)
+            await w.reconcile_all()
+            assert active(w) == 0
+            assert status(w)["failed"] == 2
+            assert w.conditions(JOBS, "train")["Failed"] == ("True", "DeadlineExceeded")
+
+    asyncio.run(scenario())
+
+
+def test_parallel_completions_never_exceed_what_is_missing(world: Any) -> None:
+    async def scenario() -> None:
+        async with world([job]) as w:
+            await create(w, parallelism=3, completions=5)
+            assert active(w) == 3
+            await end(w, "Succeeded", 2)
+            assert active(w) == 3
+            await end(w, "Succeeded")
+            assert active(w) == 2
+            await end(w, "Succeeded", 2)
+            assert status(w)["succeeded"] == 5
+            assert len(w.pods()) == 5
+
+    asyncio.run(scenario())
+
+
+def test_suspending_deletes_the_pods_uncounted_and_resuming_begins_anew(world: Any) -> None:
+    async def scenario() -> None:
+        async with world([job]) as w:
+            await create(w, parallelism=2, completions=2)
+            for suspend, pods in ((True, 0), (False, 2)):
+                existing = w.client.peek(JOBS, "train", "default")
+                await w.client.update(JOBS, {**existing, "spec": {**existing["spec"], "suspend": suspend}})
+                await w.settle()
+                assert active(w) == pods
+                assert ("startTime" in status(w)) is not suspend
+            assert "failed" not in status(w)
+            assert w.conditions(JOBS, "train")["Suspended"] == ("False", "JobResumed")
+            assert [event[1] for event in w.events if event[1] in ("Suspended", "Resumed")] == [
+                "Suspended",
+                "Resumed",
+            ]
+
+    asyncio.run(scenario())
+
+
+def test_an_indexed_job_gives_each_pod_a_number_and_retries_that_number(world: Any) -> None:
+    async def scenario() -> None:
+        async with world([job]) as w:
+            await create(w, parallelism=2, completions=3, completionMode="Indexed")
+            numbers = [meta.annotations(pod)["batch.kubernetes.io/job-completion-index"] for pod in w.pods()]
+            assert sorted(numbers) == ["0", "1"]
+            first = next(pod for pod in w.pods() if pod["spec"]["hostname"] == "train-0")
+            assert first["metadata"]["name"].startswith("train-0-")
+            assert first["spec"]["containers"][0]["env"][0]["name"] == "JOB_COMPLETION_INDEX"
+            w.set_pod(first, phase="Failed", ready=False)
+            await w.settle()
+            w.advance(11)
+            await w.reconcile_all()
+            for _ in range(3):
+                await end(w, "Succeeded")
+            assert status(w)["completedIndexes"] == "0-2"
+            assert status(w)["succeeded"] == 3
+            assert status(w)["failed"] == 1
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("cut", range(6))
+def test_a_finished_pod_counts_once_wherever_a_write_fails(world: Any, cut: int) -> None:
+    async def scenario() -> None:
+        async with world([job]) as w:
+            await create(w, parallelism=2, completions=3)
+            verb, resource = [("update", JOBS), ("patch", PODS)][cut % 2]
+            for _ in range(cut // 2 + 1):
+                w.client.fail_next(ServiceUnavailable("cut"), verb, resource)
+            await end(w, "Succeeded", 2)
+            for _ in range(20):
+                await w.reconcile_all()
+            assert status(w)["succeeded"] == 2
+            assert active(w) == 1
+            await end(w, "Succeeded")
+            assert status(w)["succeeded"] == 3
+            assert w.conditions(JOBS, "train")["Complete"] == ("True", "CompletionsReached")
+            assert all(phase(pod) == "Succeeded" and not meta.finalizers(pod) for pod in w.pods())
+
+    asyncio.run(scenario())
+
+
+def test_pods_of_a_job_that_is_gone_are_let_go(world: Any) -> None:
+    async def scenario() -> None:
+        async with world([job]) as w:
+            await create(w)
+            await w.client.delete(JOBS, "train", "default")
+            await w.settle()
+            await w.reconcile_all()
+            assert [meta.finalizers(pod) for pod in w.pods()] == [[]]
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("text", ["", "3", "0-2,5", "0,1,3-6", "1,3,5-7,9,10"])
+def test_indexes_are_written_as_they_are_read(text: str) -> None:
+    assert format_indexes(parse_indexes(text)) == text
