@@ -90,13 +90,17 @@ def all_invalid(field: str, value: object, problems: Iterable[str]) -> list[Caus
     return [invalid(field, value, problem) for problem in problems]
 
 
+class Verbatim(str):
+    """A value that a message shows as it is, without quotes."""
+
+
 def _with_detail(text: str, detail: str) -> str:
     return f"{text}: {detail}" if detail else text
 
 
 def _shown(value: object) -> str:
     if isinstance(value, str):
-        return quote(value)
+        return value if isinstance(value, Verbatim) else quote(value)
     if isinstance(value, bool):
         return "true" if value else "false"
     return orjson.dumps(value, option=orjson.OPT_SORT_KEYS).decode()

@@ -94,3 +94,9 @@ def selector_cell(selector: Any) -> str:
 def labels_cell(labels: dict[str, str] | None) -> str:
     """Return labels in one line."""
     return ",".join(f"{key}={value}" for key, value in sorted((labels or {}).items())) or NONE
+
+
+def some_of(items: list[str], empty: str, most: int = 3) -> str:
+    """Return the first items in one line, and how many more there are."""
+    shown = ",".join(items[:most]) or empty
+    return f"{shown} + {len(items) - most} more..." if len(items) > most else shown

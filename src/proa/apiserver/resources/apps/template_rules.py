@@ -1,0 +1,43 @@
+"""Say what is wrong with a selector and the template it must match, as ReplicaSet and Deployment have them.
+
+Follows pkg/apis/apps/validation ValidatePodTemplateSpecForReplicaSet.
+"""
+
+from __future__ import annotations
+
+from proa.apiserver.resources.core.pod_rules import validate_pod_template
+from proa.client.protocol import Object
+from proa.objects.errors import BadRequest, Cause
+from proa.objects.selectors import selector_from_dict
+from proa.objects.validation import forbidden, invalid, not_supported, required
+from proa.objects.validation_selectors import is_empty_selector, validate_label_selector
+
+
+def validate_selector_and_template(spec: Object) -> list[Cause]:
+    """Check spec.selector and spec.template of a kind whose pods are always restarted."""
+    selector, template = spec.get("selector"), spec.get("template") or {}
+    causes: list[Cause] = []
+    if selector is None:
+        causes.append(required("spec.selector"))
+    else:
+        causes += validate_label_selector(selector, "spec.selector")
+        if is_empty_selector(selector):
+            causes.append(invalid("spec.selector", selector, "empty selector is invalid for deployment"))
+    labels = (template.get("metadata") or {}).get("labels") or {}
+    try:
+        matches = selector is not None and selector_from_dict(selector).matches(labels)
+    except BadRequest:
+        return [*causes, invalid("spec.selector", selector, "invalid label selector")]
+    if not matches:
+        detail = "`selector` does not match template `labels`"
+        causes.append(invalid("spec.template.metadata.labels", labels or None, detail))
+    causes += validate_pod_template(template, "spec.template")
+    pod = template.get("spec") or {}
+    if pod.get("restartPolicy") != "Always":
+        causes.append(
+            not_supported("spec.template.spec.restartPolicy", pod.get("restartPolicy", ""), ("Always",))
+        )
+    if "activeDeadlineSeconds" in pod:
+        detail = "activeDeadlineSeconds in ReplicaSet is not Supported"
+        causes.append(forbidden("spec.template.spec.activeDeadlineSeconds", detail))
+    return causes

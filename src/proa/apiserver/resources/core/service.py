@@ -1,0 +1,220 @@
+"""A Service has one address and each of its ports one NodePort, if its type says so, for as long as it lives.
+
+Follows pkg/apis/core/v1/defaults.go, pkg/registry/core/service/storage (alloc.go, storage.go) and printers.go.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from proa.apiserver.registry.definition import Allocators, Column, ResourceDefinition, Subresource
+from proa.apiserver.resources.core.service_rules import (
+    NONE_ADDRESS,
+    needs_cluster_ip,
+    needs_node_port,
+    validate_service,
+    validate_service_update,
+)
+from proa.apiserver.resources.printing import AGE, NAME, NONE, age, doc, labels_cell
+from proa.client.protocol import Object
+from proa.objects.resource import SERVICES
+
+
+def default(service: Object) -> None:
+    """Fill in type, affinity, protocols, target ports and traffic policies."""
+    spec = service.setdefault("spec", {})
+    spec["type"] = kind = spec.get("type") or "ClusterIP"
+    affinity = spec["sessionAffinity"] = spec.get("sessionAffinity") or "None"
+    if affinity == "None":
+        spec.pop("sessionAffinityConfig", None)
+    elif affinity == "ClientIP":
+        config = spec.setdefault("sessionAffinityConfig", {}).setdefault("clientIP", {})
+        config.setdefault("timeoutSeconds", 10800)
+    for port in spec.get("ports", ()):
+        port["protocol"] = port.get("protocol") or "TCP"
+        if port.get("targetPort") in (None, 0, ""):
+            port["targetPort"] = port.get("port", 0)
+    if kind in ("NodePort", "LoadBalancer") or (kind == "ClusterIP" and spec.get("externalIPs")):
+        spec["externalTrafficPolicy"] = spec.get("externalTrafficPolicy") or "Cluster"
+    if kind != "ExternalName":
+        spec.setdefault("internalTrafficPolicy", "Cluster")
+    if kind == "LoadBalancer":
+        spec.setdefault("allocateLoadBalancerNodePorts", True)
+
+
+def prepare_create(service: Object) -> None:
+    """Start without a load balancer, with one address family, and clusterIP and clusterIPs in step."""
+    service["status"] = {"loadBalancer": {}}
+    _keep_addresses_in_step(service["spec"], {})
+    _default_families(service["spec"])
+
+
+def prepare_update(new: Object, old: Object) -> None:
+    """Keep what was given to the service where the new object does not say otherwise (patchAllocatedValues)."""
+    mine, theirs = new["spec"], old["spec"]
+    if needs_cluster_ip(mine) and needs_cluster_ip(theirs):
+        for key in ("clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy"):
+            if not mine.get(key) and key in theirs and (key != "clusterIPs" or not mine.get("clusterIP")):
+                mine[key] = theirs[key]
+    elif not needs_cluster_ip(mine):
+        for key in ("clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy", "internalTrafficPolicy"):
+            if mine.get(key) == theirs.get(key):
+                mine.pop(key, None)
+    if needs_node_port(mine) and needs_node_port(theirs):
+        given = {
+            _port_key(port): port["nodePort"] for port in theirs.get("ports", ()) if port.get("nodePort")
+        }
+        taken = {port["nodePort"] for port in mine.get("ports", ()) if port.get("nodePort")}
+        for port in mine.get("ports", ()):
+            before = given.get(_port_key(port))
+            if before and not port.get("nodePort") and before not in taken:
+                port["nodePort"] = before
+    elif needs_node_port(theirs):
+        _drop_node_ports(mine, theirs)
+    _keep_addresses_in_step(mine, theirs)
+    _default_families(mine)
+
+
+def _drop_node_ports(mine: Object, theirs: Object) -> None:
+    before = {_port_key(port): port.get("nodePort") for port in theirs.get("ports", ())}
+    for port in mine.get("ports", ()):
+        if port.get("nodePort") and before.get(_port_key(port)) == port["nodePort"]:
+            del port["nodePort"]
+    if not mine.get("externalIPs") and mine.get("externalTrafficPolicy") == theirs.get(
+        "externalTrafficPolicy"
+    ):
+        mine.pop("externalTrafficPolicy", None)
+
+
+def _port_key(port: Object) -> tuple[str, int]:
+    return port.get("protocol", "TCP"), port.get("port", 0)
+
+
+def _keep_addresses_in_step(spec: Object, old: Object) -> None:
+    """Derive clusterIPs from clusterIP where only that was given or changed (NormalizeClusterIPs)."""
+    primary, every = spec.get("clusterIP"), spec.get("clusterIPs")
+    if primary and (not every or (primary != old.get("clusterIP") and every == old.get("clusterIPs"))):
+        spec["clusterIPs"] = [primary]
+    elif not primary and every and every == old.get("clusterIPs"):
+        del spec["clusterIPs"]
+
+
+def _default_families(spec: Object) -> None:
+    if spec["type"] == "ExternalName":
+        return
+    is_dual = not spec.get("selector") and spec.get("clusterIP") == NONE_ADDRESS
+    spec.setdefault("ipFamilyPolicy", "RequireDualStack" if is_dual else "SingleStack")
+    spec.setdefault("ipFamilies", ["IPv4", "IPv6"] if is_dual else ["IPv4"])
+
+
+def allocate(new: Object, old: Object | None, allocators: Allocators) -> None:
+    """Take the address and ports that `new` needs beyond those of `old`, and give back what it no longer has."""
+    if validate_service(new):
+        return  # it will be refused
+    before = old["spec"] if old else {}
+    spec = new["spec"]
+    address, wanted = before.get("clusterIP", ""), spec.get("clusterIP", "")
+    if needs_cluster_ip(spec) and wanted != NONE_ADDRESS and (not wanted or wanted != address):
+        spec["clusterIP"] = allocators.allocate_cluster_ip(wanted)
+        spec["clusterIPs"] = [spec["clusterIP"]]
+    _allocate_ports(spec, before, allocators)
+    if address and address != NONE_ADDRESS and address != spec.get("clusterIP"):
+        allocators.release_cluster_ip(address)
+
+
+def _allocate_ports(spec: Object, before: Object, allocators: Allocators) -> None:
+    held = {(p["nodePort"], p.get("protocol", "TCP")) for p in before.get("ports", ()) if p.get("nodePort")}
+    kept: set[tuple[int, str]] = set()
+    numbers: dict[int, int] = {}  # two protocols of one port share the node port
+    wants_ports = needs_node_port(spec)
+    for port in spec.get("ports", ()):
+        protocol = port.get("protocol", "TCP")
+        number = port.get("nodePort") or (numbers.get(port["port"], 0) if wants_ports else 0)
+        if not number and not wants_ports:
+            continue
+        if (number, protocol) not in held:
+            number = allocators.allocate_node_port(number, protocol)
+        port["nodePort"] = numbers[port["port"]] = number
+        kept.add((number, protocol))
+    for number, protocol in held - kept:
+        allocators.release_node_port(number, protocol)
+
+
+def release(service: Object, allocators: Allocators) -> None:
+    """Give everything back."""
+    spec = service.get("spec") or {}
+    if spec.get("clusterIP") and spec["clusterIP"] != NONE_ADDRESS:
+        allocators.release_cluster_ip(spec["clusterIP"])
+    for port in spec.get("ports", ()):
+        if port.get("nodePort"):
+            allocators.release_node_port(port["nodePort"], port.get("protocol", "TCP"))
+
+
+def cells(service: Object, now: float) -> Sequence[Any]:
+    """Return the row of `kubectl get`."""
+    spec = service["spec"]
+    addresses = spec.get("clusterIPs") or [spec.get("clusterIP")]
+    return (
+        service["metadata"]["name"],
+        spec.get("type", ""),
+        addresses[0] or NONE,
+        _external_ip(service),
+        ",".join(_port_cell(port) for port in spec.get("ports", ())) or NONE,
+        age(service, now),
+        labels_cell(spec.get("selector")),
+    )
+
+
+def _external_ip(service: Object) -> str:
+    spec = service["spec"]
+    external = list(spec.get("externalIPs", ()))
+    if spec.get("type") == "ExternalName":
+        return str(spec.get("externalName", ""))
+    if spec.get("type") != "LoadBalancer":
+        return ",".join(external) or NONE
+    ingress = ((service.get("status") or {}).get("loadBalancer") or {}).get("ingress", ())
+    given = [i.get("ip") or i.get("hostname", "") for i in ingress]
+    return ",".join([*given, *external]) or "<pending>"
+
+
+def _port_cell(port: Object) -> str:
+    node_port = f":{port['nodePort']}" if port.get("nodePort") else ""
+    return f"{port.get('port')}{node_port}/{port.get('protocol')}"
+
+
+def _spec_field(key: str) -> Any:
+    return lambda service: str((service.get("spec") or {}).get(key, ""))
+
+
+DEFINITION = ResourceDefinition(
+    resource=SERVICES,
+    singular="service",
+    schema="io.k8s.api.core.v1.Service",
+    short_names=("svc",),
+    categories=("all",),
+    subresources=(
+        Subresource("proxy", "ServiceProxyOptions", ("create", "delete", "get", "patch", "update")),
+        Subresource("status", "Service", ("get", "patch", "update")),
+    ),
+    default=default,
+    prepare_create=prepare_create,
+    prepare_update=prepare_update,
+    validate=validate_service,
+    validate_update=validate_service_update,
+    allocate=allocate,
+    release=release,
+    columns=(
+        NAME,
+        Column("Type", description=doc("core.v1.ServiceSpec.type")),
+        Column("Cluster-IP", description=doc("core.v1.ServiceSpec.clusterIP")),
+        Column("External-IP", description=doc("core.v1.ServiceSpec.externalIPs")),
+        Column("Port(s)", description=doc("core.v1.ServiceSpec.ports")),
+        AGE,
+        Column("Selector", description=doc("core.v1.ServiceSpec.selector"), priority=1),
+    ),
+    cells=cells,
+    field_selectors={"spec.clusterIP": _spec_field("clusterIP"), "spec.type": _spec_field("type")},
+    name_rule="dns-label",
+    returns_deleted=True,
+)
