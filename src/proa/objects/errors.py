@@ -25,6 +25,10 @@ class ApiError(Exception):
 
     code = 500
     reason = "InternalError"
+    shows_empty_details = False
+    """Whether the Status has `details: {}` where there are none, as upstream's generic errors have."""
+    list_metadata: dict[str, Any] | None = None
+    """The Status's metadata, where it has any: the continue token with which an expired list goes on."""
 
     def __init__(
         self,
@@ -57,14 +61,14 @@ class ApiError(Exception):
         status: dict[str, Any] = {
             "kind": "Status",
             "apiVersion": "v1",
-            "metadata": {},
+            "metadata": self.list_metadata or {},
             "status": "Failure",
             "message": self.message,
             "reason": self.reason,
             "details": self.details,
             "code": self.code,
         }
-        if not self.details:
+        if not self.details and not self.shows_empty_details:
             del status["details"]
         if not self.reason:
             del status["reason"]

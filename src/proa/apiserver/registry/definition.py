@@ -15,7 +15,16 @@ from proa.objects.errors import Cause
 from proa.objects.resource import Resource
 
 Verb = Literal["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"]
-ALL_VERBS: tuple[Verb, ...] = ("create", "delete", "deletecollection", "get", "list", "patch", "update", "watch")
+ALL_VERBS: tuple[Verb, ...] = (
+    "create",
+    "delete",
+    "deletecollection",
+    "get",
+    "list",
+    "patch",
+    "update",
+    "watch",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +76,10 @@ def nothing(*_: Any) -> None:
 class ResourceDefinition:
     """A kind. Objects given to these functions are private copies that `default` and `prepare_*` may mutate.
 
-    Order on create: decode and check against the schema, `default`, `prepare_create`, `allocate`, admission,
-    `validate`; on update: `default`, `prepare_update(new, old)`, admission, `validate`, `validate_update(new, old)`.
+    Order on create, as upstream's: decode and check against the schema, `default`, mutating admission,
+    `prepare_create`, `allocate`, `validate`; on update: `default`, admission, `prepare_update(new, old)`,
+    `allocate`, `validate`, `validate_update(new, old)`. The generic registry drops what clients may not write:
+    `status` on create where there is a status subresource (unless `prepare_create` sets it), and on a plain update.
     Generation rises when anything but metadata and status changes, where `tracks_generation`.
     """
 
@@ -106,5 +117,7 @@ class ResourceDefinition:
     name_rule: Literal["dns-subdomain", "dns-label", "path-segment", "dns1035-label"] = "dns-subdomain"
     unconditional_update: bool = True
     """Whether a PUT without resourceVersion is allowed (AllowUnconditionalUpdate)."""
+    returns_deleted: bool = False
+    """Whether DELETE answers with the object rather than a Status (upstream's ReturnDeletedObject)."""
     scale_paths: tuple[str, str, str] | None = None
     """Paths of spec replicas, status replicas and label selector, where there is a scale subresource."""

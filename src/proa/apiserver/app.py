@@ -1,0 +1,90 @@
+"""The API server as one function from request to response: the filters, then the router.
+
+`ApiServer.handle` is what the HTTP server and the in-process client both call. Nothing here knows of sockets.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from proa.apiserver.admission import PLUGINS
+from proa.apiserver.allocators import NODE_PORTS, ClusterAllocators
+from proa.apiserver.filters.authentication import TokenAuthenticator, with_authentication
+from proa.apiserver.filters.authorization import Authorizer, allow_all, with_authorization
+from proa.apiserver.filters.chain import Filter, chain
+from proa.apiserver.filters.errors import with_errors
+from proa.apiserver.filters.headers import with_headers
+from proa.apiserver.filters.metrics import with_metrics
+from proa.apiserver.handlers.health import Check
+from proa.apiserver.registry.catalog import Catalog
+from proa.apiserver.registry.definition import ResourceDefinition
+from proa.apiserver.registry.namespace_deletion import decide_namespace
+from proa.apiserver.request_info import parse_request
+from proa.apiserver.router import Router
+from proa.apiserver.tokens import TokenIssuer
+from proa.client.kubelet_api import KubeletDialer
+from proa.client.protocol import Request, Response
+from proa.observability.metrics import Counter, Gauge
+from proa.store.protocol import Store
+
+
+@dataclass(frozen=True, slots=True)
+class ApiSettings:
+    """What a cluster's API server must be told. Without token keys, tokens are neither made nor accepted."""
+
+    service_cidr: str = "10.96.0.0/16"
+    node_ports: range = NODE_PORTS
+    advertise_address: str = "127.0.0.1"
+    advertise_port: int = 6443
+    token_private_key: Path | None = None
+    token_public_key: Path | None = None
+    ready_checks: dict[str, Check] = field(default_factory=dict)
+    """Further checks of /readyz: name -> function that returns "" or what is missing."""
+
+
+class ApiServer:
+    """Serves `definitions` from `store`."""
+
+    def __init__(
+        self,
+        store: Store,
+        definitions: Sequence[ResourceDefinition],
+        settings: ApiSettings | None = None,
+        *,
+        kubelet: KubeletDialer | None = None,
+        authenticate_token: TokenAuthenticator | None = None,
+        authorize: Authorizer = allow_all,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self.settings = settings or ApiSettings()
+        self.store = store
+        allocators = ClusterAllocators(self.settings.service_cidr, self.settings.node_ports)
+        self.catalog = Catalog(
+            definitions, store, allocators, PLUGINS, now, {("", "namespaces"): decide_namespace}
+        )
+        self.catalog.claim_stored()
+        self.tokens = TokenIssuer(
+            self.catalog, self.settings.token_private_key, self.settings.token_public_key
+        )
+        self.requests = Counter(
+            "apiserver_request_total",
+            "Counter of apiserver requests.",
+            ("verb", "group", "version", "resource", "subresource", "code"),
+        )
+        revision = Gauge("proa_store_revision", "The newest durable revision.", lambda: float(store.revision))
+        self.router = Router(self.catalog, self.settings, self.tokens, kubelet, (self.requests, revision))
+        filters: tuple[Filter, ...] = (
+            with_metrics(self.requests),
+            with_headers,
+            with_errors,
+            with_authentication(authenticate_token or self.tokens.authenticate),
+            with_authorization(authorize),
+        )
+        self._handle = chain(filters, self.router.route)
+
+    async def handle(self, request: Request) -> Response:
+        """Answer a request. Where `request.user` is set, the transport has authenticated it."""
+        return await self._handle(request, parse_request(request))

@@ -1,0 +1,113 @@
+"""See at every start that the objects are there that a cluster cannot be without.
+
+Namespaces as kubeadm has them, and the Service, Endpoints and EndpointSlice by which pods reach the API server
+(pkg/controlplane/controller/kubernetesservice, systemnamespaces). Running it twice changes nothing.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from typing import Any
+
+from proa.client.protocol import Client, Object
+from proa.objects.errors import AlreadyExists, Conflict, NotFound
+from proa.objects.resource import ENDPOINT_SLICES, ENDPOINTS, NAMESPACES, SERVICES, Resource
+
+SYSTEM_NAMESPACES = ("default", "kube-system", "kube-public", "kube-node-lease")
+NAME = "kubernetes"
+PORT = 443
+
+
+async def ensure_system_objects(client: Client, *, service_cidr: str, address: str, port: int) -> None:
+    """Create what is missing, and bring the endpoints to `address`:`port`, where the API server listens for pods."""
+    for namespace in SYSTEM_NAMESPACES:
+        await _ensure(client, NAMESPACES, {"metadata": {"name": namespace}}, None)
+    await _ensure(client, SERVICES, make_service(service_cidr, port), "default")
+    await _ensure(client, ENDPOINTS, make_endpoints(address, port), "default", ("subsets",))
+    await _ensure(
+        client, ENDPOINT_SLICES, make_endpoint_slice(address, port), "default", ("endpoints", "ports")
+    )
+
+
+def make_service(service_cidr: str, port: int) -> Object:
+    """Return default/kubernetes, at the first address of the service range."""
+    return {
+        "metadata": {
+            "name": NAME,
+            "namespace": "default",
+            "labels": {"component": "apiserver", "provider": "kubernetes"},
+        },
+        "spec": {
+            "clusterIP": str(ipaddress.IPv4Network(service_cidr)[1]),
+            "type": "ClusterIP",
+            "ports": [{"name": "https", "port": PORT, "protocol": "TCP", "targetPort": port}],
+        },
+    }
+
+
+def make_endpoints(address: str, port: int) -> Object:
+    """Return its Endpoints; the label keeps the mirroring controller away from them."""
+    return {
+        "metadata": {
+            "name": NAME,
+            "namespace": "default",
+            "labels": {"endpointslice.kubernetes.io/skip-mirror": "true"},
+        },
+        "subsets": [
+            {"addresses": [{"ip": address}], "ports": [{"name": "https", "port": port, "protocol": "TCP"}]}
+        ],
+    }
+
+
+def make_endpoint_slice(address: str, port: int) -> Object:
+    """Return its EndpointSlice, of the same name."""
+    return {
+        "metadata": {
+            "name": NAME,
+            "namespace": "default",
+            "labels": {"kubernetes.io/service-name": NAME},
+        },
+        "addressType": "IPv4",
+        "endpoints": [{"addresses": [address], "conditions": {"ready": True}}],
+        "ports": [{"name": "https", "port": port, "protocol": "TCP"}],
+    }
+
+
+async def _ensure(
+    client: Client, resource: Resource, wanted: Object, namespace: str | None, kept: tuple[str, ...] = ()
+) -> None:
+    """Create `wanted`, or bring its fields named in `kept` to what is wanted."""
+    name: str = wanted["metadata"]["name"]
+    while True:
+        try:
+            found = await client.get(resource, name, namespace)
+        except NotFound:
+            body = {"apiVersion": resource.api_version, "kind": resource.kind, **wanted}
+            try:
+                await client.create(resource, body, namespace)
+            except AlreadyExists:
+                continue
+            return
+        changed: dict[str, Any] = {
+            key: wanted[key] for key in kept if not _is_within(wanted[key], found.get(key))
+        }
+        if not changed:
+            return
+        try:
+            await client.update(resource, {**found, **changed})
+        except Conflict:
+            continue
+        return
+
+
+def _is_within(wanted: Any, found: Any) -> bool:
+    """Tell whether all that is wanted is there; defaults may stand beside it."""
+    if isinstance(wanted, dict):
+        return isinstance(found, dict) and all(_is_within(v, found.get(k)) for k, v in wanted.items())
+    if isinstance(wanted, list):
+        return (
+            isinstance(found, list)
+            and len(found) == len(wanted)
+            and all(_is_within(w, f) for w, f in zip(wanted, found, strict=True))
+        )
+    return bool(wanted == found)

@@ -1,0 +1,71 @@
+"""Know who asks: a client certificate, a bearer token, or the in-process client that says so itself.
+
+Certificates are verified by TLS and arrive as `Request.user` (http_server.py), as does the user of an in-process
+transport; anonymous requests are refused but for the paths that load balancers ask. Follows
+apiserver/pkg/authentication and endpoints/filters/authentication.go.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from proa.apiserver.filters.chain import Filter, InfoHandler
+from proa.apiserver.request_info import RequestInfo
+from proa.client.protocol import Request, Response, User
+from proa.objects.errors import Unauthorized
+
+TokenAuthenticator = Callable[[str], User | None]
+"""Returns whom a bearer token names, or None where it is not valid."""
+OPEN_PATHS = frozenset(("/healthz", "/livez", "/readyz", "/version"))
+ANONYMOUS = User("system:anonymous", ("system:unauthenticated",))
+
+
+def with_authentication(authenticate_token: TokenAuthenticator) -> Filter:
+    """Set `request.user`, or raise Unauthorized."""
+
+    def wrap(handler: InfoHandler) -> InfoHandler:
+        async def handle(request: Request, info: RequestInfo) -> Response:
+            if request.user is None:
+                request.user = _find_user(request, info, authenticate_token)
+            return await handler(request, info)
+
+        return handle
+
+    return wrap
+
+
+def _find_user(request: Request, info: RequestInfo, authenticate_token: TokenAuthenticator) -> User:
+    token = bearer_token(request)
+    user = authenticate_token(token) if token else None
+    if user is None and not token and _is_open(info):
+        user = ANONYMOUS
+    if user is None:
+        raise Unauthorized("Unauthorized")
+    return user
+
+
+def bearer_token(request: Request) -> str:
+    """Return the token of the Authorization header, or of a WebSocket's subprotocol; "" when there is none."""
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    if scheme.lower() == "bearer":
+        return token.strip()
+    for protocol in request.headers.get("sec-websocket-protocol", "").split(","):
+        prefix = "base64url.bearer.authorization.k8s.io."
+        if protocol.strip().startswith(prefix):
+            return _decode(protocol.strip()[len(prefix) :])
+    return ""
+
+
+def _decode(text: str) -> str:
+    import base64
+
+    try:
+        return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)).decode("ascii")
+    except ValueError:
+        return ""
+
+
+def _is_open(info: RequestInfo) -> bool:
+    return not info.is_resource and (
+        info.path in OPEN_PATHS or info.path.startswith(("/livez/", "/readyz/", "/healthz/"))
+    )

@@ -1,0 +1,44 @@
+"""Turn every exception into an answer: an ApiError into its Status, anything else into a 500 that is logged once.
+
+Follows apiserver/pkg/server/filters/wrap.go and endpoints/handlers/responsewriters/errors.go.
+"""
+
+from __future__ import annotations
+
+import logging
+
+import orjson
+
+from proa.apiserver.filters.chain import InfoHandler
+from proa.apiserver.request_info import RequestInfo
+from proa.client.protocol import Request, Response
+from proa.objects.errors import ApiError, InternalError, ServiceUnavailable
+from proa.store.protocol import ReadOnly
+
+_log = logging.getLogger(__name__)
+
+
+def with_errors(handler: InfoHandler) -> InfoHandler:
+    """Answer with a Status where `handler` raises."""
+
+    async def handle(request: Request, info: RequestInfo) -> Response:
+        try:
+            return await handler(request, info)
+        except ApiError as error:
+            return error_response(error)
+        except ReadOnly as error:
+            return error_response(ServiceUnavailable(f"the store takes no writes: {error}"))
+        except Exception as error:
+            _log.exception("%s %s failed", request.method, request.path)
+            return error_response(InternalError(f"Internal error occurred: {error}"))
+
+    return handle
+
+
+def error_response(error: ApiError) -> Response:
+    """Return the answer that tells of an error."""
+    headers = {"Content-Type": "application/json"}
+    retry = error.details.get("retryAfterSeconds")
+    if retry:
+        headers["Retry-After"] = str(retry)
+    return Response(error.code, headers, orjson.dumps(error.status()))

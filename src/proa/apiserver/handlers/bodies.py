@@ -1,0 +1,138 @@
+"""Read what clients send: JSON or YAML, of the kind that the URL takes, checked against its schema.
+
+Follows apiserver/pkg/endpoints/handlers/create.go and runtime/serializer; refusals have upstream's words.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+
+from proa.apiserver.registry.definition import ResourceDefinition
+from proa.client.protocol import Object, Request
+from proa.objects.errors import BadRequest, UnsupportedMediaType
+from proa.objects.resource import Resource
+from proa.objects.schemas.check import Checked, Strictness, check
+from proa.objects.schemas.load import find_definition_name, schema_named
+
+READABLE = "application/json, application/yaml, application/vnd.kubernetes.protobuf"
+PROTOBUF = "application/vnd.kubernetes.protobuf"
+_STRICTNESS: dict[str, Strictness] = {"": "Warn", "Warn": "Warn", "Strict": "Strict", "Ignore": "Ignore"}
+
+
+def read_object(request: Request, definition: ResourceDefinition) -> Checked:
+    """Return the body as an object of the definition's kind, unknown fields pruned; raise BadRequest."""
+    obj = read_kind(request, definition.resource)
+    return check_object(obj, definition, strictness_of(request), request.body if is_json(request) else b"")
+
+
+def check_object(
+    obj: Object, definition: ResourceDefinition, strictness: Strictness, body: bytes = b""
+) -> Checked:
+    """Return the object checked against its kind's schema."""
+    return check(obj, schema_named(definition.schema), strictness, body)
+
+
+def read_kind(request: Request, resource: Resource) -> Object:
+    """Return the body, which must be of the resource's kind and version."""
+    obj = parse(request, resource.kind)
+    kind, api_version = obj.get("kind") or "", obj.get("apiVersion") or ""
+    if kind == resource.kind and api_version == resource.api_version:
+        return obj
+    if not kind and not api_version:
+        obj["kind"], obj["apiVersion"] = resource.kind, resource.api_version
+        return obj
+    raise BadRequest(_wrong_kind(resource, kind or resource.kind, api_version or resource.api_version))
+
+
+def _wrong_kind(resource: Resource, kind: str, api_version: str) -> str:
+    version = api_version.rpartition("/")[2]
+    start = f'{kind} in version "{version}" cannot be handled as a {resource.kind}'
+    if find_definition_name(api_version, kind) is None:
+        return f'{start}: no kind "{kind}" is registered for version "{api_version}" in scheme ' + (
+            '"pkg/api/legacyscheme/scheme.go:30"'
+        )
+    group = resource.group.partition(".")[0] or "core"
+    return f"{start}: converting ({version}.{kind}) to ({group}.{resource.kind}): unknown conversion"
+
+
+def strictness_of(request: Request) -> Strictness:
+    """Return what fieldValidation asks for; raise BadRequest for anything unknown."""
+    asked = request.parameter("fieldValidation")
+    strictness = _STRICTNESS.get(asked)
+    if strictness is None:
+        raise BadRequest(
+            f'fieldValidation: Unsupported value: "{asked}": supported values: "Ignore", "Strict", "Warn"'
+        )
+    return strictness
+
+
+def media_type_of(request: Request) -> str:
+    """Return the body's type without parameters; JSON where the client does not say."""
+    said = request.headers.get("content-type", "")
+    return said.partition(";")[0].strip().lower() or "application/json"
+
+
+def is_json(request: Request) -> bool:
+    """Tell whether the body is JSON."""
+    return media_type_of(request) == "application/json"
+
+
+def parse(request: Request, kind: str) -> Object:
+    """Return the body as a JSON object; raise BadRequest, UnsupportedMediaType."""
+    media_type = media_type_of(request)
+    if media_type == "application/json":
+        value = parse_json(request.body, kind)
+    elif media_type in ("application/yaml", "application/x-yaml", "text/yaml"):
+        value = parse_yaml(request.body, kind)
+    else:
+        raise UnsupportedMediaType(
+            f"the body of the request was in an unknown format - accepted media types include: {READABLE}"
+        )
+    if not isinstance(value, dict):
+        raise _unrecognized(kind, f"cannot unmarshal {_go_name(value)} into Go value", request.body)
+    return value
+
+
+def parse_json(body: bytes, kind: str) -> Any:
+    """Return decoded JSON; raise BadRequest in the words of Go's decoder."""
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise _unrecognized(kind, _go_words(body, error.pos), body) from None
+
+
+def parse_yaml(body: bytes, kind: str) -> Any:
+    """Return decoded YAML as JSON would have it."""
+    import yaml
+
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    try:
+        value = yaml.load(body, Loader=loader)  # noqa: S506 safe loaders only
+        return orjson.loads(orjson.dumps(value, option=orjson.OPT_NON_STR_KEYS))
+    except (yaml.YAMLError, orjson.JSONEncodeError) as error:
+        raise BadRequest(f"error converting YAML to JSON: {error}") from None
+
+
+def _unrecognized(kind: str, why: str, body: bytes) -> BadRequest:
+    shown = body[:1024].decode(errors="replace") or "<empty>"
+    return BadRequest(
+        f"the object provided is unrecognized (must be of type {kind}): couldn't get version/kind; json parse error: "
+        f"{why} ({shown})"
+    )
+
+
+def _go_words(body: bytes, position: int) -> str:
+    text = body.decode(errors="replace")
+    if position >= len(text.rstrip()) or not text:
+        return "unexpected end of JSON input"
+    before = text[:position].rstrip()[-1:]
+    what = "object key string" if before == "{" else "value"
+    character = text[position]
+    return f"invalid character '{character}' looking for beginning of {what}"
+
+
+def _go_name(value: object) -> str:
+    names = {str: "string", bool: "bool", int: "number", float: "number", list: "array"}
+    return names.get(type(value), "null")

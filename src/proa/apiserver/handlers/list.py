@@ -1,0 +1,199 @@
+"""List a resource's objects at one revision, in pages where asked, by splicing stored bytes.
+
+Follows apiserver/pkg/endpoints/handlers/get.go (ListResource) and apiserver/pkg/storage/continue.go. Items have
+neither kind nor apiVersion, as upstream's have none.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from proa.apiserver.handlers.negotiation import Representation, answer, negotiate
+from proa.apiserver.handlers.options import ListOptions, read_list_options
+from proa.apiserver.handlers.shapes import check_include, partial, table
+from proa.apiserver.registry.registry import ResourceRegistry
+from proa.client.protocol import Request, Response
+from proa.objects.errors import ApiError, BadRequest, Cause, Expired, Timeout
+from proa.store.protocol import Compacted, Entry, FutureRevision
+
+PIECE_OBJECTS = 50
+LIST_TOO_OLD = "The resourceVersion for the provided list is too old."
+CONTINUE_TOO_OLD = (
+    "The provided continue parameter is too old to display a consistent list result. You can start a new list without "
+    "the continue parameter, or use the continue token in this response to retrieve the remainder of the results. "
+    "Continuing with the provided token results in an inconsistent list - objects that were created, modified, or "
+    "deleted between the time the first chunk was returned and now may show up in the list."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """One page: its entries, the metadata of the list, and where decoding was needed, the decoded objects."""
+
+    entries: Sequence[Entry]
+    metadata: dict[str, Any]
+
+
+def list_objects(request: Request, registry: ResourceRegistry, namespace: str, now: float) -> Response:
+    """Answer a list."""
+    representation = negotiate(request.headers.get("accept", ""))
+    options = read_list_options(request, registry.definition)
+    include = check_include(request.parameter("includeObject")) if representation.shape == "Table" else ""
+    found = find_page(registry, namespace, options)
+    if representation.shape:
+        return answer(orjson.dumps(_shaped(registry, found, representation, include, now)), representation)
+    return answer(_splice(registry, found), representation)
+
+
+def find_page(registry: ResourceRegistry, namespace: str, options: ListOptions) -> Found:
+    """Return the entries that the options pick; raise Expired, Timeout."""
+    prefix = registry.scope(namespace)
+    start_after, revision = _where(registry, prefix, options)
+    try:
+        entries, revision, remaining, last_key = _collect(registry, prefix, start_after, revision, options)
+    except Compacted:
+        raise _expired(registry, options, start_after, prefix) from None
+    except FutureRevision as error:
+        raise too_large(error.asked, error.current) from None
+    metadata: dict[str, Any] = {"resourceVersion": str(revision)}
+    if last_key:
+        metadata["continue"] = _encode_token(revision, last_key.removeprefix(prefix))
+        if options.selection.everything:
+            metadata["remainingItemCount"] = remaining
+    return Found(entries, metadata)
+
+
+def _where(registry: ResourceRegistry, prefix: str, options: ListOptions) -> tuple[str, int]:
+    """Return the key after which to start, and the revision to read at (0: the newest)."""
+    asked = options.revision
+    if options.continue_token:
+        if asked:
+            raise BadRequest("specifying resource version is not allowed when using continue")
+        revision, start = _decode_token(options.continue_token)
+        return prefix + start, max(revision, 0)
+    if not asked:
+        return "", 0
+    if options.match == "Exact" or (not options.match and options.limit):
+        return "", asked
+    if asked > registry.store.revision:
+        raise too_large(asked, registry.store.revision)
+    return "", 0
+
+
+def _collect(
+    registry: ResourceRegistry, prefix: str, start_after: str, revision: int, options: ListOptions
+) -> tuple[Sequence[Entry], int, int, str]:
+    """Return (entries, their revision, how many follow, the last key when something follows)."""
+    selection, limit = options.selection, options.limit
+    name = selection.fields.required_value("metadata.name")
+    if selection.everything or not limit:
+        page = registry.store.range(prefix, start_after=start_after, limit=limit, revision=revision)
+        entries = page.entries
+        if not selection.everything:
+            if name is not None:
+                entries = [e for e in entries if e.key.endswith("/" + name)]
+            entries = [e for e in entries if selection.matches(orjson.loads(e.value))]
+        last_key = page.entries[-1].key if page.remaining and page.entries else ""
+        return entries, page.revision, page.remaining, last_key
+    found: list[Entry] = []
+    while True:
+        page = registry.store.range(prefix, start_after=start_after, limit=max(limit, 100), revision=revision)
+        revision = page.revision
+        for index, entry in enumerate(page.entries):
+            if selection.matches(orjson.loads(entry.value)):
+                found.append(entry)
+                if len(found) == limit:
+                    follows = page.remaining + len(page.entries) - index - 1
+                    return found, revision, follows, entry.key if follows else ""
+        if not page.remaining:
+            return found, revision, 0, ""
+        start_after = page.entries[-1].key
+
+
+def _splice(registry: ResourceRegistry, found: Found) -> list[bytes]:
+    """Return the body in pieces: stored bytes, without the kind that each begins with."""
+    resource = registry.resource
+    head = {"kind": f"{resource.kind}List", "apiVersion": resource.api_version, "metadata": found.metadata}
+    pieces = [orjson.dumps(head)[:-1] + b',"items":[']
+    skip, expected = len(registry.head), registry.head
+    entries = found.entries
+    for start in range(0, len(entries), PIECE_OBJECTS):
+        values = [e.value for e in entries[start : start + PIECE_OBJECTS]]
+        items = [v[skip:] if v.startswith(expected) else _without_kind(v) for v in values]
+        pieces.append((b",{" if start else b"{") + b",{".join(items))
+    pieces.append(b"]}")
+    return pieces
+
+
+def _without_kind(value: bytes) -> bytes:
+    obj = orjson.loads(value)
+    obj.pop("kind", None)
+    obj.pop("apiVersion", None)
+    return orjson.dumps(obj)[1:]
+
+
+def _shaped(
+    registry: ResourceRegistry, found: Found, representation: Representation, include: str, now: float
+) -> dict[str, Any]:
+    objects = [orjson.loads(entry.value) for entry in found.entries]
+    if representation.shape == "Table":
+        return table(registry.definition, objects, found.metadata, representation, include, now)
+    return {
+        "kind": "PartialObjectMetadataList",
+        "apiVersion": representation.api_version,
+        "metadata": found.metadata,
+        "items": [partial(obj, representation) for obj in objects],
+    }
+
+
+def _encode_token(revision: int, start: str) -> str:
+    token = {"v": "meta.k8s.io/v1", "rv": revision, "start": start + "\0"}
+    return base64.urlsafe_b64encode(orjson.dumps(token)).decode().rstrip("=")
+
+
+def _decode_token(text: str) -> tuple[int, str]:
+    """Return (revision, the key below the prefix after which to start); raise BadRequest."""
+    try:
+        raw = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
+        token = orjson.loads(raw)
+    except orjson.JSONDecodeError:
+        shown = raw[:1].decode("latin-1")
+        raise _bad_token(f"invalid character '{shown}' looking for beginning of value") from None
+    except ValueError as error:
+        raise _bad_token(str(error)) from None
+    if token.get("v") != "meta.k8s.io/v1":
+        raise _bad_token("server does not recognize this encoded version", key=False)
+    revision, start = token.get("rv"), token.get("start")
+    if not isinstance(revision, int) or not revision or not isinstance(start, str) or not start:
+        raise _bad_token("incorrect encoded start resourceVersion (version meta.k8s.io/v1)", key=False)
+    return revision, start.removesuffix("\0")
+
+
+def _bad_token(why: str, *, key: bool = True) -> BadRequest:
+    return BadRequest(f"invalid continue token: {'continue key is not valid: ' if key else ''}{why}")
+
+
+def _expired(registry: ResourceRegistry, options: ListOptions, start_after: str, prefix: str) -> ApiError:
+    if not options.continue_token:
+        return Expired(LIST_TOO_OLD)
+    error = Expired(CONTINUE_TOO_OLD)
+    error.list_metadata = {"continue": _encode_token(-1, start_after.removeprefix(prefix))}
+    return error
+
+
+def too_large(asked: int, current: int) -> ApiError:
+    """Say that a revision has not happened yet."""
+    error = Timeout(
+        f"Timeout: Too large resource version: {asked}, current: {current}", retry_after_seconds=1
+    )
+    cause = Cause("ResourceVersionTooLarge", "Too large resource version", "")
+    error.details = {
+        "causes": [{"reason": cause.reason, "message": cause.message}],
+        "retryAfterSeconds": 1,
+    }
+    return error

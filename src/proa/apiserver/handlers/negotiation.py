@@ -1,0 +1,112 @@
+"""Choose how an answer looks: JSON or YAML, whole objects, a Table or metadata only.
+
+Follows apiserver/pkg/endpoints/handlers/negotiation. Protobuf is never chosen: clients that prefer it name JSON too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Literal
+
+import orjson
+
+from proa.apiserver.registry.refusals import generic
+from proa.client.protocol import Response
+from proa.objects.errors import NotAcceptable
+
+JSON = "application/json"
+YAML = "application/yaml"
+OFFERED = (
+    "application/json, application/yaml, application/vnd.kubernetes.protobuf, application/json;stream=watch, "
+    "application/vnd.kubernetes.protobuf;stream=watch"
+)
+Shape = Literal["", "Table", "PartialObjectMetadata", "PartialObjectMetadataList"]
+
+
+@dataclass(frozen=True, slots=True)
+class Representation:
+    """`shape` "" is the object as it is; `shape_version` is v1 or v1beta1 of meta.k8s.io."""
+
+    media_type: str = JSON
+    shape: Shape = ""
+    shape_version: str = "v1"
+
+    @property
+    def is_plain(self) -> bool:
+        """Tell whether stored bytes can be handed on as they are."""
+        return self.media_type == JSON and not self.shape
+
+    @property
+    def api_version(self) -> str:
+        """Return the apiVersion of the shape."""
+        return f"meta.k8s.io/{self.shape_version}"
+
+
+PLAIN = Representation()
+
+
+@lru_cache(maxsize=256)
+def negotiate(accept: str) -> Representation:
+    """Return the first acceptable representation; raise NotAcceptable."""
+    if not accept:
+        return PLAIN
+    clauses = [_parse(clause) for clause in accept.split(",")]
+    clauses.sort(key=lambda clause: -clause[2])
+    for media_type, parameters, _ in clauses:
+        if media_type in ("*/*", "application/*", JSON):
+            chosen = JSON
+        elif media_type == YAML:
+            chosen = YAML
+        else:
+            continue
+        shape = parameters.get("as", "")
+        if not shape:
+            return Representation(chosen)
+        version = parameters.get("v", "v1")
+        known = shape in ("Table", "PartialObjectMetadata", "PartialObjectMetadataList")
+        if known and parameters.get("g") == "meta.k8s.io" and version in ("v1", "v1beta1"):
+            return Representation(chosen, shape, version)  # type: ignore[arg-type]
+    raise generic(NotAcceptable(f"406: Not Acceptable\n\nAvailable representations: {OFFERED}"))
+
+
+def _parse(clause: str) -> tuple[str, dict[str, str], float]:
+    media_type, *rest = clause.split(";")
+    parameters = {}
+    quality = 1.0
+    for parameter in rest:
+        key, _, value = parameter.strip().partition("=")
+        if key == "q":
+            try:
+                quality = float(value)
+            except ValueError:
+                quality = 0.0
+        else:
+            parameters[key] = value.strip('"')
+    return media_type.strip().lower(), parameters, quality
+
+
+def answer(
+    body: bytes | Sequence[bytes],
+    representation: Representation = PLAIN,
+    status: int = 200,
+    warnings: Sequence[str] = (),
+) -> Response:
+    """Return a response with a JSON body, made YAML where that was asked for."""
+    headers = {"Content-Type": JSON}
+    if warnings:
+        headers["Warning"] = ", ".join(f"299 - {orjson.dumps(w).decode()}" for w in warnings)
+    if representation.media_type == YAML:
+        import yaml
+
+        whole = body if isinstance(body, bytes) else b"".join(body)
+        dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+        headers["Content-Type"] = YAML
+        body = yaml.dump(orjson.loads(whole), Dumper=dumper, sort_keys=True, allow_unicode=True).encode()
+    return Response(status, headers, body)
+
+
+def answer_object(obj: Any, representation: Representation = PLAIN, status: int = 200) -> Response:
+    """Return a response with an object that is not stored."""
+    return answer(orjson.dumps(obj), representation, status)

@@ -1,0 +1,180 @@
+"""Read the query of list and watch: metav1.ListOptions, with upstream's refusals.
+
+Follows apimachinery/pkg/apis/meta/internalversion/validation/validation.go and apiserver/pkg/storage/interfaces.go.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from proa.apiserver.registry.definition import ResourceDefinition
+from proa.apiserver.registry.refusals import invalid
+from proa.client.protocol import Object, Request
+from proa.objects.errors import BadRequest, Cause
+from proa.objects.selectors import (
+    FieldSelector,
+    LabelSelector,
+    parse_field_selector,
+    parse_label_selector,
+)
+
+_COMMON_FIELDS = ("metadata.name", "metadata.namespace")
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Which objects are picked; `everything` where nothing is asked for, so that nobody need decode."""
+
+    definition: ResourceDefinition
+    labels: LabelSelector
+    fields: FieldSelector
+    everything: bool
+
+    def matches(self, obj: Object) -> bool:
+        """Tell whether an object is picked."""
+        metadata = obj["metadata"]
+        if not self.labels.matches(metadata.get("labels") or {}):
+            return False
+        for field, operator, value in self.fields.requirements:
+            if (self._field(obj, field) == value) != (operator == "="):
+                return False
+        return True
+
+    def _field(self, obj: Object, field: str) -> str:
+        if field == "metadata.name":
+            return str(obj["metadata"]["name"])
+        if field == "metadata.namespace":
+            return str(obj["metadata"].get("namespace", ""))
+        return self.definition.field_selectors[field](obj)
+
+
+@dataclass(frozen=True, slots=True)
+class ListOptions:
+    """Checked options. `revision` is None where none was given."""
+
+    selection: Selection
+    limit: int = 0
+    continue_token: str = ""
+    revision: int | None = None
+    match: str = ""
+    timeout_seconds: int = 0
+    bookmarks: bool = False
+    send_initial_events: bool = False
+
+
+def read_list_options(
+    request: Request, definition: ResourceDefinition, *, watch: bool = False
+) -> ListOptions:
+    """Return the request's options; raise BadRequest, Invalid."""
+    selection = read_selection(request, definition)
+    query = request.query
+    if not query:
+        return ListOptions(selection)
+    raw_revision = request.parameter("resourceVersion")
+    match = request.parameter("resourceVersionMatch")
+    token = request.parameter("continue")
+    initial = request.parameter("sendInitialEvents")
+    limit, timeout = _integer(request, "limit"), _integer(request, "timeoutSeconds")
+    _check_combination(raw_revision, match, token, initial, watch)
+    return ListOptions(
+        selection,
+        max(limit, 0),
+        token,
+        _revision(raw_revision),
+        match,
+        timeout,
+        _is_true(request.parameter("allowWatchBookmarks")),
+        _is_true(initial),
+    )
+
+
+def read_selection(request: Request, definition: ResourceDefinition) -> Selection:
+    """Return the selectors; raise BadRequest for one that cannot be read or a field that is not known."""
+    labels = parse_label_selector(request.parameter("labelSelector"))
+    fields = parse_field_selector(request.parameter("fieldSelector"))
+    for field, _, _ in fields.requirements:
+        if field not in _COMMON_FIELDS and field not in definition.field_selectors:
+            raise BadRequest(_unknown_field(field, definition))
+    return Selection(definition, labels, fields, labels.is_everything and not fields.requirements)
+
+
+def _unknown_field(field: str, definition: ResourceDefinition) -> str:
+    if not definition.field_selectors:
+        return f'"{field}" is not a known field selector: only "metadata.name", "metadata.namespace"'
+    return f"field label not supported: {field}"
+
+
+def _check_combination(revision: str, match: str, token: str, initial: str, watch: bool) -> None:
+    causes = []
+
+    def refuse(field: str, why: str) -> None:
+        causes.append(Cause("FieldValueForbidden", f"Forbidden: {why}", field))
+
+    if watch:
+        if initial and match != "NotOlderThan":
+            if match:
+                causes.append(
+                    Cause(
+                        "FieldValueNotSupported",
+                        f'Unsupported value: "{match}": supported values: "NotOlderThan"',
+                        "resourceVersionMatch",
+                    )
+                )
+            else:
+                refuse(
+                    "resourceVersionMatch",
+                    "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan",
+                )
+        elif match and not initial:
+            refuse(
+                "resourceVersionMatch",
+                "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided",
+            )
+    else:
+        if initial:
+            refuse("sendInitialEvents", "sendInitialEvents is forbidden for list")
+        if match and not revision:
+            refuse(
+                "resourceVersionMatch", "resourceVersionMatch is forbidden unless resourceVersion is provided"
+            )
+        elif match and token:
+            refuse("resourceVersionMatch", "resourceVersionMatch is forbidden when continue is provided")
+        elif match and match not in ("Exact", "NotOlderThan"):
+            causes.append(
+                Cause(
+                    "FieldValueNotSupported",
+                    f'Unsupported value: "{match}": supported values: "Exact", "NotOlderThan", ""',
+                    "resourceVersionMatch",
+                )
+            )
+        elif match == "Exact" and revision == "0":
+            refuse(
+                "resourceVersionMatch", 'resourceVersionMatch "exact" is forbidden for resourceVersion "0"'
+            )
+    if causes:
+        raise invalid("ListOptions", "meta.k8s.io", "", causes)
+
+
+def _integer(request: Request, name: str) -> int:
+    text = request.parameter(name)
+    if not text:
+        return 0
+    try:
+        return int(text)
+    except ValueError:
+        raise BadRequest(f'strconv.ParseInt: parsing "{text}": invalid syntax') from None
+
+
+def _revision(text: str) -> int | None:
+    if not text:
+        return None
+    if not text.isascii() or not text.isdigit():
+        raise BadRequest(
+            f'invalid resource version: resourceVersion: Invalid value: "{text}": strconv.ParseUint: parsing "{text}": '
+            "invalid syntax"
+        )
+    return int(text)
+
+
+def _is_true(text: str) -> bool:
+    return text.lower() not in ("", "0", "false")

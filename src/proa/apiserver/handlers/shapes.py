@@ -1,0 +1,87 @@
+"""Show objects as Tables or as metadata only: apiserver/pkg/endpoints/handlers/response.go, meta/v1/types.go."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from proa.apiserver.handlers.negotiation import Representation, Shape
+from proa.apiserver.registry.definition import ResourceDefinition
+from proa.apiserver.resources.printing import age
+from proa.client.protocol import Object
+from proa.objects.errors import BadRequest
+
+INCLUDES = ("Metadata", "Object", "None")
+
+
+def check_include(asked: str) -> str:
+    """Return `includeObject`, which says how much of each object a Table's row holds; raise BadRequest."""
+    if asked and asked not in INCLUDES:
+        raise BadRequest(f'unrecognized includeObject value: "{asked}"')
+    return asked or "Metadata"
+
+
+def partial(obj: Object, representation: Representation) -> Object:
+    """Return a PartialObjectMetadata."""
+    return {
+        "kind": "PartialObjectMetadata",
+        "apiVersion": representation.api_version,
+        "metadata": obj["metadata"],
+    }
+
+
+def table(
+    definition: ResourceDefinition,
+    objects: Iterable[Object],
+    list_metadata: dict[str, Any],
+    representation: Representation,
+    include: str,
+    now: float,
+    *,
+    headers: bool = True,
+) -> Object:
+    """Return a Table of the objects."""
+    columns = [
+        {
+            "name": c.name,
+            "type": c.type,
+            "format": c.format,
+            "description": c.description,
+            "priority": c.priority,
+        }
+        for c in definition.columns
+    ]
+    return {
+        "kind": "Table",
+        "apiVersion": representation.api_version,
+        "metadata": list_metadata,
+        "columnDefinitions": columns if headers else None,
+        "rows": [_row(definition, obj, representation, include, now) for obj in objects],
+    }
+
+
+def _row(
+    definition: ResourceDefinition, obj: Object, representation: Representation, include: str, now: float
+) -> Object:
+    if definition.cells is None:
+        cells: Any = (obj["metadata"]["name"], age(obj, now))
+    else:
+        cells = definition.cells(obj, now)
+    shown: Object | None = None
+    if include == "Metadata":
+        shown = partial(obj, representation)
+    elif include == "Object":
+        shown = obj
+    return {"cells": list(cells), "object": shown}
+
+
+def shape_object(
+    obj: Object, definition: ResourceDefinition, representation: Representation, include: str, now: float
+) -> Object:
+    """Return one object in the shape asked for."""
+    shape: Shape = representation.shape
+    if shape == "Table":
+        version = obj["metadata"].get("resourceVersion")
+        metadata = {"resourceVersion": version} if version else {}
+        return table(definition, (obj,), metadata, representation, include, now)
+    return partial(obj, representation) if shape else obj

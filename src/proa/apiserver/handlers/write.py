@@ -1,0 +1,220 @@
+"""Create, replace, patch and delete objects: from the request's body to the registry, and the answer.
+
+Follows create.go, update.go, patch.go and delete.go of apiserver/pkg/endpoints/handlers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import orjson
+
+from proa.apiserver.handlers.bodies import (
+    check_object,
+    media_type_of,
+    parse,
+    parse_json,
+    read_object,
+    strictness_of,
+)
+from proa.apiserver.handlers.list import find_page
+from proa.apiserver.handlers.negotiation import PLAIN, Representation, answer, negotiate
+from proa.apiserver.handlers.options import read_list_options
+from proa.apiserver.handlers.shapes import check_include, shape_object
+from proa.apiserver.registry.definition import ResourceDefinition
+from proa.apiserver.registry.deletion import DeleteOptions, read_options
+from proa.apiserver.registry.refusals import generic, invalid
+from proa.apiserver.registry.registry import ResourceRegistry
+from proa.client.protocol import Object, Request, Response
+from proa.objects.errors import BadRequest, Cause, Invalid, NotFound, UnsupportedMediaType
+from proa.objects.patch.json_patch import apply_json_patch
+from proa.objects.patch.merge_patch import apply_merge_patch
+from proa.objects.patch.strategic_merge import apply_strategic_merge
+from proa.objects.schemas.load import schema_named
+
+JSON_PATCH = "application/json-patch+json"
+MERGE_PATCH = "application/merge-patch+json"
+STRATEGIC_PATCH = "application/strategic-merge-patch+json"
+
+
+def get_object(request: Request, registry: ResourceRegistry, namespace: str, name: str) -> Response:
+    """Answer a GET of one object."""
+    value = registry.get(namespace, name)
+    representation = negotiate(request.headers.get("accept", ""))
+    return show(request, registry, value, representation)
+
+
+def show(
+    request: Request,
+    registry: ResourceRegistry,
+    value: bytes,
+    representation: Representation,
+    status: int = 200,
+    warnings: tuple[str, ...] = (),
+) -> Response:
+    """Return stored bytes in the representation asked for."""
+    if representation.is_plain:
+        return answer(value, PLAIN, status, warnings)
+    include = check_include(request.parameter("includeObject"))
+    shaped = shape_object(orjson.loads(value), registry.definition, representation, include, registry.now())
+    return answer(orjson.dumps(shaped), representation, status, warnings)
+
+
+async def create_object(request: Request, registry: ResourceRegistry, namespace: str) -> Response:
+    """Answer a POST to a collection."""
+    representation = negotiate(request.headers.get("accept", ""))
+    dry_run = is_dry_run(request, "CreateOptions")
+    checked = read_object(request, registry.definition)
+    value = await registry.create(checked.obj, namespace, request.user, dry_run=dry_run)
+    return show(request, registry, value, representation, 201, checked.warnings)
+
+
+async def update_object(
+    request: Request, registry: ResourceRegistry, namespace: str, name: str, subresource: str = ""
+) -> Response:
+    """Answer a PUT of an object, or of its status."""
+    representation = negotiate(request.headers.get("accept", ""))
+    dry_run = is_dry_run(request, "UpdateOptions")
+    checked = read_object(request, registry.definition)
+    body = orjson.dumps(checked.obj)
+    value = await registry.update(
+        namespace,
+        name,
+        lambda old: orjson.loads(body),
+        request.user,
+        subresource=subresource,
+        dry_run=dry_run,
+    )
+    return show(request, registry, value, representation, 200, checked.warnings)
+
+
+async def patch_object(
+    request: Request, registry: ResourceRegistry, namespace: str, name: str, subresource: str = ""
+) -> Response:
+    """Answer a PATCH of an object, or of its status."""
+    representation = negotiate(request.headers.get("accept", ""))
+    dry_run = is_dry_run(request, "PatchOptions")
+    strictness = strictness_of(request)
+    apply = read_patch(request, registry.definition)
+    warnings: tuple[str, ...] = ()
+
+    def transform(old: Object) -> Object:
+        nonlocal warnings
+        version = old["metadata"]["resourceVersion"]
+        new = apply(old)
+        if not isinstance(new, dict):
+            raise BadRequest("the patch does not make an object")
+        if not isinstance(new.get("metadata"), dict):
+            new["metadata"] = {}
+        checked = check_object(new, registry.definition, strictness)
+        warnings = checked.warnings
+        checked.obj["metadata"].setdefault("resourceVersion", version)
+        return checked.obj
+
+    value = await registry.update(
+        namespace,
+        name,
+        transform,
+        request.user,
+        subresource=subresource,
+        dry_run=dry_run,
+        unconditional=True,
+    )
+    return show(request, registry, value, representation, 200, warnings)
+
+
+def read_patch(request: Request, definition: ResourceDefinition | None) -> Callable[[Object], Any]:
+    """Return the function that applies the request's patch; raise UnsupportedMediaType, BadRequest."""
+
+    media_type = media_type_of(request)
+    if media_type == MERGE_PATCH:
+        merge = parse_json(request.body, "")
+        return lambda old: apply_merge_patch(old, merge)
+    if media_type == STRATEGIC_PATCH and definition is not None:
+        schema = schema_named(definition.schema)
+        strategic = parse_json(request.body, "")
+        return lambda old: apply_strategic_merge(old, strategic, schema)
+    if media_type == JSON_PATCH:
+        operations = parse_json(request.body, "")
+
+        def apply(old: Object) -> Any:
+            try:
+                return apply_json_patch(old, operations)
+            except Invalid:
+                raise generic(
+                    Invalid("the server rejected our request due to an error in our request")
+                ) from None
+
+        return apply
+    if media_type == "application/apply-patch+yaml":
+        raise UnsupportedMediaType("server-side apply (application/apply-patch+yaml) is not served yet")
+    raise generic(UnsupportedMediaType("415: Unsupported Media Type"))
+
+
+async def delete_object(request: Request, registry: ResourceRegistry, namespace: str, name: str) -> Response:
+    """Answer a DELETE of one object: the object while it is still there, else what upstream answers."""
+    representation = negotiate(request.headers.get("accept", ""))
+    options = read_delete_options(request)
+    value, gone = await registry.delete(namespace, name, options, request.user)
+    if not gone or registry.definition.returns_deleted:
+        return show(request, registry, value, representation, 200)
+    resource = registry.resource
+    details = {"name": name, "group": resource.group, "kind": resource.plural}
+    details["uid"] = orjson.loads(value)["metadata"]["uid"]
+    if not resource.group:
+        del details["group"]
+    status = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details}
+    return answer(orjson.dumps(status), _unshaped(representation))
+
+
+async def delete_collection(request: Request, registry: ResourceRegistry, namespace: str) -> Response:
+    """Answer a DELETE of a collection: each object that the selectors pick, and the list of them."""
+    representation = negotiate(request.headers.get("accept", ""))
+    delete_options = read_delete_options(request)
+    found = find_page(registry, namespace, read_list_options(request, registry.definition))
+    items = []
+    for entry in found.entries:
+        obj = orjson.loads(entry.value)
+        try:
+            value, _ = await registry.delete(
+                obj["metadata"].get("namespace", ""), obj["metadata"]["name"], delete_options, request.user
+            )
+        except NotFound:
+            continue
+        shown = orjson.loads(value)
+        del shown["kind"], shown["apiVersion"]
+        items.append(shown)
+    resource = registry.resource
+    body = {
+        "kind": f"{resource.kind}List",
+        "apiVersion": resource.api_version,
+        "metadata": {"resourceVersion": str(registry.store.revision)},
+        "items": items,
+    }
+    return answer(orjson.dumps(body), _unshaped(representation))
+
+
+def read_delete_options(request: Request) -> DeleteOptions:
+    """Return the DeleteOptions of the body or the query."""
+    body = parse(request, "DeleteOptions") if request.body else {}
+    return read_options(body, request.query)
+
+
+def is_dry_run(request: Request, kind: str) -> bool:
+    """Tell whether nothing is to be stored; raise Invalid for anything but All."""
+    values = request.query.get("dryRun")
+    if not values:
+        return False
+    wrong = [v for v in values if v != "All"]
+    if wrong:
+        cause = Cause(
+            "FieldValueNotSupported", f'Unsupported value: "{wrong[0]}": supported values: "All"', "dryRun"
+        )
+        raise invalid(kind, "meta.k8s.io", "", [cause])
+    return True
+
+
+def _unshaped(representation: Representation) -> Representation:
+    """A Status or a list made for the answer has no Table."""
+    return Representation(representation.media_type)

@@ -1,0 +1,82 @@
+"""Know every resource that is served, and what all of them share: the store, admission, allocators and the clock."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+
+import orjson
+
+from proa.apiserver.allocators import ClusterAllocators
+from proa.apiserver.registry.definition import ResourceDefinition
+from proa.apiserver.registry.deletion import Decision, DeleteOptions
+from proa.apiserver.registry.registry import Attributes, ResourceRegistry
+from proa.client.protocol import Object
+from proa.objects.resource import Resource
+from proa.store.protocol import Store
+
+Admission = Callable[[Attributes], None]
+"""Looks at a write before it is validated: may change `obj`, or raise Forbidden."""
+Deleter = Callable[[Object, ResourceDefinition, DeleteOptions, float], Decision]
+
+
+class Catalog:
+    """The registries, by group version and plural."""
+
+    def __init__(
+        self,
+        definitions: Iterable[ResourceDefinition],
+        store: Store,
+        allocators: ClusterAllocators,
+        admission: Sequence[Admission],
+        now: Callable[[], float],
+        deleters: dict[tuple[str, str], Deleter],
+    ) -> None:
+        self.store = store
+        self.allocators = allocators
+        self.now = now
+        self.deleters = deleters
+        self._admission = tuple(admission)
+        self.group_versions: dict[tuple[str, str], dict[str, ResourceRegistry]] = {}
+        for definition in definitions:
+            resource = definition.resource
+            found = self.group_versions.setdefault((resource.group, resource.version), {})
+            found[resource.plural] = ResourceRegistry(definition, store, self)
+
+    def find(self, group: str, version: str, plural: str) -> ResourceRegistry | None:
+        """Return a resource's registry, or None."""
+        found = self.group_versions.get((group, version))
+        return found.get(plural) if found else None
+
+    def of(self, resource: Resource) -> ResourceRegistry:
+        """Return the registry of a resource that must be served."""
+        return self.group_versions[resource.group, resource.version][resource.plural]
+
+    def has(self, resource: Resource) -> bool:
+        """Tell whether a resource is served."""
+        return self.find(resource.group, resource.version, resource.plural) is not None
+
+    def namespace_state(self, name: str) -> tuple[bool, bool]:
+        """Tell whether a namespace exists, and whether it is being deleted."""
+        entry = self.store.latest(f"/registry/core/namespaces/{name}")
+        if entry is None:
+            return False, False
+        return True, b'"deletionTimestamp"' in entry.value and _is_going(entry.value)
+
+    def admit(self, attributes: Attributes) -> None:
+        """Put a write through every admission plugin, in order."""
+        for plugin in self._admission:
+            plugin(attributes)
+
+    def claim_stored(self) -> None:
+        """At start, claim the addresses and ports that stored objects have."""
+        for registries in self.group_versions.values():
+            for registry in registries.values():
+                if (
+                    registry.definition.allocate
+                    is not ResourceDefinition.__dataclass_fields__["allocate"].default
+                ):
+                    registry.claim_stored()
+
+
+def _is_going(value: bytes) -> bool:
+    return bool(orjson.loads(value)["metadata"].get("deletionTimestamp"))

@@ -1,0 +1,110 @@
+"""Build the errors of a resource in upstream's words (apimachinery/pkg/api/errors/errors.go)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from proa.objects.errors import (
+    AlreadyExists,
+    ApiError,
+    Cause,
+    Conflict,
+    Expired,
+    Forbidden,
+    Invalid,
+    MethodNotAllowed,
+    NotFound,
+)
+from proa.objects.resource import Resource
+
+MODIFIED = "the object has been modified; please apply your changes to the latest version and try again"
+
+
+def not_found(resource: Resource, name: str) -> NotFound:
+    """There is no such object."""
+    return NotFound(
+        f'{resource.qualified_name} "{name}" not found', name=name, group=resource.group, kind=resource.plural
+    )
+
+
+def already_exists(resource: Resource, name: str) -> AlreadyExists:
+    """There is one already."""
+    return AlreadyExists(
+        f'{resource.qualified_name} "{name}" already exists',
+        name=name,
+        group=resource.group,
+        kind=resource.plural,
+    )
+
+
+def conflict(resource: Resource, name: str, why: str = MODIFIED) -> Conflict:
+    """It is not what the caller has read."""
+    return Conflict(
+        f'Operation cannot be fulfilled on {resource.qualified_name} "{name}": {why}',
+        name=name,
+        group=resource.group,
+        kind=resource.plural,
+    )
+
+
+def precondition_conflict(resource: Resource, name: str, why: str) -> Conflict:
+    """A precondition of a deletion fails; upstream names the kind here, not the resource."""
+    qualified = f"{resource.kind}.{resource.group}" if resource.group else resource.kind
+    return Conflict(
+        f'Operation cannot be fulfilled on {qualified} "{name}": {why}',
+        name=name,
+        group=resource.group,
+        kind=resource.kind,
+    )
+
+
+def forbidden(resource: Resource, name: str, why: str, causes: Sequence[Cause] = ()) -> Forbidden:
+    """Admission refuses."""
+    subject = f'{resource.qualified_name} "{name}"' if name else resource.qualified_name
+    return Forbidden(
+        f"{subject} is forbidden: {why}", name=name, group=resource.group, kind=resource.plural, causes=causes
+    )
+
+
+def invalid(kind: str, group: str, name: str, causes: Sequence[Cause]) -> Invalid:
+    """Fields are wrong: all of them are said at once."""
+    said = [f"{c.field}: {c.message}" for c in causes]
+    unique = list(dict.fromkeys(said))
+    aggregate = unique[0] if len(unique) == 1 else f"[{', '.join(unique)}]"
+    qualified = f"{kind}.{group}" if group else kind
+    return Invalid(
+        f'{qualified} "{name}" is invalid: {aggregate}', name=name, group=group, kind=kind, causes=causes
+    )
+
+
+def invalid_object(resource: Resource, name: str, causes: Sequence[Cause]) -> Invalid:
+    """Fields of an object are wrong."""
+    return invalid(resource.kind, resource.group, name, causes)
+
+
+def generic(error: ApiError) -> ApiError:
+    """Mark an error about no object in particular: its `details` are shown though empty."""
+    error.shows_empty_details = True
+    return error
+
+
+def unknown_resource() -> ApiError:
+    """The group version has no such resource."""
+    return generic(NotFound("the server could not find the requested resource"))
+
+
+def method_not_allowed() -> ApiError:
+    """The resource has no such verb."""
+    return generic(MethodNotAllowed("the server does not allow this method on the requested resource"))
+
+
+def too_old(message: str) -> Expired:
+    """History is gone."""
+    return Expired(message)
+
+
+def unnamed_failure(message: str) -> ApiError:
+    """A failure for which upstream has no reason: 500 and the message alone."""
+    error = ApiError(message)
+    error.reason = ""
+    return error

@@ -1,0 +1,371 @@
+"""Create, read, update and delete the objects of one resource, so that every stored object is whole and allowed.
+
+Follows apiserver/pkg/registry/generic/registry/store.go and registry/rest. Stored bytes are the JSON that clients
+get, resourceVersion inside, beginning with the kind (`ResourceRegistry.head`), so that GET, LIST and WATCH hand
+them on without decoding. Writes read `store.latest`, which sees writes not yet durable, so that read-modify-write
+loops do not fight their own queue.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from proa.apiserver.registry.definition import ResourceDefinition
+from proa.apiserver.registry.deletion import DeleteOptions, decide, ends_with_update
+from proa.apiserver.registry.metadata import (
+    carry_over,
+    drop_empty,
+    fill_new,
+    generate_name,
+    match_namespace,
+    metadata_of,
+    validate_metadata,
+)
+from proa.apiserver.registry.refusals import (
+    already_exists,
+    conflict,
+    invalid_object,
+    not_found,
+    unnamed_failure,
+)
+from proa.client.protocol import Object, User
+from proa.objects.errors import BadRequest, Cause
+from proa.store.protocol import Entry, RevisionMismatch, Store
+
+if TYPE_CHECKING:
+    from proa.apiserver.registry.catalog import Catalog
+
+NAME_ATTEMPTS = 8
+UPDATE_ATTEMPTS = 8
+
+Transform = Callable[[Object], Object]
+"""Makes the new object of the stored one, which is a private copy."""
+
+
+@dataclass(slots=True)
+class Attributes:
+    """What admission sees of a write. `obj` may be changed; `old` may not. `obj` is None for a delete."""
+
+    operation: str
+    definition: ResourceDefinition
+    namespace: str
+    name: str
+    subresource: str
+    obj: Object | None
+    old: Object | None
+    user: User | None
+    catalog: Catalog
+
+
+class ResourceRegistry:
+    """The objects of one `ResourceDefinition` in a store."""
+
+    def __init__(self, definition: ResourceDefinition, store: Store, catalog: Catalog) -> None:
+        resource = definition.resource
+        self.definition = definition
+        self.resource = resource
+        self.store = store
+        self.prefix = f"/registry/{resource.group or 'core'}/{resource.plural}/"
+        self.head = orjson.dumps({"kind": resource.kind, "apiVersion": resource.api_version})[:-1] + b","
+        self.has_status = any(s.name == "status" for s in definition.subresources)
+        self._catalog = catalog
+
+    def now(self) -> float:
+        """Return seconds since the epoch."""
+        return self._catalog.now()
+
+    # Reading.
+
+    def key(self, namespace: str, name: str) -> str:
+        """Return the store's key of an object."""
+        return f"{self.prefix}{namespace}/{name}" if self.resource.namespaced else self.prefix + name
+
+    def scope(self, namespace: str) -> str:
+        """Return the prefix of the keys in a namespace ("" for all)."""
+        return f"{self.prefix}{namespace}/" if namespace and self.resource.namespaced else self.prefix
+
+    def get(self, namespace: str, name: str) -> bytes:
+        """Return an object's bytes; raise NotFound."""
+        entry = self.store.get(self.key(namespace, name))
+        if entry is None:
+            raise not_found(self.resource, name)
+        return entry.value
+
+    def find(self, namespace: str, name: str) -> Object | None:
+        """Return a private copy of the newest accepted object, or None."""
+        entry = self.store.latest(self.key(namespace, name))
+        return None if entry is None else orjson.loads(entry.value)
+
+    # Writing.
+
+    async def create(
+        self, obj: Object, namespace: str, user: User | None = None, *, dry_run: bool = False
+    ) -> bytes:
+        """Store a new object and return its bytes; raise AlreadyExists, Invalid, Forbidden.
+
+        `obj` is the caller's no longer.
+        """
+        resource, definition = self.resource, self.definition
+        metadata = metadata_of(obj)
+        match_namespace(metadata, namespace if resource.namespaced else "")
+        if metadata.get("resourceVersion"):
+            raise unnamed_failure("resourceVersion should not be set on objects to be created")
+        base = "" if metadata.get("name") else metadata.get("generateName") or ""
+        if base:
+            metadata["name"] = generate_name(base)
+        fill_new(metadata, definition, self._catalog.now())
+        obj = self._in_order(obj, metadata)
+        if self.has_status:
+            obj.pop("status", None)
+        definition.default(obj)
+        self._catalog.admit(
+            Attributes(
+                "CREATE", definition, namespace, metadata.get("name", ""), "", obj, None, user, self._catalog
+            )
+        )
+        definition.prepare_create(obj)
+        allocators = self._catalog.allocators
+        definition.allocate(obj, None, allocators)
+        try:
+            drop_empty(metadata)
+            causes = validate_metadata(metadata, definition)
+            causes += definition.validate(obj)
+            if causes:
+                raise invalid_object(resource, metadata.get("name", ""), causes)
+            if dry_run:
+                if self.store.latest(self.key(namespace, metadata["name"])) is not None:
+                    raise already_exists(resource, metadata["name"])
+                definition.release(obj, allocators)
+                return orjson.dumps(obj)
+            return await self._store_new(obj, namespace, base)
+        except BaseException:
+            definition.release(obj, allocators)
+            raise
+
+    async def _store_new(self, obj: Object, namespace: str, base: str) -> bytes:
+        metadata = obj["metadata"]
+        for attempt in range(NAME_ATTEMPTS):
+            try:
+                entry = await self.store.put(
+                    self.key(namespace, metadata["name"]), _encoder(obj), expected_revision=0
+                )
+            except RevisionMismatch:
+                if not base or attempt == NAME_ATTEMPTS - 1:
+                    raise already_exists(self.resource, metadata["name"]) from None
+                metadata["name"] = generate_name(base)
+            else:
+                return entry.value
+        raise AssertionError("unreachable")
+
+    async def update(
+        self,
+        namespace: str,
+        name: str,
+        transform: Transform,
+        user: User | None = None,
+        *,
+        subresource: str = "",
+        dry_run: bool = False,
+        unconditional: bool | None = None,
+    ) -> bytes:
+        """Replace the object by what `transform` makes of it and return its bytes; raise Conflict, Invalid.
+
+        An update that says no resourceVersion, or the one that `transform` was given, is tried again when another
+        write comes between. `unconditional` overrides the definition's rule about saying none.
+        """
+        key = self.key(namespace, name)
+        for _ in range(UPDATE_ATTEMPTS):
+            current = self.store.latest(key)
+            if current is None:
+                raise not_found(self.resource, name)
+            old = orjson.loads(current.value)
+            new = transform(orjson.loads(current.value))
+            said = metadata_of(new).get("resourceVersion")
+            if not said and not (
+                self.definition.unconditional_update if unconditional is None else unconditional
+            ):
+                cause = Cause(
+                    "FieldValueInvalid",
+                    "Invalid value: 0: must be specified for an update",
+                    "metadata.resourceVersion",
+                )
+                raise invalid_object(self.resource, name, [cause])
+            if said and said != old["metadata"]["resourceVersion"]:
+                raise conflict(self.resource, name)
+            self._prepare_update(new, old, namespace, name, subresource, user)
+            try:
+                return await self._store_update(key, current, new, old, dry_run)
+            except RevisionMismatch:
+                self._undo_allocation(new, old)
+                continue
+            except BaseException:
+                self._undo_allocation(new, old)
+                raise
+        raise conflict(self.resource, name)
+
+    def _prepare_update(
+        self, new: Object, old: Object, namespace: str, name: str, subresource: str, user: User | None
+    ) -> None:
+        """Bring `new` to what may be stored in place of `old`; raise Invalid."""
+        definition = self.definition
+        metadata = new["metadata"]
+        match_namespace(metadata, namespace if self.resource.namespaced else "")
+        if metadata.get("name") != name:
+            raise BadRequest(
+                f"the name of the object ({metadata.get('name') or ''}) does not match the name on the URL ({name})"
+            )
+        given_uid = metadata.get("uid")
+        if given_uid and given_uid != old["metadata"]["uid"]:
+            raise conflict(
+                self.resource,
+                name,
+                f"Precondition failed: UID in precondition: {given_uid}, UID in object meta: {old['metadata']['uid']}",
+            )
+        causes = carry_over(metadata, old["metadata"])
+        if subresource == "status":
+            _keep_all_but_status(new, old)
+            metadata = new["metadata"]
+        elif self.has_status and not subresource:
+            _take(new, old, "status")
+        definition.default(new)
+        self._catalog.admit(
+            Attributes("UPDATE", definition, namespace, name, subresource, new, old, user, self._catalog)
+        )
+        if subresource == "status":
+            definition.prepare_status_update(new, old)
+        elif not subresource:
+            definition.prepare_update(new, old)
+        if definition.tracks_generation and subresource in ("", "scale") and _differs(new, old):
+            metadata["generation"] = max(
+                metadata.get("generation") or 0, (old["metadata"].get("generation") or 0) + 1
+            )
+        drop_empty(metadata)
+        definition.allocate(new, old, self._catalog.allocators)
+        try:
+            causes += validate_metadata(metadata, definition)
+            if subresource == "status":
+                causes += definition.validate_status_update(new, old)
+            elif not subresource:
+                causes += definition.validate(new)
+                causes += definition.validate_update(new, old)
+            if causes:
+                raise invalid_object(self.resource, name, causes)
+        except BaseException:
+            self._undo_allocation(new, old)
+            raise
+
+    async def _store_update(self, key: str, current: Entry, new: Object, old: Object, dry_run: bool) -> bytes:
+        metadata = new["metadata"]
+        metadata["resourceVersion"] = old["metadata"]["resourceVersion"]
+        if ends_with_update(old["metadata"], metadata) and self._may_go(new):
+            if dry_run:
+                return orjson.dumps(new)
+            return (await self._remove(key, self._in_order(new, metadata), current)).value
+        if new == old:
+            return current.value
+        if dry_run:
+            return orjson.dumps(new)
+        ordered = self._in_order(new, metadata)
+        entry = await self.store.put(key, _encoder(ordered), expected_revision=current.revision)
+        return entry.value
+
+    async def delete(
+        self, namespace: str, name: str, options: DeleteOptions, user: User | None = None
+    ) -> tuple[bytes, bool]:
+        """Delete, or begin to; return the object's bytes and whether it is gone. Raise NotFound, Conflict."""
+        key = self.key(namespace, name)
+        for _ in range(UPDATE_ATTEMPTS):
+            current = self.store.latest(key)
+            if current is None:
+                raise not_found(self.resource, name)
+            old = orjson.loads(current.value)
+            self._catalog.admit(
+                Attributes("DELETE", self.definition, namespace, name, "", None, old, user, self._catalog)
+            )
+            begin = self._catalog.deleters.get((self.resource.group, self.resource.plural), decide)
+            decision = begin(old, self.definition, options, self._catalog.now())
+            try:
+                if decision.act == "nothing":
+                    return current.value, False
+                if options.dry_run:
+                    return orjson.dumps(decision.obj), decision.act == "remove"
+                if decision.act == "remove":
+                    return (await self._remove(key, decision.obj, current)).value, True
+                entry = await self.store.put(key, _encoder(decision.obj), expected_revision=current.revision)
+                return entry.value, False
+            except RevisionMismatch:
+                continue
+        raise conflict(self.resource, name)
+
+    async def _remove(self, key: str, last: Object, current: Entry) -> Entry:
+        entry = await self.store.delete(key, _encoder(last), expected_revision=current.revision)
+        self.definition.release(last, self._catalog.allocators)
+        return entry
+
+    def _may_go(self, obj: Object) -> bool:
+        """Tell whether nothing beside metadata holds the object: a namespace has finalizers of its own."""
+        return not (self.resource.plural == "namespaces" and (obj.get("spec") or {}).get("finalizers"))
+
+    def _undo_allocation(self, new: Object, old: Object) -> None:
+        """Give back what `allocate(new, old)` took, keeping what `old` has."""
+        self.definition.allocate(old, new, self._catalog.allocators)
+
+    def _in_order(self, obj: Object, metadata: dict[str, Any]) -> Object:
+        """Return the object with kind, apiVersion and metadata first, as `head` promises."""
+        ordered: Object = {
+            "kind": self.resource.kind,
+            "apiVersion": self.resource.api_version,
+            "metadata": metadata,
+        }
+        ordered.update((k, v) for k, v in obj.items() if k not in ordered)
+        return ordered
+
+    def claim_stored(self) -> None:
+        """At start, let each stored object claim the addresses and ports that it has."""
+        for entry in self.store.range(self.prefix).entries:
+            self.definition.allocate(orjson.loads(entry.value), None, self._catalog.allocators)
+
+
+def _encoder(obj: Object) -> Callable[[int], bytes]:
+    metadata = obj["metadata"]
+
+    def encode(revision: int) -> bytes:
+        metadata["resourceVersion"] = str(revision)
+        try:
+            return orjson.dumps(obj)
+        except orjson.JSONEncodeError as error:
+            raise BadRequest(f"the object cannot be encoded: {error}") from None
+
+    return encode
+
+
+def _take(new: Object, old: Object, key: str) -> None:
+    if key in old:
+        new[key] = old[key]
+    else:
+        new.pop(key, None)
+
+
+def _keep_all_but_status(new: Object, old: Object) -> None:
+    """For a write to the status subresource: everything is the old object's but status and loose metadata."""
+    for key in [k for k in new if k not in old and k != "status"]:
+        del new[key]
+    for key, value in old.items():
+        if key not in ("metadata", "status"):
+            new[key] = value
+    metadata, had = new["metadata"], old["metadata"]
+    for key in ("labels", "ownerReferences", "generateName"):
+        if key in had:
+            metadata[key] = had[key]
+        else:
+            metadata.pop(key, None)
+
+
+def _differs(new: Object, old: Object) -> bool:
+    """Tell whether anything but metadata and status is not the same."""
+    keys = (new.keys() | old.keys()) - {"metadata", "status", "kind", "apiVersion"}
+    return any(new.get(key) != old.get(key) for key in keys)

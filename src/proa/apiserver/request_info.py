@@ -1,0 +1,88 @@
+"""Know what a URL addresses: follows apiserver/pkg/endpoints/request/requestinfo.go.
+
+Paths are split, never matched: this runs once for each request.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from urllib.parse import unquote
+
+from proa.client.protocol import Request
+
+_VERBS = {
+    "POST": "create",
+    "GET": "get",
+    "HEAD": "get",
+    "PUT": "update",
+    "PATCH": "patch",
+    "DELETE": "delete",
+}
+_NAMESPACE_SUBRESOURCES = frozenset(("status", "finalize"))
+
+
+@dataclass(slots=True)
+class RequestInfo:
+    """What is asked for. `subpath` follows the subresource, still percent-encoded, with its leading slash."""
+
+    is_resource: bool
+    verb: str
+    path: str
+    group: str = ""
+    version: str = ""
+    namespace: str = ""
+    plural: str = ""
+    name: str = ""
+    subresource: str = ""
+    subpath: str = ""
+
+
+def parse_request(request: Request) -> RequestInfo:
+    """Return what `request` addresses; anything unknown is a non-resource path."""
+    path = request.path
+    raw = path.split("/")
+    parts = [p for p in raw if p]
+    if len(parts) < 3 or parts[0] not in ("api", "apis"):
+        return RequestInfo(False, request.method.lower(), unquote(path) if "%" in path else path)
+    if parts[0] == "api":
+        info = RequestInfo(True, _VERBS.get(request.method, ""), path, "", parts[1])
+        rest = parts[2:]
+    elif len(parts) < 4:
+        return RequestInfo(False, request.method.lower(), path)
+    else:
+        info = RequestInfo(True, _VERBS.get(request.method, ""), path, parts[1], parts[2])
+        rest = parts[3:]
+    is_watch_path = rest[0] == "watch" and len(rest) > 1
+    if is_watch_path:
+        rest = rest[1:]
+    if rest[0] == "namespaces" and len(rest) > 1:
+        info.namespace = rest[1]
+        if len(rest) > 2 and rest[2] not in _NAMESPACE_SUBRESOURCES:
+            rest = rest[2:]
+    info.plural = rest[0]
+    count = len(rest)
+    if count > 1:
+        info.name = rest[1]
+        if count > 2:
+            info.subresource = rest[2]
+            info.subpath = _after(path, rest) if count > 3 or path.endswith("/") else ""
+    if "%" in path:
+        info.namespace, info.name = unquote(info.namespace), unquote(info.name)
+    if is_watch_path:
+        info.verb = "watch"
+    elif not info.name:
+        if info.verb == "get":
+            info.verb = "watch" if asks_for_watch(request) else "list"
+        elif info.verb == "delete":
+            info.verb = "deletecollection"
+    return info
+
+
+def asks_for_watch(request: Request) -> bool:
+    return request.parameter("watch", "false").lower() not in ("false", "0")
+
+
+def _after(path: str, rest: list[str]) -> str:
+    """Return what follows `/<plural>/<name>/<subresource>` in the path, as it was sent."""
+    marker = f"/{rest[0]}/{rest[1]}/{rest[2]}"
+    return path[path.index(marker) + len(marker) :]

@@ -1,0 +1,208 @@
+"""Bring each request to the one function that answers it.
+
+Resource requests go by (verb, subresource); everything else by its path. Follows apiserver/pkg/endpoints/
+installer.go.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TYPE_CHECKING
+
+import orjson
+
+from proa.apiserver.handlers.discovery import Discovery
+from proa.apiserver.handlers.health import TEXT, make_version, serve_health
+from proa.apiserver.handlers.list import list_objects
+from proa.apiserver.handlers.subresources import HANDLERS, serve_scale
+from proa.apiserver.handlers.watch import watch_objects
+from proa.apiserver.handlers.write import (
+    create_object,
+    delete_collection,
+    delete_object,
+    get_object,
+    patch_object,
+    update_object,
+)
+from proa.apiserver.registry.catalog import Catalog
+from proa.apiserver.registry.refusals import method_not_allowed, unknown_resource
+from proa.apiserver.registry.registry import ResourceRegistry
+from proa.apiserver.request_info import RequestInfo, asks_for_watch
+from proa.apiserver.tokens import TokenIssuer
+from proa.client.kubelet_api import KubeletApi, KubeletDialer
+from proa.client.protocol import Object, Request, Response
+from proa.objects.errors import ServiceUnavailable
+from proa.objects.resource import Resource
+from proa.objects.selectors import parse_label_selector
+from proa.observability.metrics import Counter, Gauge, exposition
+
+if TYPE_CHECKING:
+    from proa.apiserver.app import ApiSettings
+
+
+class Router:
+    """Knows every path."""
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        settings: ApiSettings,
+        tokens: TokenIssuer,
+        kubelet: KubeletDialer | None,
+        metrics: Sequence[Counter | Gauge],
+    ) -> None:
+        self._catalog = catalog
+        self._settings = settings
+        self._tokens = tokens
+        self._kubelet = kubelet or _no_kubelet
+        self._metrics = metrics
+        self._discovery = Discovery(catalog, f"{settings.advertise_address}:{settings.advertise_port}")
+        self._live = {"ping": lambda: ""}
+        self._version = make_version(catalog.now())
+
+    async def route(self, request: Request, info: RequestInfo) -> Response:
+        """Answer; raise NotFound, MethodNotAllowed and whatever the handler raises."""
+        if not info.is_resource:
+            return await self._other(request, info)
+        registries = self._catalog.group_versions.get((info.group, info.version))
+        if registries is None:
+            return page_not_found()
+        registry = registries.get(info.plural)
+        if registry is None:
+            raise unknown_resource()
+        namespace = info.namespace
+        if not registry.resource.namespaced:
+            if namespace and info.plural != "namespaces":
+                raise unknown_resource()
+            namespace = ""
+        elif info.name and not namespace:
+            raise unknown_resource()
+        if info.subresource:
+            return await self._subresource(request, info, registry, namespace)
+        return await self._resource(request, info, registry, namespace)
+
+    async def _resource(
+        self, request: Request, info: RequestInfo, registry: ResourceRegistry, namespace: str
+    ) -> Response:
+        verb, name = info.verb, info.name
+        if verb == "get" and name and asks_for_watch(request):
+            verb = "watch"
+        if verb not in registry.definition.verbs:
+            raise method_not_allowed()
+        if verb == "get":
+            return get_object(request, registry, namespace, name)
+        if verb == "list":
+            return list_objects(request, registry, namespace, self._catalog.now())
+        if verb == "watch":
+            return watch_objects(request, registry, namespace, name)
+        if verb == "create" and not name and (namespace or not registry.resource.namespaced):
+            return await create_object(request, registry, namespace)
+        if verb == "update" and name:
+            return await update_object(request, registry, namespace, name)
+        if verb == "patch" and name:
+            return await patch_object(request, registry, namespace, name)
+        if verb == "delete":
+            return await delete_object(request, registry, namespace, name)
+        if verb == "deletecollection" and (namespace or not registry.resource.namespaced):
+            return await delete_collection(request, registry, namespace)
+        raise method_not_allowed()
+
+    async def _subresource(
+        self, request: Request, info: RequestInfo, registry: ResourceRegistry, namespace: str
+    ) -> Response:
+        name, subresource = info.name, info.subresource
+        offered = next((s for s in registry.definition.subresources if s.name == subresource), None)
+        if offered is None:
+            raise unknown_resource()
+        if subresource == "status":
+            if info.verb not in offered.verbs:
+                raise method_not_allowed()
+            if info.verb == "get":
+                return get_object(request, registry, namespace, name)
+            write = update_object if info.verb == "update" else patch_object
+            return await write(request, registry, namespace, name, "status")
+        if subresource == "scale":
+            return await serve_scale(request, registry, namespace, name)
+        if (info.plural, subresource) == ("serviceaccounts", "token"):
+            return await self._tokens.serve(request, registry, namespace, name)
+        handler = HANDLERS.get((info.plural, subresource))
+        if handler is not None:
+            return await handler(request, registry, namespace, name)
+        return await self._stream(request, info, registry, namespace)
+
+    async def _stream(
+        self, request: Request, info: RequestInfo, registry: ResourceRegistry, namespace: str
+    ) -> Response:
+        from proa.apiserver.streams.context import StreamContext
+        from proa.apiserver.streams.routes import SUBRESOURCE_HANDLERS
+
+        handler = SUBRESOURCE_HANDLERS.get((registry.resource.plural, info.subresource))
+        if handler is None:
+            raise unknown_resource()
+        context = StreamContext(
+            namespace, info.name, info.subpath, self._get_object, self._list_objects, self._kubelet
+        )
+        return await handler(request, context)
+
+    async def _get_object(self, resource: Resource, name: str, namespace: str) -> Object:
+        obj: Object = orjson.loads(self._catalog.of(resource).get(namespace, name))
+        return obj
+
+    async def _list_objects(self, resource: Resource, namespace: str, label_selector: str) -> list[Object]:
+        registry = self._catalog.of(resource)
+        selector = parse_label_selector(label_selector)
+        objects = [orjson.loads(e.value) for e in registry.store.range(registry.scope(namespace)).entries]
+        return [o for o in objects if selector.matches(o["metadata"].get("labels") or {})]
+
+    async def _other(self, request: Request, info: RequestInfo) -> Response:
+        parts = [part for part in info.path.split("/") if part]
+        first = parts[0] if parts else ""
+        if first in ("api", "apis"):
+            if request.method not in ("GET", "HEAD"):
+                raise method_not_allowed()
+            return self._discovery.serve(request, parts) or page_not_found()
+        answer = self._paths().get(info.path) or (
+            self._paths().get(f"/{first}") if first in _HEALTH else None
+        )
+        if answer is not None:
+            return await answer(request)
+        if first == "openapi":
+            return await self._openapi(request, parts)
+        return page_not_found()
+
+    def _paths(self) -> dict[str, Callable[[Request], Awaitable[Response]]]:
+        return {
+            "/healthz": self._healthz,
+            "/livez": self._healthz,
+            "/readyz": self._readyz,
+            "/version": self._serve_version,
+            "/metrics": self._serve_metrics,
+        }
+
+    async def _healthz(self, request: Request) -> Response:
+        return serve_health(request, request.path.strip("/").partition("/")[0], self._live)
+
+    async def _readyz(self, request: Request) -> Response:
+        return serve_health(request, "readyz", {**self._live, **self._settings.ready_checks})
+
+    async def _serve_version(self, request: Request) -> Response:
+        return Response(200, {"Content-Type": "application/json"}, self._version)
+
+    async def _serve_metrics(self, request: Request) -> Response:
+        headers = {"Content-Type": "text/plain; version=0.0.4; charset=utf-8"}
+        return Response(200, headers, exposition(self._metrics).encode())
+
+    async def _openapi(self, request: Request, parts: list[str]) -> Response:
+        return page_not_found()
+
+
+_HEALTH = ("healthz", "livez", "readyz")
+
+
+def page_not_found() -> Response:
+    """Answer as Go's server does where there is nothing."""
+    return Response(404, dict(TEXT), b"404 page not found\n")
+
+
+async def _no_kubelet(node: str) -> KubeletApi:
+    raise ServiceUnavailable(f'no kubelet of node "{node}" can be reached')
