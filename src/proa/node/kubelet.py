@@ -20,6 +20,7 @@ from proa.node.images import ALIASES, ImageStore
 from proa.node.node_registration import NodeRegistration
 from proa.node.node_services import Machine, NodeServices
 from proa.node.node_status import make_capacity, read_machine
+from proa.node.pod_lifecycle import grace_seconds
 from proa.node.pod_worker import PodWorker, mark_deleting
 from proa.node.probes.manager import ProbeManager
 from proa.node.runtime_cache import POD_NAME_LABEL, POD_NAMESPACE_LABEL, RuntimeCache
@@ -122,7 +123,7 @@ class Kubelet:
         ]
 
     async def stop(self, drain: bool = False) -> None:
-        """Stop looking after pods. With `drain`, end their containers first (each within its grace)."""
+        """Stop looking after pods. With `drain`, end their containers (each within its grace)."""
         self._is_stopping = True
         for task in self._tasks:
             task.cancel()
@@ -231,7 +232,7 @@ class Kubelet:
     async def _drain(self, worker: PodWorker) -> None:
         """End a pod's containers and take its network away; its object stays as it is."""
         view = worker.view()
-        grace = float(worker.pod["spec"].get("terminationGracePeriodSeconds") or 1)
+        grace = min(grace_seconds(worker.pod), self.settings.drain_seconds)
         running = [c.id for c in view.containers if c.state == "Running"]
         try:
             await asyncio.gather(*(self._runtime.stop_container(i, grace) for i in running))

@@ -15,8 +15,7 @@ class KubeletSettings:
     """One node's settings. Durations are seconds, sizes bytes.
 
     `image_aliases` maps well-known names to images that this node provides; None is the built-in table
-    (images.ALIASES), an empty mapping turns aliases off. `termination_directory` and so on derive from
-    `directory`, which is `$PROA_HOME/nodes/<name>`.
+    (images.ALIASES), an empty mapping turns aliases off. `directory` is `$PROA_HOME/nodes/<name>`.
     """
 
     node_name: str
@@ -34,6 +33,8 @@ class KubeletSettings:
     backoff_max_seconds: float = 300.0
     retry_seconds: float = 10.0
     orphan_grace_seconds: float = 1.0
+    drain_seconds: float = 10.0
+    """The most that a container may take to end when the node is drained, however long its own grace."""
 
     @property
     def pods_directory(self) -> Path:
