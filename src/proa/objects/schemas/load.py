@@ -53,6 +53,13 @@ def find_definition_name(api_version: str, kind: str) -> str | None:
     return name
 
 
+def definition_names_by_kind() -> Iterator[tuple[str, str, str]]:
+    """Yield (apiVersion, kind, definition name) of every built-in kind."""
+    for key, name in _table()["kinds"].items():
+        api_version, _, kind = key.rpartition(" ")
+        yield api_version, kind, name
+
+
 class _Fields(Mapping[str, Schema]):
     """The fields of one definition, each made when it is first looked at."""
 
