@@ -278,7 +278,7 @@ class Cluster:
 
     async def _start_components(self, server: ApiServer, node: Node, pki: Pki) -> None:
         """Start controllers, scheduler, kubelet and network on shared informers; return when the node is Ready."""
-        from proa.controllers import CONTROLLERS
+        from proa.controllers import make_controllers
         from proa.controllers.settings import ControllerSettings
         from proa.network.network import Network
         from proa.network.protocol import NetworkSettings
@@ -289,12 +289,16 @@ class Cluster:
 
         self.home.volumes.mkdir(mode=0o700, exist_ok=True)
         settings = ControllerSettings(pki.authority.certificate.read_text(), self.home.volumes)
-        manager = Manager(self._make_client(server, "system:kube-controller-manager"), CONTROLLERS, settings)
+        manager = Manager(
+            self._make_client(server, "system:kube-controller-manager"), make_controllers(), settings
+        )
         informers, events = manager.informers, manager.events
         scheduler = Scheduler(
             self._make_client(server, "system:kube-scheduler"),
             informers,
             events.recorder("default-scheduler"),
+            time.time,
+            random.random,
         )
         kubelet = self._kubelet = Kubelet(
             self._make_client(server, f"system:node:{NODE}", "system:nodes"),
