@@ -192,7 +192,7 @@ class NodedClient:
         except OSError as error:
             made.close()
             raise RuntimeFailure(
-                "DialError", f"failed to connect to {address}:{port}: {error.strerror}"
+                "DialError", f"failed to connect to {address}:{port}: {_words(error)}"
             ) from error
         except BaseException:
             made.close()
@@ -372,6 +372,10 @@ def container_from(record: dict[str, Any]) -> Container:
     config["resources"] = Resources(**config["resources"])
     config["security"] = Security(**security)
     return Container(**{**record, "config": ContainerConfig(**config)})
+
+
+def _words(error: OSError) -> str:
+    return os.strerror(error.errno).lower() if error.errno else str(error)
 
 
 def _unavailable() -> RuntimeFailure:

@@ -29,7 +29,6 @@ from proa.node.runtimes.protocol import RuntimeFailure
 _MAIN = Path(__file__).with_name("main.py")
 _START_SECONDS = 20.0
 _STOP_SECONDS = 10.0
-_READY_FD = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +57,7 @@ async def ensure_noded(directory: Path, settings: NodedSettings) -> NodedClient:
 
 async def stop_noded(directory: Path) -> None:
     """End the node's noded and everything below it; return when no process of it is left."""
-    if not os.path.isdir(directory):
+    if not os.path.isdir(directory):  # noqa: ASYNC240
         return
     with _locked(directory):
         pid = running_pid(directory)
@@ -84,7 +83,6 @@ def running_pid(directory: Path) -> int | None:
 async def _start(directory: Path, settings: NodedSettings) -> None:
     (directory / "noded.json").write_text(json.dumps(_make_configuration(directory, settings)))
     ready, told = os.pipe()
-    # An open file in this process keeps descriptor 3 for the pipe alone in the child.
     with (directory / "noded.log").open("ab") as log:
         process = await asyncio.to_thread(_spawn, directory, settings, log.fileno(), told)
     os.close(told)
@@ -110,9 +108,8 @@ def _spawn(directory: Path, settings: NodedSettings, log: int, told: int) -> sub
         settings.node_name,
         str(directory.resolve()),
     ]
-    script = f'exec "$@" {_READY_FD}>&{told}' if told != _READY_FD else 'exec "$@"'
     return subprocess.Popen(
-        ["/bin/sh", "-c", script, "sh", *command],
+        [*command, str(told)],
         stdin=subprocess.DEVNULL,
         stdout=log,
         stderr=log,

@@ -150,9 +150,24 @@ def capset(effective: int, permitted: int, inheritable: int) -> None:
     _check(_libc.capset(header, ctypes.create_string_buffer(low + high, 24)), "capset")
 
 
-def start_time(pid: int | str) -> str:
-    """Return when the process began, in clock ticks since boot: with the pid, it names a process for good."""
-    with open(f"/proc/{pid}/stat", "rb") as file:
+def permitted_capabilities() -> int:
+    """Return the bit mask of what this process may make effective."""
+    header = ctypes.create_string_buffer(struct.pack("=Ii", 0x20080522, 0), 8)
+    data = ctypes.create_string_buffer(24)
+    _check(_libc.capget(header, data), "capget")
+    words = struct.unpack("=6I", data.raw)
+    return int(words[1] | words[4] << 32)
+
+
+def start_time(pid: int | str, proc: int | None = None) -> str:
+    """Return when a process began, in clock ticks since boot: with the pid, it names a process for good.
+
+    `proc` is an open /proc in which the pid counts, where that is not the one at /proc.
+    """
+    fd = os.open(
+        f"{pid}/stat" if proc is not None else f"/proc/{pid}/stat", os.O_RDONLY | os.O_CLOEXEC, dir_fd=proc
+    )
+    with open(fd, "rb") as file:
         return file.read().rpartition(b")")[2].split()[19].decode()
 
 

@@ -78,7 +78,7 @@ def _run_program(commands: str, done: Callable[[str], None], loop: Loop) -> None
     os.close(script)
     said = bytearray()
 
-    def read(_: int) -> None:
+    def read(_ready: int) -> None:
         piece = os.read(ours, 65536)
         said.extend(piece)
         if piece:

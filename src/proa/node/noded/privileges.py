@@ -84,8 +84,8 @@ def assume(identity: Identity, *, enter: int = -1, has_groups: bool = True) -> N
     linux.prctl(linux.PR_SET_KEEPCAPS, 1)
     os.setresuid(identity.uid, identity.uid, identity.uid)
     linux.prctl(linux.PR_CAP_AMBIENT, linux.PR_CAP_AMBIENT_CLEAR_ALL)
-    known = (1 << (last_capability() + 1)) - 1
-    linux.capset(allowed & known, allowed & known, 0)
+    held = allowed & linux.permitted_capabilities()  # root itself may lack some, inside somebody's container
+    linux.capset(held, held, 0)
     if identity.no_new_privileges:
         linux.prctl(linux.PR_SET_NO_NEW_PRIVS, 1)
 

@@ -1,8 +1,8 @@
 """Be noded's process: the node's own namespaces, PID 1 in them, one thread, and an end that takes all along.
 
 The process that was started (the outer) climbs the ladder, forks noded, writes its pid and ends. noded writes one
-JSON line to descriptor 3 when it serves, or says there why it cannot. When noded ends, for whatever reason, the
-kernel ends every process below it, for it is PID 1 of their PID namespace. Settings are in <directory>/noded.json.
+JSON line to the descriptor argv[4] when it serves, or says there why it cannot. When noded ends, for whatever
+reason, the kernel ends every process below it, for it is PID 1 of their PID namespace. Settings are in <directory>/noded.json.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, NoReturn
 
-READY_FD = 3
+_ready_fd = -1
 
 
 def main(argv: list[str]) -> NoReturn:
@@ -34,23 +34,29 @@ def main(argv: list[str]) -> NoReturn:
     if argv[1] == "proa-noded-probe":
         print(json.dumps(ladder.probe()))
         sys.exit(0)
+    global _ready_fd
     directory = argv[3]
     os.chdir(directory)
     os.umask(0o022)
-    os.set_inheritable(READY_FD, False)
+    _ready_fd = int(argv[4])
+    os.set_inheritable(_ready_fd, False)
     with open("noded.json", "rb") as file:
         settings = json.load(file)
+    pid = -1
+    host_proc = os.open("/proc", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)  # noded mounts its own over it
     try:
         level = ladder.climb(settings["level"])
         pid = os.fork()
         if pid == 0:
             _run(settings, level, directory)
-        _write_pid(pid)
+        _write_pid(pid, host_proc)
     except BaseException as error:
+        if pid > 0:
+            os.kill(pid, signal.SIGKILL)
         _say({"error": f"{type(error).__name__}: {error}"})
         raise
     if level == "process":
-        os.close(READY_FD)
+        os.close(_ready_fd)
         ladder.guard(pid)
     os._exit(0)
 
@@ -95,18 +101,18 @@ def _serve(settings: dict[str, Any], level: str, state: str) -> None:
     gc.collect()
     gc.freeze()  # what is there now is shared with every child that is forked
     _say({"ready": True, "level": level})
-    os.close(READY_FD)
+    os.close(_ready_fd)
     loop.run()
 
 
-def _write_pid(pid: int) -> None:
+def _write_pid(pid: int, host_proc: int) -> None:
     with open("noded.pid.new", "w") as file:
-        file.write(f"{pid} {linux.start_time(pid)}\n")
+        file.write(f"{pid} {linux.start_time(pid, host_proc)}\n")
     os.rename("noded.pid.new", "noded.pid")
 
 
 def _say(message: dict[str, Any]) -> None:
     try:
-        os.write(READY_FD, json.dumps(message).encode() + b"\n")
+        os.write(_ready_fd, json.dumps(message).encode() + b"\n")
     except OSError as error:
         sys.stderr.write(f"cannot say {message}: {error}\n")

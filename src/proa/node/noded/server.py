@@ -1,7 +1,8 @@
 """Answer requests on the unix socket: one JSON object a line, descriptors beside the line (SCM_RIGHTS).
 
 A request is {"request", "do", …}; its answer {"request", "result"} or {"request", "error": {"reason", "message"}},
-with "fds" the number of descriptors that came with it. Lines without a request number are events. Answers may come out of order.
+with "fds" the number of descriptors that came with it. Lines without a request number are events.
+Answers may come out of order.
 """
 
 from __future__ import annotations

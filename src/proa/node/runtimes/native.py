@@ -148,7 +148,8 @@ class NativeRuntime:
         if namespaces is None:
             return
         _close_all(namespaces)
-        linux.umount(f"{self._sandbox_folder(record)}/shm")
+        with contextlib.suppress(FileNotFoundError):  # it failed before it had any
+            linux.umount(f"{self._sandbox_folder(record)}/shm")
         self._cgroups.remove(self._pod_cgroup(record))
         if record["ip"] and record["ip"] != self.node_ip:
             self._network.addresses.release(record["ip"])

@@ -23,6 +23,10 @@ if TYPE_CHECKING:
 
     Record = dict[str, Any]
 
+_MISSING = (
+    "pod-network", "overlay", "cgroup-cpu", "cgroup-memory", "cgroup-pids", "user-namespace", "pid-namespace",
+    "nftables", "mounts",
+)  # fmt: skip
 _NONE = "this node runs plain processes, without isolation (`proa doctor` says why)"
 
 
@@ -34,7 +38,7 @@ class ProcessRuntime:
     def __init__(self, settings: dict[str, Any], state: str) -> None:
         self._settings = settings
         self._state = state
-        self.features = dict.fromkeys(("pod-network", "overlay", "cgroup-cpu", "cgroup-memory", "cgroup-pids", "user-namespace", "pid-namespace", "nftables", "mounts"), _NONE)  # fmt: skip
+        self.features = dict.fromkeys(_MISSING, _NONE)
 
     def set_up(self) -> None:
         """Find the host's address, which is every pod's."""

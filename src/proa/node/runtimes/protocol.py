@@ -112,6 +112,7 @@ class ContainerConfig:
     resources: Resources = Resources()
     security: Security = Security()
     stdin: bool = False
+    stdin_once: bool = False
     tty: bool = False
     log_path: str = ""
     termination_message_path: str = "/dev/termination-log"
