@@ -1,0 +1,918 @@
+"""What every container runtime of ours does: the same suite as root, rootless (an unprivileged uid) and processes."""
+
+# ruff: noqa: ASYNC240 (a test may look at files while its loop waits)
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from proa.node.noded import launch
+from proa.node.noded.client import NodedClient
+from proa.node.noded.launch import NodedSettings, ensure_noded, stop_noded
+from proa.node.noded.probe import probe_features
+from proa.node.runtimes.protocol import (
+    Container,
+    ContainerConfig,
+    Mount,
+    Resources,
+    RuntimeFailure,
+    Sandbox,
+    SandboxConfig,
+    Security,
+)
+
+SOURCE = Path(launch.__file__).parents[3]
+IMAGE = "proa.local/python"
+OTHER_UID = 64123
+DEADLINE = 30.0
+HAS_SYS_ADMIN = """exec python3 -c '
+for line in open("/proc/self/status"):
+    if line.startswith("CapEff"):
+        print(int(line.split()[1], 16) >> 21 & 1)'
+"""
+LOG_LINE = re.compile(r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{9}Z (stdout|stderr) ([FP]) (.*)$")
+START_AS_OTHER = """
+import asyncio, json, os, sys
+os.setgroups([]); os.setresgid(*[{uid}] * 3); os.setresuid(*[{uid}] * 3)
+from pathlib import Path
+from proa.node.noded.launch import NodedSettings, ensure_noded
+async def main():
+    client = await ensure_noded(Path({directory!r}), NodedSettings(level="rootless", node_name="contract"))
+    await client.close()
+asyncio.run(main())
+"""
+
+
+class Node:
+    """A node's directory, and how to start its noded on one rung of the ladder."""
+
+    def __init__(self, directory: Path, level: str) -> None:
+        self.directory = directory
+        self.level = level
+
+    @property
+    def isolated(self) -> bool:
+        return self.level != "process"
+
+    def start(self) -> None:
+        self.directory.mkdir(exist_ok=True)
+        if self.level == "rootless" and os.geteuid() == 0:
+            os.chown(self.directory, OTHER_UID, OTHER_UID)
+            python = "/usr/bin/python3" if os.path.exists("/usr/bin/python3") else sys.executable
+            script = START_AS_OTHER.format(uid=OTHER_UID, directory=str(self.directory))
+            environment = {
+                "PYTHONPATH": str(SOURCE),
+                "PYTHONDONTWRITEBYTECODE": "1",
+                "PATH": os.environ["PATH"],
+            }
+            subprocess.run([python, "-c", script], check=True, env=environment, cwd="/", timeout=DEADLINE)
+        else:
+            asyncio.run(self._start())
+
+    async def _start(self) -> None:
+        level: Any = self.level
+        client = await ensure_noded(self.directory, NodedSettings(level=level, node_name="contract"))
+        await client.close()
+
+    def stop(self) -> None:
+        asyncio.run(stop_noded(self.directory))
+
+    @contextlib.asynccontextmanager
+    async def client(self) -> AsyncIterator[NodedClient]:
+        client = await NodedClient.connect(self.directory)
+        try:
+            yield client
+        finally:
+            for sandbox in await client.list_sandboxes():
+                await client.remove_sandbox(sandbox.id)
+            await client.close()
+
+
+def require(level: str) -> None:
+    """Skip where this machine cannot give the level, with the reason."""
+    if level == "process":
+        return
+    why = dict(probe_features())["root" if level == "root" else "rootless"]
+    if why:
+        pytest.skip(f"not on this machine: {level}: {why}")
+
+
+@pytest.fixture(scope="module", params=["root", "rootless", "process"])
+def node(request: pytest.FixtureRequest) -> Iterator[Node]:
+    with started(request.param) as made:
+        yield made
+
+
+@pytest.fixture(params=["root", "rootless", "process"])
+def own_node(request: pytest.FixtureRequest) -> Iterator[Node]:
+    """A node that the test may kill."""
+    with started(request.param) as made:
+        yield made
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """A folder that any user may enter: pytest's are 0700, which shuts the rootless node out."""
+    with open_folder() as path:
+        yield path
+
+
+@contextlib.contextmanager
+def open_folder() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="proa-contract-") as path:
+        os.chmod(path, 0o777)
+        yield Path(path)
+
+
+@contextlib.contextmanager
+def started(level: str) -> Iterator[Node]:
+    require(level)
+    with open_folder() as directory:
+        made = Node(directory / "node", level)
+        try:
+            made.start()
+            yield made
+        finally:
+            made.stop()
+
+
+def run(node: Node, body: Callable[[NodedClient], Awaitable[None]]) -> None:
+    async def main() -> None:
+        async with node.client() as client:
+            await asyncio.wait_for(body(client), DEADLINE)
+
+    asyncio.run(main())
+
+
+async def make_sandbox(client: NodedClient, name: str = "pod", **settings: Any) -> Sandbox:
+    return await client.run_sandbox(SandboxConfig("default", name, f"uid-{name}", name, **settings))
+
+
+def make_config(node: Node, *argv: str, **settings: Any) -> ContainerConfig:
+    environment = tuple(settings.pop("env", {}).items())
+    log = str(node.directory / "logs" / f"{time.monotonic_ns()}.log")
+    return ContainerConfig("main", IMAGE, argv, environment, log_path=log, **settings)
+
+
+def shell(node: Node, script: str, **settings: Any) -> ContainerConfig:
+    return make_config(node, "sh", "-c", script, **settings)
+
+
+async def start(client: NodedClient, sandbox: Sandbox, config: ContainerConfig) -> str:
+    identifier = await client.create_container(sandbox.id, config)
+    await client.start_container(identifier)
+    return identifier
+
+
+async def ended(client: NodedClient, identifier: str) -> Container:
+    async for _ in client.events():
+        container = await client.get_container(identifier)
+        assert container is not None
+        if container.state == "Exited":
+            return container
+    raise AssertionError("the events ended")
+
+
+async def run_to_end(client: NodedClient, config: ContainerConfig, **sandbox: Any) -> Container:
+    made = await make_sandbox(client, **sandbox)
+    return await ended(client, await start(client, made, config))
+
+
+async def output(client: NodedClient, config: ContainerConfig, **sandbox: Any) -> list[str]:
+    """Run to the end, and return the lines of the log."""
+    await run_to_end(client, config, **sandbox)
+    return [text for _, text in log_lines(config)]
+
+
+def log_lines(config: ContainerConfig) -> list[tuple[str, str]]:
+    found = [LOG_LINE.match(line) for line in Path(config.log_path).read_text().splitlines()]
+    assert all(found), Path(config.log_path).read_text()
+    return [(match[1], match[3]) for match in found if match]
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Wait for what the kernel finishes by itself."""
+    limit = time.monotonic() + DEADLINE
+    while not condition():
+        assert time.monotonic() < limit, "it never came true"
+        await asyncio.sleep(0.01)
+
+
+async def collect(session: Any) -> dict[str, bytes]:
+    found = {"stdout": b"", "stderr": b""}
+    async for stream, data in session.output():
+        found[stream] += data
+    return found
+
+
+# What ends, and how
+
+
+@pytest.mark.parametrize(
+    ("script", "exit_code", "signalled", "reason"),
+    [
+        ("exit 0", 0, 0, "Completed"),
+        ("exit 3", 3, 0, "Error"),
+        ("python3 -c 'import os; os.abort()'", 134, 0, "Error"),
+    ],
+    ids=["success", "failure", "the shell passes a signal on"],
+)
+def test_an_exit_code_is_kept(node: Node, script: str, exit_code: int, signalled: int, reason: str) -> None:
+    async def body(client: NodedClient) -> None:
+        container = await run_to_end(client, shell(node, f"{script}\nexit $?"))
+        assert (container.exit_code, container.signal, container.reason) == (exit_code, signalled, reason)
+        assert container.created_at <= container.started_at <= container.finished_at
+
+    run(node, body)
+
+
+def test_output_goes_to_the_log_in_cri_format(node: Node) -> None:
+    async def body(client: NodedClient) -> None:
+        config = shell(node, "echo out; sleep 0.05; echo err >&2; sleep 0.05; printf 'no newline'")
+        await run_to_end(client, config)
+        assert log_lines(config) == [("stdout", "out"), ("stderr", "err"), ("stdout", "no newline")]
+
+    run(node, body)
+
+
+def test_a_long_line_is_split_into_partial_ones(node: Node) -> None:
+    async def body(client: NodedClient) -> None:
+        config = make_config(node, "python3", "-c", "print('x' * 40000)")
+        await run_to_end(client, config)
+        lines = [LOG_LINE.match(line) for line in Path(config.log_path).read_text().splitlines()]
+        assert [(m[2], len(m[3])) for m in lines if m] == [("P", 16384), ("P", 16384), ("F", 7232)]
+
+    run(node, body)
+
+
+def test_stop_lets_the_program_end_by_itself(node: Node) -> None:
+    async def body(client: NodedClient) -> None:
+        sandbox = await make_sandbox(client)
+        config = shell(node, "trap 'echo bye; exit 7' TERM; echo ready; while :; do sleep 0.05; done")
+        identifier = await start(client, sandbox, config)
+        await until(lambda: "ready" in Path(config.log_path).read_text())
+        await client.stop_container(identifier, 20)
+        container = await client.get_container(identifier)
+        assert container is not None
+        assert (container.state, container.exit_code) == ("Exited", 7)
+
+    run(node, body)
+
+
+def test_stop_kills_what_does_not_listen(node: Node) -> None:
+    async def body(client: NodedClient) -> None:
+        sandbox = await make_sandbox(client)
+        config = shell(node, "trap '' TERM; echo ready; while :; do sleep 0.05; done")
+        identifier = await start(client, sandbox, config)
+        await until(lambda: "ready" in Path(config.log_path).read_text())
+        await client.stop_container(identifier, 0.2)
+        container = await client.get_container(identifier)
+        assert container is not None
+        assert (container.state, container.exit_code, container.signal) == ("Exited", 137, 9)
+
+    run(node, body)
+
+
+@pytest.mark.parametrize(
+    ("argv", "words"),
+    [
+        (["nonesuch"], 'exec: "nonesuch": executable file not found in $PATH'),
+        (["/no/such"], 'exec: "/no/such": stat /no/such: no such file or directory'),
+        (["/etc/passwd"], 'exec: "/etc/passwd": permission denied'),
+    ],
+    ids=["not on PATH", "no such file", "not executable"],
+)
+def test_a_program_that_cannot_run_is_refused_in_runcs_words(node: Node, argv: list[str], words: str) -> None:
+    async def body(client: NodedClient) -> None:
+        sandbox = await make_sandbox(client)
+        identifier = await client.create_container(sandbox.id, make_config(node, *argv))
+        with pytest.raises(RuntimeFailure) as caught:
+            await client.start_container(identifier)
+        assert caught.value.reason == "RunContainerError"
+        assert words in caught.value.message
+        container = await ended(client, identifier)
+        assert (container.reason, container.exit_code) == ("StartError", 128)
+        assert container.started_at == 0
+
+    run(node, body)
+
+
+def test_events_begin_with_a_resync_and_tell_of_start_and_end(node: Node) -> None:
+    async def body(client: NodedClient) -> None:
+        events = client.events()
+        assert (await anext(events)).type == "resync"
+        sandbox = await make_sandbox(client)
+        identifier = await start(client, sandbox, shell(node, "true"))
+        seen = [await anext(events), await anext(events)]
+        assert [(event.type, event.container_id, event.sandbox_id) for event in seen] == [
+            ("started", identifier, sandbox.id),
+            ("exited", identifier, sandbox.id),
+        ]
+        await events.aclose()  # type: ignore[attr-defined]
+
+    run(node, body)
+
+
+def test_what_is_gone_may_be_stopped_and_removed_again(node: Node) -> None:
+    async def body(client: NodedClient) -> None:
+        sandbox = await make_sandbox(client)
+        identifier = await start(client, sandbox, shell(node, "exec sleep 100"))
+        for _ in range(2):
+            await client.stop_sandbox(sandbox.id)
+            await client.stop_container(identifier, 0)
+        stopped = await client.list_sandboxes()
+        assert [s.state for s in stopped] == ["NotReady"]
+        for _ in range(2):
+            await client.remove_container(identifier)
+            await client.remove_sandbox(sandbox.id)
+        assert await client.list_sandboxes() == []
+        assert await client.list_containers() == []
+        assert await client.get_container(identifier) is None
+
+    run(node, body)
+
+
+def test_an_image_that_is_not_here_is_refused(node: Node) -> None:
+    async def body(client: NodedClient) -> None:
+        sandbox = await make_sandbox(client)
+        with pytest.raises(RuntimeFailure, match="cannot run here"):
+            await client.create_container(
+                sandbox.id, ContainerConfig("c", "docker.io/library/nginx", ("nginx",), ())
+            )
+        image = await client.image(IMAGE)
+        assert image is not None
+        assert image.repo_digest.startswith("proa.local/python@sha256:")
+
+    run(node, body)
+
+
+# Inside
+
+
+def test_python_inside_is_the_one_outside(node: Node) -> None:
+    async def body(client: NodedClient) -> None:
+        script = "import proa, sys; print(sys.version_info[:2] >= (3, 11))"
+        environment = {"PYTHONPATH": str(SOURCE)}
+        assert await output(client, make_config(node, "python3", "-c", script, env=environment)) == ["True"]
+        if node.level != "rootless":
+            lines = await output(client, make_config(node, "python", "-c", "import sys; print(sys.prefix)"))
+            assert lines == [sys.prefix]
+
+    run(node, body)
+
+
+def test_environment_and_working_folder_are_as_asked(node: Node) -> None:
+    async def body(client: NodedClient) -> None:
+        config = shell(node, "echo $COLOUR; pwd", env={"COLOUR": "blue"}, working_dir="/srv/new/folder")
+        lines = await output(client, config)
+        assert lines[0] == "blue"
+        assert lines[1] == "/srv/new/folder" or not node.isolated
+
+    run(node, body)
+
+
+def test_a_pod_has_its_own_name_address_and_files(node: Node) -> None:
+    if not node.isolated:
+        pytest.skip("not on this machine: processes share the host's")
+
+    async def body(client: NodedClient) -> None:
+        settings = {
+            "dns_servers": ("10.96.0.10",),
+            "dns_searches": ("default.svc.cluster.local", "cluster.local"),
+            "dns_options": ("ndots:5",),
+            "host_aliases": (("1.2.3.4", ("one", "two")),),
+            "sysctls": {"net.ipv4.ip_local_port_range": "2000 3000"},
+        }
+        script = (
+            "hostname; cat /etc/hostname /etc/resolv.conf /etc/hosts /proc/sys/net/ipv4/ip_local_port_range"
+        )
+        lines = await output(client, shell(node, script), name="web-0", **settings)
+        assert lines[:5] == [
+            "web-0",
+            "web-0",
+            "search default.svc.cluster.local cluster.local",
+            "nameserver 10.96.0.10",
+            "options ndots:5",
+        ]
+        assert "1.2.3.4\tone\ttwo" in lines
+        assert "2000\t3000" in lines
+        assert any(re.fullmatch(r"10\.244\.1\.\d+\tweb-0", line) for line in lines)
+
+    run(node, body)
+
+
+def test_the_first_process_is_alone_with_a_private_root(node: Node) -> None:
+    if not node.isolated:
+        pytest.skip("not on this machine: processes share the host's files")
+
+    async def body(client: NodedClient) -> None:
+        script = """
+            echo $$; ls /proc | grep -c '^[0-9]'
+            touch /tmp/mine /root/mine /new && echo written
+            ls /tmp /home
+            echo x > /proc/sys/kernel/hostname || echo refused
+        """
+        lines = await output(client, shell(node, script))
+        assert lines[0] == "1"
+        assert int(lines[1]) <= 3
+        assert "written" in lines
+        assert "mine" in lines
+        assert lines[-1] == "refused"
+        assert not os.path.exists("/new")
+
+    run(node, body)
+
+
+def test_secrets_of_the_host_are_not_there(node: Node) -> None:
+    if not node.isolated:
+        pytest.skip("not on this machine: processes share the host's files")
+
+    async def body(client: NodedClient) -> None:
+        secrets = [
+            "/etc/shadow",
+            os.path.expanduser("~/.ssh"),
+            os.path.expanduser("~/.kube"),
+            str(node.directory),
+        ]
+        script = "; ".join(f"ls -A {path} 2>/dev/null; cat {path} 2>/dev/null" for path in secrets)
+        lines = await output(client, shell(node, f"{script}; head -c1 /proc/kcore 2>/dev/null; true"))
+        assert [line for line in lines if line != "/etc/shadow"] == []
+
+    run(node, body)
+
+
+@pytest.mark.parametrize(
+    ("security", "script", "expected"),
+    [
+        (Security(), "id -u; grep CapEff /proc/self/status", ["0", "CapEff:\t00000000a80425fb"]),
+        (Security(privileged=True), HAS_SYS_ADMIN, ["1"]),
+        (Security(run_as_user=1000, run_as_group=2000), "id -u; id -g; grep CapEff /proc/self/status",
+         ["1000", "2000", "CapEff:\t0000000000000000"]),
+        (Security(drop_capabilities=("ALL",)), "grep CapBnd /proc/self/status", ["CapBnd:\t0000000000000000"]),
+        (Security(drop_capabilities=("ALL",), add_capabilities=("NET_BIND_SERVICE",)),
+         "grep CapEff /proc/self/status", ["CapEff:\t0000000000000400"]),
+        (Security(allow_privilege_escalation=False), "grep NoNewPrivs /proc/self/status", ["NoNewPrivs:\t1"]),
+        (Security(read_only_root=True), "touch /x /tmp/x /usr/x 2>&1 | grep -c Read-only; touch /dev/shm/x && echo ok",
+         ["3", "ok"]),
+    ],
+    ids=["root by default", "privileged", "a user", "no capabilities", "one capability", "no new privileges",
+         "read-only"],
+)  # fmt: skip
+def test_security_is_as_asked(node: Node, security: Security, script: str, expected: list[str]) -> None:
+    if not node.isolated:
+        pytest.skip("not on this machine: processes have no isolation")
+
+    async def body(client: NodedClient) -> None:
+        assert await output(client, shell(node, script, security=security)) == expected
+
+    run(node, body)
+
+
+def test_mounts_show_folders_and_files_read_only_where_asked(node: Node, folder: Path) -> None:
+    if not node.isolated:
+        pytest.skip("not on this machine: processes share the host's files")
+    (folder / "data").mkdir()
+    (folder / "data" / "file").write_text("content")
+    for path in (folder, folder / "data"):
+        path.chmod(0o777)
+
+    async def body(client: NodedClient) -> None:
+        mounts = (
+            Mount(str(folder / "data"), "/mnt/new/data"),
+            Mount(str(folder / "data"), "/etc/config", read_only=True),
+            Mount(str(folder / "data" / "file"), "/var/run/secrets/token", read_only=True),
+            Mount(str(folder / "data" / "file"), "/usr/share/one"),
+        )
+        script = """
+            cat /mnt/new/data/file /etc/config/file /var/run/secrets/token /usr/share/one; echo
+            echo new > /mnt/new/data/made
+            touch /etc/config/x 2>/dev/null || echo refused
+            ls /etc/passwd /usr/share/one
+        """
+        lines = await output(client, shell(node, script, mounts=mounts))
+        assert lines == ["content" * 4, "refused", "/etc/passwd", "/usr/share/one"]
+        assert (folder / "data" / "made").read_text() == "new\n"
+
+    run(node, body)
+
+
+def test_a_symbolic_link_in_a_mount_target_stays_inside(node: Node, folder: Path) -> None:
+    if not node.isolated:
+        pytest.skip("not on this machine: processes share the host's files")
+    volume, escape = folder / "volume", folder / "escape"
+    for path in (volume, escape):
+        path.mkdir()
+        path.chmod(0o777)
+    (volume / "absolute").symlink_to(escape)
+    (volume / "relative").symlink_to("../" * 20 + str(escape).lstrip("/"))
+
+    async def body(client: NodedClient) -> None:
+        mounts = (
+            Mount(str(volume), "/volume"),
+            Mount("/etc", "/volume/absolute/made"),
+            Mount("/etc", "/volume/relative/made/too"),
+        )
+        lines = await output(
+            client, shell(node, "ls /volume; cat /volume/absolute/made/passwd | head -c 4", mounts=mounts)
+        )
+        assert lines[:2] == ["absolute", "relative"]
+        assert lines[2] == "root"
+        assert list(escape.iterdir()) == []
+
+    run(node, body)
+
+
+def test_a_termination_message_is_written_to_its_file(node: Node) -> None:
+    if not node.isolated:
+        pytest.skip("not on this machine: processes share the host's files")
+
+    async def body(client: NodedClient) -> None:
+        file = node.directory / f"message-{time.monotonic_ns()}"
+        file.touch()
+        file.chmod(0o666)
+        config = shell(node, "echo why > /dev/termination-log", termination_message_file=str(file))
+        await run_to_end(client, config)
+        assert file.read_text() == "why\n"
+
+    run(node, body)
+
+
+def test_running_out_of_memory_is_told(node: Node) -> None:
+    async def body(client: NodedClient) -> None:
+        why = (await client.status()).features["cgroup-memory"]
+        if why:
+            pytest.skip(f"not on this machine: {why}")
+        limited = Resources(memory_limit_bytes=64 << 20)
+        config = make_config(node, "python3", "-c", "x = 'x' * (1 << 28)", resources=limited)
+        container = await run_to_end(client, config)
+        assert (container.reason, container.exit_code) == ("OOMKilled", 137)
+
+    run(node, body)
+
+
+def test_the_kernel_holds_limits_and_counts_use(node: Node) -> None:
+    async def body(client: NodedClient) -> None:
+        features = (await client.status()).features
+        if any(features[f"cgroup-{name}"] for name in ("cpu", "memory", "pids")):
+            pytest.skip("not on this machine: no control groups here")
+        limits = Resources(cpu_shares=512, cpu_quota_millis=1500, memory_limit_bytes=256 << 20, pids_limit=20)
+        sandbox = await make_sandbox(client)
+        script = "cat /sys/fs/cgroup/memory/memory.limit_in_bytes /sys/fs/cgroup/cpu/cpu.cfs_quota_us " \
+            "/sys/fs/cgroup/pids/pids.max 2>/dev/null || cat /sys/fs/cgroup/memory.max /sys/fs/cgroup/cpu.max " \
+            "/sys/fs/cgroup/pids.max; exec sleep 100"  # fmt: skip
+        config = shell(node, script, resources=limits)
+        identifier = await start(client, sandbox, config)
+        await until(lambda: len(Path(config.log_path).read_text().splitlines()) == 3)
+        assert [text.split()[0] for _, text in log_lines(config)] == [str(256 << 20), "150000", "20"]
+        stats = await client.stats(identifier)
+        assert stats.cpu_nanoseconds > 0
+        assert 0 < stats.memory_working_set_bytes < 64 << 20
+
+    run(node, body)
+
+
+# Taking part
+
+
+def test_exec_runs_beside_the_program(node: Node) -> None:
+    async def body(client: NodedClient) -> None:
+        sandbox = await make_sandbox(client)
+        identifier = await start(client, sandbox, shell(node, "exec sleep 100", env={"COLOUR": "blue"}))
+        argv = ("sh", "-c", "echo $COLOUR; echo oops >&2; cat; exit 5")
+        session = await client.exec(identifier, argv, stdin=True, tty=False)
+        await session.write(b"from outside\n" * 10000)
+        reading = asyncio.create_task(collect(session))
+        await session.close_stdin()
+        found = await reading
+        assert found == {"stdout": b"blue\n" + b"from outside\n" * 10000, "stderr": b"oops\n"}
+        assert await session.wait() == 5
+        await session.close()
+        if node.isolated:
+            session = await client.exec(
+                identifier, ("sh", "-c", "cat /proc/1/comm; hostname"), stdin=False, tty=False
+            )
+            assert (await collect(session))["stdout"] == b"sleep\npod\n"
+            await session.close()
+
+    run(node, body)
+
+
+def test_exec_as_a_user_joins_the_users_container(node: Node) -> None:
+    if not node.isolated:
+        pytest.skip("not on this machine: processes share the host's users")
+
+    async def body(client: NodedClient) -> None:
+        sandbox = await make_sandbox(client)
+        security = Security(run_as_user=1234, run_as_group=1234)
+        identifier = await start(client, sandbox, shell(node, "exec sleep 100", security=security))
+        session = await client.exec(
+            identifier, ("sh", "-c", "id -u; kill -0 1 && echo same"), stdin=False, tty=False
+        )
+        assert await collect(session) == {"stdout": b"1234\nsame\n", "stderr": b""}
+        await session.close()
+
+    run(node, body)
+
+
+def test_exec_with_a_terminal_has_its_size(node: Node) -> None:
+    async def body(client: NodedClient) -> None:
+        sandbox = await make_sandbox(client)
+        identifier = await start(client, sandbox, shell(node, "exec sleep 100"))
+        session = await client.exec(identifier, ("sh", "-c", "read x; stty size; tty"), stdin=True, tty=True)
+        await session.resize(120, 40)
+        await session.write(b"\n")
+        found = await collect(session)
+        assert b"40 120" in found["stdout"]
+        assert b"/dev/pts/" in found["stdout"]
+        assert await session.wait() == 0
+        await session.close()
+
+    run(node, body)
+
+
+def test_exec_that_cannot_run_says_why_and_one_that_is_left_is_killed(node: Node) -> None:
+    async def body(client: NodedClient) -> None:
+        sandbox = await make_sandbox(client)
+        identifier = await start(client, sandbox, shell(node, "exec sleep 100"))
+        with pytest.raises(RuntimeFailure, match="executable file not found"):
+            await client.exec(identifier, ("nonesuch",), stdin=False, tty=False)
+        session = await client.exec(identifier, ("sleep", "1000"), stdin=False, tty=False)
+        await session.close()
+        assert await session.wait() == 137
+        container = await client.get_container(identifier)
+        assert container is not None
+        assert container.state == "Running"
+
+    run(node, body)
+
+
+def test_attach_shares_the_programs_streams(node: Node) -> None:
+    async def body(client: NodedClient) -> None:
+        sandbox = await make_sandbox(client)
+        config = shell(
+            node, "while read line; do echo got $line; echo err >&2; done", stdin=True, stdin_once=True
+        )
+        identifier = await start(client, sandbox, config)
+        session = await client.attach(identifier)
+        await session.write(b"one\n")
+        reading = asyncio.create_task(collect(session))
+        await until(lambda: "err" in Path(config.log_path).read_text())
+        await session.close_stdin()
+        assert await reading == {"stdout": b"got one\n", "stderr": b"err\n"}
+        assert await session.wait() == 0
+        await session.close()
+        assert ("stdout", "got one") in log_lines(config)
+
+    run(node, body)
+
+
+def test_attach_to_a_terminal(node: Node) -> None:
+    async def body(client: NodedClient) -> None:
+        sandbox = await make_sandbox(client)
+        script = "stty -echo; echo ready; read line; stty size; echo got $line; exit 4"
+        config = shell(node, script, stdin=True, tty=True)
+        identifier = await start(client, sandbox, config)
+        await until(lambda: "ready" in Path(config.log_path).read_text())
+        session = await client.attach(identifier)
+        await session.resize(100, 30)
+        await session.write(b"hello\n")
+        found = await collect(session)
+        assert b"30 100\r\ngot hello" in found["stdout"]
+        assert await session.wait() == 4
+        await session.close()
+
+    run(node, body)
+
+
+# The network
+
+
+LISTEN = """
+import socket
+s = socket.create_server(("0.0.0.0", {port}))
+print("listening", flush=True)
+while True:
+    c, a = s.accept()
+    c.sendall(a[0].encode())
+    c.close()
+"""
+
+
+def test_pods_reach_each_other_and_can_be_dialled(node: Node) -> None:
+    async def body(client: NodedClient) -> None:
+        port = free_port()
+        server = await make_sandbox(client, "server")
+        config = make_config(node, "python3", "-c", LISTEN.format(port=port))
+        await start(client, server, config)
+        await until(lambda: "listening" in Path(config.log_path).read_text())
+        caller = make_config(
+            node,
+            "python3",
+            "-c",
+            f"import socket; print(socket.create_connection(('{server.ip}', {port})).recv(99))",
+        )
+        peer = await make_sandbox(client, "caller")
+        await ended(client, await start(client, peer, caller))
+        assert log_lines(caller) == [("stdout", repr(peer.ip.encode()))]
+        for sandbox, host in ((server.id, "localhost"), ("", server.ip)):
+            connection = await client.dial(sandbox, host, port)
+            assert await asyncio.get_running_loop().sock_recv(connection, 99)
+            connection.close()
+        with pytest.raises(RuntimeFailure, match="refused"):
+            await client.dial(server.id, "localhost", 1)
+
+    run(node, body)
+
+
+def test_a_socket_of_the_node_is_reached_from_pods(node: Node) -> None:
+    if not node.isolated:
+        pytest.skip("not on this machine: processes share the host's network")
+
+    async def body(client: NodedClient) -> None:
+        await client.add_addresses(["10.96.0.10/32"])
+        await client.add_addresses(["10.96.0.10/32", "10.96.0.11/32"])
+        for host in ("10.243.0.1", "10.96.0.10"):
+            listener = await client.open_socket("tcp-listen", host, 6443)
+            config = make_config(
+                node,
+                "python3",
+                "-c",
+                f"import socket; socket.create_connection(('{host}', 6443)).sendall(b'hello')",
+            )
+            sandbox = await make_sandbox(client)
+            await start(client, sandbox, config)
+            connection, _ = await asyncio.get_running_loop().sock_accept(listener)
+            assert await asyncio.get_running_loop().sock_recv(connection, 99) == b"hello"
+            connection.close()
+            listener.close()
+        await client.remove_addresses(["10.96.0.10/32", "10.96.0.11/32", "10.96.0.12/32"])
+        nobody = await client.open_socket("udp", "10.243.0.1", 53)
+        assert nobody.type == socket.SOCK_DGRAM
+        nobody.close()
+
+    run(node, body)
+
+
+# What outlives whom
+
+
+CLIENT = """
+import asyncio, os, signal, sys
+from pathlib import Path
+from proa.node.noded.client import NodedClient
+from proa.node.runtimes.protocol import *
+async def main():
+    client = await NodedClient.connect(Path(sys.argv[1]))
+    sandbox = await client.run_sandbox(SandboxConfig("default", "pod", "uid", "pod"))
+    for argv in (("sh", "-c", "sleep 0.3; exit 42"), ("sleep", "1000")):
+        identifier = await client.create_container(sandbox.id, ContainerConfig("c", "proa.local/python", argv, ()))
+        await client.start_container(identifier)
+    os.kill(os.getpid(), signal.SIGKILL)
+asyncio.run(main())
+"""
+
+
+def test_containers_outlive_a_killed_client_with_their_exit_codes(node: Node) -> None:
+    environment = {**os.environ, "PYTHONPATH": str(SOURCE)}
+    killed = subprocess.run([sys.executable, "-c", CLIENT, str(node.directory)], env=environment, check=False)
+    assert killed.returncode == -signal.SIGKILL
+
+    async def body(client: NodedClient) -> None:
+        short, long = sorted(await client.list_containers(), key=lambda c: c.created_at)
+        assert (await ended(client, short.id)).exit_code == 42
+        again = await client.get_container(long.id)
+        assert again is not None
+        assert again.state == "Running"
+
+    run(node, body)
+
+
+def test_a_second_start_adopts_the_noded_that_runs(own_node: Node) -> None:
+    before = launch.running_pid(own_node.directory)
+    own_node.start()
+    assert launch.running_pid(own_node.directory) == before is not None
+
+
+def test_nothing_is_left_of_a_killed_noded_and_the_next_one_remembers(own_node: Node) -> None:
+    marker = f"3{time.monotonic_ns() % 10**9}"
+
+    async def body(client: NodedClient) -> None:
+        sandbox = await make_sandbox(client)
+        await start(client, sandbox, shell(own_node, f"sleep {marker} & sleep {marker}"))
+        await until(lambda: len(processes_with(marker)) >= 2)
+        pid = launch.running_pid(own_node.directory)
+        assert pid is not None
+        namespace = os.readlink(f"/proc/{pid}/ns/net")
+        os.kill(pid, signal.SIGKILL)
+        await until(lambda: not processes_with(marker))
+        assert not own_node.isolated or namespace not in namespaces("net")
+        assert str(own_node.directory) not in Path("/proc/self/mountinfo").read_text()
+
+    async def main() -> None:
+        client = await NodedClient.connect(own_node.directory)
+        try:
+            await asyncio.wait_for(body(client), DEADLINE)
+        finally:
+            await client.close()
+
+    asyncio.run(main())
+    own_node.start()
+
+    async def remembered(client: NodedClient) -> None:
+        (sandbox,) = await client.list_sandboxes()
+        (container,) = await client.list_containers()
+        assert sandbox.state == "NotReady"
+        assert (container.state, container.exit_code) == ("Exited", 137)
+
+    run(own_node, remembered)
+
+
+def test_a_client_finds_noded_again_after_it_was_started_anew(own_node: Node) -> None:
+    async def main() -> None:
+        client = await NodedClient.connect(own_node.directory)
+        events = client.events()
+        assert (await anext(events)).type == "resync"
+        await client.run_sandbox(SandboxConfig("default", "pod", "uid", "pod"))
+        await stop_noded(own_node.directory)
+        await asyncio.to_thread(own_node.start)
+        assert (await asyncio.wait_for(anext(events), DEADLINE)).type == "resync"
+        assert [s.state for s in await client.list_sandboxes()] == ["NotReady"]
+        await events.aclose()  # type: ignore[attr-defined]
+        await client.close()
+
+    asyncio.run(main())
+
+
+def test_thirty_pods_leave_nothing(own_node: Node) -> None:
+    async def body(client: NodedClient) -> None:
+        pid = launch.running_pid(own_node.directory)
+        fds = len(os.listdir(f"/proc/{pid}/fd"))
+        mounts = Path(f"/proc/{pid}/mountinfo").read_text()
+        for _ in range(3):
+            await asyncio.gather(*(one(client, number) for number in range(10)))
+        assert await client.list_containers() == []
+        await until(lambda: len(os.listdir(f"/proc/{pid}/fd")) == fds)
+        assert Path(f"/proc/{pid}/mountinfo").read_text() == mounts
+        roots = own_node.directory / "state" / "roots"
+        await until(lambda: list(roots.iterdir()) == [])
+        await until(
+            lambda: len(Path(f"/proc/{pid}/net/dev").read_text().splitlines()) <= 4 or not own_node.isolated
+        )
+        for group in (own_node.directory / "noded.cgroups").read_text().splitlines():
+            assert [entry.name for entry in os.scandir(group) if entry.is_dir()] == []
+
+    async def one(client: NodedClient, number: int) -> None:
+        sandbox = await make_sandbox(client, f"pod-{number}")
+        identifier = await start(client, sandbox, shell(own_node, "exit 1"))
+        assert (await ended(client, identifier)).exit_code == 1
+        await client.remove_sandbox(sandbox.id)
+
+    run(own_node, body)
+
+
+def test_status_tells_the_rung(node: Node) -> None:
+    async def body(client: NodedClient) -> None:
+        status = await client.status()
+        assert status.level.startswith(node.level)
+        assert bool(status.features["pod-network"]) is (not node.isolated)
+        assert json.dumps(dict(status.features))
+
+    run(node, body)
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return int(probe.getsockname()[1])
+
+
+def processes_with(word: str) -> list[str]:
+    found = []
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+            if b"sleep" in words and word.encode() in words:
+                found.append(pid)
+    return found
+
+
+def namespaces(kind: str) -> set[str]:
+    found = set()
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError, PermissionError):
+            found.add(os.readlink(f"/proc/{pid}/ns/{kind}"))
+    return found
