@@ -30,9 +30,7 @@ def serve(request: Request, parts: list[str], catalog: Catalog) -> Response | No
     """Answer /openapi/…, of which `parts` are the rest; None where there is no such document."""
     if request.method not in ("GET", "HEAD"):
         return Response(405, {"Content-Type": "text/plain; charset=utf-8"}, b"Method Not Allowed\n")
-    documents = _documents(
-        tuple(r.definition for found in catalog.group_versions.values() for r in found.values())
-    )
+    documents = _documents(catalog)
     if parts == ["v2"]:
         return _answer(request, documents.version2())
     if parts == ["v3"]:
