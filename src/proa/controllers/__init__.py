@@ -1,1 +1,56 @@
-"""Controllers: one file each, independent of one another; `CONTROLLERS` is the list."""
+"""Controllers: one file (or folder) each, independent of one another; `CONTROLLERS` is the list.
+
+`make_controllers()` returns a fresh set for one manager: a few remember something (the garbage collector its
+graph), so two clusters in one process must not share them.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from proa.controllers import (
+    endpoints,
+    endpointslice,
+    local_path,
+    namespace,
+    replicaset,
+    root_ca,
+    serviceaccount,
+    taint_eviction,
+    ttl_after_finished,
+)
+from proa.controllers.deployment import controller as deployment
+from proa.controllers.garbage_collector.controller import GarbageCollector
+from proa.controllers.job import controller as job
+from proa.controllers.node_lifecycle import NodeLifecycle
+from proa.controllers.persistent_volume import claims, volumes
+from proa.controllers.pod_gc import PodGarbageCollector
+from proa.controllers.volume_protection import CLAIM_PROTECTION, VOLUME_PROTECTION
+from proa.reconcile.protocol import Controller
+
+CONTROLLERS: tuple[Any, ...] = (
+    namespace,
+    serviceaccount,
+    root_ca,
+    replicaset,
+    deployment,
+    job,
+    ttl_after_finished,
+    endpointslice,
+    endpoints,
+    GarbageCollector,
+    PodGarbageCollector,
+    NodeLifecycle,
+    taint_eviction,
+    claims,
+    volumes,
+    CLAIM_PROTECTION,
+    VOLUME_PROTECTION,
+    local_path,
+)
+"""Modules and objects are controllers as they are; a class is made anew for each manager."""
+
+
+def make_controllers() -> list[Controller]:
+    """Return all controllers, for one `reconcile.manager.Manager`."""
+    return [entry() if isinstance(entry, type) else entry for entry in CONTROLLERS]
