@@ -163,6 +163,11 @@ class ApiClient:
         parts = urlsplit(path)
         return await self._call(method, parts.path, parse_qs(parts.query, keep_blank_values=True), body)
 
+    async def read(self, path: str) -> bytes:
+        """Return the whole answer to a GET of what is not an object: a log, metrics."""
+        parts = urlsplit(path)
+        return await self._send("GET", parts.path, parse_qs(parts.query, keep_blank_values=True))
+
     async def close(self) -> None:
         """Let go of connections."""
         await self._transport.close()
@@ -175,6 +180,16 @@ class ApiClient:
         body: object = None,
         content_type: str = JSON,
     ) -> Object:
+        return _decode(await self._send(method, path, query, body, content_type), path)
+
+    async def _send(
+        self,
+        method: str,
+        path: str,
+        query: Query | None = None,
+        body: object = None,
+        content_type: str = JSON,
+    ) -> bytes:
         headers = dict(self._headers)
         data = b""
         if body is not None:
@@ -184,7 +199,7 @@ class ApiClient:
         answer = await _read(response)
         if response.status >= 400:
             raise error_from_status(_status_of(answer), response.status)
-        return _decode(answer, path)
+        return answer
 
 
 def _query(**parameters: str | int) -> Query:

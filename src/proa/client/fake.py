@@ -285,8 +285,9 @@ class FakeClient:
         ):
             if wanted and wanted != actual:
                 raise Conflict(
-                    f'Operation cannot be fulfilled on {resource.qualified_name} "{name}": Precondition failed: '
-                    f"{what} in precondition: {wanted}, {what} in object meta: {actual}"
+                    f'Operation cannot be fulfilled on {resource.kind} "{name}": the {what} in the precondition '
+                    f"({wanted}) does not match the {what} in record ({actual}). The object might have been "
+                    f"{'deleted and then recreated' if what == 'UID' else 'modified'}"
                 )
         before = self._of(resource)[_place(obj)]
         finalizer = {"Foreground": "foregroundDeletion", "Orphan": "orphan"}.get(propagation_policy or "")
@@ -479,7 +480,7 @@ def _picker(namespace: str | None, label_selector: str, field_selector: str) -> 
     fields = parse_field_selector(field_selector)
     for name, _, _ in fields.requirements:
         if name not in FIELDS:
-            raise BadRequest(f"field label not supported: {name}")
+            raise BadRequest(f'"{name}" is not a known field selector: only {", ".join(FIELDS)}')
 
     def picks(obj: Object) -> bool:
         return (

@@ -1,0 +1,254 @@
+"""Reach an API server over HTTP/1.1: kept-alive connections, answers as they come.
+
+Small answers are read whole; a chunked one (a watch, a log) is handed on as a stream, and its connection goes back
+to the pool only when the stream has ended. A request is sent again only where that is harmless: a GET whose
+pooled connection the server had closed. Framing follows RFC 9112, by httptools.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from urllib.parse import quote, urlencode, urlsplit
+
+import httptools
+
+from proa.client.protocol import Request, Response
+from proa.objects.errors import ServiceUnavailable, Timeout
+
+CONNECT_SECONDS = 10.0
+ANSWER_SECONDS = 60.0
+"""How long the head of an answer may take."""
+IDLE_CONNECTIONS = 32
+IDLE_SECONDS = 60.0
+"""A connection unused for longer is not used again: servers close theirs after 90 s."""
+READ_BYTES = 64 * 1024
+
+
+class HttpTransport:
+    """`client.protocol.Transport` to one server, e.g. "https://127.0.0.1:6443"."""
+
+    def __init__(
+        self,
+        server: str,
+        ssl_context: ssl.SSLContext | None = None,
+        token: str = "",
+        tls_server_name: str = "",
+    ) -> None:
+        parts = urlsplit(server)
+        self._server = server
+        self._host = parts.hostname or ""
+        self._port = parts.port or (443 if parts.scheme == "https" else 80)
+        self._prefix = parts.path.rstrip("/")
+        self._ssl = ssl_context
+        self._tls_server_name = tls_server_name or None
+        self._headers = {"host": parts.netloc}
+        if token:
+            self._headers["authorization"] = f"Bearer {token}"
+        self._idle: list[_Connection] = []
+        self._open: set[_Connection] = set()
+        self._closed = False
+
+    async def send(self, request: Request) -> Response:
+        """Return the answer, whole or as a stream; raise ServiceUnavailable, Timeout."""
+        connection = self._find_idle()
+        if connection is not None:
+            try:
+                return await self._ask(connection, request)
+            except _ClosedBeforeAnswer:
+                if request.method != "GET":
+                    raise
+        return await self._ask(await self._connect(), request)
+
+    async def close(self) -> None:
+        """Close all connections; streams under way end with an error."""
+        self._closed = True
+        for connection in self._open:
+            connection.close()
+        await asyncio.gather(*(connection.wait_closed() for connection in self._open))
+
+    def _find_idle(self) -> _Connection | None:
+        now = asyncio.get_running_loop().time()
+        while self._idle:
+            connection = self._idle.pop()
+            if connection.is_usable and now - connection.idle_since < IDLE_SECONDS:
+                return connection
+            connection.close()
+        return None
+
+    async def _connect(self) -> _Connection:
+        if self._closed:
+            raise ServiceUnavailable("the client is closed")
+        try:
+            async with asyncio.timeout(CONNECT_SECONDS):
+                reader, writer = await asyncio.open_connection(
+                    self._host,
+                    self._port,
+                    ssl=self._ssl,
+                    server_hostname=self._tls_server_name if self._ssl else None,
+                )
+        except TimeoutError:
+            raise ServiceUnavailable(
+                f"{self._server} did not answer within {CONNECT_SECONDS:.0f} s"
+            ) from None
+        except OSError as error:
+            raise ServiceUnavailable(f"cannot connect to {self._server}: {error}") from None
+        self._open = {known for known in self._open if not known.is_closing}
+        connection = _Connection(reader, writer)
+        self._open.add(connection)
+        return connection
+
+    async def _ask(self, connection: _Connection, request: Request) -> Response:
+        try:
+            async with asyncio.timeout(ANSWER_SECONDS):
+                await connection.write(self._encode(request))
+                head = await connection.read_head()
+            if head.is_chunked:
+                return Response(head.status, head.headers, stream=self._stream(connection))
+            body = b"".join([piece async for piece in connection.pieces()])
+        except TimeoutError:
+            connection.close()
+            raise Timeout(f"{self._server} did not answer within {ANSWER_SECONDS:.0f} s") from None
+        except (OSError, httptools.HttpParserError) as error:
+            connection.close()
+            raise ServiceUnavailable(f"the connection to {self._server} broke: {error}") from None
+        except BaseException:
+            connection.close()
+            raise
+        self._give_back(connection)
+        return Response(head.status, head.headers, body)
+
+    async def _stream(self, connection: _Connection) -> AsyncIterator[bytes]:
+        try:
+            async for piece in connection.pieces():
+                yield piece
+        except (OSError, httptools.HttpParserError) as error:
+            raise ServiceUnavailable(f"the connection to {self._server} broke: {error}") from None
+        finally:
+            self._give_back(connection)
+
+    def _give_back(self, connection: _Connection) -> None:
+        """Keep a connection whose answer has been read to its end; close any other."""
+        if connection.is_usable and not self._closed and len(self._idle) < IDLE_CONNECTIONS:
+            connection.idle_since = asyncio.get_running_loop().time()
+            self._idle.append(connection)
+        else:
+            connection.close()
+
+    def _encode(self, request: Request) -> bytes:
+        target = quote(self._prefix + request.path)
+        if request.query:
+            target += "?" + urlencode(request.query, doseq=True)
+        headers = {**request.headers, **self._headers}
+        if request.body or request.method in ("POST", "PUT", "PATCH"):
+            headers["content-length"] = str(len(request.body))
+        lines = [
+            f"{request.method} {target} HTTP/1.1",
+            *(f"{name}: {value}" for name, value in headers.items()),
+        ]
+        return "\r\n".join([*lines, "", ""]).encode("latin-1") + request.body
+
+
+class _ClosedBeforeAnswer(ServiceUnavailable):
+    """The server closed the connection without a byte of an answer."""
+
+
+class _Head:
+    """Status and headers of an answer."""
+
+    def __init__(self, status: int, headers: dict[str, str]) -> None:
+        self.status = status
+        self.headers = headers
+        self.is_chunked = "chunked" in headers.get("transfer-encoding", "").lower()
+
+
+class _Connection:
+    """One connection, one request at a time. The methods `on_*` are httptools' callbacks."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.idle_since = 0.0
+        self._reader = reader
+        self._writer = writer
+        self._begin()
+
+    def _begin(self) -> None:
+        self._parser = httptools.HttpResponseParser(self)
+        self._headers: dict[str, str] = {}
+        self._body: list[bytes] = []
+        self._has_head = False
+        self._is_complete = False
+        self._is_kept = True
+
+    @property
+    def is_usable(self) -> bool:
+        """Tell whether another request may be sent: the last answer is complete, and the server has not closed."""
+        return self._is_kept and self._is_complete and not self._reader.at_eof() and not self.is_closing
+
+    async def write(self, data: bytes) -> None:
+        """Send a request and get ready for its answer."""
+        self._begin()
+        self._writer.write(data)
+        await self._writer.drain()
+
+    async def read_head(self) -> _Head:
+        """Return the answer's head."""
+        while not self._has_head:
+            await self._read()
+        return _Head(self._parser.get_status_code(), self._headers)
+
+    async def pieces(self) -> AsyncIterator[bytes]:
+        """Yield the answer's body as it comes."""
+        while True:
+            body, self._body = self._body, []
+            if body:
+                yield b"".join(body)
+            elif self._is_complete:
+                return
+            else:
+                await self._read()
+
+    async def _read(self) -> None:
+        data = await self._reader.read(READ_BYTES)
+        if data:
+            self._parser.feed_data(data)
+        elif not self._has_head and not self._headers:
+            self.close()
+            raise _ClosedBeforeAnswer("the server closed the connection without an answer")
+        elif "content-length" in self._headers or "transfer-encoding" in self._headers or not self._has_head:
+            raise ConnectionError("the server closed it in the middle of an answer")
+        else:  # an answer without framing ends with its connection
+            self._is_complete, self._is_kept = True, False
+
+    @property
+    def is_closing(self) -> bool:
+        """Tell whether it is closed, or about to be."""
+        return self._writer.is_closing()
+
+    def close(self) -> None:
+        """Close at once, without a TLS farewell that the server might keep us waiting for."""
+        self._writer.transport.abort()
+
+    async def wait_closed(self) -> None:
+        """Return when it is closed; how it went does not matter any more."""
+        with suppress(OSError):
+            await self._writer.wait_closed()
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._headers[name.decode("latin-1").lower()] = value.decode("latin-1")
+
+    def on_headers_complete(self) -> None:
+        if self._parser.get_status_code() < 200:
+            return
+        self._has_head = True
+
+    def on_body(self, body: bytes) -> None:
+        self._body.append(body)
+
+    def on_message_complete(self) -> None:
+        if not self._has_head:  # 100 Continue and the like: the answer is still to come
+            self._headers = {}
+            return
+        self._is_complete = True
+        self._is_kept = self._parser.should_keep_alive()
