@@ -89,7 +89,7 @@ def measure(pid: int) -> dict[str, Any]:
 
 async def ask(home: Home) -> dict[str, Any]:
     """Ask the API server for nodes and pods."""
-    from proa.client.http import connect
+    from proa.client.kubeconfig import connect
     from proa.objects.resource import NODES, PODS
 
     client = connect(home.kubeconfig)

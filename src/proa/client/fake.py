@@ -346,6 +346,10 @@ class FakeClient:
         """Refuse: there is no discovery here."""
         raise NotFound("the server could not find the requested resource")
 
+    async def read(self, path: str) -> bytes:
+        """Refuse: there are no logs here."""
+        raise NotFound("the server could not find the requested resource")
+
     async def close(self) -> None:
         """End all watches."""
         self._closed = True

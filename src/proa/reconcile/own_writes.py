@@ -140,6 +140,10 @@ class OwnWritesClient:
         """Send any other request."""
         return await self.client.request(method, path, body)
 
+    async def read(self, path: str) -> bytes:
+        """Return the answer to a GET of what is not an object."""
+        return await self.client.read(path)
+
     async def close(self) -> None:
         """Let go of connections."""
         await self.client.close()

@@ -19,7 +19,7 @@ from proa.cli.demo.app import client as model_client
 from proa.cli.demo.waiting import wait_until, wait_until_gone
 from proa.cli.terminal import GREEN, RED, Terminal
 from proa.cli.up import start_detached
-from proa.client.protocol import Client, Object, Request
+from proa.client.protocol import Client, Object
 from proa.home import Home
 from proa.objects.pods import is_ready
 from proa.objects.resource import (
@@ -70,7 +70,7 @@ class Story:
 
     async def run(self) -> dict[str, Any]:
         """Tell everything after the start; return the summary."""
-        from proa.client.http import connect
+        from proa.client.kubeconfig import connect
 
         self.client = connect(self.home.kubeconfig)
         try:
@@ -102,7 +102,7 @@ class Story:
     async def remove_namespace(self, client: Client | None = None) -> None:
         """Delete what an earlier demo left, and wait until it is gone."""
         if client is None:
-            from proa.client.http import connect
+            from proa.client.kubeconfig import connect
 
             client = connect(self.home.kubeconfig)
             try:
@@ -145,14 +145,7 @@ class Story:
 
     async def read_log(self, pod: str) -> str:
         """Return a pod's log."""
-        answer = await self.client.transport.send(  # type: ignore[attr-defined]
-            Request("GET", PODS.path(NAMESPACE, pod, "log"))
-        )
-        return (
-            b"".join([chunk async for chunk in answer.stream]).decode()
-            if answer.stream
-            else answer.body.decode()
-        )
+        return (await self.client.read(PODS.path(NAMESPACE, pod, "log"))).decode()
 
     async def serve(self) -> None:
         """Create Deployment, Service and ConfigMap; wait until all replicas are available."""
