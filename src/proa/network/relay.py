@@ -85,16 +85,44 @@ class Outbound(_Side):
 
 
 class Inbound(_Side):
-    """The half towards the client; reads nothing until the endpoint is connected."""
+    """The half towards the client; what it says before the endpoint is connected is kept.
+
+    Not reading until then is not enough: uvloop reads on after a `pause_reading` in `connection_made`.
+    """
 
     def __init__(self, relay: TcpRelay) -> None:
         super().__init__()
         self._relay = relay
+        self._early = bytearray()
+        self._early_end = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
         self.pause()
         self._relay.opened(self)
+
+    def data_received(self, data: bytes) -> None:
+        if self.peer is None:
+            self._early += data
+            self.pause()
+        else:
+            super().data_received(data)
+
+    def eof_received(self) -> bool:
+        if self.peer is None:
+            self._early_end = True
+            return True
+        return super().eof_received()
+
+    def connect(self, outbound: Outbound) -> None:
+        """Pass on what came early, and go on from there."""
+        self.peer = outbound
+        self.resume()
+        if self._early:
+            super().data_received(bytes(self._early))
+            self._early.clear()
+        if self._early_end:
+            super().eof_received()
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
@@ -166,11 +194,10 @@ class TcpRelay:
             sock.close()
             inbound.end(is_reset=True)
             raise
-        inbound.peer = outbound
         if inbound.is_lost:
             outbound.end(is_reset=True)
         else:
-            inbound.resume()
+            inbound.connect(outbound)
 
     async def _connect(self, client: str) -> tuple[Endpoint, socket.socket]:
         failure: Exception = ConnectionRefusedError("the service has no endpoints")
