@@ -1,7 +1,5 @@
 """What every container runtime of ours does: the same suite as root, rootless (an unprivileged uid) and processes."""
 
-# ruff: noqa: ASYNC240 (a test may look at files while its loop waits)
-
 from __future__ import annotations
 
 import asyncio
@@ -479,6 +477,21 @@ def test_security_is_as_asked(node: Node, security: Security, script: str, expec
 
     async def body(client: NodedClient) -> None:
         assert await output(client, shell(node, script, security=security)) == expected
+
+    run(node, body)
+
+
+def test_root_inside_cannot_open_a_device_that_it_makes(node: Node) -> None:
+    if node.level != "root":
+        pytest.skip("not on this machine: only root may make devices")
+
+    async def body(client: NodedClient) -> None:
+        script = """
+            for place in /dev /tmp / /run /root; do
+                mknod $place/probe c 1 3 && ! head -c1 $place/probe 2>/dev/null && echo refused
+            done
+        """
+        assert await output(client, shell(node, script)) == ["refused"] * 5
 
     run(node, body)
 

@@ -115,10 +115,9 @@ class Cgroups:
             yield f"{group}/pids.max", str(pids)
 
     def join(self, path: str) -> None:
-        """Put the calling process into a group."""
+        """Put the calling process (of one thread) into a group."""
         for directory in self._paths(path):
-            with open(f"{directory}/cgroup.procs", "w") as file:
-                file.write("0")
+            _join(directory)
 
     def remove(self, path: str) -> bool:
         """Remove a group (with those inside it); False when something still lives in it."""
@@ -251,9 +250,8 @@ def _try_group(directory: str) -> str:
         pid = os.fork()
         if pid == 0:
             code = 1
-            with contextlib.suppress(OSError), open(f"{probe}/cgroup.procs", "w") as file:
-                file.write("0")
-                file.flush()
+            with contextlib.suppress(OSError):
+                _join(probe)
                 code = 0
             os._exit(code)
         _, status = os.waitpid(pid, 0)
@@ -264,6 +262,16 @@ def _try_group(directory: str) -> str:
         os.rmdir(directory)
         return f"{directory}: a process cannot be moved into it"
     return ""
+
+
+def _join(directory: str) -> None:
+    """Move this process. To v1 by its one thread: that spares the kernel a lock that takes 10 ms to get."""
+    name = "tasks" if os.path.exists(f"{directory}/tasks") else "cgroup.procs"
+    fd = os.open(f"{directory}/{name}", os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        os.write(fd, b"0")
+    finally:
+        os.close(fd)
 
 
 def _field(text: str, name: str) -> int:

@@ -15,7 +15,7 @@ import signal
 import subprocess
 import sys
 import zlib
-from collections.abc import Iterator
+from collections.abc import AsyncIterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -48,7 +48,7 @@ class NodedSettings:
 async def ensure_noded(directory: Path, settings: NodedSettings) -> NodedClient:
     """Return a client of the node's noded, which is started if it does not run; raise RuntimeFailure."""
     os.makedirs(directory, mode=0o700, exist_ok=True)
-    with _locked(directory):
+    async with _locked(directory):
         with contextlib.suppress(OSError):
             return await NodedClient.connect(directory)
         await _start(directory, settings)
@@ -59,10 +59,13 @@ async def stop_noded(directory: Path) -> None:
     """End the node's noded and everything below it; return when no process of it is left."""
     if not os.path.isdir(directory):  # noqa: ASYNC240
         return
-    with _locked(directory):
-        pid = running_pid(directory)
-        if pid is not None:
-            await _kill(pid)
+    async with _locked(directory):
+        noded, *guard = _running_pids(directory) or [None]
+        if noded is not None:
+            await _end(noded, signal.SIGKILL)
+        for pid in guard:  # it kills what noded left, and ends
+            if pid is not None:
+                await _end(pid, 0)
         for line in _read(directory / "noded.cgroups").splitlines():
             await _until(functools.partial(remove_group, line))
         for name in ("noded.sock", "noded.pid", "noded.cgroups"):
@@ -71,11 +74,16 @@ async def stop_noded(directory: Path) -> None:
 
 def running_pid(directory: Path) -> int | None:
     """Return the pid of the noded that runs, None when it does not."""
-    words = _read(directory / "noded.pid").split()
-    if len(words) != 2:
-        return None
+    return next(iter(_running_pids(directory)), None)
+
+
+def _running_pids(directory: Path) -> list[int | None]:
+    return [_same_process(*line.split()) for line in _read(directory / "noded.pid").splitlines()]
+
+
+def _same_process(pid: str, start_time: str) -> int | None:
     try:
-        return int(words[0]) if linux.start_time(words[0]) == words[1] else None
+        return int(pid) if linux.start_time(pid) == start_time else None
     except (FileNotFoundError, ProcessLookupError):
         return None
 
@@ -146,14 +154,15 @@ async def _read_ready(fd: int) -> dict[str, Any]:
     return dict(json.loads(line)) if line else {}
 
 
-async def _kill(pid: int) -> None:
+async def _end(pid: int, number: int) -> None:
+    """Send a signal (0: none) and wait until the process has ended."""
     try:
         handle = os.pidfd_open(pid)
     except ProcessLookupError:
         return
     try:
         with contextlib.suppress(ProcessLookupError):
-            signal.pidfd_send_signal(handle, signal.SIGKILL)
+            signal.pidfd_send_signal(handle, number)
         ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         asyncio.get_running_loop().add_reader(handle, functools.partial(_finish, ended))
         try:
@@ -179,10 +188,10 @@ async def _until(condition: Any) -> None:
         delay = min(0.1, delay * 2)
 
 
-@contextlib.contextmanager
-def _locked(directory: Path) -> Iterator[None]:
+@contextlib.asynccontextmanager
+async def _locked(directory: Path) -> AsyncIterator[None]:
     with (directory / "noded.lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+        await asyncio.to_thread(fcntl.flock, file, fcntl.LOCK_EX)
         yield
 
 

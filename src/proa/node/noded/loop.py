@@ -6,9 +6,9 @@ import heapq
 import os
 import selectors
 import signal
-import sys
 import time
-import traceback
+
+from proa.node.noded import faults
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -113,5 +113,4 @@ class Loop:
         try:
             callback(*arguments)
         except Exception:
-            traceback.print_exc(file=sys.stderr)
-            sys.stderr.flush()
+            faults.log()

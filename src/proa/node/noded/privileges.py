@@ -75,6 +75,7 @@ def assume(identity: Identity, *, enter: int = -1, has_groups: bool = True) -> N
         linux.setns(enter, linux.CLONE_NEWUSER)
     elif identity.nested:
         map_single_user(identity.uid, identity.gid)
+    linux.prctl(linux.PR_SET_DUMPABLE, 0)  # nobody inside may trace us and take our descriptors, until exec
     for bit in range(last_capability() + 1):
         if not allowed >> bit & 1:
             linux.prctl(linux.PR_CAPBSET_DROP, bit)

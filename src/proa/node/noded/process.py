@@ -2,7 +2,8 @@
 
 The process that was started (the outer) climbs the ladder, forks noded, writes its pid and ends. noded writes one
 JSON line to the descriptor argv[4] when it serves, or says there why it cannot. When noded ends, for whatever
-reason, the kernel ends every process below it, for it is PID 1 of their PID namespace. Settings are in <directory>/noded.json.
+reason, the kernel ends every process below it, for it is PID 1 of their PID namespace. Settings are in
+<directory>/noded.json.
 """
 
 from __future__ import annotations
@@ -12,10 +13,9 @@ import json
 import os
 import signal
 import sys
-import traceback
 
 from proa import __version__
-from proa.node.noded import ladder, linux, nftables, server
+from proa.node.noded import faults, ladder, linux, nftables, server
 from proa.node.noded.loop import Loop
 from proa.node.noded.records import remove_tree
 from proa.node.noded.supervisor import Supervisor
@@ -49,7 +49,7 @@ def main(argv: list[str]) -> NoReturn:
         pid = os.fork()
         if pid == 0:
             _run(settings, level, directory)
-        _write_pid(pid, host_proc)
+        _write_pid([pid, os.getpid()] if level == "process" else [pid], host_proc)
     except BaseException as error:
         if pid > 0:
             os.kill(pid, signal.SIGKILL)
@@ -73,7 +73,7 @@ def _run(settings: dict[str, Any], level: str, directory: str) -> NoReturn:
         _serve(settings, level, f"{directory}/state")
         code = 0
     except BaseException as error:
-        traceback.print_exc(file=sys.stderr)
+        faults.log()
         _say({"error": f"{type(error).__name__}: {error}"})
     finally:
         sys.stderr.flush()
@@ -105,9 +105,11 @@ def _serve(settings: dict[str, Any], level: str, state: str) -> None:
     loop.run()
 
 
-def _write_pid(pid: int, host_proc: int) -> None:
+def _write_pid(pids: list[int], host_proc: int) -> None:
+    """Write a line for noded, and one for its guard where it has one: pid and start time."""
     with open("noded.pid.new", "w") as file:
-        file.write(f"{pid} {linux.start_time(pid, host_proc)}\n")
+        for pid in pids:
+            file.write(f"{pid} {linux.start_time(pid, host_proc)}\n")
     os.rename("noded.pid.new", "noded.pid")
 
 

@@ -134,6 +134,7 @@ class _Root:
 
     def __init__(self, image: HostImage) -> None:
         self._made = 0
+        self._empty = ""
         self._own: list[str] = [""]
         submounts: list[str] = []
         if image.layering == "overlay":
@@ -178,6 +179,8 @@ class _Root:
         if kind == "show":
             self.bind(path, path, read_only=True)
             return
+        if not os.path.lexists(path):
+            return
         try:
             target = linux.open_in_root(self.fd, path)
         except (FileNotFoundError, NotADirectoryError, PermissionError):
@@ -187,7 +190,8 @@ class _Root:
             source = self.new_scratch(mode)
             self._own.append(path)
         else:
-            source = self.new_scratch(0o555) if is_folder else "/dev/null"
+            self._empty = self._empty or self.new_scratch(0o555)
+            source = self._empty if is_folder else "/dev/null"
         self._attach(source, target, read_only=kind == "mask", no_devices=is_folder)
         os.close(target)
 
@@ -332,7 +336,8 @@ def _mount_kernel_files(root: _Root, view: View) -> None:
         linux.mount("sysfs", "root/sys", "sysfs", quiet | (0 if view.privileged else linux.MS_RDONLY))
     except PermissionError:  # the node's network namespace belongs to another user namespace
         root.bind("/sys", "/sys", read_only=True)
-    linux.mount("tmpfs", "root/dev", "tmpfs", linux.MS_NOSUID, "mode=755,size=65536k")
+    # nodev everywhere but on the bound devices: root may make device files (CAP_MKNOD), but not open them.
+    linux.mount("tmpfs", "root/dev", "tmpfs", linux.MS_NOSUID | linux.MS_NODEV, "mode=755,size=65536k")
     names = _host_devices() if view.privileged else DEVICES
     for name in names:
         root.bind(f"/dev/{name}", f"/dev/{name}", no_devices=False)

@@ -11,9 +11,8 @@ import contextlib
 import json
 import os
 import socket
-import sys
-import traceback
 
+from proa.node.noded import faults
 from proa.node.noded.loop import READ, WRITE
 from proa.node.noded.supervisor import Failure
 
@@ -133,8 +132,7 @@ class Connection:
         except OSError as error:
             reply.fail("NodeError", f"{request['do']}: {error.strerror or error}")
         except Exception as error:
-            traceback.print_exc(file=sys.stderr)
-            sys.stderr.flush()
+            faults.log()
             reply.fail("InternalError", f"{request['do']}: {type(error).__name__}: {error}")
 
     def _flush(self) -> None:

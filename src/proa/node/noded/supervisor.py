@@ -12,9 +12,8 @@ import signal
 import socket
 import sys
 import time
-import traceback
 
-from proa.node.noded import child, network, nftables
+from proa.node.noded import child, faults, network, nftables
 from proa.node.noded.logs import LogFile
 from proa.node.noded.loop import READ
 from proa.node.noded.records import Records, remove_tree
@@ -132,7 +131,7 @@ class Supervisor:
         try:
             self._runtime.make_sandbox(record)
         except BaseException as error:
-            traceback.print_exc(file=sys.stderr)
+            faults.log()
             self._runtime.end_sandbox(record)
             remove_tree(f"{self._state}/sandboxes/{record['id']}")
             raise _as_failure("CreatePodSandboxError", "failed to create pod sandbox", error) from error
