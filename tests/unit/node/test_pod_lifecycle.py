@@ -27,7 +27,9 @@ from proa.objects.meta import format_time
 
 NOW = 1_000_000.0
 SANDBOX = Sandbox("s0", SandboxConfig("default", "web", "u1", "web"), "10.244.1.2", "Ready", NOW - 100)
-LOST_SANDBOX = Sandbox("s0", SandboxConfig("default", "web", "u1", "web"), "10.244.1.2", "NotReady", NOW - 100)
+LOST_SANDBOX = Sandbox(
+    "s0", SandboxConfig("default", "web", "u1", "web"), "10.244.1.2", "NotReady", NOW - 100
+)
 
 
 def make_pod(
@@ -41,7 +43,13 @@ def make_pod(
 
 
 def make_container(
-    name: str = "app", state: str = "Running", code: int = 0, *, attempt: int = 0, ago: float = 1, sandbox: str = "s0"
+    name: str = "app",
+    state: str = "Running",
+    code: int = 0,
+    *,
+    attempt: int = 0,
+    ago: float = 1,
+    sandbox: str = "s0",
 ) -> Container:
     config = ContainerConfig(name, "i", ("run",), (), attempt=attempt)
     finished = NOW - ago if state == "Exited" else 0.0
@@ -109,7 +117,11 @@ PROGRESS: Mapping[str, tuple[PodView, Decision]] = {
         Decision((StartContainer("app", 0),)),
     ),
     "a sidecar that ended is restarted beside its containers": (
-        look(make_pod(init=(SIDECAR,), restartPolicy="Never"), make_container(), make_container("proxy", "Exited")),
+        look(
+            make_pod(init=(SIDECAR,), restartPolicy="Never"),
+            make_container(),
+            make_container("proxy", "Exited"),
+        ),
         Decision((StartContainer("proxy", 1, is_restart=True),)),
     ),
     "init containers are not run again once containers exist": (
@@ -132,7 +144,9 @@ PROGRESS: Mapping[str, tuple[PodView, Decision]] = {
         look(
             {
                 **make_pod(),
-                "status": {"containerStatuses": [{"name": "app", "restartCount": 4, "containerID": "proa://x"}]},
+                "status": {
+                    "containerStatuses": [{"name": "app", "restartCount": 4, "containerID": "proa://x"}]
+                },
             }
         ),
         Decision((StartContainer("app", 5),)),
@@ -141,7 +155,9 @@ PROGRESS: Mapping[str, tuple[PodView, Decision]] = {
         look(
             make_pod(terminationGracePeriodSeconds=7),
             make_container(),
-            health={"app-0": Health(restart_message="Container app failed liveness probe, will be restarted")},
+            health={
+                "app-0": Health(restart_message="Container app failed liveness probe, will be restarted")
+            },
         ),
         Decision(
             (KillContainer("app-0", "app", 7, "Container app failed liveness probe, will be restarted"),)

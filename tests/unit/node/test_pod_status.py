@@ -70,12 +70,22 @@ PHASES = [
     ("succeeded but restarts", make_pod(restartPolicy="Always"), [EXIT0], "Running"),
     ("succeeded on failure policy", make_pod(restartPolicy="OnFailure"), [EXIT0], "Succeeded"),
     ("initializing", make_pod(init=[INIT]), [make_container("setup")], "Pending"),
-    ("init failed", make_pod(init=[INIT], restartPolicy="Never"), [make_container("setup", "Exited", 1)], "Failed"),
+    (
+        "init failed",
+        make_pod(init=[INIT], restartPolicy="Never"),
+        [make_container("setup", "Exited", 1)],
+        "Failed",
+    ),
     ("init restarts", make_pod(init=[INIT]), [make_container("setup", "Exited", 1)], "Pending"),
     ("deleted after success", deleted(make_pod()), [EXIT0], "Succeeded"),
     ("deleted by a signal", deleted(make_pod()), [make_container(state="Exited", code=143)], "Failed"),
     ("deleted and still running", deleted(make_pod()), [make_container()], "Running"),
-    ("sidecar still ends", make_pod(init=[SIDECAR], restartPolicy="Never"), [EXIT0, make_container("proxy")], "Running"),
+    (
+        "sidecar still ends",
+        make_pod(init=[SIDECAR], restartPolicy="Never"),
+        [EXIT0, make_container("proxy")],
+        "Running",
+    ),
     (
         "terminal stays",
         {**make_pod(), "status": {"phase": "Failed"}},
@@ -113,7 +123,11 @@ def test_before_anything_runs_containers_are_being_created() -> None:
     status = status_of(make_pod(), sandbox=None)
 
     assert status["containerStatuses"][0]["state"] == {"waiting": {"reason": "ContainerCreating"}}
-    assert condition(status, "Ready") == ("False", "ContainersNotReady", "containers with unready status: [app]")
+    assert condition(status, "Ready") == (
+        "False",
+        "ContainersNotReady",
+        "containers with unready status: [app]",
+    )
     assert condition(status, "PodReadyToStartContainers")[0] == "False"
     assert condition(status, "Initialized")[0] == "True"
 
@@ -142,13 +156,19 @@ def test_a_failing_readiness_probe_shows_in_both_conditions() -> None:
 
     expected = ("False", "ContainersNotReady", "containers with unready status: [app]")
     assert (condition(status, "Ready"), condition(status, "ContainersReady")) == (expected, expected)
-    assert (status["containerStatuses"][0]["started"], status["containerStatuses"][0]["ready"]) == (True, False)
+    assert (status["containerStatuses"][0]["started"], status["containerStatuses"][0]["ready"]) == (
+        True,
+        False,
+    )
 
 
 def test_a_container_before_its_startup_probe_is_not_started() -> None:
     status = status_of(make_pod(), make_container(), health={"app-0": Health(started=False, ready=True)})
 
-    assert (status["containerStatuses"][0]["started"], status["containerStatuses"][0]["ready"]) == (False, False)
+    assert (status["containerStatuses"][0]["started"], status["containerStatuses"][0]["ready"]) == (
+        False,
+        False,
+    )
 
 
 def test_a_completed_pod() -> None:
@@ -238,10 +258,21 @@ def test_a_deadline_fails_the_pod_with_its_reason() -> None:
 @pytest.mark.parametrize(
     ("gates", "expected"),
     [
-        ([], ("False", "ReadinessGatesNotReady", 'corresponding condition of pod readiness gate "x/y" does not exist.')),
+        (
+            [],
+            (
+                "False",
+                "ReadinessGatesNotReady",
+                'corresponding condition of pod readiness gate "x/y" does not exist.',
+            ),
+        ),
         (
             [{"type": "x/y", "status": "False"}],
-            ("False", "ReadinessGatesNotReady", 'the status of pod readiness gate "x/y" is not "True", but False'),
+            (
+                "False",
+                "ReadinessGatesNotReady",
+                'the status of pod readiness gate "x/y" is not "True", but False',
+            ),
         ),
         ([{"type": "x/y", "status": "True"}], ("True", "", "")),
     ],
@@ -275,7 +306,9 @@ def test_conditions_keep_the_time_of_their_last_change() -> None:
 def test_a_patch_holds_only_what_changed_and_spares_conditions_of_others() -> None:
     known = status_of(make_pod(), make_container())
     known["conditions"].append({"type": "PodScheduled", "status": "True"})
-    wanted = status_of({**make_pod(), "status": known}, make_container(), health={"app-0": Health(ready=False)})
+    wanted = status_of(
+        {**make_pod(), "status": known}, make_container(), health={"app-0": Health(ready=False)}
+    )
 
     patch = make_patch(known, wanted)
 
