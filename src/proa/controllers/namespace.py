@@ -168,12 +168,12 @@ async def _sweep_resource(client: Client, space: str, served: ServedResource) ->
     resource = served.resource
     try:
         found = (await client.list(resource, space)).items
-        if not found:
-            return []
+        if all(is_deleting(obj) for obj in found):
+            return found
         if "deletecollection" in served.verbs:
             await client.request("DELETE", resource.path(space) + "?propagationPolicy=Background")
         else:
-            await asyncio.gather(*(_delete(client, resource, obj) for obj in found))
+            await asyncio.gather(*(_delete(client, resource, obj) for obj in found if not is_deleting(obj)))
         return (await client.list(resource, space)).items
     except (NotFound, MethodNotAllowed):  # the kind itself has gone since discovery
         return []

@@ -244,4 +244,6 @@ async def _write_revision(context: Context, deployment: Object, new: Object) -> 
     if revision is None or meta.annotations(deployment).get(history.REVISION) == revision:
         return deployment
     patch = {"metadata": {"uid": meta.uid(deployment), "annotations": {history.REVISION: revision}}}
-    return await context.client.patch(DEPLOYMENTS, meta.name(deployment), patch, meta.namespace(deployment))
+    name, namespace = meta.name(deployment), meta.namespace(deployment)
+    # As upstream, through the status: a write of annotations to the object itself would count as a generation.
+    return await context.client.patch(DEPLOYMENTS, name, patch, namespace, subresource="status")
