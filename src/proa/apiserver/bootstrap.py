@@ -21,10 +21,10 @@ PORT = 443
 async def ensure_system_objects(client: Client, *, service_cidr: str, address: str, port: int) -> None:
     """Create what is missing, and bring the endpoints to `address`:`port`, where the API server listens for pods."""
     for namespace in SYSTEM_NAMESPACES:
-        await _ensure(client, NAMESPACES, {"metadata": {"name": namespace}}, None)
-    await _ensure(client, SERVICES, make_service(service_cidr, port), "default")
-    await _ensure(client, ENDPOINTS, make_endpoints(address, port), "default", ("subsets",))
-    await _ensure(
+        await ensure(client, NAMESPACES, {"metadata": {"name": namespace}}, None)
+    await ensure(client, SERVICES, make_service(service_cidr, port), "default")
+    await ensure(client, ENDPOINTS, make_endpoints(address, port), "default", ("subsets",))
+    await ensure(
         client, ENDPOINT_SLICES, make_endpoint_slice(address, port), "default", ("endpoints", "ports")
     )
 
@@ -73,7 +73,7 @@ def make_endpoint_slice(address: str, port: int) -> Object:
     }
 
 
-async def _ensure(
+async def ensure(
     client: Client, resource: Resource, wanted: Object, namespace: str | None, kept: tuple[str, ...] = ()
 ) -> None:
     """Create `wanted`, or bring its fields named in `kept` to what is wanted."""

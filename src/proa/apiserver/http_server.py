@@ -350,7 +350,8 @@ class _Connection(asyncio.Protocol):
         status = response.status
         lines = [_STATUS_LINES.get(status) or f"HTTP/1.1 {status} Unknown\r\n"]
         for key, value in response.headers.items():
-            lines.append(f"{key}: {value}\r\n")
+            for line in value.split("\n") if "\n" in value else (value,):
+                lines.append(f"{key}: {line}\r\n")
         lines.append(f"Date: {self.server.date}\r\n{framing}")
         lines.append("Connection: close\r\n\r\n" if last else "\r\n")
         return "".join(lines).encode("latin-1")

@@ -14,6 +14,7 @@ import orjson
 from proa.apiserver.handlers.discovery import Discovery
 from proa.apiserver.handlers.health import TEXT, make_version, serve_health
 from proa.apiserver.handlers.list import list_objects
+from proa.apiserver.handlers.negotiation import warning
 from proa.apiserver.handlers.subresources import HANDLERS, serve_scale
 from proa.apiserver.handlers.watch import watch_objects
 from proa.apiserver.handlers.write import (
@@ -77,9 +78,13 @@ class Router:
             namespace = ""
         elif info.name and not namespace:
             raise unknown_resource()
-        if info.subresource:
-            return await self._subresource(request, info, registry, namespace)
-        return await self._resource(request, info, registry, namespace)
+        serve = self._subresource if info.subresource else self._resource
+        response = await serve(request, info, registry, namespace)
+        if registry.definition.deprecation:
+            said = warning(registry.definition.deprecation)
+            had = response.headers.get("Warning")
+            response.headers["Warning"] = f"{said}\n{had}" if had else said
+        return response
 
     async def _resource(
         self, request: Request, info: RequestInfo, registry: ResourceRegistry, namespace: str
@@ -193,7 +198,9 @@ class Router:
         return Response(200, headers, exposition(self._metrics).encode())
 
     async def _openapi(self, request: Request, parts: list[str]) -> Response:
-        return page_not_found()
+        from proa.apiserver.openapi import serve
+
+        return serve(request, parts[1:], self._catalog) or page_not_found()
 
 
 _HEALTH = ("healthz", "livez", "readyz")

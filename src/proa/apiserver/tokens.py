@@ -98,6 +98,7 @@ class TokenIssuer:
             "metadata": {
                 "name": name,
                 "namespace": namespace,
+                "uid": new_uid(),
                 "creationTimestamp": format_time(now),
             },
             "spec": {

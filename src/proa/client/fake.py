@@ -391,8 +391,12 @@ class FakeClient:
                 f"UID in precondition: {metadata['uid']}, UID in object meta: {before['uid']}"
             )
         if subresource == "status":
+            # Annotations may come along, as in upstream's status strategies: deployment revisions do.
+            annotations = metadata.get("annotations")
             new = {**old, "status": new.get("status") or {}}
-            new["metadata"] = metadata = {**before}
+            new["metadata"] = metadata = {k: v for k, v in before.items() if k != "annotations"}
+            if annotations:
+                metadata["annotations"] = annotations
         elif subresource:
             raise NotFound("the server could not find the requested resource")
         elif resource.kind in STATUS_KINDS:

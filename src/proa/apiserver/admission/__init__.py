@@ -6,12 +6,16 @@ from proa.apiserver.admission import (
     namespace_lifecycle,
     priority,
     service_account,
+    storage_protection,
+    taint_nodes,
 )
 
 PLUGINS = (
     namespace_lifecycle.admit,
     service_account.admit,
+    taint_nodes.admit,
     priority.admit,
     default_toleration_seconds.admit,
+    storage_protection.admit,
     default_storage_class.admit,
 )

@@ -96,7 +96,7 @@ def answer(
     """Return a response with a JSON body, made YAML where that was asked for."""
     headers = {"Content-Type": JSON}
     if warnings:
-        headers["Warning"] = ", ".join(f"299 - {orjson.dumps(w).decode()}" for w in warnings)
+        headers["Warning"] = "\n".join(map(warning, warnings))
     if representation.media_type == YAML:
         import yaml
 
@@ -105,6 +105,11 @@ def answer(
         headers["Content-Type"] = YAML
         body = yaml.dump(orjson.loads(whole), Dumper=dumper, sort_keys=True, allow_unicode=True).encode()
     return Response(status, headers, body)
+
+
+def warning(text: str) -> str:
+    """Return the value of a Warning header (RFC 7234, 5.5). Several are joined by newlines: a line each."""
+    return f"299 - {orjson.dumps(text).decode()}"
 
 
 def answer_object(obj: Any, representation: Representation = PLAIN, status: int = 200) -> Response:

@@ -117,6 +117,8 @@ class ResourceDefinition:
     name_rule: Literal["dns-subdomain", "dns-label", "path-segment", "dns1035-label"] = "dns-subdomain"
     unconditional_update: bool = True
     """Whether a PUT without resourceVersion is allowed (AllowUnconditionalUpdate)."""
+    deprecation: str = ""
+    """A warning that every answer about this resource carries, e.g. of a version that has a successor."""
     returns_deleted: bool = False
     """Whether DELETE answers with the object rather than a Status (upstream's ReturnDeletedObject)."""
     scale_paths: tuple[str, str, str] | None = None

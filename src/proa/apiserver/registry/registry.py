@@ -8,12 +8,14 @@ loops do not fight their own queue.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from proa.apiserver.registry.allocation import Allocation
 from proa.apiserver.registry.definition import ResourceDefinition
 from proa.apiserver.registry.deletion import DeleteOptions, decide, ends_with_update
 from proa.apiserver.registry.metadata import (
@@ -33,12 +35,13 @@ from proa.apiserver.registry.refusals import (
     unnamed_failure,
 )
 from proa.client.protocol import Object, User
-from proa.objects.errors import BadRequest, Cause
+from proa.objects.errors import BadRequest, Cause, Invalid
 from proa.store.protocol import Entry, RevisionMismatch, Store
 
 if TYPE_CHECKING:
     from proa.apiserver.registry.catalog import Catalog
 
+_log = logging.getLogger(__name__)
 NAME_ATTEMPTS = 8
 UPDATE_ATTEMPTS = 8
 
@@ -128,8 +131,7 @@ class ResourceRegistry:
             )
         )
         definition.prepare_create(obj)
-        allocators = self._catalog.allocators
-        definition.allocate(obj, None, allocators)
+        allocation = self._allocate(obj, None)
         try:
             drop_empty(metadata)
             causes = validate_metadata(metadata, definition)
@@ -139,12 +141,25 @@ class ResourceRegistry:
             if dry_run:
                 if self.store.latest(self.key(namespace, metadata["name"])) is not None:
                     raise already_exists(resource, metadata["name"])
-                definition.release(obj, allocators)
+                allocation.roll_back()
                 return orjson.dumps(obj)
-            return await self._store_new(obj, namespace, base)
+            value = await self._store_new(obj, namespace, base)
         except BaseException:
-            definition.release(obj, allocators)
+            allocation.roll_back()
             raise
+        allocation.commit()
+        return value
+
+    def _allocate(self, new: Object, old: Object | None) -> Allocation:
+        """Take the addresses and ports that the object needs; raise Invalid."""
+        allocation = Allocation(self._catalog.allocators)
+        try:
+            self.definition.allocate(new, old, allocation)
+        except Invalid as error:
+            allocation.roll_back()
+            causes = [Cause(c["reason"], c["message"], c["field"]) for c in error.details.get("causes", ())]
+            raise invalid_object(self.resource, new["metadata"].get("name", ""), causes) from None
+        return allocation
 
     async def _store_new(self, obj: Object, namespace: str, base: str) -> bytes:
         metadata = obj["metadata"]
@@ -196,20 +211,25 @@ class ResourceRegistry:
                 raise invalid_object(self.resource, name, [cause])
             if said and said != old["metadata"]["resourceVersion"]:
                 raise conflict(self.resource, name)
-            self._prepare_update(new, old, namespace, name, subresource, user)
+            allocation = self._prepare_update(new, old, namespace, name, subresource, user)
             try:
-                return await self._store_update(key, current, new, old, dry_run)
+                value = await self._store_update(key, current, new, old, dry_run)
             except RevisionMismatch:
-                self._undo_allocation(new, old)
+                allocation.roll_back()
                 continue
             except BaseException:
-                self._undo_allocation(new, old)
+                allocation.roll_back()
                 raise
+            if dry_run:
+                allocation.roll_back()
+            else:
+                allocation.commit()
+            return value
         raise conflict(self.resource, name)
 
     def _prepare_update(
         self, new: Object, old: Object, namespace: str, name: str, subresource: str, user: User | None
-    ) -> None:
+    ) -> Allocation:
         """Bring `new` to what may be stored in place of `old`; raise Invalid."""
         definition = self.definition
         metadata = new["metadata"]
@@ -244,7 +264,7 @@ class ResourceRegistry:
                 metadata.get("generation") or 0, (old["metadata"].get("generation") or 0) + 1
             )
         drop_empty(metadata)
-        definition.allocate(new, old, self._catalog.allocators)
+        allocation = self._allocate(new, old)
         try:
             causes += validate_metadata(metadata, definition)
             if subresource == "status":
@@ -255,8 +275,9 @@ class ResourceRegistry:
             if causes:
                 raise invalid_object(self.resource, name, causes)
         except BaseException:
-            self._undo_allocation(new, old)
+            allocation.roll_back()
             raise
+        return allocation
 
     async def _store_update(self, key: str, current: Entry, new: Object, old: Object, dry_run: bool) -> bytes:
         metadata = new["metadata"]
@@ -310,10 +331,6 @@ class ResourceRegistry:
         """Tell whether nothing beside metadata holds the object: a namespace has finalizers of its own."""
         return not (self.resource.plural == "namespaces" and (obj.get("spec") or {}).get("finalizers"))
 
-    def _undo_allocation(self, new: Object, old: Object) -> None:
-        """Give back what `allocate(new, old)` took, keeping what `old` has."""
-        self.definition.allocate(old, new, self._catalog.allocators)
-
     def _in_order(self, obj: Object, metadata: dict[str, Any]) -> Object:
         """Return the object with kind, apiVersion and metadata first, as `head` promises."""
         ordered: Object = {
@@ -327,7 +344,10 @@ class ResourceRegistry:
     def claim_stored(self) -> None:
         """At start, let each stored object claim the addresses and ports that it has."""
         for entry in self.store.range(self.prefix).entries:
-            self.definition.allocate(orjson.loads(entry.value), None, self._catalog.allocators)
+            try:
+                self._allocate(orjson.loads(entry.value), None).commit()
+            except Invalid as error:
+                _log.warning("%s: %s", entry.key, error.message)
 
 
 def _encoder(obj: Object) -> Callable[[int], bytes]:

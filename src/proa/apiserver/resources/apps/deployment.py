@@ -60,6 +60,12 @@ def prepare_create(deployment: Object) -> None:
     deployment["status"] = {}
 
 
+def prepare_update(new: Object, old: Object) -> None:
+    """Count a change of annotations as a generation too (deploymentStrategy.PrepareForUpdate)."""
+    if (new["metadata"].get("annotations") or {}) != (old["metadata"].get("annotations") or {}):
+        new["metadata"]["generation"] = old["metadata"].get("generation", 0) + 1
+
+
 def validate(deployment: Object) -> list[Cause]:
     """Check numbers, selector, template and strategy."""
     spec = deployment["spec"]
@@ -160,6 +166,7 @@ DEFINITION = ResourceDefinition(
     ),
     default=default,
     prepare_create=prepare_create,
+    prepare_update=prepare_update,
     validate=validate,
     validate_update=validate_update,
     validate_status_update=validate_status_update,

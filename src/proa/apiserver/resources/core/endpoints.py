@@ -83,6 +83,7 @@ DEFINITION = ResourceDefinition(
     short_names=("ep",),
     default=default,
     validate=validate,
+    deprecation="v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice",
     columns=(NAME, Column("Endpoints", description=doc("core.v1.Endpoints.subsets")), AGE),
     cells=cells,
 )

@@ -105,4 +105,5 @@ DEFINITION = ResourceDefinition(
     },
     tracks_generation=True,
     grace_seconds=grace_seconds,
+    returns_deleted=True,
 )
