@@ -91,13 +91,10 @@ class Committer:
         self._thread.start()
 
     def stop(self) -> None:
-        """Finish what is queued, and let go of files. Blocks; call it off the event loop."""
+        """Finish what is queued, and end the threads. Blocks; call it off the event loop."""
         self.queue.put(None)
         self._thread.join()
         self._filler.shutdown()
-        self._active.close()
-        if self._prepared is not None and self._prepared.exception() is None:
-            self._prepared.result().close()
 
     def _run(self) -> None:
         while True:
@@ -147,11 +144,10 @@ class Committer:
         if self._active.tail + FRAME.size + len(payload) > self._active.size_bytes:
             self._advance(FRAME.size + len(payload))
         offset = self._active.append(self._disk, payload)
-        data = self._active.map
         for write in batch:
             offset += RECORD.size + len(write.key_bytes)
             length = len(write.recorded)
-            write.place = (data, offset, length, write.entry.revision)
+            write.place = (self._active, offset, length, write.entry.revision)
             offset += length
         _call(batch[0].future, self._on_durable, batch)
 
@@ -167,7 +163,6 @@ class Committer:
         following = prepared.result()
         if HEADER_BYTES + frame_bytes > following.size_bytes:
             following.grow(self._disk, HEADER_BYTES + frame_bytes)
-        self._active.close()
         self.sealed_bytes += self._active.tail
         self._active, self._prepared = following, None
 

@@ -3,7 +3,7 @@
 Crash-safe at each step. The base is written and synced under a temporary name: a crash leaves a file that the
 next start removes. The rename makes it count, atomically; only after the directory is synced are the old files
 removed, and a crash in between leaves files that the next start removes. Values that readers or history
-still point to stay readable: a removed file lives until nothing maps it.
+still point to stay readable: a removed file lives until nothing has it open.
 """
 
 from __future__ import annotations
@@ -55,10 +55,8 @@ def write_base(
     disk.sync_directory(directory)
     _remove_superseded(disk, directory, number)
     base = open_segment(path, "base")
-    base.close()
     return {
-        key: (base.map, offset, place[2], place[3])
-        for (key, place), offset in zip(values, offsets, strict=True)
+        key: (base, offset, place[2], place[3]) for (key, place), offset in zip(values, offsets, strict=True)
     }
 
 
@@ -68,9 +66,9 @@ def _write_values(disk: Disk, descriptor: int, seed: int, values: Sequence[tuple
     offsets: list[int] = []
     pieces: list[bytes] = []
     size_bytes = 0
-    for key, (data, offset, length, _) in values:
+    for key, (segment, offset, length, _) in values:
         before = RECORD.size + len(key.encode())
-        pieces.append(data[offset - before : offset + length])
+        pieces.append(segment.read(offset - before, before + length))
         offsets.append(end + FRAME.size + size_bytes + before)
         size_bytes += before + length
         if size_bytes >= MAX_FRAME_BYTES:

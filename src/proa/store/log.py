@@ -1,9 +1,9 @@
 """Keep every acknowledged write through a crash at any point, in an append-only log in one directory.
 
 The event loop judges writes and gives them revisions, the committer thread makes them durable in batches, and
-only then does the event loop let readers and watchers see them. Memory holds keys and places; values are read
-from the mapped files. Formats are in segment.py, start-up in recovery.py, disk bounds in compaction.py;
-docs/decisions/0001-append-log-store.md says why.
+only then does the event loop let readers and watchers see them. Memory holds every key, its place on disk, and
+up to `HOT_BYTES` of values; other values are read from the files when they are asked for. Formats are in
+segment.py, start-up in recovery.py, disk bounds in compaction.py; docs/decisions/0001-append-log-store.md says why.
 """
 
 from __future__ import annotations
@@ -19,20 +19,23 @@ from pathlib import Path
 from proa.store.committer import Committer, Seal, Write
 from proa.store.compaction import write_base
 from proa.store.disk import Disk
-from proa.store.history import History
+from proa.store.history import History, Past
 from proa.store.protocol import CannotOpen, Change, Entry, Page, ReadOnly, RevisionMismatch, StoreError, Watch
 from proa.store.recovery import recover
 from proa.store.segment import DELETE, DELETE_WITH_LAST, MAX_KEY_BYTES, PUT, Place
 from proa.store.watch import Watchers
 
 SEGMENT_BYTES = 16 << 20
+HOT_BYTES = 32 << 20
+"""How much of the values is kept in memory: all of a small cluster, the last written of a large one."""
+
 _MOVED_AT_ONCE = 2_000
 
 logger = logging.getLogger(__name__)
 
 
 class LogStore:
-    """A `protocol.Store` on disk. Opening blocks: about 5 us for each write in the log."""
+    """A `protocol.Store` on disk. Reads of values that are not in memory block for one read of a file."""
 
     def __init__(
         self,
@@ -46,9 +49,11 @@ class LogStore:
         self._directory = directory
         self._disk = disk or Disk()
         self._segment_bytes = segment_bytes
-        self._history: History[Place] = History(_entry, clock=clock)
+        self._history: History[Place] = History(self._load, clock=clock)
         self._watchers = Watchers()
         self._pending: dict[str, Write] = {}
+        self._hot: dict[str, Entry] = {}
+        self._hot_bytes = 0
         self._refusal = ""
         self._rewriting: asyncio.Task[None] | None = None
         self._dropped_bytes = 0
@@ -162,7 +167,8 @@ class LogStore:
                 f"a key of {len(key_bytes)} bytes is longer than {MAX_KEY_BYTES}: {key[:100]!r}…"
             )
         future: asyncio.Future[Entry] = asyncio.get_running_loop().create_future()
-        write = Write(Entry(key, value, revision), key_bytes, kind, future)
+        kept = bytes(memoryview(value))  # encoders leave slack behind their result; a copy has none
+        write = Write(Entry(key, kept, revision), key_bytes, kind, future)
         self._accepted = revision
         self._pending[key] = write
         self._committer.queue.put(write)
@@ -196,14 +202,47 @@ class LogStore:
         self._live_bytes += size_bytes - (len(key) + past.previous[2] if past.previous else 0)
         prefixes = self._watchers.prefixes_of(key)
         if prefixes:
-            value = write.entry.value
-            previous = _entry(key, past.previous).value if is_put and past.previous else None
-            change = (
-                Change(key, value, previous, past.revision)
-                if is_put
-                else Change(key, None, value, past.revision)
-            )
-            self._watchers.gather(prefixes, change)
+            self._gather(prefixes, write, past)
+        self._cool(key)
+        if is_put:
+            self._heat(write.entry)
+
+    def _gather(self, prefixes: Sequence[str], write: Write, past: Past[Place]) -> None:
+        """Add a write to its watchers' bursts."""
+        key, value = write.entry.key, write.entry.value
+        if write.kind != PUT:
+            self._watchers.gather(prefixes, Change(key, None, value, past.revision))
+            return
+        try:
+            previous = self._load(key, past.previous).value if past.previous else None
+        except OSError as error:
+            logger.error("%s: the value before revision %d cannot be read: %s", key, past.revision, error)
+            self._watchers.drop(prefixes)
+        else:
+            self._watchers.gather(prefixes, Change(key, value, previous, past.revision))
+
+    def _load(self, key: str, place: Place) -> Entry:
+        """Return a value from memory or disk; what is read stays in memory while there is room."""
+        entry = self._hot.get(key)
+        if entry is not None and entry.revision == place[3]:
+            return entry
+        segment, offset, length, revision = place
+        read = Entry(key, segment.read(offset, length), revision)
+        if entry is None and self._hot_bytes + length <= HOT_BYTES and self._history.values.get(key) is place:
+            self._heat(read)
+        return read
+
+    def _heat(self, entry: Entry) -> None:
+        """Keep a value in memory, in place of the least recently written ones."""
+        self._hot[entry.key] = entry
+        self._hot_bytes += len(entry.value)
+        while self._hot_bytes > HOT_BYTES:
+            self._cool(next(iter(self._hot)))
+
+    def _cool(self, key: str) -> None:
+        entry = self._hot.pop(key, None)
+        if entry is not None:
+            self._hot_bytes -= len(entry.value)
 
     def _fail(self, requests: Sequence[Write | Seal], error: BaseException) -> None:
         """Stop writing until restart, and tell those who waited."""
@@ -242,11 +281,6 @@ class LogStore:
                 self._history.values[key] = place
             if index % _MOVED_AT_ONCE == 0:
                 await asyncio.sleep(0)
-
-
-def _entry(key: str, place: Place) -> Entry:
-    data, offset, length, revision = place
-    return Entry(key, data[offset : offset + length], revision)
 
 
 def _lock(directory: Path) -> int:

@@ -9,7 +9,6 @@ losing it silently, and no file is changed.
 
 from __future__ import annotations
 
-import mmap
 import os
 import re
 from dataclasses import dataclass
@@ -54,19 +53,13 @@ def recover(disk: Disk, directory: Path, history: History[Place], segment_bytes:
     store_id = b""
     if bases:
         base = open_segment(segment_path(directory, base_number, "base"), "base")
-        base.close()
         store_id = base.store_id
         _read_base(base, history)
     superseded = [segment_path(directory, number, "base") for number in bases[:-1]]
     superseded += [segment_path(directory, number, "log") for number in logs if number <= base_number]
     logs = [number for number in logs if number > base_number]
     segments = _open_logs(directory, logs, base_number, store_id)
-    try:
-        return _resume(disk, directory, history, segments, base_number, store_id, segment_bytes, superseded)
-    except BaseException:
-        for segment in segments:
-            segment.close()
-        raise
+    return _resume(disk, directory, history, segments, base_number, store_id, segment_bytes, superseded)
 
 
 def _resume(
@@ -92,10 +85,7 @@ def _resume(
         first_bytes = min(FIRST_SEGMENT_BYTES, segment_bytes)
         segments.append(create_segment(disk, directory, base_number + 1, store_id, first_bytes))
     active, *after = segments[used:]
-    for segment in segments[:used]:
-        segment.close()
     for extra in after[1:]:
-        extra.close()
         disk.remove(extra.path)
     active.clear_tail(disk)
     sealed_bytes = sum(segment.tail for segment in segments[:used])
@@ -112,36 +102,28 @@ def _open_logs(directory: Path, numbers: list[int], base_number: int, store_id: 
     missing = sorted(set(expected) - set(numbers))
     if missing:
         raise CannotOpen(f"{segment_path(directory, missing[0], 'log')}: missing, and later files are there")
-    segments: list[Segment] = []
-    try:
-        for number in numbers:
-            segments.append(open_segment(segment_path(directory, number, "log"), "log"))
-            store_id = store_id or segments[0].store_id
-            if segments[-1].store_id != store_id:
-                raise CannotOpen(f"{segments[-1].path}: belongs to another store")
-    except BaseException:
-        for segment in segments:
-            segment.close()
-        raise
+    segments = [open_segment(segment_path(directory, number, "log"), "log") for number in numbers]
+    for segment in segments:
+        if segment.store_id != (store_id or segments[0].store_id):
+            raise CannotOpen(f"{segment.path}: belongs to another store")
     return segments
 
 
 def _read_base(base: Segment, history: History[Place]) -> None:
     values: dict[str, Place] = {}
-    for start, end in base.frames():
-        values.update((key, place) for _, key, place in records(base, start, end))
+    for offset, payload in base.frames():
+        values.update((key, place) for _, key, place in records(base, offset, payload))
     if base.tail != base.size_bytes:
         raise CannotOpen(f"{base.path}: damaged at byte {base.tail}")
-    base.map.madvise(mmap.MADV_DONTNEED)
     history.restore(values.items(), base.revision)
 
 
 def _replay(segment: Segment, history: History[Place], base_revision: int) -> bool:
     """Apply a file's records above `base_revision` to `history`; return whether it has any at all."""
     any_record = False
-    for start, end in segment.frames():
+    for offset, payload in segment.frames():
         any_record = True
-        for kind, key, place in records(segment, start, end):
+        for kind, key, place in records(segment, offset, payload):
             if place[3] > base_revision:
                 _apply(segment, history, kind, key, place)
         history.trim()
@@ -150,7 +132,6 @@ def _replay(segment: Segment, history: History[Place], base_revision: int) -> bo
             f"{segment.path}: damaged at byte {segment.tail}, after revision {history.revision}; "
             "later writes follow it, so this is not a write that a crash cut short"
         )
-    segment.map.madvise(mmap.MADV_DONTNEED)
     return any_record
 
 

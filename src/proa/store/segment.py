@@ -17,11 +17,10 @@ its number (see compaction.py).
 
 from __future__ import annotations
 
-import mmap
+import errno
 import os
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 from zlib import crc32
@@ -45,28 +44,58 @@ _CHECKSUM = struct.Struct("<I")
 _KINDS: dict[str, int] = {"log": 1, "base": 2}
 
 FileKind = Literal["log", "base"]
-Place = tuple[mmap.mmap, int, int, int]
-"""Where a value is: (mapped file, offset, length in bytes, the revision that wrote it)."""
 
 
-@dataclass(slots=True)
 class Segment:
-    """One open file of the log. `tail` is where its next frame goes."""
+    """One open file of the log. `tail` is where its next frame goes.
 
-    number: int
-    kind: FileKind
-    revision: int
-    store_id: bytes
-    path: Path
-    descriptor: int
-    map: mmap.mmap
-    seed: int
-    tail: int = HEADER_BYTES
+    Its descriptor is closed when nothing refers to it any more: a file that compaction has removed stays
+    readable for as long as a reader, or history, has a place in it.
+    """
 
-    @property
-    def size_bytes(self) -> int:
-        """Return the file's size."""
-        return len(self.map)
+    __slots__ = (
+        "__weakref__",
+        "descriptor",
+        "kind",
+        "number",
+        "path",
+        "revision",
+        "seed",
+        "size_bytes",
+        "store_id",
+        "tail",
+    )
+
+    def __init__(
+        self,
+        path: Path,
+        descriptor: int,
+        size_bytes: int,
+        kind: FileKind,
+        number: int,
+        revision: int,
+        store_id: bytes,
+        seed: int,
+    ) -> None:
+        self.path = path
+        self.descriptor = descriptor
+        self.size_bytes = size_bytes
+        self.kind = kind
+        self.number = number
+        self.revision = revision
+        self.store_id = store_id
+        self.seed = seed
+        self.tail = HEADER_BYTES
+
+    def __del__(self) -> None:
+        os.close(self.descriptor)
+
+    def read(self, offset: int, length: int) -> bytes:
+        """Return bytes that are known to be there; raise OSError when the disk fails."""
+        data = os.pread(self.descriptor, length, offset)
+        if len(data) < length:
+            raise OSError(errno.EIO, f"{length} bytes at {offset} end after {len(data)}", str(self.path))
+        return data
 
     def append(self, disk: Disk, payload: bytes) -> int:
         """Write a frame and return, once it is durable, the offset of its payload."""
@@ -80,60 +109,60 @@ class Segment:
         """Make room for a frame that is larger than the file."""
         disk.write_zeros(self.descriptor, self.size_bytes, size_bytes)
         disk.sync(self.descriptor)
-        self.map = mmap.mmap(self.descriptor, size_bytes, access=mmap.ACCESS_READ)
+        self.size_bytes = size_bytes
 
-    def close(self) -> None:
-        """Let go of the descriptor; values stay readable through the map until nothing refers to it."""
-        if self.descriptor >= 0:
-            os.close(self.descriptor)
-            self.descriptor = -1
-
-    def frames(self) -> Iterator[tuple[int, int]]:
-        """Yield (start, end) of each payload; then set `tail` to where the valid frames end."""
+    def frames(self) -> Iterator[tuple[int, bytes]]:
+        """Yield (offset, payload) of each frame; then set `tail` to where the valid frames end."""
         offset = HEADER_BYTES
-        while (end := self._frame_end(offset)) is not None:
-            yield offset + FRAME.size, end
-            offset = end
+        while (payload := self._payload(offset)) is not None:
+            yield offset + FRAME.size, payload
+            offset += FRAME.size + len(payload)
         self.tail = offset
 
     def has_frame_after(self, offset: int) -> bool:
         """Tell whether any valid frame lies beyond `offset`, at whatever place."""
-        overlap = len(_FRAME_MAGIC) - 1
-        for start in self._written_blocks(offset):
-            block = self.map[start : start + len(ZERO_BLOCK) + overlap]
+        for start, block in self._written_blocks(offset):
             found = block.find(_FRAME_MAGIC)
             while found >= 0:
-                if self._frame_end(start + found) is not None:
+                if self._payload(start + found) is not None:
                     return True
                 found = block.find(_FRAME_MAGIC, found + 1)
         return False
 
     def clear_tail(self, disk: Disk) -> None:
         """Zero what a torn commit left behind the last valid frame, so that it can never be read as newer data."""
-        blocks = list(self._written_blocks(self.tail))
-        for start in blocks:
+        torn = [start for start, _ in self._written_blocks(self.tail)]
+        for start in torn:
             disk.write_zeros(self.descriptor, start, min(start + len(ZERO_BLOCK), self.size_bytes))
-        if blocks:
+        if torn:
             disk.sync(self.descriptor)
 
-    def _written_blocks(self, offset: int) -> Iterator[int]:
-        """Yield the starts of the blocks from `offset` on that are not all zeros."""
-        for start in range(offset, self.size_bytes, len(ZERO_BLOCK)):
-            block = self.map[start : start + len(ZERO_BLOCK)]
-            if block != ZERO_BLOCK[: len(block)]:
-                yield start
+    def _written_blocks(self, offset: int) -> Iterator[tuple[int, bytes]]:
+        """Yield (start, content) of the blocks from `offset` on that are not all zeros.
 
-    def _frame_end(self, offset: int) -> int | None:
-        """Return where the frame at `offset` ends, None when there is no valid one."""
+        Each block's content goes on a little into the next, so that no frame's magic is cut in two.
+        """
+        zeros = ZERO_BLOCK + bytes(len(_FRAME_MAGIC) - 1)
+        for start in range(offset, self.size_bytes, len(ZERO_BLOCK)):
+            block = os.pread(self.descriptor, len(zeros), start)
+            if block != zeros[: len(block)]:
+                yield start, block
+
+    def _payload(self, offset: int) -> bytes | None:
+        """Return the payload of the frame at `offset`, None when there is no valid one."""
+        header = os.pread(self.descriptor, FRAME.size, offset)
+        if len(header) < FRAME.size:
+            return None
+        magic, length, checksum = FRAME.unpack(header)
         start = offset + FRAME.size
-        if start > self.size_bytes:
+        if magic != _FRAME_MAGIC or not length or start + length > self.size_bytes:
             return None
-        magic, length, checksum = FRAME.unpack_from(self.map, offset)
-        end: int = start + length
-        if magic != _FRAME_MAGIC or not length or end > self.size_bytes:
-            return None
-        with memoryview(self.map) as view, view[start:end] as payload:
-            return end if crc32(payload, self.seed) == checksum else None
+        payload = os.pread(self.descriptor, length, start)
+        return payload if len(payload) == length and crc32(payload, self.seed) == checksum else None
+
+
+Place = tuple[Segment, int, int, int]
+"""Where a value is: (file, offset, length in bytes, the revision that wrote it)."""
 
 
 def frame_header(payload: bytes, seed: int) -> bytes:
@@ -148,14 +177,14 @@ def file_header(kind: FileKind, number: int, revision: int, store_id: bytes) -> 
     return (header + _CHECKSUM.pack(seed)).ljust(HEADER_BYTES, b"\0"), seed
 
 
-def records(segment: Segment, start: int, end: int) -> Iterator[tuple[int, str, Place]]:
-    """Yield (kind, key, place of the value) of each record in a payload."""
-    data = segment.map
-    while start < end:
-        revision, length, key_length, kind = RECORD.unpack_from(data, start)
+def records(segment: Segment, offset: int, payload: bytes) -> Iterator[tuple[int, str, Place]]:
+    """Yield (kind, key, place of the value) of each record in a payload that begins at `offset` of its file."""
+    start = 0
+    while start < len(payload):
+        revision, length, key_length, kind = RECORD.unpack_from(payload, start)
         key_start = start + RECORD.size
         value_start = key_start + key_length
-        yield kind, data[key_start:value_start].decode(), (data, value_start, length, revision)
+        yield kind, payload[key_start:value_start].decode(), (segment, offset + value_start, length, revision)
         start = value_start + length
 
 
@@ -194,11 +223,11 @@ def open_segment(path: Path, kind: FileKind) -> Segment:
 
 
 def _opened(path: Path, descriptor: int, kind: FileKind) -> Segment:
-    if os.fstat(descriptor).st_size < HEADER_BYTES:
+    header = os.pread(descriptor, HEADER_BYTES, 0)
+    if len(header) < HEADER_BYTES:
         raise CannotOpen(f"{path}: damaged: the file is shorter than its header")
-    data = mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ)
-    magic, version, kind_number, number, revision, store_id = _HEADER.unpack_from(data)
-    (checksum,) = _CHECKSUM.unpack_from(data, _HEADER.size)
+    magic, version, kind_number, number, revision, store_id = _HEADER.unpack_from(header)
+    (checksum,) = _CHECKSUM.unpack_from(header, _HEADER.size)
     if magic != _FILE_MAGIC:
         raise CannotOpen(f"{path}: not a file of a Proa store")
     if version != FORMAT_VERSION:
@@ -206,6 +235,6 @@ def _opened(path: Path, descriptor: int, kind: FileKind) -> Segment:
             f"{path}: written in store format {version}, this version of proa knows only format {FORMAT_VERSION}: "
             "start the version of proa that wrote it"
         )
-    if checksum != crc32(data[: _HEADER.size]) or kind_number != _KINDS[kind] or number != int(path.stem):
+    if checksum != crc32(header[: _HEADER.size]) or kind_number != _KINDS[kind] or number != int(path.stem):
         raise CannotOpen(f"{path}: damaged: its header does not fit")
-    return Segment(number, kind, revision, store_id, path, descriptor, data, checksum)
+    return Segment(path, descriptor, os.fstat(descriptor).st_size, kind, number, revision, store_id, checksum)

@@ -45,8 +45,13 @@ class Subscription:
         if waiting and (
             self._buffered_changes > MAX_BUFFERED_CHANGES or self._buffered_bytes > MAX_BUFFERED_BYTES
         ):
-            self._overflowed = True
-            self._forget()
+            self.drop()
+        self._wake()
+
+    def drop(self) -> None:
+        """Give up: the watcher has to read again."""
+        self._overflowed = True
+        self._forget()
         self._wake()
 
     def __aiter__(self) -> AsyncIterator[Sequence[Change]]:
@@ -140,6 +145,12 @@ class Watchers:
         """Add a change to the burst of each of `prefixes`."""
         for prefix in prefixes:
             self._gathered.setdefault(prefix, []).append(change)
+
+    def drop(self, prefixes: Sequence[str]) -> None:
+        """Give up on every watcher of `prefixes`."""
+        for prefix in prefixes:
+            for subscription in tuple(self._by_prefix.get(prefix, ())):
+                subscription.drop()
 
     def deliver(self) -> None:
         """Hand the gathered bursts over."""

@@ -29,9 +29,9 @@ class SnapshottingDisk(Disk):
 
     def _snapshot(self, call: str) -> None:
         copy = self.snapshots / f"{len(self.taken):04}"
-        possible = {key: {value} for key, value in self.acknowledged.items()}
+        possible = {key: {value} for key, value in dict(self.acknowledged).items()}
         shutil.copytree(self.directory, copy)
-        for key, value in self.attempted.items():
+        for key, value in dict(self.attempted).items():
             possible.setdefault(key, {None}).add(value)
         self.taken.append((copy, possible, call))
 

@@ -10,9 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from proa.store import log
 from proa.store.disk import Disk
 from proa.store.log import LogStore
-from proa.store.protocol import Entry, ReadOnly
+from proa.store.protocol import Entry, ReadOnly, WatchOverflow
+from proa.store.segment import Segment
 
 
 class FailingDisk(Disk):
@@ -142,3 +144,28 @@ def test_a_compaction_that_fails_loses_nothing_and_can_be_tried_again(tmp_path: 
         await store.close()
 
     asyncio.run(after_restart())
+
+
+def test_a_value_that_cannot_be_read_stops_its_watchers_and_nobody_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(log, "HOT_BYTES", 0)
+
+    async def main() -> None:
+        store = LogStore(tmp_path)
+        await put(store, "a/1")
+        watch, other = (store.watch(prefix, after_revision=1) for prefix in ("a/", "b/"))
+        monkeypatch.setattr(Segment, "read", broken_read)
+        with pytest.raises(OSError, match="Input/output error"):
+            store.get("a/1")
+        await asyncio.wait_for(put(store, "a/1"), 10)
+        await asyncio.wait_for(put(store, "b/1"), 10)
+        with pytest.raises(WatchOverflow):
+            await anext(aiter(watch))
+        assert [change.key for change in await anext(aiter(other))] == ["b/1"]
+        await store.close()
+
+    def broken_read(segment: Segment, offset: int, length: int) -> bytes:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    asyncio.run(main())

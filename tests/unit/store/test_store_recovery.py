@@ -54,11 +54,7 @@ def log_file(directory: Path, number: int = 1) -> Path:
 
 def frame_bounds(path: Path) -> list[tuple[int, int]]:
     """Return (start, end) of each frame, frame headers included."""
-    segment = open_segment(path, "log")
-    try:
-        ends = [end for _, end in segment.frames()]
-    finally:
-        segment.close()
+    ends = [offset + len(payload) for offset, payload in open_segment(path, "log").frames()]
     return list(zip([HEADER_BYTES, *ends[:-1]], ends, strict=True))
 
 
