@@ -1,0 +1,336 @@
+"""All controllers together against the real API server in process, with a kubelet that only writes status."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from proa.apiserver.app import ApiServer
+from proa.apiserver.bootstrap import ensure_system_objects
+from proa.apiserver.resources import DEFINITIONS
+from proa.client.api import ApiClient
+from proa.client.local import LocalTransport
+from proa.client.protocol import Client, Object, User
+from proa.controllers import make_controllers
+from proa.controllers.local_path import make_storage_class
+from proa.controllers.settings import ControllerSettings
+from proa.objects import meta
+from proa.objects.errors import Conflict, NotFound
+from proa.objects.pods import is_active, is_ready, is_terminated, node_name
+from proa.objects.resource import (
+    CONFIG_MAPS,
+    DEPLOYMENTS,
+    ENDPOINT_SLICES,
+    ENDPOINTS,
+    EVENTS,
+    JOBS,
+    NAMESPACES,
+    NODES,
+    PERSISTENT_VOLUME_CLAIMS,
+    PERSISTENT_VOLUMES,
+    PODS,
+    REPLICA_SETS,
+    SERVICE_ACCOUNTS,
+    SERVICES,
+    STORAGE_CLASSES,
+    Resource,
+)
+from proa.reconcile.manager import Manager
+from proa.store.memory import MemoryStore
+
+DEADLINE_SECONDS = 20.0
+NODE = "proa-1"
+
+
+class StatusKubelet:
+    """Binds pods to the one node and says that they run; those labelled `ends` end that way at once."""
+
+    def __init__(self, client: Client, manager: Manager) -> None:
+        self._client = client
+        self._queue: asyncio.Queue[Object] = asyncio.Queue()
+        self._addresses = 1
+        self.makes_ready = True
+        manager.informers(PODS).listen(lambda old, new: self._queue.put_nowait(new) if new else None)
+        self.task = asyncio.create_task(self._run())
+
+    async def _run(self) -> None:
+        while True:
+            pod = await self._queue.get()
+            try:
+                await self._sync(pod)
+            except (Conflict, NotFound):
+                continue
+
+    async def _sync(self, pod: Object) -> None:
+        name, namespace = meta.name(pod), meta.namespace(pod)
+        if meta.is_deleting(pod) and not is_terminated(pod):
+            await self._client.delete(PODS, name, namespace, grace_period_seconds=0, uid=meta.uid(pod))
+        elif not node_name(pod):
+            target = {"apiVersion": "v1", "kind": "Node", "name": NODE}
+            binding = {"apiVersion": "v1", "kind": "Binding", "metadata": {"name": name}, "target": target}
+            await self._client.create_subresource(PODS, name, "binding", binding, namespace)
+        elif not is_terminated(pod) and not is_ready(pod) and self.makes_ready:
+            await self._client.update(PODS, {**pod, "status": self._status(pod)}, subresource="status")
+
+    def _status(self, pod: Object) -> Object:
+        self._addresses += 1
+        ip = f"10.244.1.{self._addresses}"
+        ends = meta.labels(pod).get("ends")
+        conditions = (pod.get("status") or {}).get("conditions") or []
+        ready = meta.with_condition(conditions, "Ready", str(ends is None), "", "", time.time())
+        status = {**pod["status"], "phase": ends or "Running", "conditions": ready}
+        return {**status, "podIP": ip, "podIPs": [{"ip": ip}]}
+
+
+class Cluster:
+    """What a test holds: the client, the kubelet, and `until`."""
+
+    def __init__(self, client: Client, manager: Manager) -> None:
+        self.client = client
+        self.manager = manager
+        self.kubelet = StatusKubelet(client, manager)
+
+    async def until(self, is_true: Callable[[], Any]) -> Any:
+        """Wait until `is_true` (sync or async) gives something true; return it."""
+        end = time.monotonic() + DEADLINE_SECONDS
+        while time.monotonic() < end:
+            found = is_true()
+            if asyncio.iscoroutine(found):
+                found = await found
+            if found:
+                return found
+            await asyncio.sleep(0.005)
+        raise AssertionError(f"not within {DEADLINE_SECONDS} s")
+
+    async def all(self, resource: Resource, namespace: str = "default") -> list[Object]:
+        return (await self.client.list(resource, namespace)).items
+
+    async def conditions(self, resource: Resource, name: str) -> dict[str, tuple[str, str]]:
+        obj = await self.client.get(resource, name, "default")
+        return {
+            c["type"]: (c["status"], c["reason"]) for c in (obj.get("status") or {}).get("conditions") or ()
+        }
+
+    async def has(self, resource: Resource, name: str, namespace: str | None = "default") -> bool:
+        try:
+            await self.client.get(resource, name, namespace)
+        except NotFound:
+            return False
+        return True
+
+    async def is_gone(self, resource: Resource, name: str, namespace: str | None = "default") -> bool:
+        return not await self.has(resource, name, namespace)
+
+
+@asynccontextmanager
+async def running(tmp_path: Path) -> AsyncIterator[Cluster]:
+    store = MemoryStore()
+    server = ApiServer(store, DEFINITIONS)
+
+    def client(name: str) -> Client:
+        return ApiClient(LocalTransport(server.handle, User(name, ("system:masters",))))
+
+    admin = client("admin")
+    await ensure_system_objects(admin, service_cidr="10.96.0.0/16", address="10.243.0.1", port=6443)
+    await admin.create(STORAGE_CLASSES, make_storage_class())
+    await admin.create(NODES, {"metadata": {"name": NODE, "labels": {"kubernetes.io/hostname": NODE}}})
+    node = await admin.get(NODES, NODE)
+    ready = meta.with_condition(
+        [], "Ready", "True", "KubeletReady", "kubelet is posting ready status", time.time()
+    )
+    await admin.update(NODES, {**node, "status": {"conditions": ready}}, subresource="status")
+    settings = ControllerSettings("CA", tmp_path / "volumes")
+    manager = Manager(client("system:kube-controller-manager"), make_controllers(), settings)
+    await manager.start()
+    cluster = Cluster(admin, manager)
+    try:
+        yield cluster
+    finally:
+        cluster.kubelet.task.cancel()
+        await asyncio.gather(cluster.kubelet.task, return_exceptions=True)
+        await manager.stop()
+        await store.close()
+
+
+def template(labels: dict[str, str], image: str = "web:1", **spec: Any) -> Object:
+    containers = [{"name": "main", "image": image, "ports": [{"name": "http", "containerPort": 8080}]}]
+    return {"metadata": {"labels": labels}, "spec": {"containers": containers, **spec}}
+
+
+def make_deployment(replicas: int = 3, image: str = "web:1") -> Object:
+    labels = {"app": "web"}
+    spec = {"replicas": replicas, "selector": {"matchLabels": labels}, "template": template(labels, image)}
+    return {"metadata": {"name": "web", "namespace": "default"}, "spec": spec}
+
+
+def make_job(ends: str, **spec: Any) -> Object:
+    body = {"template": template({"ends": ends}, restartPolicy="Never"), **spec}
+    return {"metadata": {"name": "train", "namespace": "default"}, "spec": body}
+
+
+ROLLED_OUT = {
+    "Available": ("True", "MinimumReplicasAvailable"),
+    "Progressing": ("True", "NewReplicaSetAvailable"),
+}
+
+
+async def is_rolled_out(c: Cluster, image: str, replicas: int) -> bool:
+    found = await c.client.get(DEPLOYMENTS, "web", "default")
+    status = found.get("status") or {}
+    images = {pod["spec"]["containers"][0]["image"] for pod in await c.all(PODS) if is_active(pod)}
+    return (
+        status.get("observedGeneration") == found["metadata"]["generation"]
+        and status.get("availableReplicas") == replicas == status.get("replicas")
+        and status.get("updatedReplicas") == replicas
+        and images == {image}
+        and await c.conditions(DEPLOYMENTS, "web") == ROLLED_OUT
+    )
+
+
+def test_a_deployment_behind_a_service_rolls_out_and_back_and_goes(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with running(tmp_path) as c:
+            service = {
+                "metadata": {"name": "web", "namespace": "default"},
+                "spec": {"selector": {"app": "web"}, "ports": [{"port": 80, "targetPort": "http"}]},
+            }
+            await c.client.create(SERVICES, service, "default")
+            await c.client.create(DEPLOYMENTS, make_deployment(), "default")
+            await c.until(lambda: is_rolled_out(c, "web:1", 3))
+
+            async def is_published() -> bool:
+                slices = [s for s in await c.all(ENDPOINT_SLICES) if meta.name(s).startswith("web-")]
+                found = [e for s in slices for e in s["endpoints"] if e["conditions"]["ready"]]
+                subsets = (await c.client.get(ENDPOINTS, "web", "default")).get("subsets") or [{}]
+                return len(found) == 3 == len(subsets[0].get("addresses") or ())
+
+            await c.until(is_published)
+            for image in ("web:2", "web:1"):
+                containers = [{"name": "main", "image": image}]
+                patch = {"spec": {"template": {"spec": {"containers": containers}}}}
+                await c.client.patch(
+                    DEPLOYMENTS, "web", patch, "default", patch_type="application/strategic-merge-patch+json"
+                )
+                await c.until(lambda image=image: is_rolled_out(c, image, 3))
+            sets = await c.all(REPLICA_SETS)
+            revisions = {meta.annotations(rs)["deployment.kubernetes.io/revision"] for rs in sets}
+            assert (len(sets), revisions) == (2, {"2", "3"})
+            await c.client.patch(DEPLOYMENTS, "web", {"spec": {"replicas": 5}}, "default")
+            await c.until(lambda: is_rolled_out(c, "web:1", 5))
+
+            async def tells_of_scaling() -> bool:
+                messages = [e["message"] for e in await c.all(EVENTS) if e["reason"] == "ScalingReplicaSet"]
+                return all(any(m.startswith(way) for m in messages) for way in ("Scaled up", "Scaled down"))
+
+            await c.until(tells_of_scaling)
+            await c.client.delete(DEPLOYMENTS, "web", "default", propagation_policy="Foreground")
+            await c.until(lambda: c.is_gone(DEPLOYMENTS, "web"))
+            assert await c.all(REPLICA_SETS) == []
+            await c.until(lambda: _equals(c.all(PODS), []))
+            await c.client.delete(SERVICES, "web", "default")
+
+            async def is_withdrawn() -> bool:
+                left = [s for s in await c.all(ENDPOINT_SLICES) if meta.name(s) != "kubernetes"]
+                return not left and await c.is_gone(ENDPOINTS, "web")
+
+            await c.until(is_withdrawn)
+
+    asyncio.run(scenario())
+
+
+async def _equals(found: Any, expected: Any) -> bool:
+    return bool(await found == expected)
+
+
+def test_200_replicas_are_200_pods(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with running(tmp_path) as c:
+            await c.client.create(DEPLOYMENTS, make_deployment(200), "default")
+            await c.until(lambda: is_rolled_out(c, "web:1", 200))
+            created = [e for e in await c.all(EVENTS) if e["reason"] == "SuccessfulCreate"]
+            assert len(await c.all(PODS)) == 200
+            assert sum(e.get("count", 1) for e in created) <= 200
+
+    asyncio.run(scenario())
+
+
+def test_jobs_complete_fail_and_go(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with running(tmp_path) as c:
+            await c.client.create(JOBS, make_job("Succeeded", completions=3, parallelism=2), "default")
+
+            async def ended() -> list[str]:
+                return [*await c.conditions(JOBS, "train")]
+
+            await c.until(lambda: _equals(ended(), ["SuccessCriteriaMet", "Complete"]))
+            status = (await c.client.get(JOBS, "train", "default"))["status"]
+            assert (status["succeeded"], status["uncountedTerminatedPods"]) == (3, {})
+            assert [meta.finalizers(pod) for pod in await c.all(PODS)] == [[]] * 3
+            await c.client.delete(JOBS, "train", "default", propagation_policy="Background")
+            await c.until(lambda: _equals(c.all(PODS), []))
+            job = make_job("Failed", backoffLimit=0, ttlSecondsAfterFinished=0)
+            await c.client.create(JOBS, job, "default")
+            await c.until(lambda: c.is_gone(JOBS, "train"))
+            await c.until(lambda: _equals(c.all(PODS), []))
+
+            async def reasons() -> set[str]:
+                return {e["reason"] for e in await c.all(EVENTS) if e["involvedObject"]["kind"] == "Job"}
+
+            await c.until(
+                lambda: _equals(reasons(), {"SuccessfulCreate", "Completed", "BackoffLimitExceeded"})
+            )
+
+    asyncio.run(scenario())
+
+
+def test_a_namespace_is_furnished_and_emptied(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with running(tmp_path) as c:
+            await c.client.create(NAMESPACES, {"metadata": {"name": "lab"}})
+            await c.until(lambda: c.has(SERVICE_ACCOUNTS, "default", "lab"))
+            await c.until(lambda: c.has(CONFIG_MAPS, "kube-root-ca.crt", "lab"))
+            deployment = make_deployment() | {"metadata": {"name": "web", "namespace": "lab"}}
+            await c.client.create(DEPLOYMENTS, deployment, "lab")
+
+            async def running_pods() -> int:
+                return sum(map(is_ready, await c.all(PODS, "lab")))
+
+            await c.until(lambda: _equals(running_pods(), 3))
+            await c.client.delete(NAMESPACES, "lab")
+            await c.until(lambda: c.is_gone(NAMESPACES, "lab", None))
+            for resource in (PODS, DEPLOYMENTS, REPLICA_SETS, CONFIG_MAPS, SERVICE_ACCOUNTS):
+                assert await c.all(resource, "lab") == []
+
+    asyncio.run(scenario())
+
+
+def test_a_claim_is_bound_and_its_directory_goes_with_it(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with running(tmp_path) as c:
+            resources = {"requests": {"storage": "1Gi"}}
+            claim = {
+                "metadata": {"name": "data", "namespace": "default"},
+                "spec": {"accessModes": ["ReadWriteOnce"], "resources": resources},
+            }
+            await c.client.create(PERSISTENT_VOLUME_CLAIMS, claim, "default")
+            chosen = {"metadata": {"annotations": {"volume.kubernetes.io/selected-node": NODE}}}
+            await c.client.patch(PERSISTENT_VOLUME_CLAIMS, "data", chosen, "default")
+
+            async def bound() -> str:
+                found = await c.client.get(PERSISTENT_VOLUME_CLAIMS, "data", "default")
+                is_bound = (found.get("status") or {}).get("phase") == "Bound"
+                return str(found["spec"]["volumeName"]) if is_bound else ""
+
+            volume_name = await c.until(bound)
+            volume = await c.client.get(PERSISTENT_VOLUMES, volume_name)
+            path = Path(volume["spec"]["hostPath"]["path"])
+            assert path.is_dir()
+            await c.client.delete(PERSISTENT_VOLUME_CLAIMS, "data", "default")
+            await c.until(lambda: c.is_gone(PERSISTENT_VOLUMES, volume_name, None))
+            assert not path.exists()
+
+    asyncio.run(scenario())
