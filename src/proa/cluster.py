@@ -18,7 +18,7 @@ import sys
 import time
 import uuid
 from collections.abc import Callable, Coroutine
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -261,20 +261,17 @@ class Cluster:
 
     async def _make_system_objects(self, node: Node) -> None:
         """See that namespaces, default/kubernetes, DNS and the default storage class are there."""
-        from proa.apiserver.bootstrap import ensure_system_objects
+        from proa.apiserver.bootstrap import ensure, ensure_system_objects
         from proa.controllers.local_path import make_storage_class
         from proa.network.dns import service_object
-        from proa.objects.errors import AlreadyExists
         from proa.objects.resource import SERVICES, STORAGE_CLASSES
 
         address = (NODE_IP, API_PORT) if node.has_own_network else (self.settings.listen, self.settings.port)
         await ensure_system_objects(
             self._client, service_cidr=SERVICE_CIDR, address=address[0], port=address[1]
         )
-        with suppress(AlreadyExists):
-            await self._client.create(SERVICES, service_object(DNS_SERVICE_IP), "kube-system")
-        with suppress(AlreadyExists):
-            await self._client.create(STORAGE_CLASSES, make_storage_class())
+        await ensure(self._client, SERVICES, service_object(DNS_SERVICE_IP), "kube-system")
+        await ensure(self._client, STORAGE_CLASSES, make_storage_class(), None)
 
     async def _start_components(self, server: ApiServer, node: Node, pki: Pki) -> None:
         """Start controllers, scheduler, kubelet and network on shared informers; return when the node is Ready."""
