@@ -50,6 +50,11 @@ def default(job: Object) -> None:
             pattern["status"] = pattern.get("status") or "True"
     template = spec.setdefault("template", {})
     default_template(template)
+    _default_labels(job)
+
+
+def _default_labels(job: Object) -> None:
+    template = job["spec"]["template"]
     if labels(template) and not labels(job):
         job.setdefault("metadata", {})["labels"] = dict(labels(template))
 
@@ -67,6 +72,7 @@ def prepare_create(job: Object) -> None:
         template_labels.setdefault(key, value)
     selector = spec.setdefault("selector", {}).setdefault("matchLabels", {})
     selector.setdefault(UID_LABEL, uid)
+    _default_labels(job)  # as upstream does whenever it reads the job from its store
 
 
 def cells(job: Object, now: float) -> Sequence[Any]:

@@ -1,0 +1,64 @@
+"""What the tests of kinds share: a way to put an object through its definition as the registry does."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from proa.apiserver.allocators import ClusterAllocators
+from proa.apiserver.registry.definition import ResourceDefinition
+from proa.apiserver.resources import DEFINITIONS
+from proa.objects.schemas.check import check
+from proa.objects.schemas.load import schema_named
+
+Object = dict[str, Any]
+
+
+def definition_of(kind: str) -> ResourceDefinition:
+    return next(d for d in DEFINITIONS if d.resource.kind == kind)
+
+
+def create(obj: Object, allocators: ClusterAllocators | None = None) -> Object:
+    """Return the object as it would be stored, without looking for what is wrong with it."""
+    definition = definition_of(obj["kind"])
+    new = check(copy.deepcopy(obj), schema_named(definition.schema), "Strict").obj
+    new.setdefault("metadata", {}).setdefault("namespace", "default")
+    definition.default(new)
+    definition.prepare_create(new)
+    definition.allocate(new, None, allocators or ClusterAllocators())
+    return new
+
+
+def problems(obj: Object) -> list[str]:
+    """Return what creating the object would be refused for."""
+    new = create(obj)
+    return [f"{c.field}: {c.message}" for c in definition_of(obj["kind"]).validate(new)]
+
+
+def update_problems(old: Object, change: Callable[[Object], object]) -> list[str]:
+    """Return what changing the object would be refused for."""
+    definition = definition_of(old["kind"])
+    before = create(old)
+    after = copy.deepcopy(before)
+    change(after)
+    definition.default(after)
+    definition.prepare_update(after, before)
+    causes = [*definition.validate(after), *definition.validate_update(after, before)]
+    return [f"{c.field}: {c.message.splitlines()[0]}" for c in causes]
+
+
+class Kinds:
+    """The functions above, as one fixture."""
+
+    definition_of = staticmethod(definition_of)
+    create = staticmethod(create)
+    problems = staticmethod(problems)
+    update_problems = staticmethod(update_problems)
+
+
+@pytest.fixture
+def kinds() -> type[Kinds]:
+    return Kinds
