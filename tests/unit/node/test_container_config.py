@@ -1,0 +1,240 @@
+"""What the runtime is asked for: argv, user, limits, sandbox, DNS, images."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from proa.node.container_config import make_argv, make_security
+from proa.node.environment import ConfigError
+from proa.node.images import ALIASES, ImageFailure, ImageStore, find_alias
+from proa.node.resources import container_resources, cpu_shares, oom_score_adj, qos_class
+from proa.node.runtimes.fake import FakeRuntime
+from proa.node.runtimes.protocol import Image, Security
+from proa.node.sandbox_config import Dns, hostname_of, make_dns, read_resolv_conf
+from proa.node.settings import KubeletSettings
+
+IMAGE = Image("i", "i@sha256:1", 1, entrypoint=("entry",), command=("cmd", "x"))
+SETTINGS = KubeletSettings("proa-1", Path("/nonexistent"))
+GIB = 1 << 30
+
+
+@pytest.mark.parametrize(
+    ("container", "expected"),
+    [
+        ({}, ("entry", "cmd", "x")),
+        ({"args": ["a"]}, ("entry", "a")),
+        ({"command": ["c"]}, ("c",)),
+        ({"command": ["c"], "args": ["$(A)", "$$(A)"]}, ("c", "1", "$(A)")),
+    ],
+)
+def test_command_and_args_replace_the_images(container: dict[str, Any], expected: tuple[str, ...]) -> None:
+    assert make_argv(container, IMAGE, {"A": "1"}) == expected
+
+
+def test_an_image_without_a_program_needs_a_command() -> None:
+    with pytest.raises(ConfigError, match="no command specified"):
+        make_argv({}, Image("i", "i", 1), {})
+
+
+def make_pod(*containers: dict[str, Any], **spec: Any) -> dict[str, Any]:
+    return {
+        "metadata": {"name": "web", "namespace": "team", "uid": "u1"},
+        "spec": {"containers": containers, **spec},
+    }
+
+
+def test_a_containers_security_context_wins_over_the_pods() -> None:
+    pod = make_pod(securityContext={"runAsUser": 1, "runAsGroup": 2, "fsGroup": 3, "supplementalGroups": [4]})
+    own = {
+        "runAsUser": 9,
+        "capabilities": {"add": ["CAP_NET_ADMIN"], "drop": ["ALL"]},
+        "readOnlyRootFilesystem": True,
+    }
+
+    assert make_security(pod, {"name": "app", "securityContext": own}, IMAGE) == Security(
+        run_as_user=9,
+        run_as_group=2,
+        supplemental_groups=(4, 3),
+        read_only_root=True,
+        add_capabilities=("NET_ADMIN",),
+        drop_capabilities=("ALL",),
+    )
+
+
+@pytest.mark.parametrize(
+    ("own", "image_user", "message"),
+    [
+        ({"runAsNonRoot": True}, "", "container has runAsNonRoot and image will run as root"),
+        ({"runAsNonRoot": True}, "nobody", "image has non-numeric user (nobody)"),
+        ({"runAsNonRoot": True, "runAsUser": 0}, "", "container's runAsUser breaks non-root policy"),
+    ],
+)
+def test_root_is_refused_where_it_must_not_be(own: dict[str, Any], image_user: str, message: str) -> None:
+    image = Image("i", "i", 1, user=image_user)
+    with pytest.raises(ConfigError) as caught:
+        make_security(make_pod(), {"name": "app", "securityContext": own}, image)
+
+    assert message in str(caught.value)
+    assert str(caught.value).endswith('(pod: "web_team(u1)", container: app)')
+
+
+# Resources
+
+
+def sized(requests: dict[str, str] | None = None, limits: dict[str, str] | None = None) -> dict[str, Any]:
+    return {"name": "app", "resources": {"requests": requests or {}, "limits": limits or {}}}
+
+
+BOTH = {"cpu": "1", "memory": "1Gi"}
+
+
+@pytest.mark.parametrize(
+    ("container", "quality", "score"),
+    [
+        (sized(), "BestEffort", 1000),
+        (sized(BOTH, BOTH), "Guaranteed", -997),
+        (sized(None, BOTH), "Guaranteed", -997),
+        (sized({"memory": "1Gi"}), "Burstable", 875),
+        (sized({"memory": "1Ki"}), "Burstable", 999),
+        (sized({"cpu": "1"}), "Burstable", 999),
+        (sized({"memory": "8Gi"}), "Burstable", 3),
+    ],
+)
+def test_quality_of_service_and_oom_score(container: dict[str, Any], quality: str, score: int) -> None:
+    pod = make_pod(container)
+
+    assert qos_class(pod) == quality
+    assert oom_score_adj(pod, container, 8 * GIB) == score
+
+
+@pytest.mark.parametrize(("millis", "shares"), [(0, 2), (1, 2), (100, 102), (1000, 1024), (10**9, 262144)])
+def test_cpu_shares(millis: int, shares: int) -> None:
+    assert cpu_shares(millis) == shares
+
+
+def test_limits_become_cgroup_settings() -> None:
+    container = sized({"memory": "32Mi"}, {"cpu": "500m", "memory": "64Mi"})
+
+    found = container_resources(make_pod(container), container, GIB)
+
+    assert (found.cpu_shares, found.cpu_quota_millis, found.memory_limit_bytes) == (512, 500, 64 << 20)
+
+
+# The sandbox
+
+
+@pytest.mark.parametrize(
+    ("spec", "expected"),
+    [
+        (
+            {},
+            Dns(
+                ("10.96.0.10",),
+                ("team.svc.cluster.local", "svc.cluster.local", "cluster.local"),
+                ("ndots:5",),
+            ),
+        ),
+        (
+            {
+                "dnsPolicy": "None",
+                "dnsConfig": {"nameservers": ["1.1.1.1"], "options": [{"name": "ndots", "value": "2"}]},
+            },
+            Dns(("1.1.1.1",), (), ("ndots:2",)),
+        ),
+        (
+            {
+                "dnsConfig": {
+                    "searches": ["my.dns"],
+                    "options": [{"name": "ndots", "value": "1"}, {"name": "edns0"}],
+                }
+            },
+            Dns(
+                ("10.96.0.10",),
+                ("team.svc.cluster.local", "svc.cluster.local", "cluster.local", "my.dns"),
+                ("ndots:1", "edns0"),
+            ),
+        ),
+    ],
+)
+def test_resolv_conf(spec: dict[str, Any], expected: Dns) -> None:
+    assert make_dns(make_pod(**spec), SETTINGS) == expected
+
+
+def test_the_nodes_own_resolv_conf(tmp_path: Path) -> None:
+    path = tmp_path / "resolv.conf"
+    path.write_text("# x\nnameserver 8.8.8.8\nsearch a b\noptions ndots:1 rotate\n")
+
+    assert read_resolv_conf(path) == Dns(("8.8.8.8",), ("a", "b"), ("ndots:1", "rotate"))
+    assert read_resolv_conf(tmp_path / "none") == Dns()
+
+
+@pytest.mark.parametrize(
+    ("spec", "name", "expected"),
+    [
+        ({}, "web", "web"),
+        ({"hostname": "h"}, "web", "h"),
+        ({"hostNetwork": True}, "web", "proa-1"),
+        ({}, "a" * 62 + "-bcd", "a" * 62),
+    ],
+)
+def test_the_hostname(spec: dict[str, Any], name: str, expected: str) -> None:
+    pod = make_pod(**spec)
+    pod["metadata"]["name"] = name
+
+    assert hostname_of(pod, "proa-1") == expected
+
+
+# Images
+
+
+@pytest.mark.parametrize(
+    ("image", "is_alias"),
+    [
+        ("python:3.11", True),
+        ("python:3.12-slim", True),
+        ("docker.io/library/python:3.11", True),
+        ("python", True),
+        ("ghcr.io/library/python:3.11", False),
+        ("python:2.7", False),
+        ("nginx", False),
+        ("mypython:3.11", False),
+    ],
+)
+def test_which_images_stand_for_this_machines_python(image: str, is_alias: bool) -> None:
+    assert bool(find_alias(image, ALIASES)) == is_alias
+
+
+@pytest.mark.parametrize(
+    ("container", "reason"),
+    [
+        ({"image": "UPPER CASE"}, "InvalidImageName"),
+        ({"image": "nginx", "imagePullPolicy": "Never"}, "ErrImageNeverPull"),
+        ({"image": "nginx"}, "ErrImagePull"),
+    ],
+)
+def test_why_an_image_cannot_be_had(container: dict[str, Any], reason: str) -> None:
+    store = ImageStore(FakeRuntime(lambda: 0.0), {}, 10, 300)
+
+    with pytest.raises(ImageFailure) as caught:
+        asyncio.run(store.find(make_pod(), container, 0.0))
+
+    assert caught.value.reason == reason
+
+
+def test_an_image_that_failed_waits_longer_each_time() -> None:
+    store = ImageStore(FakeRuntime(lambda: 0.0), {}, 10, 300)
+    waits = []
+    now = 0.0
+    for _ in range(3):
+        for expected in ("ErrImagePull", "ImagePullBackOff"):
+            with pytest.raises(ImageFailure) as caught:
+                asyncio.run(store.find(make_pod(), {"image": "nginx"}, now))
+            assert caught.value.reason == expected
+        waits.append(caught.value.retry_at - now)
+        now = caught.value.retry_at
+
+    assert waits == [10, 20, 40]
