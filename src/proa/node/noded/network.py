@@ -23,6 +23,7 @@ _SYSCTLS = {
     "ipv4/conf/all/send_redirects": "0",
     "ipv4/conf/default/send_redirects": "0",
     "ipv4/ip_unprivileged_port_start": "0",
+    "bridge/bridge-nf-call-iptables": "0",
 }
 
 
@@ -183,6 +184,8 @@ def _write_sysctls() -> dict[str, str]:
     for name, value in _SYSCTLS.items():
         try:
             write_sysctl(f"net/{name}", value)
+        except FileNotFoundError:
+            continue  # br_netfilter is not loaded: there is nothing to turn off
         except OSError as error:
             refused[name] = error.strerror or str(error)
     return refused

@@ -33,7 +33,7 @@ def probe() -> str:
         _program = next((f"{d}/nft" for d in _SEARCH if os.access(f"{d}/nft", os.X_OK)), "")
         if not _program:
             return f"neither {_LIBRARY} nor the nft program is here: install nftables (or libnftables1)"
-        return ""
+        return _try_program()
     _library.nft_ctx_new.restype = ctypes.c_void_p
     _library.nft_ctx_get_error_buffer.restype = ctypes.c_char_p
     _context = _library.nft_ctx_new(0)
@@ -56,6 +56,15 @@ def _run_in_library(commands: str) -> str:
     result = _library.nft_run_cmd_from_buffer(context, commands.encode())
     words = _library.nft_ctx_get_error_buffer(context) or b""
     return (words.decode(errors="replace").strip() or f"nft: error {result}") if result else ""
+
+
+def _try_program() -> str:
+    pid = os.fork()
+    if pid == 0:
+        os.dup2(os.open("/dev/null", os.O_RDWR), 1)
+        os.execv(_program, ["nft", "list", "tables"])  # noqa: S606
+    _, status = os.waitpid(pid, 0)
+    return f"{_program} does not work here: the kernel may lack nf_tables" if status else ""
 
 
 def _run_program(commands: str, done: Callable[[str], None], loop: Loop) -> None:
