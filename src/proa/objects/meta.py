@@ -4,7 +4,7 @@ Optional fields read as empty values; nothing here mutates its arguments. Follow
 apimachinery/pkg/apis/meta/v1 (OwnerReference, Time, MicroTime) and api/meta/conditions.go.
 """
 
-import secrets
+import os
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -157,7 +157,7 @@ def parse_time(text: str) -> float:
 
 def random_suffix(n: int = 5) -> str:
     """Return `n` random characters fit for the end of a generated name."""
-    return "".join(secrets.choice(SUFFIX_ALPHABET) for _ in range(n))
+    return "".join([SUFFIX_ALPHABET[byte % len(SUFFIX_ALPHABET)] for byte in os.urandom(n)])
 
 
 def _meta(obj: Object) -> Mapping[str, Any]:

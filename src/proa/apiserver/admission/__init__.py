@@ -1,4 +1,4 @@
-"""What looks at a write before it is validated: the plugins, in upstream's order."""
+"""What looks at a write before it is validated: the plugins, in upstream's order, and the resources each concerns."""
 
 from proa.apiserver.admission import (
     default_storage_class,
@@ -9,13 +9,16 @@ from proa.apiserver.admission import (
     storage_protection,
     taint_nodes,
 )
+from proa.apiserver.registry.registry import Admission
+from proa.objects.resource import NODES, PERSISTENT_VOLUME_CLAIMS, PERSISTENT_VOLUMES, PODS, Resource
 
-PLUGINS = (
-    namespace_lifecycle.admit,
-    service_account.admit,
-    taint_nodes.admit,
-    priority.admit,
-    default_toleration_seconds.admit,
-    storage_protection.admit,
-    default_storage_class.admit,
+PLUGINS: tuple[tuple[Admission, tuple[Resource, ...]], ...] = (
+    (namespace_lifecycle.admit, ()),
+    (service_account.admit, (PODS,)),
+    (taint_nodes.admit, (NODES,)),
+    (priority.admit, (PODS,)),
+    (default_toleration_seconds.admit, (PODS,)),
+    (storage_protection.admit, (PERSISTENT_VOLUME_CLAIMS, PERSISTENT_VOLUMES)),
+    (default_storage_class.admit, (PERSISTENT_VOLUME_CLAIMS,)),
 )
+"""No resources: all of them."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import orjson
 
 from proa.apiserver.registry.registry import Attributes
-from proa.objects.resource import PERSISTENT_VOLUME_CLAIMS, STORAGE_CLASSES
+from proa.objects.resource import STORAGE_CLASSES
 
 DEFAULT_ANNOTATION = "storageclass.kubernetes.io/is-default-class"
 BETA_ANNOTATION = "storageclass.beta.kubernetes.io/is-default-class"
@@ -14,12 +14,7 @@ BETA_ANNOTATION = "storageclass.beta.kubernetes.io/is-default-class"
 def admit(attributes: Attributes) -> None:
     """Set spec.storageClassName of a new claim."""
     claim = attributes.obj
-    if (
-        attributes.operation != "CREATE"
-        or attributes.definition.resource != PERSISTENT_VOLUME_CLAIMS
-        or claim is None
-        or not attributes.catalog.has(STORAGE_CLASSES)
-    ):
+    if attributes.operation != "CREATE" or claim is None or not attributes.catalog.has(STORAGE_CLASSES):
         return
     spec = claim.setdefault("spec", {})
     if spec.get("storageClassName") is not None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 from typing import Any
 
 from proa.apiserver.registry.registry import Attributes
-from proa.objects.resource import PODS
 
 TAINTS = ("node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable")
 SECONDS = 300
@@ -17,7 +16,7 @@ SECONDS = 300
 def admit(attributes: Attributes) -> None:
     """Add the tolerations that are missing."""
     pod = attributes.obj
-    if attributes.definition.resource != PODS or attributes.subresource or pod is None:
+    if attributes.subresource or pod is None:
         return
     spec = pod.setdefault("spec", {})
     had = spec.get("tolerations") or []

@@ -18,9 +18,7 @@ def admit(attributes: Attributes) -> None:
     """Add the finalizer to a new object."""
     if attributes.operation != "CREATE" or attributes.obj is None:
         return
-    finalizer = FINALIZERS.get(attributes.definition.resource)
-    if finalizer is None:
-        return
+    finalizer = FINALIZERS[attributes.definition.resource]
     metadata = attributes.obj["metadata"]
     had = metadata.get("finalizers") or []
     if finalizer not in had:

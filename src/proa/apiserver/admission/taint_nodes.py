@@ -6,7 +6,6 @@ Follows plugin/pkg/admission/nodetaint/admission.go.
 from __future__ import annotations
 
 from proa.apiserver.registry.registry import Attributes
-from proa.objects.resource import NODES
 
 NOT_READY = {"key": "node.kubernetes.io/not-ready", "effect": "NoSchedule"}
 
@@ -14,7 +13,7 @@ NOT_READY = {"key": "node.kubernetes.io/not-ready", "effect": "NoSchedule"}
 def admit(attributes: Attributes) -> None:
     """Add the not-ready taint."""
     node = attributes.obj
-    if attributes.operation != "CREATE" or attributes.definition.resource != NODES or node is None:
+    if attributes.operation != "CREATE" or node is None:
         return
     spec = node.setdefault("spec", {})
     taints = spec.get("taints") or []

@@ -9,13 +9,11 @@ import orjson
 from proa.apiserver.allocators import ClusterAllocators
 from proa.apiserver.registry.definition import ResourceDefinition
 from proa.apiserver.registry.deletion import Decision, DeleteOptions
-from proa.apiserver.registry.registry import Attributes, ResourceRegistry
+from proa.apiserver.registry.registry import Admission, ResourceRegistry
 from proa.client.protocol import Object
 from proa.objects.resource import Resource
 from proa.store.protocol import Store
 
-Admission = Callable[[Attributes], None]
-"""Looks at a write before it is validated: may change `obj`, or raise Forbidden."""
 Deleter = Callable[[Object, ResourceDefinition, DeleteOptions, float], Decision]
 
 
@@ -27,7 +25,7 @@ class Catalog:
         definitions: Iterable[ResourceDefinition],
         store: Store,
         allocators: ClusterAllocators,
-        admission: Sequence[Admission],
+        admission: Sequence[tuple[Admission, Sequence[Resource]]],
         now: Callable[[], float],
         deleters: dict[tuple[str, str], Deleter],
     ) -> None:
@@ -35,12 +33,12 @@ class Catalog:
         self.allocators = allocators
         self.now = now
         self.deleters = deleters
-        self._admission = tuple(admission)
         self.group_versions: dict[tuple[str, str], dict[str, ResourceRegistry]] = {}
         for definition in definitions:
             resource = definition.resource
             found = self.group_versions.setdefault((resource.group, resource.version), {})
-            found[resource.plural] = ResourceRegistry(definition, store, self)
+            plugins = tuple(admit for admit, resources in admission if not resources or resource in resources)
+            found[resource.plural] = ResourceRegistry(definition, store, self, plugins)
 
     def find(self, group: str, version: str, plural: str) -> ResourceRegistry | None:
         """Return a resource's registry, or None."""
@@ -61,11 +59,6 @@ class Catalog:
         if entry is None:
             return False, False
         return True, b'"deletionTimestamp"' in entry.value and _is_going(entry.value)
-
-    def admit(self, attributes: Attributes) -> None:
-        """Put a write through every admission plugin, in order."""
-        for plugin in self._admission:
-            plugin(attributes)
 
     def claim_stored(self) -> None:
         """At start, claim the addresses and ports that stored objects have."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 import orjson
@@ -62,9 +63,14 @@ def fill_new(metadata: dict[str, Any], definition: ResourceDefinition, now: floa
     for key in ("deletionTimestamp", "deletionGracePeriodSeconds", "selfLink", "managedFields", "generation"):
         metadata.pop(key, None)
     metadata["uid"] = new_uid()
-    metadata["creationTimestamp"] = format_time(now)
+    metadata["creationTimestamp"] = _format_second(int(now))
     if definition.tracks_generation:
         metadata["generation"] = 1
+
+
+@lru_cache(maxsize=4)
+def _format_second(now: int) -> str:
+    return format_time(now)
 
 
 def generate_name(base: str) -> str:

@@ -9,7 +9,7 @@ loops do not fight their own queue.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -64,10 +64,20 @@ class Attributes:
     catalog: Catalog
 
 
+Admission = Callable[[Attributes], None]
+"""Looks at a write before it is validated: may change `obj`, or raise Forbidden."""
+
+
 class ResourceRegistry:
     """The objects of one `ResourceDefinition` in a store."""
 
-    def __init__(self, definition: ResourceDefinition, store: Store, catalog: Catalog) -> None:
+    def __init__(
+        self,
+        definition: ResourceDefinition,
+        store: Store,
+        catalog: Catalog,
+        admission: Sequence[Admission] = (),
+    ) -> None:
         resource = definition.resource
         self.definition = definition
         self.resource = resource
@@ -76,6 +86,7 @@ class ResourceRegistry:
         self.head = orjson.dumps({"kind": resource.kind, "apiVersion": resource.api_version})[:-1] + b","
         self.has_status = any(s.name == "status" for s in definition.subresources)
         self._catalog = catalog
+        self._admission = admission
 
     def now(self) -> float:
         """Return seconds since the epoch."""
@@ -125,11 +136,7 @@ class ResourceRegistry:
         if self.has_status:
             obj.pop("status", None)
         definition.default(obj)
-        self._catalog.admit(
-            Attributes(
-                "CREATE", definition, namespace, metadata.get("name", ""), "", obj, None, user, self._catalog
-            )
-        )
+        self._admit("CREATE", namespace, metadata.get("name", ""), "", obj, None, user)
         definition.prepare_create(obj)
         allocation = self._allocate(obj, None)
         try:
@@ -252,9 +259,7 @@ class ResourceRegistry:
         elif self.has_status and not subresource:
             _take(new, old, "status")
         definition.default(new)
-        self._catalog.admit(
-            Attributes("UPDATE", definition, namespace, name, subresource, new, old, user, self._catalog)
-        )
+        self._admit("UPDATE", namespace, name, subresource, new, old, user)
         if subresource == "status":
             definition.prepare_status_update(new, old)
         elif not subresource:
@@ -304,9 +309,7 @@ class ResourceRegistry:
             if current is None:
                 raise not_found(self.resource, name)
             old = orjson.loads(current.value)
-            self._catalog.admit(
-                Attributes("DELETE", self.definition, namespace, name, "", None, old, user, self._catalog)
-            )
+            self._admit("DELETE", namespace, name, "", None, old, user)
             begin = self._catalog.deleters.get((self.resource.group, self.resource.plural), decide)
             decision = begin(old, self.definition, options, self._catalog.now())
             try:
@@ -321,6 +324,23 @@ class ResourceRegistry:
             except RevisionMismatch:
                 continue
         raise conflict(self.resource, name)
+
+    def _admit(
+        self,
+        operation: str,
+        namespace: str,
+        name: str,
+        subresource: str,
+        obj: Object | None,
+        old: Object | None,
+        user: User | None,
+    ) -> None:
+        """Put a write through the admission plugins, in order."""
+        attributes = Attributes(
+            operation, self.definition, namespace, name, subresource, obj, old, user, self._catalog
+        )
+        for admit in self._admission:
+            admit(attributes)
 
     async def _remove(self, key: str, last: Object, current: Entry) -> Entry:
         entry = await self.store.delete(key, _encoder(last), expected_revision=current.revision)
