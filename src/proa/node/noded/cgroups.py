@@ -14,7 +14,7 @@ import signal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
     from typing import Any
 
 CONTROLLERS = ("cpu", "memory", "pids")
@@ -33,7 +33,7 @@ class Cgroups:
 
     def set_up(self) -> None:
         """Find and try each controller; make the node's own group in those that work."""
-        hierarchies, unified = _find_mounts()
+        hierarchies, unified = parse_mounts(_read("/proc/self/mountinfo"))
         tried: dict[str, str] = {}
         for controller in (*CONTROLLERS, "cpuacct"):
             if controller in hierarchies:
@@ -67,6 +67,10 @@ class Cgroups:
             self.features[f"cgroup-{controller}"] = refused and (
                 f"{refused}; `systemd-run --user --scope -p Delegate=yes proa up` delegates control groups"
             )
+
+    def use(self, v1: Mapping[str, str], v2: str = "", v2_controllers: Iterable[str] = ()) -> None:
+        """Take these groups as the node's own: a controller's v1 directory, the v2 directory."""
+        self._v1, self._v2, self._v2_controllers = dict(v1), v2, set(v2_controllers)
 
     def directories(self) -> list[str]:
         """Return the node's own groups: what must be removed when the node is gone."""
@@ -198,11 +202,11 @@ def remove_group(directory: str) -> bool:
         raise
 
 
-def _find_mounts() -> tuple[dict[str, str], str]:
+def parse_mounts(mountinfo: str) -> tuple[dict[str, str], str]:
     """Return where each v1 controller is mounted, and the v2 mount ("" when there is none)."""
     controllers: dict[str, str] = {}
     unified = ""
-    for line in _read("/proc/self/mountinfo").splitlines():
+    for line in mountinfo.splitlines():
         left, _, right = line.partition(" - ")
         fstype, _, options = right.split(" ", 2)
         place = left.split(" ")[4]

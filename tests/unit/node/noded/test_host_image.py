@@ -1,0 +1,48 @@
+"""The host image has a name, a digest, and no secrets."""
+
+from __future__ import annotations
+
+import pytest
+
+from proa.node.noded.images import find_image, host_path, visible_paths
+from proa.node.noded.rootfs import HostImage
+
+DIGEST = (image := find_image("proa.local/python")) and image.repo_digest.partition("@")[2]
+
+
+@pytest.mark.parametrize(
+    ("name", "known"),
+    [
+        ("proa.local/python", True),
+        ("proa.local/python:latest", True),
+        ("proa.local/python:3.11", True),
+        (f"proa.local/python@{DIGEST}", True),
+        ("proa.local/python@sha256:" + "0" * 64, False),
+        ("proa.local/pythonic", False),
+        ("localhost:5000/proa.local/python", False),
+        ("python", False),
+    ],
+)
+def test_names(name: str, known: bool) -> None:
+    assert (find_image(name) is not None) is known
+
+
+def test_python_comes_first_and_is_shown() -> None:
+    import sys
+
+    assert host_path().endswith("/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
+    assert any(sys.prefix.startswith(path) for path in visible_paths())
+
+
+def test_the_deeper_place_wins() -> None:
+    made = HostImage(
+        "overlay", userxattr=False, visible=["/root/.pyenv", "/usr"], masked=["/root/.pyenv/secret", "/work"]
+    )
+    places = [(path, kind) for path, kind, _ in made.places()]
+    root, shown, hidden = (places.index(p) for p in (
+        ("/root", "scratch"), ("/root/.pyenv", "show"), ("/root/.pyenv/secret", "mask")
+    ))  # fmt: skip
+    assert root < shown < hidden
+    assert ("/work", "mask") in places
+    assert ("/etc/shadow", "mask") in places
+    assert "/usr" not in [path for path, _ in places]
