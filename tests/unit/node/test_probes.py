@@ -311,9 +311,10 @@ def test_a_port_that_opens_late_is_noticed_before_the_next_period() -> None:
             ready = asyncio.Event()
             pod = {"metadata": {"name": "web"}}
             manager.watch(pod, Target("c1", container, IP), clock.time, ready.set, "", Known())
-            await clock.advance(1)
+            await clock.advance(1.5)
+            assert len(events.messages("Unhealthy")) == 1
             runtime.addresses[IP, 8080] = address
-            await clock.advance(1)
+            await clock.advance(2)
             await asyncio.wait_for(ready.wait(), 5)
 
             assert manager.health("c1", container).ready

@@ -18,7 +18,9 @@ from proa.objects.meta import is_deleting
 from proa.reconcile.protocol import EventRecorder
 
 
-EARLY_SECONDS = 0.1
+EARLY_SECONDS = 0.05
+FIRST_SECONDS = 1.0
+"""A port opens a moment after the start: the first probe that counts comes so long after the initial delay."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +136,8 @@ class ProbeManager:
         if kind != "startup":
             await probed.started.wait()
         await self._sleep(self._first_wait(probed, probe, period))
+        if "exec" not in probe and await self._pause(probed, kind, probe, min(period, FIRST_SECONDS)):
+            return
         while True:
             if kind == "readiness" or not is_deleting(probed.pod):
                 result = await run_probe(self._runtime, probe, probed.target)
@@ -142,16 +146,16 @@ class ProbeManager:
             if await self._pause(probed, kind, probe, period):
                 return
 
-    async def _pause(self, probed: _Probed, kind: ProbeKind, probe: Object, period: float) -> bool:
+    async def _pause(self, probed: _Probed, kind: ProbeKind, probe: Object, seconds: float) -> bool:
         """Wait for the next probe; tell whether there is none to come.
 
-        A container that was never ready is asked again sooner, over the network only: 0.1 s, 0.2 s, 0.4 s, …
-        after the last probe. Such early tries count only when they succeed (upstream triggers probes between
-        periods too, whenever a pod that is not ready changes).
+        A container that is not ready yet is asked sooner, over the network only: 0.05 s, 0.1 s, 0.2 s, … after
+        the last time. Such early tries count only when they succeed. (Upstream too probes between periods,
+        whenever a pod that is not ready changes, and first of all up to a second after the start.)
         """
         waited, step = 0.0, EARLY_SECONDS
         while kind != "liveness" and "exec" not in probe and not self._verdict(probed, kind):
-            if waited + step >= period:
+            if waited + step >= seconds:
                 break
             await self._sleep(step)
             waited, step = waited + step, step * 2
@@ -160,7 +164,7 @@ class ProbeManager:
                 if self._take(probed, kind, probe, result):
                     return True
                 break
-        await self._sleep(period - waited)
+        await self._sleep(seconds - waited)
         return False
 
     def _first_wait(self, probed: _Probed, probe: Object, period: float) -> float:

@@ -98,7 +98,7 @@ async def _tcp(runtime: Runtime, action: Object, target: Target, timeout_seconds
 def _words(error: OSError | RuntimeFailure, host: str, port: int) -> str:
     """Return a failed connection as Go's net package words it."""
     if isinstance(error, RuntimeFailure):
-        return f"dial tcp {host}:{port}: {error.message}"
+        return f"dial tcp {host}:{port}: connect: {error.message.rpartition(': ')[2]}"
     if error.errno is None:
         return str(error)
     if error.errno in (errno.ECONNREFUSED, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ETIMEDOUT):
