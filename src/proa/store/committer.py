@@ -27,21 +27,21 @@ _GROWTH = 4
 
 
 class Write:
-    """One accepted write on its way to the disk. `entry` is what its writer gets back."""
+    """One accepted write on its way to the disk.
 
-    __slots__ = ("entry", "future", "key_bytes", "kind", "place")
+    `entry` is what its writer gets back, `recorded` the value that goes to disk: none for a delete whose last
+    value is there already.
+    """
+
+    __slots__ = ("entry", "future", "key_bytes", "kind", "place", "recorded")
 
     def __init__(self, entry: Entry, key_bytes: bytes, kind: int, future: asyncio.Future[Entry]) -> None:
         self.entry = entry
         self.key_bytes = key_bytes
         self.kind = kind
+        self.recorded = b"" if kind == DELETE else entry.value
         self.future = future
         self.place: Place | None = None
-
-    @property
-    def recorded(self) -> bytes:
-        """Return the value that goes to disk: none for a delete whose last value is there already."""
-        return b"" if self.kind == DELETE else self.entry.value
 
 
 class Seal:

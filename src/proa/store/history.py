@@ -2,7 +2,8 @@
 
 Generic over how a value is held (`V`): the memory store holds entries, the log holds places in mapped
 segments. History is a ring of changes: the past is the present with the newer changes undone. What is
-kept: at least `HISTORY_SECONDS` or `HISTORY_CHANGES`, whichever is more, and never above `HISTORY_MAX_CHANGES`.
+kept: at least `HISTORY_SECONDS` or `HISTORY_CHANGES`, whichever is more, and never above `HISTORY_MAX_CHANGES`
+or values of `HISTORY_MAX_BYTES`.
 """
 
 from __future__ import annotations
@@ -20,19 +21,24 @@ from proa.store.protocol import Change, Compacted, Entry, FutureRevision, Page
 HISTORY_SECONDS = 300.0
 HISTORY_CHANGES = 10_000
 HISTORY_MAX_CHANGES = 50_000
+HISTORY_MAX_BYTES = 256 << 20
 _MARK_SECONDS = 5.0
 
 V = TypeVar("V")
 
 
 class Past(NamedTuple, Generic[V]):
-    """One applied write. `value` is None for a delete, and then `last` is what a watcher gets, if not `previous`."""
+    """One applied write. `value` is None for a delete, and then `last` is what a watcher gets, if not `previous`.
+
+    `size_bytes` is what `value` or `last` holds in memory or on disk.
+    """
 
     key: str
     revision: int
     value: V | None
     last: V | None
     previous: V | None
+    size_bytes: int
 
 
 class History(Generic[V]):
@@ -48,6 +54,7 @@ class History(Generic[V]):
         self._clock = clock
         self._keys = KeyIndex()
         self._past: deque[Past[V]] = deque()
+        self._past_bytes = 0
         self._marks: deque[tuple[float, int]] = deque()
 
     def restore(self, values: Iterable[tuple[str, V]], revision: int) -> None:
@@ -56,7 +63,9 @@ class History(Generic[V]):
         self._keys = KeyIndex(self.values)
         self.revision = self.oldest = revision
 
-    def apply(self, key: str, revision: int, value: V | None, last: V | None = None) -> Past[V]:
+    def apply(
+        self, key: str, revision: int, value: V | None, last: V | None = None, *, size_bytes: int = 0
+    ) -> Past[V]:
         """Make one write visible. A delete (`value` None) needs a key that exists."""
         previous = self.values.get(key)
         if value is None:
@@ -66,14 +75,15 @@ class History(Generic[V]):
             if previous is None:
                 self._keys.add(key)
             self.values[key] = value
-        past = Past(key, revision, value, last, previous)
+        past = Past(key, revision, value, last, previous, size_bytes)
         self._past.append(past)
+        self._past_bytes += size_bytes
         self.revision = revision
         return past
 
     def change(self, past: Past[V]) -> Change:
         """Return what watchers get to see of a write."""
-        key, revision, value, last, previous = past
+        key, revision, value, last, previous, _ = past
         before = previous if last is None else last
         return Change(
             key,
@@ -118,7 +128,7 @@ class History(Generic[V]):
         if revision > self.revision:
             raise FutureRevision(revision, self.revision)
         while self._past and self._past[0].revision <= revision:
-            self._past.popleft()
+            self._past_bytes -= self._past.popleft().size_bytes
         self.oldest = max(self.oldest, revision)
 
     def trim(self) -> None:
@@ -126,14 +136,15 @@ class History(Generic[V]):
         now = self._clock()
         if not self._marks or now - self._marks[-1][0] >= _MARK_SECONDS:
             self._marks.append((now, self.revision))
+        while self._past_bytes > HISTORY_MAX_BYTES:
+            self.compact(self._past[0].revision)
         if len(self._past) <= HISTORY_CHANGES:
             return
         aged = self.oldest
         while self._marks[0][0] < now - HISTORY_SECONDS:
             aged = max(aged, self._marks.popleft()[1])
-        self.compact(
-            max(self.revision - HISTORY_MAX_CHANGES, min(aged, self.revision - HISTORY_CHANGES), self.oldest)
-        )
+        kept_by_age = min(aged, self.revision - HISTORY_CHANGES)
+        self.compact(max(self.revision - HISTORY_MAX_CHANGES, kept_by_age, self.oldest))
 
     def _check(self, revision: int) -> None:
         if revision > self.revision:

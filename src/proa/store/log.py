@@ -57,6 +57,7 @@ class LogStore:
         self._refusal = ""
         self._rewriting: asyncio.Task[None] | None = None
         self._dropped_bytes = 0
+        _make_directory(self._disk, directory)
         self._lock = _lock(directory)
         try:
             found = recover(self._disk, directory, self._history, segment_bytes)
@@ -157,8 +158,8 @@ class LogStore:
         place = self._history.values.get(key)
         return place[3] if place is not None else 0
 
-    async def _accept(self, key: str, kind: int, value: bytes, revision: int) -> Entry:
-        """Settle a write as the newest, and wait until it is durable."""
+    def _accept(self, key: str, kind: int, value: bytes, revision: int) -> asyncio.Future[Entry]:
+        """Settle a write as the newest; the result is there once it is durable."""
         if self._refusal:
             raise ReadOnly(self._refusal)
         key_bytes = key.encode()
@@ -172,7 +173,7 @@ class LogStore:
         self._accepted = revision
         self._pending[key] = write
         self._committer.queue.put(write)
-        return await future
+        return future
 
     def _publish(self, writes: Sequence[Write]) -> None:
         """Let readers, watchers and then the writers see what is now durable."""
@@ -197,6 +198,7 @@ class LogStore:
             write.entry.revision,
             place if is_put else None,
             place if write.kind == DELETE_WITH_LAST else None,
+            size_bytes=len(write.recorded),
         )
         size_bytes = len(key) + len(write.entry.value) if is_put else 0
         self._live_bytes += size_bytes - (len(key) + past.previous[2] if past.previous else 0)
@@ -283,9 +285,16 @@ class LogStore:
                 await asyncio.sleep(0)
 
 
-def _lock(directory: Path) -> int:
-    """Make the directory if need be, and hold it until the descriptor is closed."""
+def _make_directory(disk: Disk, directory: Path) -> None:
+    """Make the directory, and what is missing above it, so that a power failure cannot take it away again."""
+    missing = [path for path in (directory, *directory.parents) if not path.exists()]
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for path in missing:
+        disk.sync_directory(path.parent)
+
+
+def _lock(directory: Path) -> int:
+    """Hold the directory for this process until the descriptor is closed."""
     descriptor = os.open(directory / "lock", os.O_RDWR | os.O_CREAT, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

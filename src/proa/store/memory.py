@@ -88,7 +88,8 @@ class MemoryStore:
         return self._history.values.get(key)
 
     def _apply(self, key: str, revision: int, value: Entry | None, last: Entry | None) -> None:
-        past = self._history.apply(key, revision, value, last)
+        size_bytes = len(value.value if value else last.value if last else b"")
+        past = self._history.apply(key, revision, value, last, size_bytes=size_bytes)
         prefixes = self._watchers.prefixes_of(key)
         if prefixes:
             self._watchers.gather(prefixes, self._history.change(past))

@@ -141,7 +141,6 @@ def _apply(segment: Segment, history: History[Place], kind: int, key: str, place
         raise CannotOpen(
             f"{segment.path}: revision {revision} follows {history.revision}: writes in between are lost"
         )
-    if kind == PUT:
-        history.apply(key, revision, place)
-    else:
-        history.apply(key, revision, None, place if kind == DELETE_WITH_LAST else None)
+    value = place if kind == PUT else None
+    last = place if kind == DELETE_WITH_LAST else None
+    history.apply(key, revision, value, last, size_bytes=place[2])

@@ -1,10 +1,16 @@
-"""History keeps at least five minutes or 10,000 changes, and never above 50,000."""
+"""History keeps at least five minutes or 10,000 changes, and never above 50,000 or 256 MiB."""
 
 from __future__ import annotations
 
 import pytest
 
-from proa.store.history import HISTORY_CHANGES, HISTORY_MAX_CHANGES, HISTORY_SECONDS, History
+from proa.store.history import (
+    HISTORY_CHANGES,
+    HISTORY_MAX_BYTES,
+    HISTORY_MAX_CHANGES,
+    HISTORY_SECONDS,
+    History,
+)
 from proa.store.protocol import Compacted, Entry
 
 
@@ -46,6 +52,15 @@ def test_a_burst_cannot_hold_more_than_the_maximum() -> None:
     history, _ = make_history()
     write(history, HISTORY_MAX_CHANGES + 10)
     assert history.revision - history.oldest == HISTORY_MAX_CHANGES
+
+
+def test_large_values_leave_sooner() -> None:
+    history, _ = make_history()
+    for revision in range(1, 301):
+        history.apply("a", revision, Entry("a", b"", revision), size_bytes=1 << 20)
+        history.trim()
+    assert history.revision - history.oldest == HISTORY_MAX_BYTES >> 20
+    assert history.range("a", "", 0, history.oldest).entries
 
 
 def test_few_changes_are_kept_however_old() -> None:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from proa.objects.errors import ApiError, BadRequest
 from proa.objects.patch.strategic_merge import apply_strategic_merge
+from proa.objects.schemas.load import schema_named
 from proa.objects.schemas.schema import Schema
 
 STRING = Schema("string")
@@ -275,6 +276,23 @@ def test_bad_patches_are_refused_in_upstreams_words(
     with pytest.raises(ApiError) as refused:
         apply_strategic_merge(original, patch, SCHEMA)
     assert (refused.value.code, refused.value.message) == (code, message)
+
+
+def test_the_real_schema_of_a_deployment_merges_containers_env_and_ports() -> None:
+    container = {"name": "c", "image": "x", "env": [{"name": "A", "value": "1"}], "args": ["a", "b"]}
+    deployment = {"spec": {"template": {"spec": {"containers": [container]}}}}
+    change = {
+        "name": "c",
+        "env": [{"name": "B", "value": "2"}],
+        "args": ["c"],
+        "ports": [{"containerPort": 80}],
+    }
+    patch = {"spec": {"template": {"spec": {"containers": [change, {"name": "d", "image": "y"}]}}}}
+    schema = schema_named("io.k8s.api.apps.v1.Deployment")
+    result = apply_strategic_merge(deployment, patch, schema)["spec"]["template"]["spec"]["containers"]
+    env = [{"name": "B", "value": "2"}, {"name": "A", "value": "1"}]
+    expected = {"name": "c", "image": "x", "env": env, "args": ["c"], "ports": [{"containerPort": 80}]}
+    assert result == [expected, {"name": "d", "image": "y"}]
 
 
 def test_only_an_object_is_a_strategic_merge_patch() -> None:
