@@ -71,7 +71,7 @@ def type_expression(node: dict[str, Any]) -> str:
         )
     if "format" in node:
         return FORMATS[node["format"]]
-    return {"integer": "int64", "number": "double"}.get(kind, kind)
+    return {"integer": "int64", "number": "double"}.get(str(kind), str(kind))
 
 
 def facts_of(node: dict[str, Any]) -> dict[str, Any]:

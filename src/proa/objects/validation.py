@@ -36,6 +36,7 @@ _IS_QUALIFIED, _IS_LABEL_VALUE, _IS_CONFIG_KEY = (
     _regex(_LABEL_VALUE),
     _regex(_CONFIG_KEY),
 )
+_IS_KEY = _regex(f"({_SUBDOMAIN}/)?{_QUALIFIED_NAME}")
 _IS_HEADER_NAME, _IS_PERCENT = _regex(_HEADER_NAME), _regex(_PERCENT)
 
 
@@ -132,6 +133,8 @@ def _max_length(value: str, most: int) -> list[str]:
 
 def dns_label(value: str) -> list[str]:
     """RFC 1123 label: most names."""
+    if len(value) <= 63 and _IS_LABEL.match(value):
+        return []
     problems = _max_length(value, 63)
     if not _IS_LABEL.match(value):
         problems.append(
@@ -150,6 +153,8 @@ def dns_label(value: str) -> list[str]:
 
 def dns_subdomain(value: str) -> list[str]:
     """RFC 1123 subdomain: labels joined with dots."""
+    if len(value) <= 253 and _IS_SUBDOMAIN.match(value):
+        return []
     problems = _max_length(value, 253)
     if not _IS_SUBDOMAIN.match(value):
         message = (
@@ -181,6 +186,8 @@ def path_segment(value: str) -> list[str]:
 
 def qualified_name(value: str) -> list[str]:
     """A label or annotation key: an optional DNS prefix, a slash, a name."""
+    if len(value) <= 63 and _IS_KEY.match(value):
+        return []
     prefix, slash, name = value.rpartition("/")
     problems: list[str] = []
     message = (
@@ -208,6 +215,8 @@ def qualified_name(value: str) -> list[str]:
 
 def label_value(value: str) -> list[str]:
     """The value of a label: empty, or 63 characters of a few kinds."""
+    if len(value) <= 63 and _IS_LABEL_VALUE.match(value):
+        return []
     problems = _max_length(value, 63)
     if not _IS_LABEL_VALUE.match(value):
         message = (

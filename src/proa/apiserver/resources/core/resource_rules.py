@@ -20,6 +20,8 @@ NATIVE_DOMAIN = "kubernetes.io/"
 def validate_resources(resources: Object, field: str) -> list[Cause]:
     """Check names and amounts, and that no request is over its limit."""
     causes: list[Cause] = []
+    if not resources:
+        return causes
     limits, requests = resources.get("limits") or {}, resources.get("requests") or {}
     for name, amount in limits.items():
         path = f"{field}.limits[{name}]"
@@ -34,8 +36,9 @@ def validate_resources(resources: Object, field: str) -> list[Cause]:
 def _validate_against_limit(name: str, amount: str, limit: str | None, field: str) -> list[Cause]:
     is_overcommitable = name in STANDARD
     if limit is None:
-        missing = required(f"{field}.limits", "Limit must be set for non overcommitable resources")
-        return [] if is_overcommitable else [missing]
+        if is_overcommitable:
+            return []
+        return [required(f"{field}.limits", "Limit must be set for non overcommitable resources")]
     wanted, most = parse_quantity(amount), parse_quantity(limit)
     shown, bound = canonicalize(amount), canonicalize(limit)
     if not is_overcommitable and wanted != most:
