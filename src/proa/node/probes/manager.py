@@ -17,7 +17,6 @@ from proa.node.runtimes.protocol import Runtime
 from proa.objects.meta import is_deleting
 from proa.reconcile.protocol import EventRecorder
 
-
 EARLY_SECONDS = 0.05
 FIRST_SECONDS = 1.0
 """A port opens a moment after the start: the first probe that counts comes so long after the initial delay."""
