@@ -7,8 +7,7 @@ Follows upstream's pkg/controller/endpoint/endpoints_controller.go.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from proa.client.protocol import Object
 from proa.objects import meta
@@ -36,8 +35,7 @@ OVER_CAPACITY = "endpoints.kubernetes.io/over-capacity"
 WATCHES = (Watch(SERVICES), Watch(PODS, find_keys=keys_of_selecting_services), Watch(ENDPOINTS))
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(NamedTuple):
     """At most one of the two is set."""
 
     create: Object | None = None

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from proa.client.protocol import Object
 from proa.objects import meta
@@ -51,8 +51,7 @@ WATCHES = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(NamedTuple):
     """The slices to create, to write over what is there, and to delete."""
 
     create: tuple[Object, ...] = ()

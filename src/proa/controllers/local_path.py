@@ -12,9 +12,8 @@ import asyncio
 import os
 import shutil
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from proa.client.protocol import Object
 from proa.objects import meta
@@ -75,8 +74,7 @@ def make_storage_class() -> Object:
     }
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(NamedTuple):
     """At most one is set: a volume to make, or why none can be made."""
 
     create: Object | None = None
@@ -175,8 +173,7 @@ def _find_node(context: Context, claim: Object, storage_class: Object | None) ->
     return min(nodes.list(), key=meta.name, default=None)
 
 
-@dataclass(frozen=True, slots=True)
-class Removal:
+class Removal(NamedTuple):
     """What is due of a volume: its data, and then the finalizer that holds it, and the object itself."""
 
     directory: str = ""

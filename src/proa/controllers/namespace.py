@@ -10,8 +10,8 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 from proa.client.protocol import Client, Object
 from proa.objects.errors import ApiError, Conflict, MethodNotAllowed, NotFound
@@ -38,14 +38,13 @@ WATCHES = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Remains:
+class Remains(NamedTuple):
     """What a sweep found: how many of each resource and finalizer are left, and what went wrong."""
 
-    resources: Mapping[Resource, int] = field(default_factory=dict)
-    finalizers: Mapping[str, int] = field(default_factory=dict)
+    resources: Mapping[Resource, int] = MappingProxyType({})
+    finalizers: Mapping[str, int] = MappingProxyType({})
     errors: Sequence[str] = ()
-    undiscovered: Mapping[str, str] = field(default_factory=dict)
+    undiscovered: Mapping[str, str] = MappingProxyType({})
 
     @property
     def is_empty(self) -> bool:
@@ -53,8 +52,7 @@ class Remains:
         return not (self.resources or self.errors or self.undiscovered)
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(NamedTuple):
     """The conditions to write, and whether the finalizer may go."""
 
     conditions: list[Object]

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from proa.client.protocol import Object
 from proa.objects import meta
@@ -46,8 +46,7 @@ def _keys_of_lease(lease: Object) -> Iterable[Key]:
     return (Key("", meta.name(lease)),) if meta.namespace(lease) == LEASE_NAMESPACE else ()
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(NamedTuple):
     """The conditions and taints to write, None where they are right; whether the pods are cut off."""
 
     conditions: list[Object] | None = None

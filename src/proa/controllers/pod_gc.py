@@ -7,7 +7,7 @@ Follows upstream's pkg/controller/podgc/gc_controller.go.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from proa.client.protocol import Object
 from proa.objects import meta
@@ -36,8 +36,7 @@ def _keys_of_node(node: Object, caches: Caches) -> Iterable[Key]:
             yield Key(meta.namespace(pod), meta.name(pod))
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(NamedTuple):
     """Remove the pod at once (`condition` is why, where it must be told), or wait for a gone node."""
 
     remove: bool = False

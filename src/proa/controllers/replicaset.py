@@ -9,8 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from proa.client.protocol import Object
 from proa.objects.errors import ApiError, NotFound
@@ -50,8 +49,7 @@ def _keys_of_pod(pod: Object, caches: Caches) -> Iterable[Key]:
 WATCHES = (Watch(REPLICA_SETS), Watch(PODS, find_keys=_keys_of_pod))
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(NamedTuple):
     """How many pods to create, or which to delete."""
 
     create: int = 0

@@ -7,7 +7,7 @@ Follows upstream's pkg/controller/certificates/rootcacertpublisher/publisher.go.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from proa.client.protocol import Object
 from proa.objects import meta
@@ -31,8 +31,7 @@ def _namespace_of(config_map: Object) -> Iterable[Key]:
 WATCHES = (Watch(NAMESPACES), Watch(CONFIG_MAPS, keys_of=_namespace_of))
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(NamedTuple):
     """At most one of the two is set: the ConfigMap to create, or the one to write over what is there."""
 
     create: Object | None = None

@@ -7,7 +7,7 @@ pkg/controller/serviceaccount/serviceaccounts_controller.go.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from proa.client.protocol import Object
 from proa.objects.errors import AlreadyExists, Forbidden, NotFound
@@ -26,8 +26,7 @@ def _namespace_of(obj: Object) -> Iterable[Key]:
 WATCHES = (Watch(NAMESPACES), Watch(SERVICE_ACCOUNTS, keys_of=_namespace_of))
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(NamedTuple):
     """`create` is the account that is missing, if one is."""
 
     create: Object | None = None

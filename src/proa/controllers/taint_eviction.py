@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from proa.client.protocol import Object
 from proa.objects import meta
@@ -29,8 +29,7 @@ def _keys_of_pod(pod: Object, caches: Caches) -> Iterable[Key]:
 WATCHES = (Watch(NODES), Watch(PODS, find_keys=_keys_of_pod))
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(NamedTuple):
     """The pods to delete now, and when the next one's time comes (seconds; 0: never)."""
 
     evict: tuple[Object, ...] = ()

@@ -5,7 +5,7 @@ Watches and deletes jobs. Follows upstream's pkg/controller/ttlafterfinished/ttl
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from proa.client.protocol import Object
 from proa.objects import meta
@@ -17,8 +17,7 @@ NAME = "ttl-after-finished"
 WATCHES = (Watch(JOBS),)
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(NamedTuple):
     """Delete now, or look again in `wait_seconds` (0: nothing to wait for)."""
 
     delete: bool = False

@@ -7,23 +7,21 @@ discovery/discovery_client.go (ServerPreferredResources).
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from proa.client.protocol import Client, Object
 from proa.objects.errors import ApiError, NotFound
 from proa.objects.resource import Resource
 
 
-@dataclass(frozen=True, slots=True)
-class ServedResource:
+class ServedResource(NamedTuple):
     """A resource and the verbs it offers."""
 
     resource: Resource
     verbs: frozenset[str]
 
 
-@dataclass(frozen=True, slots=True)
-class Discovered:
+class Discovered(NamedTuple):
     """What was found, and the group versions that did not answer, with the reason each."""
 
     served: tuple[ServedResource, ...]

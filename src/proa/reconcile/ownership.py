@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from proa.client.protocol import Client, Object
 from proa.objects.errors import Invalid, NotFound
@@ -28,8 +28,7 @@ from proa.objects.selectors import LabelSelector, selector_from_dict
 from proa.reconcile.protocol import Cache, Key
 
 
-@dataclass(frozen=True, slots=True)
-class Claims:
+class Claims(NamedTuple):
     """`owned` already names the owner as its controller; `adopt` and `release` need a patch each."""
 
     owned: tuple[Object, ...]

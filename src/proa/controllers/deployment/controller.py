@@ -7,7 +7,7 @@ annotation and the status. Follows upstream's pkg/controller/deployment/deployme
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from proa.client.protocol import Object
 from proa.controllers.deployment import history, rollout, status
@@ -44,8 +44,7 @@ WATCHES = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(NamedTuple):
     """What to do next. `update` are changed copies; `news` is for the Progressing condition."""
 
     new: Object | None = None
@@ -71,13 +70,12 @@ def plan(deployment: Object, replica_sets: Sequence[Object], is_old_running: boo
     if paused or rollout.is_scaling(deployment, replica_sets):
         sizes = rollout.plan_scaling(deployment, new, old)
     elif new is None and (rollout.is_rolling(deployment) or not _is_emptying(old, is_old_running)):
-        return replace(decided, create=_make_new(deployment, old, revision))
+        return decided._replace(create=_make_new(deployment, old, revision))
     elif not rollout.is_rolling(deployment):
         sizes = rollout.plan_recreate(deployment, new, old, is_old_running)
     else:
         sizes = rollout.plan_rolling(deployment, new, old) if new is not None else {}
-    return replace(
-        decided,
+    return decided._replace(
         update=_updates(deployment, new, old, revision, sizes),
         delete=history.plan_cleanup(deployment, old) if paused or _was_complete(deployment) else (),
         news=_news_of_found(deployment, new),
@@ -153,7 +151,7 @@ async def reconcile(context: Context, key: Key) -> Result:
         if decided.create is None or isinstance(error, Conflict):
             raise
         failed = f'Failed to create new replica set "{meta.name(decided.create)}": {error.message}'
-        await _write_status(context, deployment, replace(decided, news=("ReplicaSetCreateError", failed)))
+        await _write_status(context, deployment, decided._replace(news=("ReplicaSetCreateError", failed)))
         raise
     return await _write_status(context, deployment, decided)
 
@@ -193,7 +191,7 @@ async def _apply(context: Context, deployment: Object, decided: Plan) -> Plan:
             )
         except NotFound:
             continue
-    return replace(decided, new=new, old=tuple(old), news=news)
+    return decided._replace(new=new, old=tuple(old), news=news)
 
 
 async def _create(context: Context, deployment: Object, wanted: Object) -> Object:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from proa.client.protocol import Object
 from proa.controllers.deployment import history
@@ -20,8 +20,7 @@ Sizes = Mapping[str, int]
 """Replicas wanted, by the ReplicaSet's uid."""
 
 
-@dataclass(frozen=True, slots=True)
-class Bounds:
+class Bounds(NamedTuple):
     """What a Deployment allows, in pods."""
 
     replicas: int

@@ -9,6 +9,7 @@ upstream's pkg/controller/garbagecollector/garbagecollector.go.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -23,11 +24,13 @@ from proa.controllers.garbage_collector.graph import (
     plan,
 )
 from proa.objects import meta
-from proa.objects.errors import NotFound
+from proa.objects.errors import ApiError, NotFound
 from proa.objects.resource import Resource
 from proa.reconcile.discovery import discover
 from proa.reconcile.informer import Informer, Scope
 from proa.reconcile.protocol import DONE, Context, Key, Result, Watch
+
+logger = logging.getLogger(__name__)
 
 NEEDED_VERBS = {"list", "watch", "delete"}
 ADDS_KINDS = {
@@ -38,6 +41,8 @@ IGNORED = {"events"}
 ABSENT_OWNERS_REMEMBERED = 500
 REDISCOVER_SECONDS = 30.0
 """After a discovery that failed in part."""
+SYNC_SECONDS = 30.0
+"""So long a resource that cannot be listed holds up the others; its objects are asked for by name then."""
 
 
 class GarbageCollector:
@@ -83,7 +88,11 @@ class GarbageCollector:
 
     async def _follow_all(self, context: Context) -> bool:
         """Bring the informers to what is served; return whether discovery was complete."""
-        discovered = await discover(context.client)
+        try:
+            discovered = await discover(context.client)
+        except ApiError as error:
+            logger.warning("discovery failed controller=%s error=%s", self.NAME, error)
+            return False
         wanted = {
             served.resource
             for served in discovered.served
@@ -95,8 +104,19 @@ class GarbageCollector:
                 await self._unfollow(resource)
         for resource in wanted - self._informers.keys():
             self._informers[resource] = self._follow(context, resource)
-        await asyncio.gather(*(informer.wait_synced() for informer, _ in self._informers.values()))
+        await self._wait_synced()
         return not discovered.failed
+
+    async def _wait_synced(self) -> None:
+        waits = [asyncio.create_task(informer.wait_synced()) for informer, _ in self._informers.values()]
+        if not waits:
+            return
+        try:
+            await asyncio.wait(waits, timeout=SYNC_SECONDS)
+        finally:
+            for wait in waits:
+                wait.cancel()
+            await asyncio.gather(*waits, return_exceptions=True)
 
     def _follow(self, context: Context, resource: Resource) -> tuple[Informer, asyncio.Task[None] | None]:
         """Listen to the informer that others have of the resource, or else run one for the metadata."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from proa.client.protocol import Object, PropagationPolicy
 from proa.objects import meta
@@ -22,8 +22,7 @@ OwnerState = Literal["solid", "waiting", "absent", "unknown"]
 """`waiting`: being deleted in the foreground, so that it waits for its dependents to go first."""
 
 
-@dataclass(frozen=True, slots=True)
-class Node:
+class Node(NamedTuple):
     """What matters of one object."""
 
     resource: Resource
@@ -137,8 +136,7 @@ class Graph:
                 del self.dependents[owner]
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(NamedTuple):
     """What to do about one object, at most one thing of each kind.
 
     `unblock` are dependents whose blockOwnerDeletion must go first, to break a circle of owners.

@@ -8,8 +8,7 @@ any more, Complete or Failed says that it has. Follows upstream's pkg/controller
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from proa.client.protocol import Object
 from proa.controllers.job.indexes import format_indexes, index_of, is_indexed, pending_indexes
@@ -25,8 +24,7 @@ COMPLETIONS_REACHED = ("CompletionsReached", "Reached expected number of succeed
 _ENDS = {"SuccessCriteriaMet": "Complete", "FailureTarget": "Failed"}
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(NamedTuple):
     """`create` has an index (or None) for each pod; `delete` go uncounted; `kill` count as failed.
 
     `target` is (condition type, reason, message) of how the Job will end, once that is known.

@@ -10,7 +10,7 @@ An Indexed Job counts indexes instead of succeeded pods. Follows upstream's pkg/
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from proa.client.protocol import Object
 from proa.controllers.job.indexes import index_of, is_indexed, parse_indexes
@@ -20,8 +20,7 @@ from proa.objects.pods import is_active, is_terminated, phase
 FINALIZER = "batch.kubernetes.io/job-tracking"
 
 
-@dataclass(frozen=True, slots=True)
-class Tally:
+class Tally(NamedTuple):
     """What is counted (for good), what is about to be, and which pods may lose their finalizer after that."""
 
     counted_succeeded: int

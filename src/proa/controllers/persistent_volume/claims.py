@@ -8,8 +8,7 @@ Follows upstream's pkg/controller/volume/persistentvolume/pv_controller.go (sync
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from proa.client.protocol import Object
 from proa.controllers.persistent_volume.matching import (
@@ -61,8 +60,7 @@ WATCHES = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(NamedTuple):
     """`volume` is to be bound; `phase` is what the claim is while there is none. `event` is (type, reason, text).
 
     `set_class` and `ask_provisioner` write the claim's class and its provisioner's name into it.

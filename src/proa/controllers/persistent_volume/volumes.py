@@ -7,7 +7,7 @@ matter. Follows upstream's pkg/controller/volume/persistentvolume/pv_controller.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from proa.client.protocol import Object
 from proa.controllers.persistent_volume.matching import BOUND_BY_CONTROLLER
@@ -32,8 +32,7 @@ def _keys_of_claim(claim: Object, caches: Caches) -> Iterable[Key]:
 WATCHES = (Watch(PERSISTENT_VOLUMES), Watch(PERSISTENT_VOLUME_CLAIMS, find_keys=_keys_of_claim))
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(NamedTuple):
     """The phase to write ("" leaves it), and whether the volume gives up a claim that took another volume."""
 
     phase: str = ""
