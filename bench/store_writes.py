@@ -25,30 +25,42 @@ from proa.store.log import LogStore
 VALUE = b'{"kind":"Pod"}'.ljust(4200, b".")
 KEYS = 1000
 IN_FLIGHT = (1, 16, 64)
+MAX_BATCH = 10_000
 
 
 def run(quick: bool) -> list[dict[str, object]]:
-    """Return two rows for each number of writes in flight: writes/s and CPU us a write."""
+    """Return rows of writes/s and CPU us a write for each number of writes in flight."""
     rows: list[dict[str, object]] = []
     with tempfile.TemporaryDirectory(dir=Path.cwd()) as folder:
         for in_flight in IN_FLIGHT:
             count = (300 if in_flight == 1 else 8_000) // (3 if quick else 1)
             ours = measure(count, lambda n, c=in_flight: write_to_store(Path(folder) / "store", n, c))
-            theirs = measure(count, lambda n, c=in_flight: write_to_sqlite(Path(folder) / "sqlite.db", n, c))
-            for index, (what, unit) in enumerate((("durable writes", "1/s"), ("CPU a write", "us"))):
-                value, baseline = ours[index], theirs[index]
-                ratio = value / baseline if unit == "1/s" else baseline / value
-                rows.append(
-                    {
-                        "name": f"store: {what}, {in_flight} in flight",
-                        "value": round(value, 1),
-                        "unit": unit,
-                        "baseline": "sqlite WAL FULL",
-                        "baseline_value": round(baseline, 1),
-                        "ratio": round(ratio, 2),
-                    }
-                )
+            theirs = measure(
+                count, lambda n, c=in_flight: write_to_sqlite(Path(folder) / "sqlite.db", n, c, MAX_BATCH)
+            )
+            rows += compare(in_flight, ours, "sqlite, group commit", theirs)
+            if in_flight == 16:
+                single = measure(count // 4, lambda n: write_to_sqlite(Path(folder) / "single.db", n, 16, 1))
+                rows += compare(in_flight, ours, "sqlite, a transaction a write", single)
     return rows
+
+
+def compare(
+    in_flight: int, ours: tuple[float, float], baseline: str, theirs: tuple[float, float]
+) -> list[dict[str, object]]:
+    """Return a row for the writes/s and one for the CPU us a write."""
+    kinds = (("durable writes", "1/s", ours[0] / theirs[0]), ("CPU a write", "us", theirs[1] / ours[1]))
+    return [
+        {
+            "name": f"store: {what}, {in_flight} in flight",
+            "value": round(ours[index], 1),
+            "unit": unit,
+            "baseline": baseline,
+            "baseline_value": round(theirs[index], 1),
+            "ratio": round(ratio, 2),
+        }
+        for index, (what, unit, ratio) in enumerate(kinds)
+    ]
 
 
 def measure(count: int, write: Callable[[int], tuple[float, float]]) -> tuple[float, float]:
@@ -83,8 +95,8 @@ def write_to_store(directory: Path, count: int, in_flight: int) -> tuple[float, 
     return asyncio.run(main())
 
 
-def write_to_sqlite(path: Path, count: int, in_flight: int) -> tuple[float, float]:
-    """Return (seconds, CPU seconds) for `count` writes through one thread that commits all that is queued."""
+def write_to_sqlite(path: Path, count: int, in_flight: int, max_batch: int) -> tuple[float, float]:
+    """Return (seconds, CPU seconds) for `count` writes through one thread that commits what is queued."""
     queue: SimpleQueue[tuple[str, int, asyncio.Future[None]] | None] = SimpleQueue()
 
     def answer(futures: list[asyncio.Future[None]]) -> None:
@@ -101,7 +113,7 @@ def write_to_sqlite(path: Path, count: int, in_flight: int) -> tuple[float, floa
         while (item := queue.get()) is not None:
             batch = [item]
             with contextlib.suppress(Empty):
-                while (item := queue.get_nowait()) is not None:
+                while len(batch) < max_batch and (item := queue.get_nowait()) is not None:
                     batch.append(item)
             database.execute("BEGIN")
             rows = [(key, revision, VALUE) for key, revision, _ in batch]
