@@ -34,15 +34,10 @@ class Cgroups:
     def set_up(self) -> None:
         """Find and try each controller; make the node's own group in those that work."""
         hierarchies, unified = parse_mounts(_read("/proc/self/mountinfo"))
-        tried: dict[str, str] = {}
-        for controller in (*CONTROLLERS, "cpuacct"):
-            if controller in hierarchies:
-                directory = f"{hierarchies[controller]}/{self.name}"
-                if directory not in tried:
-                    tried[directory] = _try_group(directory)
-                if not tried[directory]:
-                    self._v1[controller] = directory
-                self.features[f"cgroup-{controller}"] = tried[directory]
+        places = {c: f"{hierarchies[c]}/{self.name}" for c in (*CONTROLLERS, "cpuacct") if c in hierarchies}
+        tried = _try_groups(sorted(set(places.values())))
+        self._v1 = {controller: place for controller, place in places.items() if not tried[place]}
+        self.features |= {f"cgroup-{controller}": tried[place] for controller, place in places.items()}
         if unified:
             self._set_up_unified(unified, [c for c in CONTROLLERS if c not in hierarchies])
         for controller in CONTROLLERS:
@@ -56,7 +51,9 @@ class Cgroups:
         for parent in _candidate_parents(mount):
             if not missing:
                 break
-            refused = _enable(parent, missing) or _try_group(f"{parent}/{self.name}")
+            refused = (
+                _enable(parent, missing) or _try_groups([f"{parent}/{self.name}"])[f"{parent}/{self.name}"]
+            )
             if not refused:
                 self._v2 = f"{parent}/{self.name}"
                 refused = _enable(self._v2, missing)
@@ -246,26 +243,38 @@ def _enable(directory: str, controllers: list[str]) -> str:
     return ""
 
 
-def _try_group(directory: str) -> str:
-    """Make a group and move a process into one inside it; return why that failed, "" when it worked."""
-    probe = f"{directory}/probe"
-    try:
-        os.makedirs(probe, exist_ok=True)
-        pid = os.fork()
-        if pid == 0:
-            code = 1
-            with contextlib.suppress(OSError):
-                _join(probe)
-                code = 0
-            os._exit(code)
-        _, status = os.waitpid(pid, 0)
-        os.rmdir(probe)
-    except OSError as error:
-        return f"{directory}: {error.strerror}"
-    if status:
-        os.rmdir(directory)
-        return f"{directory}: a process cannot be moved into it"
-    return ""
+def _try_groups(directories: list[str]) -> dict[str, str]:
+    """Make each group, and move a process into one inside it; return why that failed, "" where it worked."""
+    answers: dict[str, str] = {}
+    for directory in directories:
+        try:
+            os.makedirs(f"{directory}/probe", exist_ok=True)
+            answers[directory] = ""
+        except OSError as error:
+            answers[directory] = f"{directory}: {error.strerror}"
+    made = [directory for directory in directories if not answers[directory]]
+    refused = _try_to_join([f"{directory}/probe" for directory in made])
+    for number, directory in enumerate(made):
+        os.rmdir(f"{directory}/probe")
+        if refused >> number & 1:
+            answers[directory] = f"{directory}: a process cannot be moved into it"
+            os.rmdir(directory)
+    return answers
+
+
+def _try_to_join(groups: list[str]) -> int:
+    """Let a child join all groups; return a bit for each that it could not."""
+    pid = os.fork()
+    if pid == 0:
+        refused = 0
+        for number, group in enumerate(groups):
+            try:
+                _join(group)
+            except OSError:
+                refused |= 1 << number
+        os._exit(refused)
+    _, status = os.waitpid(pid, 0)
+    return os.waitstatus_to_exitcode(status)
 
 
 def _join(directory: str) -> None:
