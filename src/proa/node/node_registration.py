@@ -50,18 +50,32 @@ class NodeRegistration:
         return self._node
 
     async def register(self, status: RuntimeStatus) -> None:
-        """Create the Node, or bring its labels up to date, and report it Ready."""
+        """Create the Node with its status, or bring one that exists up to date, and renew its Lease."""
         self._status = status
-        wanted = make_node(self._settings, self._machine, status)
+        images = await self._runtime.list_images()
+        node = make_node(self._settings, self._machine, status)
+        wanted = {
+            **node,
+            "status": make_node_status(self._settings, self._machine, status, images, {}, self._now()),
+        }
         try:
             self._node = await self._client.create(NODES, wanted)
+            is_reported = "conditions" in (self._node.get("status") or {})
         except AlreadyExists:
-            metadata = {key: wanted["metadata"][key] for key in ("labels", "annotations")}
-            self._node = await self._client.patch(
-                NODES, name(wanted), {"metadata": metadata, "spec": wanted["spec"]}
-            )
-        await self.update_status()
-        await self.renew_lease()
+            self._node = await self._bring_up_to_date(node)
+            is_reported = False
+        await asyncio.gather(self.renew_lease(), *([] if is_reported else [self.update_status()]))
+
+    async def _bring_up_to_date(self, wanted: Object) -> Object:
+        known = await self._client.get(NODES, name(wanted))
+        metadata = {
+            key: {**(known["metadata"].get(key) or {}), **wanted["metadata"][key]}
+            for key in ("labels", "annotations")
+        }
+        has_all = all(known["metadata"].get(key) == value for key, value in metadata.items())
+        if has_all and {**known.get("spec", {}), **wanted["spec"]} == known.get("spec", {}):
+            return known
+        return await self._client.patch(NODES, name(wanted), {"metadata": metadata, "spec": wanted["spec"]})
 
     async def update_status(self) -> None:
         """Write the Node's status as it is now."""
