@@ -9,6 +9,7 @@ import pytest
 
 from proa.controllers.job import controller as job
 from proa.controllers.job.indexes import format_indexes, parse_indexes
+from proa.controllers.job.policies import counts_as_failure, failure_message, success_message
 from proa.controllers.job.tally import FINALIZER
 from proa.objects import meta
 from proa.objects.errors import ServiceUnavailable
@@ -228,3 +229,83 @@ def test_pods_of_a_job_that_is_gone_are_let_go(world: Any) -> None:
 @pytest.mark.parametrize("text", ["", "3", "0-2,5", "0,1,3-6", "1,3,5-7,9,10"])
 def test_indexes_are_written_as_they_are_read(text: str) -> None:
     assert format_indexes(parse_indexes(text)) == text
+
+
+def failed_pod(code: int = 1, *, disrupted: bool = False) -> dict[str, Any]:
+    conditions = [{"type": "DisruptionTarget", "status": "True"}] if disrupted else []
+    ended = {"name": "main", "state": {"terminated": {"exitCode": code}}}
+    status = {"phase": "Failed", "conditions": conditions, "containerStatuses": [ended]}
+    return {"metadata": {"name": "p", "namespace": "default"}, "spec": {}, "status": status}
+
+
+def on_exit(action: str, operator: str, *values: int, **more: str) -> dict[str, Any]:
+    return {"action": action, "onExitCodes": {"operator": operator, "values": list(values), **more}}
+
+
+DISRUPTED = {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]}
+EXIT_42 = "Container main for pod default/p failed with exit code 42 matching FailJob rule at index"
+POLICIES = [
+    ("no rule", [], failed_pod(), True, ""),
+    ("ignored disruption", [DISRUPTED], failed_pod(disrupted=True), False, ""),
+    ("no disruption", [DISRUPTED], failed_pod(), True, ""),
+    ("fatal code", [DISRUPTED, on_exit("FailJob", "In", 42)], failed_pod(42), True, f"{EXIT_42} 1"),
+    ("another code", [on_exit("FailJob", "In", 42)], failed_pod(1), True, ""),
+    ("not in", [on_exit("FailJob", "NotIn", 1, 2)], failed_pod(42), True, f"{EXIT_42} 0"),
+    ("another container", [on_exit("FailJob", "In", 42, containerName="side")], failed_pod(42), True, ""),
+    ("first rule wins", [on_exit("Count", "In", 42), on_exit("FailJob", "In", 42)], failed_pod(42), True, ""),
+]
+
+
+@pytest.mark.parametrize(("_name", "rules", "pod", "counts", "fatal"), POLICIES, ids=[c[0] for c in POLICIES])
+def test_pod_failure_policy(_name: str, rules: Any, pod: Any, counts: bool, fatal: str) -> None:
+    body = make_job(podFailurePolicy={"rules": rules})
+    assert counts_as_failure(body, pod) is counts
+    assert failure_message(body, [pod]) == fatal
+
+
+SUCCESSES = [
+    ("no policy", [], {0, 1}, ""),
+    ("leader is done", [{"succeededIndexes": "0"}], {0}, "Matched rules at index 0"),
+    ("leader is not", [{"succeededIndexes": "0"}], {1, 2}, ""),
+    ("any two", [{"succeededCount": 2}], {1, 2}, "Matched rules at index 0"),
+    ("one of the first", [{"succeededIndexes": "0-1", "succeededCount": 1}], {1}, "Matched rules at index 0"),
+    ("second rule", [{"succeededIndexes": "0"}, {"succeededCount": 1}], {3}, "Matched rules at index 1"),
+]
+
+
+@pytest.mark.parametrize(
+    ("_name", "rules", "completed", "expected"), SUCCESSES, ids=[c[0] for c in SUCCESSES]
+)
+def test_success_policy(_name: str, rules: Any, completed: set[int], expected: str) -> None:
+    assert success_message(make_job(successPolicy={"rules": rules}), frozenset(completed)) == expected
+
+
+def test_a_job_managed_by_another_is_left_alone(world: Any) -> None:
+    async def scenario() -> None:
+        async with world([job]) as w:
+            await create(w, managedBy="example.com/controller")
+            assert w.pods() == []
+            assert "status" not in w.client.peek(JOBS, "train", "default")
+
+    asyncio.run(scenario())
+
+
+def test_a_fatal_exit_code_fails_the_job_at_once(world: Any) -> None:
+    async def scenario() -> None:
+        async with world([job]) as w:
+            rules = [on_exit("FailJob", "In", 42)]
+            await create(
+                w,
+                podFailurePolicy={"rules": rules},
+                podReplacementPolicy="Failed",
+                parallelism=2,
+                completions=2,
+            )
+            first = w.pods()[0]
+            ended = {"containerStatuses": failed_pod(42)["status"]["containerStatuses"]}
+            w.set_pod({**first, "status": {**first["status"], **ended}}, phase="Failed", ready=False)
+            await w.settle()
+            assert active(w) == 0
+            assert w.conditions(JOBS, "train")["Failed"] == ("True", "PodFailurePolicy")
+
+    asyncio.run(scenario())

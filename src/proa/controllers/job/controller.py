@@ -11,7 +11,7 @@ from collections.abc import Iterable
 
 from proa.client.protocol import Client, Object
 from proa.controllers.job.indexes import with_index
-from proa.controllers.job.plan import Plan, is_finished, is_suspended, plan, status_of
+from proa.controllers.job.plan import Plan, is_finished, is_suspended, plan, status_of, unsupported_field
 from proa.controllers.job.tally import FINALIZER, tally
 from proa.objects import meta
 from proa.objects.errors import ApiError, NotFound
@@ -28,6 +28,8 @@ from proa.reconcile.pod_control import (
 from proa.reconcile.protocol import DONE, Caches, Context, Key, Result, Watch
 
 NAME = "job"
+MANAGER = "kubernetes.io/job-controller"
+"""Jobs whose spec.managedBy names anybody else are left alone."""
 JOB_NAME_LABEL = "batch.kubernetes.io/job-name"
 
 
@@ -44,7 +46,11 @@ async def reconcile(context: Context, key: Key) -> Result:
     """Count, decide, create and delete pods, write the status, and only then let go of counted pods."""
     job = context.caches(JOBS).get(key.name, key.namespace)
     await _release_strays(context, key, job)
-    if job is None:
+    if job is None or job["spec"].get("managedBy", MANAGER) != MANAGER:
+        return DONE
+    if field := unsupported_field(job):
+        message = f"{field} is not supported: the Job gets no pods"
+        context.events.event(job, "Warning", "NotSupported", message)
         return DONE
     pods = await _claim_pods(context, job)
     if is_finished(job):

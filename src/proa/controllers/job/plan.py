@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from proa.client.protocol import Object
 from proa.controllers.job.indexes import format_indexes, index_of, is_indexed, pending_indexes
+from proa.controllers.job.policies import failure_message, success_message
 from proa.controllers.job.tally import Tally, active_pods, replaces_failed_only, terminating_pods
 from proa.objects import meta
 from proa.objects.pods import is_ready, is_terminated, phase
@@ -40,6 +41,15 @@ class Plan(NamedTuple):
 def is_finished(job: Object) -> bool:
     """Return whether the Job has ended for good."""
     return meta.has_condition(job, "Complete") or meta.has_condition(job, "Failed")
+
+
+def unsupported_field(job: Object) -> str:
+    """Return the first field that the Job sets and that is not carried out, "" when there is none."""
+    spec = job["spec"]
+    for field in ("backoffLimitPerIndex", "maxFailedIndexes"):
+        if spec.get(field) is not None:
+            return f"spec.{field}"
+    return ""
 
 
 def is_suspended(job: Object) -> bool:
@@ -80,6 +90,8 @@ def _target(job: Object, pods: Sequence[Object], counted: Tally, now: float) -> 
         decided = meta.find_condition(job, type)
         if decided is not None and decided.get("status") == "True":
             return type, decided.get("reason", ""), decided.get("message", "")
+    if message := failure_message(job, pods):
+        return "FailureTarget", "PodFailurePolicy", message
     limit = job["spec"].get("backoffLimit", 6)
     if counted.failed > limit or _restarts_exceed(job, pods, limit):
         message = "Job has reached the specified backoff limit"
@@ -87,6 +99,8 @@ def _target(job: Object, pods: Sequence[Object], counted: Tally, now: float) -> 
     start = (job.get("status") or {}).get("startTime")
     if start and not is_suspended(job) and _is_past_deadline(job, start, now):
         return "FailureTarget", "DeadlineExceeded", "Job was active longer than specified deadline"
+    if message := success_message(job, counted.completed_indexes):
+        return "SuccessCriteriaMet", "SuccessPolicy", message
     if _has_succeeded(job, pods, counted):
         return "SuccessCriteriaMet", *COMPLETIONS_REACHED
     return None

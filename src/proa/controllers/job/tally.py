@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from proa.client.protocol import Object
 from proa.controllers.job.indexes import index_of, is_indexed, parse_indexes
+from proa.controllers.job.policies import counts_as_failure
 from proa.objects import meta
 from proa.objects.pods import is_active, is_terminated, phase
 
@@ -66,7 +67,7 @@ def tally(job: Object, pods: Sequence[Object]) -> Tally:
                 succeeded.append(uid)
             elif index is not None and index < (job["spec"].get("completions") or 0):
                 indexes.add(index)
-        elif has_failed(job, pod):
+        elif has_failed(job, pod) and counts_as_failure(job, pod):
             failed.append(uid)
     return Tally(
         counted_succeeded=len(indexes) if is_indexed(job) else counted_succeeded,
