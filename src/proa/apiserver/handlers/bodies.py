@@ -1,4 +1,4 @@
-"""Read what clients send: JSON or YAML, of the kind that the URL takes, checked against its schema.
+"""Read what clients send: JSON, YAML or protobuf, of the kind that the URL takes, checked against its schema.
 
 Follows apiserver/pkg/endpoints/handlers/create.go and runtime/serializer; refusals have upstream's words.
 """
@@ -86,6 +86,10 @@ def parse(request: Request, kind: str) -> Object:
         value = parse_json(request.body, kind)
     elif media_type in ("application/yaml", "application/x-yaml", "text/yaml"):
         value = parse_yaml(request.body, kind)
+    elif media_type == PROTOBUF:
+        from proa.apiserver.protobuf.decode import decode_object
+
+        value = decode_object(request.body, kind)
     else:
         raise UnsupportedMediaType(
             f"the body of the request was in an unknown format - accepted media types include: {READABLE}"
