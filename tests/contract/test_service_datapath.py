@@ -14,17 +14,23 @@ import shutil
 import socket
 import subprocess
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
 
+from proa.client.fake import FakeClient
 from proa.network.data_path import DataPath, Endpoint, ServiceKey, ServicePort
+from proa.network.dns import service_object
 from proa.network.hostports import HostPorts
+from proa.network.network import Network
 from proa.network.nftables import NftablesDataPath
+from proa.network.protocol import NetworkSettings
 from proa.network.userspace import UserspaceDataPath
+from proa.objects.resource import ENDPOINT_SLICES, SERVICES
+from proa.reconcile.informer import InformerFactory
 
 NODE_IP = "10.243.0.1"
 CLUSTER_IP = "10.96.0.77"
@@ -195,7 +201,8 @@ async def ask(namespace: Namespace | None, address: str, port: int, data: bytes 
 async def ask_udp(sock: socket.socket, address: str, port: int) -> list[str]:
     loop = asyncio.get_running_loop()
     async with asyncio.timeout(5):
-        await loop.sock_sendto(sock, b"hello", (address, port))
+        sock.connect((address, port))
+        await loop.sock_sendall(sock, b"hello")
         return (await loop.sock_recv(sock, 100)).decode().split()
 
 
@@ -212,10 +219,11 @@ A, B, C = "10.244.1.2", "10.244.1.3", "10.244.1.4"
 Scenario = Callable[[Node, Any], Coroutine[Any, Any, None]]
 
 
-@pytest.fixture(params=["userspace", "nftables"])
+@pytest.fixture(params=["userspace", "userspace-uvloop", "nftables"])
 def run(request: pytest.FixtureRequest) -> Callable[[Scenario], None]:
     """Run a scenario with a node that has serving pods A and B and an idle pod C, and a started data path."""
-    backend = request.param
+    backend, _, loop = request.param.partition("-")
+    loop_factory = pytest.importorskip("uvloop").new_event_loop if loop else None
     if reason := why_not(backend):
         pytest.skip(reason)
     problems: list[str] = []
@@ -233,10 +241,13 @@ def run(request: pytest.FixtureRequest) -> Callable[[Scenario], None]:
             else:
                 path = NftablesDataPath(node, NODE_IP)
             await path.start()
-            yield node, path
-            await path.stop()
+            try:
+                yield node, path
+            finally:
+                await path.stop()
         finally:
             node.close()
+            await asyncio.sleep(0)
         assert not problems
 
     def go(scenario: Scenario) -> None:
@@ -244,7 +255,8 @@ def run(request: pytest.FixtureRequest) -> Callable[[Scenario], None]:
             async with started() as (node, path):
                 await scenario(node, path)
 
-        asyncio.run(main())
+        with asyncio.Runner(loop_factory=loop_factory) as runner:
+            runner.run(main())
 
     return go
 
@@ -374,6 +386,102 @@ def test_many_services_change_in_one_go(run: Callable[[Scenario], None]) -> None
         await path.apply(dict.fromkeys(others(), ()))
 
     run(scenario)
+
+
+@dataclass(frozen=True)
+class Status:
+    """A RuntimeStatus."""
+
+    features: Mapping[str, str]
+    node_ip: str = NODE_IP
+
+
+class Recorder:
+    """An EventRecorder that expects nothing."""
+
+    def event(self, obj: Any, type: str, reason: str, message: str) -> None:
+        raise AssertionError(f"{reason}: {message}")
+
+
+@pytest.mark.parametrize(
+    "features", [{"nftables": "not installed"}, {"nftables": ""}], ids=["userspace", "nftables"]
+)
+def test_a_nodes_network_follows_the_api_and_leaves_nothing(features: dict[str, str]) -> None:
+    if reason := why_not("userspace" if features["nftables"] else "nftables"):
+        pytest.skip(reason)
+
+    def make_slice(*ready: str, draining: str = "") -> dict[str, Any]:
+        endpoints = [{"addresses": [address], "conditions": {"ready": True}} for address in ready]
+        if draining:
+            conditions = {"ready": False, "serving": True, "terminating": True}
+            endpoints.append({"addresses": [draining], "conditions": conditions})
+        return {
+            "metadata": {"name": "web-1", "labels": {"kubernetes.io/service-name": "web"}},
+            "addressType": "IPv4",
+            "ports": [{"name": "", "port": 8080, "protocol": "TCP"}],
+            "endpoints": endpoints,
+        }
+
+    async def until(namespace: Namespace | None, address: str, port: int, seen: set[str]) -> None:
+        async with asyncio.timeout(10):
+            while True:
+                with contextlib.suppress(ConnectionRefusedError):
+                    if {(await ask(namespace, address, port))[0] for _ in range(12)} == seen:
+                        return
+                await asyncio.sleep(0.01)
+
+    async def resolve(node: Node, name: str) -> bytes:
+        question = b"".join(bytes((len(label),)) + label.encode() for label in name.split("."))
+        packet = bytes.fromhex("1234 0100 0001 0000 0000 0000") + question + bytes.fromhex("00 0001 0001")
+        with node.pods[C].socket("udp") as sock:
+            loop = asyncio.get_running_loop()
+            async with asyncio.timeout(5):
+                await loop.sock_sendto(sock, packet, ("10.96.0.10", 53))
+                return await loop.sock_recv(sock, 512)
+
+    async def main() -> None:
+        node = Node()
+        for address in (A, B, C):
+            node.add_pod(address)
+        await node.serve(A)
+        await node.serve(B)
+        client = FakeClient()
+        informers = InformerFactory(client)
+        with socket.create_server(("127.0.0.1", 0)) as probe:
+            node_port = probe.getsockname()[1]
+        settings = NetworkSettings("proa-1", resolv_conf="/nonexistent")
+        network = Network(client, informers, node, Status(features), Recorder(), settings)
+        informers.start()
+        await network.start()
+        try:
+            ports = [{"port": 80, "protocol": "TCP", "nodePort": node_port}]
+            spec = {"type": "NodePort", "clusterIP": CLUSTER_IP, "ports": ports}
+            await client.create(SERVICES, {"metadata": {"name": "web"}, "spec": spec}, "default")
+            await client.create(SERVICES, service_object(), "kube-system")
+            slice_ = await client.create(ENDPOINT_SLICES, make_slice(A, B), "default")
+            for namespace, address, port in (
+                (node.pods[C], CLUSTER_IP, 80),
+                (node.pods[C], NODE_IP, node_port),
+                (None, "127.0.0.1", node_port),
+            ):
+                await until(namespace, address, port, {A, B})
+            slice_ = await client.update(
+                ENDPOINT_SLICES, {**make_slice(B, draining=A), "metadata": slice_["metadata"]}
+            )
+            await until(None, "127.0.0.1", node_port, {B})
+            await until(node.pods[C], CLUSTER_IP, 80, {B})
+            assert (await resolve(node, "web.default.svc.cluster.local"))[-4:] == socket.inet_aton(CLUSTER_IP)
+            assert (await resolve(node, "pypi.org"))[3] & 0xF == 2  # no resolver of the host: SERVFAIL
+        finally:
+            await network.stop()
+            await informers.stop()
+        with pytest.raises(ConnectionRefusedError):
+            await ask(None, "127.0.0.1", node_port)
+        with pytest.raises(ConnectionRefusedError):
+            await ask(node.pods[C], CLUSTER_IP, 80)
+        node.close()
+
+    asyncio.run(main())
 
 
 def test_the_host_offers_node_ports_on_loopback_and_says_when_one_is_taken() -> None:

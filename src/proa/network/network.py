@@ -42,7 +42,6 @@ class Network:
         events: EventRecorder,
         settings: NetworkSettings,
     ) -> None:
-        self._client = client
         self._events = events
         self._services = informers.informer(SERVICES)
         self._slices = informers.informer(ENDPOINT_SLICES)

@@ -2,7 +2,8 @@
 
 Theory of operation. `Inbound` and `Outbound` are asyncio Protocols that write what they receive straight to each
 other's transport. Backpressure: when a transport's buffer is full, reading from its peer pauses. Half-close: an end
-of file on one side is passed on and the other direction goes on. A reset on one side resets the other.
+of file on one side is passed on and the other direction goes on; when both have ended, both transports close.
+A reset on one side resets the other.
 A connection that cannot be made is tried on the service's other endpoints before the client hears of it.
 """
 
@@ -30,13 +31,16 @@ BACKLOG = 1024
 class _Side(asyncio.Protocol):
     """One half of a relayed connection."""
 
-    def __init__(self) -> None:
+    def __init__(self, relay: TcpRelay) -> None:
+        self.relay = relay
         self.transport: asyncio.Transport | None = None
         self.peer: _Side | None = None
+        self.has_ended = False
         self.is_lost = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)
+        self.relay.sides.add(self)
 
     def data_received(self, data: bytes) -> None:
         peer = self.peer
@@ -44,9 +48,14 @@ class _Side(asyncio.Protocol):
             peer.transport.write(data)
 
     def eof_received(self) -> bool:
+        self.has_ended = True
         peer = self.peer
-        if peer is not None and peer.transport is not None and not peer.transport.is_closing():
-            peer.transport.write_eof()
+        if peer is None or peer.transport is None or peer.transport.is_closing():
+            return False
+        if peer.has_ended:
+            peer.end(is_reset=False)
+            return False
+        peer.transport.write_eof()
         return True
 
     def pause_writing(self) -> None:
@@ -59,6 +68,7 @@ class _Side(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.is_lost = True
+        self.relay.forget(self)
         if self.peer is not None and self.peer.transport is not None:
             self.peer.end(is_reset=exc is not None)
 
@@ -91,15 +101,14 @@ class Inbound(_Side):
     """
 
     def __init__(self, relay: TcpRelay) -> None:
-        super().__init__()
-        self._relay = relay
+        super().__init__(relay)
         self._early = bytearray()
         self._early_end = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
         self.pause()
-        self._relay.opened(self)
+        self.relay.dial(self)
 
     def data_received(self, data: bytes) -> None:
         if self.peer is None:
@@ -124,10 +133,6 @@ class Inbound(_Side):
         if self._early_end:
             super().eof_received()
 
-    def connection_lost(self, exc: Exception | None) -> None:
-        super().connection_lost(exc)
-        self._relay.closed(self)
-
 
 class TcpRelay:
     """One listener and the connections that came through it."""
@@ -136,8 +141,9 @@ class TcpRelay:
         self._balancer = balancer
         self._sockets = sockets
         self._server: asyncio.Server | None = None
-        self._inbound: set[Inbound] = set()
+        self.sides: set[_Side] = set()
         self._dials: set[asyncio.Task[None]] = set()
+        self._emptied = asyncio.Event()
 
     async def start(self, listener: socket.socket) -> None:
         """Accept from `listener`, which is the relay's from now on."""
@@ -155,26 +161,29 @@ class TcpRelay:
         for task in [*self._dials]:
             task.cancel()
         await asyncio.gather(*self._dials, return_exceptions=True)
-        for inbound in [*self._inbound]:
-            for side in (inbound, inbound.peer):
-                if side is not None and side.transport is not None:
-                    side.transport.abort()
+        for side in [*self.sides]:
+            if side.transport is not None:
+                side.transport.abort()
+        while self.sides:
+            self._emptied.clear()
+            await self._emptied.wait()
 
     @property
     def is_idle(self) -> bool:
         """Tell whether no connection is open."""
-        return not self._inbound
+        return not self.sides
 
-    def opened(self, inbound: Inbound) -> None:
+    def dial(self, inbound: Inbound) -> None:
         """Find an endpoint for a new client."""
-        self._inbound.add(inbound)
         task = asyncio.ensure_future(self._dial(inbound))
         self._dials.add(task)
         task.add_done_callback(self._dials.discard)
 
-    def closed(self, inbound: Inbound) -> None:
-        """Forget a client."""
-        self._inbound.discard(inbound)
+    def forget(self, side: _Side) -> None:
+        """Let go of a connection that is closed."""
+        self.sides.discard(side)
+        if not self.sides:
+            self._emptied.set()
 
     async def _dial(self, inbound: Inbound) -> None:
         assert inbound.transport is not None
@@ -186,7 +195,7 @@ class TcpRelay:
             inbound.end(is_reset=True)
             return
         self._balancer.connected(client, endpoint)
-        outbound = Outbound()
+        outbound = Outbound(self)
         outbound.peer = inbound
         try:
             await asyncio.get_running_loop().create_connection(lambda: outbound, sock=sock)
