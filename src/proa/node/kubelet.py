@@ -96,7 +96,7 @@ class Kubelet:
             probes=ProbeManager(runtime, events, now, random, sleep),
             services=self._services.list,
             machine=Machine("", info.memory_bytes, make_capacity(info, settings.max_pods)),
-            sandbox_slots=asyncio.Semaphore(settings.sandboxes_at_once),
+            start_slots=asyncio.Semaphore(settings.starts_at_once),
         )
         self.server = KubeletServer(runtime, cache, self._pods, now)
 

@@ -44,4 +44,4 @@ class NodeServices:
     probes: ProbeManager
     services: Callable[[], Sequence[Object]]
     machine: Machine
-    sandbox_slots: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(8))
+    start_slots: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(8))

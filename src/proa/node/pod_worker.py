@@ -72,7 +72,7 @@ class PodWorker:
         self._volumes_retry_at = 0.0
         self._sandbox_retry_at = 0.0
         self._failures: dict[str, StartFailure] = {}
-        self._backoffs: dict[str, BackOff] = {}
+        self._backoffs = remembered_backoffs(pod, node)
         self._told_backoffs: set[str] = set()
         self._messages: dict[str, str] = {}
         self._killing: dict[str, asyncio.Task[None]] = {}
@@ -278,7 +278,7 @@ class PodWorker:
         node = self._node
         config = make_sandbox_config(self.pod, node.settings, attempt)
         log_directory(self.pod, node.settings.logs_directory).mkdir(mode=0o700, parents=True, exist_ok=True)
-        async with node.sandbox_slots:
+        async with node.start_slots:
             try:
                 sandbox = await node.runtime.run_sandbox(config)
             except RuntimeFailure as failure:
@@ -351,13 +351,14 @@ class PodWorker:
             memory_capacity_bytes=node.machine.memory_bytes,
         )
         make_message_file(config.termination_message_file)
-        sandbox = node.cache.sandboxes(self.uid)[0]
-        container_id = await node.runtime.create_container(sandbox.id, config)
-        self._event("Normal", "Created", "Container created", container["name"])
-        try:
-            await node.runtime.start_container(container_id)
-        finally:
-            await node.cache.refresh_container(container_id)
+        async with node.start_slots:
+            sandbox = node.cache.sandboxes(self.uid)[0]
+            container_id = await node.runtime.create_container(sandbox.id, config)
+            self._event("Normal", "Created", "Container created", container["name"])
+            try:
+                await node.runtime.start_container(container_id)
+            finally:
+                await node.cache.refresh_container(container_id)
         self._event("Normal", "Started", "Container started", container["name"])
         return container_id
 
@@ -555,6 +556,19 @@ class PodWorker:
             await work
         except RuntimeFailure as failure:
             logger.warning("runtime refused pod=%s error=%s", pod_description(self.pod), failure.message)
+
+
+def remembered_backoffs(pod: Object, node: NodeServices) -> dict[str, BackOff]:
+    """Return the back-offs that containers were in before this server began, as their restarts tell."""
+    found: dict[str, BackOff] = {}
+    for container in reversed(node.cache.containers(uid(pod))):
+        attempt, settings = container.config.attempt, node.settings
+        if attempt:
+            delay = min(
+                settings.backoff_initial_seconds * 2.0 ** min(attempt - 1, 10), settings.backoff_max_seconds
+            )
+            found[container.config.name] = BackOff(delay, container.created_at)
+    return found
 
 
 def mark_deleting(pod: Object, grace_seconds: float) -> Object:

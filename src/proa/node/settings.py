@@ -25,7 +25,7 @@ class KubeletSettings:
     max_pods: int = 250
     image_aliases: Mapping[str, str] | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
-    sandboxes_at_once: int = 8
+    starts_at_once: int = 8
     lease_duration_seconds: int = 40
     lease_renew_seconds: float = 10.0
     status_period_seconds: float = 300.0

@@ -462,3 +462,22 @@ def test_missing_limits_are_said_in_the_ready_condition(tmp_path: Path, level: A
             assert ("does not enforce memory limits" in ready["message"]) == (level == "rootless")
 
     asyncio.run(main())
+
+
+def test_a_restart_of_the_server_does_not_end_a_crash_loops_wait(tmp_path: Path) -> None:
+    async def scenario(node: Node) -> None:
+        await begin(node, make_pod())
+        for restarts in (1, 2):
+            node.runtime.exit(node.runtime.newest("app").id, 1)
+            node.advance(10)
+            await node.until(lambda restarts=restarts: node.container_status()["restartCount"] == restarts)
+        node.runtime.exit(node.runtime.newest("app").id, 1)
+        await node.until(lambda: node.waiting() == "CrashLoopBackOff")
+
+        await node.restart()
+        await node.settle()
+
+        assert node.waiting() == "CrashLoopBackOff"
+        assert "back-off 20s" in node.container_status()["state"]["waiting"]["message"]
+
+    run(tmp_path, scenario)
