@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
+import select
 import signal
 import time
 
@@ -48,7 +49,7 @@ def stop(home: Home, timeout_seconds: float, terminal: Terminal) -> bool:
 
 
 def stop_server(home: Home, timeout_seconds: float, terminal: Terminal) -> bool:
-    """Send SIGTERM, wait for the lock to be let go, and SIGKILL at the end of the time."""
+    """Send SIGTERM, wait for the process to end, and SIGKILL at the end of the time."""
     server = home.find_server()
     if server is None:
         if home.is_running():
@@ -63,14 +64,13 @@ def stop_server(home: Home, timeout_seconds: float, terminal: Terminal) -> bool:
             return False
         signal.pidfd_send_signal(descriptor, signal.SIGTERM)
         started = time.monotonic()
-        while home.is_running():
+        while not select.select([descriptor], [], [], 0.25)[0]:  # readable once the process has ended
             waited = time.monotonic() - started
             if waited > timeout_seconds:
                 terminal.warn(f"the server did not end in {timeout_seconds:.0f} s: killing it")
                 signal.pidfd_send_signal(descriptor, signal.SIGKILL)
                 timeout_seconds = float("inf")
             terminal.progress(f"stopping pods ({waited:.0f} s)")
-            time.sleep(0.02)
     finally:
         os.close(descriptor)
     return True
