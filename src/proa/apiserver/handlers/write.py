@@ -11,7 +11,6 @@ from typing import Any
 import orjson
 
 from proa.apiserver.handlers.bodies import (
-    check_object,
     media_type_of,
     parse,
     parse_json,
@@ -32,6 +31,7 @@ from proa.objects.patch.json_patch import apply_json_patch
 from proa.objects.patch.merge_patch import apply_merge_patch
 from proa.objects.patch.strategic_merge import apply_strategic_merge
 from proa.objects.schemas.load import schema_named
+from proa.objects.schemas.patched import check_patched
 
 JSON_PATCH = "application/json-patch+json"
 MERGE_PATCH = "application/merge-patch+json"
@@ -97,6 +97,8 @@ async def patch_object(
     dry_run = is_dry_run(request, "PatchOptions")
     strictness = strictness_of(request)
     apply = read_patch(request, registry.definition)
+    schema = schema_named(registry.definition.schema)
+    strategic = request.body if media_type_of(request) == STRATEGIC_PATCH else b""
     warnings: tuple[str, ...] = ()
 
     def transform(old: Object) -> Object:
@@ -107,7 +109,7 @@ async def patch_object(
             raise BadRequest("the patch does not make an object")
         if not isinstance(new.get("metadata"), dict):
             new["metadata"] = {}
-        checked = check_object(new, registry.definition, strictness)
+        checked = check_patched(new, schema, strictness, strategic)
         warnings = checked.warnings
         checked.obj["metadata"].setdefault("resourceVersion", version)
         return checked.obj

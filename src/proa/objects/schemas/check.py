@@ -37,6 +37,8 @@ class Faults:
 
     undecodable: str = ""
     unknown: list[str] = field(default_factory=list)
+    mismatch: tuple[str, Schema] | None = None
+    """The JSON type and the schema behind `undecodable`, where it is that they do not fit."""
 
 
 def check(
@@ -251,8 +253,9 @@ class _Inspector:
 
     def _wrong_type(self, found: str, schema: Schema, struct: str, fields: str) -> None:
         where = f"Go struct field {struct}.{fields}" if fields else "Go value"
-        complaint = f"json: cannot unmarshal {found} into {where} of type {_go_type(schema)}"
-        self.faults.undecodable = self.faults.undecodable or complaint
+        if not self.faults.undecodable:
+            self.faults.undecodable = f"json: cannot unmarshal {found} into {where} of type {go_type(schema)}"
+            self.faults.mismatch = (found, schema)
 
 
 def _is_droppable(item: Any, key: str, node: Schema, parent: Schema) -> bool:
@@ -262,11 +265,12 @@ def _is_droppable(item: Any, key: str, node: Schema, parent: Schema) -> bool:
     return container and not item and key not in parent.required
 
 
-def _go_type(schema: Schema) -> str:
+def go_type(schema: Schema) -> str:
+    """Return the Go type of a field, e.g. []v1.Container."""
     if schema.type == "array":
-        return "[]" + (_go_type(schema.items) if schema.items else "interface {}")
+        return "[]" + (go_type(schema.items) if schema.items else "interface {}")
     if schema.values is not None:
-        return "map[string]" + _go_type(schema.values)
+        return "map[string]" + go_type(schema.values)
     if schema.name:
         return ".".join(schema.name.split(".")[-2:])
     if schema.format == "byte":
