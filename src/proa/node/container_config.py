@@ -12,12 +12,18 @@ from pathlib import Path
 from proa.client.protocol import Object
 from proa.node.environment import ConfigError, expand
 from proa.node.resources import container_resources
-from proa.node.runtime_cache import CONTAINER_NAME_LABEL, POD_NAME_LABEL, POD_NAMESPACE_LABEL, POD_UID_LABEL
+from proa.node.runtime_cache import (
+    CONTAINER_NAME_LABEL,
+    IMAGE_ID_LABEL,
+    POD_NAME_LABEL,
+    POD_NAMESPACE_LABEL,
+    POD_UID_LABEL,
+    WANTED_IMAGE_LABEL,
+)
 from proa.node.runtimes.protocol import ContainerConfig, Image, Mount, Security
 from proa.node.status import pod_description
 from proa.objects.meta import name, namespace, uid
 
-IMAGE_ID_LABEL = "proa.local/image-id"
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -79,6 +85,7 @@ def make_labels(pod: Object, container: Object, image: Image) -> dict[str, str]:
         POD_UID_LABEL: uid(pod),
         CONTAINER_NAME_LABEL: container["name"],
         IMAGE_ID_LABEL: image.repo_digest,
+        WANTED_IMAGE_LABEL: container["image"],
     }
 
 

@@ -112,6 +112,7 @@ class Kubelet:
         self._node.machine = Machine(status.node_ip, machine.memory_bytes, machine.allocatable)
         self._informers.start()
         await self._registration.register(status)
+        self._node.events.event(self._registration.node, "Normal", "Starting", "Starting kubelet.")
         await self._node.cache.resync()
         await asyncio.gather(self._pods.wait_synced(), self._services.wait_synced())
         self._pods.listen(self._pod_changed)
@@ -136,7 +137,7 @@ class Kubelet:
         await self._node.sources.stop()
         await self._node.statuses.stop()
         try:
-            await self._registration.report_not_ready()
+            await self._registration.report_not_ready("kubelet is stopping")
         except ApiError as error:
             logger.info("node not reported as stopping error=%s", error)
 

@@ -21,6 +21,7 @@ logger = logging.getLogger(__name__)
 
 LEASE_NAMESPACE = "kube-node-lease"
 RETRY_SECONDS = 1.0
+RUNTIME_IS_DOWN = "container runtime is down"
 
 
 class NodeRegistration:
@@ -86,13 +87,12 @@ class NodeRegistration:
         status = make_node_status(self._settings, self._machine, self._status, images, old, self._now())
         await self._patch_status(status)
 
-    async def report_not_ready(self) -> None:
-        """Say that this node is being stopped."""
+    async def report_not_ready(self, why: str) -> None:
+        """Say that this node cannot run pods now."""
         if self._status is not None:
             old = self._node.get("status") or {}
-            await self._patch_status(
-                {"conditions": make_conditions(self._status, old, self._now(), is_ready=False)}
-            )
+            conditions = make_conditions(self._status, old, self._now(), why_not_ready=why)
+            await self._patch_status({"conditions": conditions})
 
     async def renew_lease(self) -> None:
         """Say that this node is alive; make the Lease where there is none."""
@@ -105,22 +105,34 @@ class NodeRegistration:
             await self._create_lease(renewed)
 
     async def run(self) -> None:
-        """Renew the Lease and report the status for ever."""
+        """Renew the Lease and report the status for ever; at once when the runtime stops or begins to answer."""
         status_due = self._now() + self._settings.status_period_seconds
         delay = self._settings.lease_renew_seconds
+        was_up = True
         while True:
             await self._sleep(delay)
             delay = self._settings.lease_renew_seconds
             try:
                 await self.renew_lease()
-                if self._now() >= status_due:
+                is_up = await self._is_runtime_up()
+                if is_up and (not was_up or self._now() >= status_due):
                     await self.update_status()
                     status_due = self._now() + self._settings.status_period_seconds
+                elif not is_up and was_up:
+                    await self.report_not_ready(RUNTIME_IS_DOWN)
+                was_up = is_up
             except NotFound:
                 await self._register_again()
             except (ApiError, RuntimeFailure) as error:
                 logger.warning("node not reported node=%s error=%s", self._settings.node_name, error)
                 delay = RETRY_SECONDS
+
+    async def _is_runtime_up(self) -> bool:
+        try:
+            self._status = await self._runtime.status()
+        except (RuntimeFailure, OSError):
+            return False
+        return True
 
     async def _register_again(self) -> None:
         """The Node was deleted while this kubelet runs."""

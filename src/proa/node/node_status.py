@@ -156,7 +156,7 @@ def make_node_status(
 
 
 def make_conditions(
-    runtime: RuntimeStatus, old: Object, now: float, *, is_ready: bool = True
+    runtime: RuntimeStatus, old: Object, now: float, *, why_not_ready: str = ""
 ) -> list[Object]:
     """Return the four conditions that upstream's kubelet reports; Ready's message tells of missing limits."""
     missing = [words for feature, words in LIMITS.items() if runtime.features.get(feature)]
@@ -164,8 +164,8 @@ def make_conditions(
     if missing:
         message += f"; this node ({runtime.level}) does not enforce {', '.join(missing)}"
     ready = ("Ready", "True", "KubeletReady", message)
-    if not is_ready:
-        ready = ("Ready", "False", "KubeletNotReady", "kubelet is stopping")
+    if why_not_ready:
+        ready = ("Ready", "False", "KubeletNotReady", why_not_ready)
     before = {c["type"]: c for c in old.get("conditions") or []}
     conditions = []
     for type, status, reason, text in (*_CONDITIONS, ready):

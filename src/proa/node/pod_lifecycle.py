@@ -23,6 +23,7 @@ from proa.node.pod_view import (
     will_restart,
     will_restart_init,
 )
+from proa.node.runtime_cache import WANTED_IMAGE_LABEL
 from proa.node.runtimes.protocol import Container
 from proa.objects.meta import is_deleting, parse_time
 from proa.objects.pods import init_containers, is_sidecar
@@ -197,14 +198,24 @@ def _decide_sandbox(view: PodView, now: float) -> Decision:
 
 
 def _unhealthy(view: PodView) -> tuple[Step, ...]:
+    """Kill what fails its probes, and what runs another image than the pod now asks for."""
     steps: list[Step] = []
-    for container in view.containers:
-        health = view.health_of(container)
-        if container.state != "Running" or not health.restart_message or container.id in view.killing:
+    for running in view.containers:
+        message = _why_restart(view, running)
+        if running.state != "Running" or running.id in view.killing or not message:
             continue
-        grace = grace_seconds(view.pod) if health.grace_seconds is None else health.grace_seconds
-        steps.append(KillContainer(container.id, container.config.name, grace, health.restart_message))
+        own_grace = view.health_of(running).grace_seconds
+        grace = grace_seconds(view.pod) if own_grace is None else own_grace
+        steps.append(KillContainer(running.id, running.config.name, grace, message))
     return tuple(steps)
+
+
+def _why_restart(view: PodView, running: Container) -> str:
+    wanted = {c["name"]: c["image"] for c in [*init_containers(view.pod), *view.pod["spec"]["containers"]]}
+    image = running.config.labels.get(WANTED_IMAGE_LABEL)
+    if image is not None and image != wanted.get(running.config.name, image):
+        return f"Container {running.config.name} definition changed, will be restarted"
+    return view.health_of(running).restart_message
 
 
 def _decide_init(view: PodView, now: float) -> tuple[tuple[Step, ...], float]:

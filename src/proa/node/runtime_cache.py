@@ -11,6 +11,8 @@ POD_UID_LABEL = "io.kubernetes.pod.uid"
 POD_NAME_LABEL = "io.kubernetes.pod.name"
 POD_NAMESPACE_LABEL = "io.kubernetes.pod.namespace"
 CONTAINER_NAME_LABEL = "io.kubernetes.container.name"
+IMAGE_ID_LABEL = "proa.local/image-id"
+WANTED_IMAGE_LABEL = "proa.local/wanted-image"
 
 
 class RuntimeCache:

@@ -17,6 +17,7 @@ from proa.node.pod_view import (
     will_restart,
     will_restart_init,
 )
+from proa.node.runtime_cache import IMAGE_ID_LABEL
 from proa.node.runtimes.protocol import Container
 from proa.objects.meta import format_time, is_deleting, name, namespace, uid
 from proa.objects.pods import containers, init_containers, is_sidecar
@@ -241,7 +242,7 @@ def _image(container: Object, newest: Container | None, old: Object) -> str:
 def _image_id(newest: Container | None, old: Object) -> str:
     if newest is None:
         return str(old.get("imageID") or "")
-    return newest.config.labels.get("proa.local/image-id", "") or newest.config.image
+    return newest.config.labels.get(IMAGE_ID_LABEL, "") or newest.config.image
 
 
 def _container_id(newest: Container | None, old: Object) -> str:

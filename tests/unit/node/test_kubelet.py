@@ -38,7 +38,7 @@ def test_a_pod_becomes_running_and_its_events_are_upstreams(tmp_path: Path) -> N
         assert status["podIP"] == node.runtime.sandboxes["sandbox1"].ip
         assert node.container_status()["ready"] is True
         path = "spec.containers{app}"
-        assert node.events.all == [
+        assert node.events.all[1:] == [
             (
                 "Normal",
                 "Pulled",
@@ -481,3 +481,30 @@ def test_a_restart_of_the_server_does_not_end_a_crash_loops_wait(tmp_path: Path)
         assert "back-off 20s" in node.container_status()["state"]["waiting"]["message"]
 
     run(tmp_path, scenario)
+
+
+def test_another_image_restarts_the_container(tmp_path: Path) -> None:
+    async def scenario(node: Node) -> None:
+        await begin(node, make_pod())
+
+        containers = [make_container(image="python:3.11")]
+        await node.client.patch(PODS, "web", {"spec": {"containers": containers}}, "default")
+        await node.until(lambda: node.container_status()["restartCount"] == 1)
+
+        assert node.events.messages("Killing") == ["Container app definition changed, will be restarted"]
+
+    run(tmp_path, scenario)
+
+
+def test_a_runtime_that_does_not_answer_makes_the_node_not_ready(tmp_path: Path) -> None:
+    async def scenario(node: Node) -> None:
+        def ready() -> tuple[str, str]:
+            found = node.client.peek(NODES, "proa-1") or {}
+            condition = next(c for c in found["status"]["conditions"] if c["type"] == "Ready")
+            return condition["status"], condition["message"]
+
+        node.runtime.fail_next("status", "NodeUnavailable", "gone")
+        await node.until(lambda: ready() == ("False", "container runtime is down"))
+        await node.until(lambda: ready()[0] == "True")
+
+    run(tmp_path, scenario, lease_renew_seconds=0.01)

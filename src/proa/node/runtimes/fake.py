@@ -114,6 +114,7 @@ class FakeRuntime:
     # The protocol
 
     async def status(self) -> RuntimeStatus:
+        self._called("status", "")
         features = (
             {} if self._level == "root" else {"cgroup-memory": "no delegation", "cgroup-cpu": "no delegation"}
         )
