@@ -26,6 +26,7 @@ from proa.objects.resource import (
 )
 from proa.reconcile.informer import InformerFactory
 from proa.reconcile.protocol import EventRecorder
+from proa.reconcile.workqueue import Timers
 from proa.scheduler.failure import fit_error, pod_error
 from proa.scheduler.framework import Event, Facts, Profile, Status
 from proa.scheduler.plugins import default_plugins
@@ -43,7 +44,10 @@ MESSAGE_LIMIT = 1024
 
 
 class Scheduler:
-    """One scheduler. `now` returns seconds since the epoch, `random` breaks ties between equal nodes."""
+    """One scheduler. `now` returns seconds since the epoch, `random` breaks ties between equal nodes.
+
+    `timers` measure back-off; the event loop does where none are given.
+    """
 
     def __init__(
         self,
@@ -53,6 +57,7 @@ class Scheduler:
         now: Callable[[], float],
         random: Callable[[], float],
         profile: str = DEFAULT_PROFILE,
+        timers: Timers | None = None,
     ) -> None:
         self._client = client
         self._informers = informers
@@ -61,6 +66,7 @@ class Scheduler:
         self._profile = Profile(profile, default_plugins(VolumeBinding(client, informers)))
         self._snapshot = Snapshot()
         self._rankings = Rankings(self._profile, self._snapshot, random)
+        self._timers = timers
         self._ready = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
         self._running: asyncio.Task[Any] | None = None
@@ -68,9 +74,8 @@ class Scheduler:
     async def run(self) -> None:
         """Schedule until cancelled or stopped. Start informers first where nobody else has."""
         self._running = asyncio.current_task()
-        self._queue = SchedulingQueue(
-            _sort_key, self._profile.can_help, self._ready.set, asyncio.get_running_loop()
-        )
+        timers = self._timers or asyncio.get_running_loop()
+        self._queue = SchedulingQueue(_sort_key, self._profile.can_help, self._ready.set, timers)
         self._listen()
         self._informers.start()
         try:

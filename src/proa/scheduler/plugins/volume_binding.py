@@ -88,7 +88,7 @@ class VolumeBinding:
                     affinities.append(orjson.dumps(required))
             elif self._waits_for_consumer(claim):
                 to_bind.append(name)
-                if node := meta.annotations(claim).get(SELECTED_NODE):
+                if node := _selected_node(claim):
                     selected.append(node)
             else:
                 return self._refuse("pod has unbound immediate PersistentVolumeClaims")
@@ -108,28 +108,32 @@ class VolumeBinding:
         """Tell each unbound claim the node, and return when all are bound; raise Timeout, NotFound, Conflict."""
         if not isinstance(facts, VolumeFacts):
             return
-        for name in facts.to_bind:
-            patch = {"metadata": {"annotations": {SELECTED_NODE: node.name}}}
+        patch = {"metadata": {"annotations": {SELECTED_NODE: node.name}}}
+        told = [
             await self._client.patch(PERSISTENT_VOLUME_CLAIMS, name, patch, pod.namespace)
+            for name in facts.to_bind
+        ]
         try:
             async with asyncio.timeout(BIND_SECONDS):
-                for name in facts.to_bind:
-                    await self._until_bound(pod.namespace, name, node.name)
+                for claim in told:
+                    await self._until_bound(claim)
         except TimeoutError:
             raise Timeout(f"binding volumes: timed out after {BIND_SECONDS:.0f} s") from None
 
-    async def _until_bound(self, namespace: str, name: str, node_name: str) -> None:
-        was_told = False
+    async def _until_bound(self, told: Object) -> None:
+        """Return when a claim that has been told its node is bound; raise Conflict when it is told otherwise."""
+        namespace, name = meta.namespace(told), meta.name(told)
         while True:
             claim = self._claims.get(name, namespace)
             if claim is None:
                 raise NotFound(f'persistentvolumeclaim "{name}" not found')
             if is_bound(claim):
                 return
-            told = meta.annotations(claim).get(SELECTED_NODE, "")
-            if was_told and told != node_name:  # the provisioner gave up on this node
-                raise Conflict(f'provisioning failed for PVC "{name}"')
-            was_told = was_told or told == node_name
+            is_up_to_date = int(meta.resource_version(claim)) >= int(meta.resource_version(told))
+            if is_up_to_date and _selected_node(claim) != _selected_node(told):
+                raise Conflict(
+                    f'provisioning failed for PVC "{name}"'
+                )  # the provisioner gave up on this node
             changed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             waiting = self._waiting.setdefault((namespace, name), set())
             waiting.add(changed)
@@ -168,6 +172,10 @@ def is_bound(claim: Object) -> bool:
     """Tell whether the binding of a claim is complete."""
     bound = _phase(claim) == "Bound" or BIND_COMPLETED in meta.annotations(claim)
     return bool(claim["spec"].get("volumeName")) and bound
+
+
+def _selected_node(claim: Object) -> str:
+    return meta.annotations(claim).get(SELECTED_NODE, "")
 
 
 def _phase(claim: Object) -> str:
