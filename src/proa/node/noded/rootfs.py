@@ -17,7 +17,7 @@ import errno
 import os
 import stat
 
-from proa.node.noded import linux
+from proa.node.noded import cover, linux
 from proa.node.noded.records import remove_tree
 
 TYPE_CHECKING = False
@@ -51,15 +51,36 @@ _MAX_LINKS = 40
 class HostImage:
     """What this machine shows to its containers, and how it is layered ("overlay", "folders" or "binds")."""
 
-    __slots__ = ("layering", "masked", "userxattr", "visible")
+    __slots__ = ("cover", "covered", "layering", "masked", "submounts", "userxattr", "visible")
 
     def __init__(
         self, layering: str, *, userxattr: bool, visible: Sequence[str], masked: Sequence[str]
     ) -> None:
+        self.cover = ""
+        self.covered: list[str] = []
+        self.submounts: list[str] = []
         self.layering = layering
         self.userxattr = userxattr
         self.visible = tuple(visible)
         self.masked = tuple(masked)
+
+    def make_cover(self, directory: str) -> None:
+        """Make the layer that hides what no container may see, and find the host's mounts that belong to its files."""
+        remove_tree(directory)
+        places = self.places()
+        hidden = [path for path, kind, _ in places if kind != "show"]
+        self.submounts = [
+            m for m in _disk_mounts() if not any(m == p or m.startswith(p + "/") for p in hidden)
+        ]
+        covered = cover.make(directory, places, userxattr=self.userxattr)
+        self.covered = [
+            p for p in covered if not any(p == m or p.startswith(m + "/") for m in self.submounts)
+        ]
+        self.cover = directory
+
+    def places_to_mount(self) -> list[tuple[str, str, int]]:
+        """Return the places that the cover does not see to."""
+        return [place for place in self.places() if place[0] not in self.covered]
 
     def places(self) -> list[tuple[str, str, int]]:
         """Return (path, "scratch" | "show" | "mask", mode), outermost first."""
@@ -104,7 +125,7 @@ def enter(directory: str, image: HostImage, view: View) -> None:
     linux.mount("", "/", "", linux.MS_REC | linux.MS_SLAVE)
     os.chdir(directory)
     root = _Root(image)
-    for path, kind, mode in image.places():
+    for path, kind, mode in image.places_to_mount():
         root.put_place(path, kind, mode)
     _mount_kernel_files(root, view)
     for path, source in view.files.items():
@@ -136,10 +157,9 @@ class _Root:
         self._made = 0
         self._empty = ""
         self._own: list[str] = [""]
-        submounts: list[str] = []
         if image.layering == "overlay":
-            _overlay("/", "root", "upper", "work", image.userxattr)
-            submounts = _disk_mounts()
+            lowers = [image.cover, "/"] if image.cover else ["/"]
+            _overlay(lowers, "root", "upper", "work", image.userxattr)
         else:
             tree = linux.clone_tree(self.new_scratch(0o755))
             target = os.open("root", os.O_PATH | os.O_CLOEXEC)
@@ -149,12 +169,16 @@ class _Root:
         self.fd = os.open("root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         if image.layering != "overlay":
             self._lay_folders(image)
-        for path in submounts:
-            self.bind(path, path, read_only=True)
+        else:
+            for path in image.submounts:
+                self.bind(path, path, read_only=True)
 
     def _lay_folders(self, image: HostImage) -> None:
         for entry in sorted(os.scandir("/"), key=lambda entry: entry.name):
-            if entry.is_symlink():
+            if entry.path in image.covered and entry.path in SCRATCH_PLACES:
+                os.mkdir(f"root/{entry.name}")
+                os.chmod(f"root/{entry.name}", SCRATCH_PLACES[entry.path])
+            elif entry.is_symlink():
                 os.symlink(os.readlink(entry.path), f"root/{entry.name}")
             elif entry.path in _NEVER_SHOWN or not os.access(entry.path, os.R_OK):
                 if entry.is_dir():
@@ -165,12 +189,12 @@ class _Root:
     def _lay_folder(self, name: str, image: HostImage) -> bool:
         upper, work = self.new_scratch(0o755), self.new_scratch(0o755)
         os.makedirs(f"root/{name}", exist_ok=True)
+        above = f"{image.cover}/{name}"
+        lowers = [above, f"/{name}"] if image.cover and os.path.isdir(above) else [f"/{name}"]
         try:
-            _overlay(f"/{name}", f"root/{name}", upper, work, image.userxattr)
-        except OSError:
-            return (
-                False  # a lower with mounts in it, or a file system that cannot be one: a bind shows it too
-            )
+            _overlay(lowers, f"root/{name}", upper, work, image.userxattr)
+        except OSError:  # a lower with mounts in it, or a file system that cannot be one: a bind shows it too
+            return False
         self._own.append(f"/{name}")
         return True
 
@@ -391,23 +415,23 @@ def _cover(source: str, path: str, *, read_only: bool) -> None:
     os.close(tree)
 
 
-def _overlay(lower: str, target: str, upper: str, work: str, userxattr: bool) -> None:
-    escaped = lower.replace("\\", "\\\\").replace(",", "\\,").replace(":", "\\:")
-    options = f"lowerdir={escaped},upperdir={upper},workdir={work},volatile"
+def _overlay(lowers: Sequence[str], target: str, upper: str, work: str, userxattr: bool) -> None:
+    escaped = [low.replace("\\", "\\\\").replace(",", "\\,").replace(":", "\\:") for low in lowers]
+    options = f"lowerdir={':'.join(escaped)},upperdir={upper},workdir={work},volatile"
     linux.mount("overlay", target, "overlay", linux.MS_NODEV, options + (",userxattr" if userxattr else ""))
 
 
-def try_overlay(lower: str, directory: str, *, userxattr: bool) -> str:
-    """Mount an overlay over `lower` with its upper layer in `directory`; return why it failed, "" when it works."""
+def try_overlay(lowers: Sequence[str], directory: str, *, userxattr: bool) -> str:
+    """Mount an overlay over `lowers` with its upper layer in `directory`; return why it failed, "" when it works."""
     place = f"{directory}/.probe"
     prepare(place)
     here = os.getcwd()
     os.chdir(place)
     try:
-        _overlay(lower, "root", "upper", "work", userxattr)
+        _overlay(lowers, "root", "upper", "work", userxattr)
         linux.umount("root")
     except OSError as error:
-        return f"overlay on {lower}: {error.strerror}"
+        return f"overlay on {lowers[-1]}: {error.strerror}"
     finally:
         os.chdir(here)
         remove_tree(place)

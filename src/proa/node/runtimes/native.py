@@ -89,17 +89,36 @@ class NativeRuntime:
         userxattr = self.level != "root"
         visible, masked = self._settings["visible"], self._settings["masked"]
         roots = f"{self._state}/roots"
-        lower = "/usr" if userxattr else "/"
-        why = rootfs.try_overlay(lower, roots, userxattr=userxattr)
+        lowers = ["/usr" if userxattr else "/"]
+        why = rootfs.try_overlay(lowers, roots, userxattr=userxattr)
         if why:  # the state's file system cannot hold an upper layer (it is an overlay itself): memory can
             linux.mount("tmpfs", roots, "tmpfs", linux.MS_NOSUID | linux.MS_NODEV, "mode=700")
-            again = rootfs.try_overlay(lower, roots, userxattr=userxattr)
+            again = rootfs.try_overlay(lowers, roots, userxattr=userxattr)
             if again:
                 linux.umount(roots)
             why = again and why
         self.features["overlay"] = why
         layering = "binds" if why else "folders" if userxattr else "overlay"
-        return rootfs.HostImage(layering, userxattr=userxattr, visible=visible, masked=masked)
+        image = rootfs.HostImage(layering, userxattr=userxattr, visible=visible, masked=masked)
+        if not why:
+            self._make_cover(image)
+        return image
+
+    def _make_cover(self, image: rootfs.HostImage) -> None:
+        """Make the layer that hides secrets; without it each container mounts over them, which takes longer."""
+        folder = f"{self._state}/cover"
+        os.makedirs(folder, exist_ok=True)
+        if self.level == "root":  # a lower layer may not lie inside another, and the host's `/` is one
+            linux.mount("tmpfs", folder, "tmpfs", linux.MS_NOSUID | linux.MS_NODEV, "mode=700,size=16m")
+        try:
+            image.make_cover(f"{folder}/layer")
+            lowers = [f"{folder}/layer", "/"] if self.level == "root" else [f"{folder}/layer/etc", "/etc"]
+            why = rootfs.try_overlay(lowers, f"{self._state}/roots", userxattr=image.userxattr)
+        except OSError as error:
+            why = error.strerror or str(error)
+        if why:
+            image.cover, image.covered = "", []
+            self.features["overlay-cover"] = why
 
     def make_sandbox(self, record: Record) -> None:
         """Make the pod's namespaces, network, files and control group; fill in `ip`."""
