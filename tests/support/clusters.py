@@ -29,7 +29,7 @@ class ProaCommand:
     ) -> subprocess.CompletedProcess[str]:
         """Run a verb and return what it printed."""
         return run(
-            self.command(*arguments), user=self.user, timeout=timeout, check=check, cwd=self.home.parent
+            self.command(*arguments), user=self.user, timeout=timeout, check=check, cwd=Path("/")
         )
 
     def command(self, *arguments: str) -> list[str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import shutil
 import sys
 
 from proa.cli import Failure, UsageError
@@ -60,10 +59,12 @@ def is_confirmed(home: Home) -> bool:
 
 def remove(home: Home) -> None:
     """Remove what a cluster keeps, and the folder itself when nothing else is in it."""
+    from proa.node.noded.records import remove_tree
+
     for name in OURS:
         path = home.path / name
         if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path)
+            remove_tree(str(path))  # unlike shutil's, it enters the closed folders of an overlay
         else:
             path.unlink(missing_ok=True)
     if not any(home.path.iterdir()):
