@@ -75,13 +75,11 @@ DEFINITION = ResourceDefinition(
     subresources=(
         Subresource("attach", "PodAttachOptions", CONNECT_BOTH),
         Subresource("binding", "Binding", ("create",)),
-        Subresource("ephemeralcontainers", "Pod", ("get", "patch", "update")),
         Subresource("eviction", "Eviction", ("create",), "policy/v1"),
         Subresource("exec", "PodExecOptions", CONNECT_BOTH),
         Subresource("log", "Pod", ("get",)),
         Subresource("portforward", "PodPortForwardOptions", CONNECT_BOTH),
         Subresource("proxy", "PodProxyOptions", ("create", "delete", "get", "patch", "update")),
-        Subresource("resize", "Pod", ("get", "patch", "update")),
         Subresource("status", "Pod", ("get", "patch", "update")),
     ),
     default=default_pod,

@@ -37,9 +37,11 @@ MAX_NAME_SERVERS, MAX_SEARCH_DOMAINS = 3, 32
 
 
 def validate_pod(pod: Object) -> list[Cause]:
-    """Check a Pod that is to be created."""
+    """Check a Pod; some rules are only for one that is to be created, and so has no resourceVersion yet."""
     spec = pod.get("spec") or {}
     causes = validate_pod_spec(spec, "spec")
+    if pod["metadata"].get("resourceVersion"):
+        return causes
     if spec.get("ephemeralContainers"):
         causes.append(forbidden("spec.ephemeralContainers", "cannot be set on create"))
     if spec.get("nodeName") and spec.get("schedulingGates"):

@@ -7,10 +7,9 @@ from typing import Any
 
 import orjson
 
-from proa.apiserver.resources.core.pod_rules import validate_pod_spec
 from proa.client.protocol import Object
 from proa.objects.errors import Cause
-from proa.objects.validation import all_invalid, dns_subdomain, forbidden, invalid, required
+from proa.objects.validation import all_invalid, dns_subdomain, forbidden, invalid
 
 UPDATABLE = (
     "`spec.containers[*].image`",
@@ -24,14 +23,11 @@ UPDATABLE = (
 def validate_pod_update(new: Object, old: Object) -> list[Cause]:
     """Check that only images, deadlines, tolerations and gates changed."""
     after, before = new["spec"], old["spec"]
-    causes = validate_pod_spec(after, "spec")
+    causes: list[Cause] = []
     for key in ("containers", "initContainers"):
         mine, theirs = after.get(key, []), before.get(key, [])
         if len(mine) != len(theirs):
             return [*causes, forbidden(f"spec.{key}", "pod updates may not add or remove containers")]
-        for index, container in enumerate(mine):
-            if not container.get("image", "").strip():
-                causes.append(required(f"spec.{key}[{index}].image"))
     causes += _validate_deadline(after.get("activeDeadlineSeconds"), before.get("activeDeadlineSeconds"))
     causes += _validate_tolerations(after.get("tolerations", []), before.get("tolerations", []))
     causes += _validate_gates(after, before)
