@@ -321,7 +321,7 @@ class _Root:
         cover = linux.open_in_root(self.fd, path)
         for name in entries:
             target = linux.open_in_root(cover, name)
-            self._attach(f"/proc/self/fd/{folder}/{name}", target, read_only=False)
+            self._attach(f"/proc/self/fd/{folder}/{name}", target, read_only=False, no_devices=False)
             os.close(target)
         os.close(cover)
 

@@ -89,11 +89,11 @@ class NativeRuntime:
         userxattr = self.level != "root"
         visible, masked = self._settings["visible"], self._settings["masked"]
         roots = f"{self._state}/roots"
-        lowers = ["/usr" if userxattr else "/"]
-        why = rootfs.try_overlay(lowers, roots, userxattr=userxattr)
+        candidates = ("/usr", "/etc", "/opt", "/srv") if userxattr else ("/",)
+        why = self._try_layering(candidates)
         if why:  # the state's file system cannot hold an upper layer (it is an overlay itself): memory can
             linux.mount("tmpfs", roots, "tmpfs", linux.MS_NOSUID | linux.MS_NODEV, "mode=700")
-            again = rootfs.try_overlay(lowers, roots, userxattr=userxattr)
+            again = self._try_layering(candidates)
             if again:
                 linux.umount(roots)
             why = again and why
@@ -103,6 +103,13 @@ class NativeRuntime:
         if not why:
             self._make_cover(image)
         return image
+
+    def _try_layering(self, candidates: tuple[str, ...]) -> str:
+        """Return "" when one of the folders can be overlaid, else why the first cannot."""
+        roots, userxattr = f"{self._state}/roots", self.level != "root"
+        answers = (rootfs.try_overlay([folder], roots, userxattr=userxattr) for folder in candidates)
+        first = next(answers)
+        return "" if not first or not all(answers) else first
 
     def _make_cover(self, image: rootfs.HostImage) -> None:
         """Make the layer that hides secrets; without it each container mounts over them, which takes longer."""
