@@ -22,7 +22,7 @@ from proa.network.sockets import SocketPool
 
 logger = logging.getLogger(__name__)
 
-CONNECT_TIMEOUT_SECONDS = 3.0
+CONNECT_TIMEOUTS_SECONDS = (0.3, 3.0)
 UDP_IDLE_SECONDS = 60.0
 MAX_UDP_CLIENTS = 4096
 BACKLOG = 1024
@@ -218,24 +218,26 @@ class TcpRelay:
             inbound.connect(outbound)
 
     async def _connect(self, client: str) -> tuple[Endpoint, socket.socket]:
+        """Try every endpoint: first each for a moment, since a pod that is gone does not answer at all; then longer."""
         failure: Exception = ConnectionRefusedError("the service has no endpoints")
-        tried: set[Endpoint] = set()
-        while candidates := [e for e in self._balancer.candidates(client) if e not in tried]:
-            endpoint = candidates[0]
-            tried.add(endpoint)
-            sock = await self._sockets.take()
-            try:
-                async with asyncio.timeout(CONNECT_TIMEOUT_SECONDS):
-                    await asyncio.get_running_loop().sock_connect(sock, (endpoint.address, endpoint.port))
-            except OSError as error:  # TimeoutError is one
-                sock.close()
-                failure = error
-            except BaseException:
-                sock.close()
-                raise
-            else:
-                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                return endpoint, sock
+        for timeout_seconds in CONNECT_TIMEOUTS_SECONDS:
+            tried: set[Endpoint] = set()
+            while candidates := [e for e in self._balancer.candidates(client) if e not in tried]:
+                endpoint = candidates[0]
+                tried.add(endpoint)
+                sock = await self._sockets.take()
+                try:
+                    async with asyncio.timeout(timeout_seconds):
+                        await asyncio.get_running_loop().sock_connect(sock, (endpoint.address, endpoint.port))
+                except OSError as error:  # TimeoutError is one
+                    sock.close()
+                    failure = error
+                except BaseException:
+                    sock.close()
+                    raise
+                else:
+                    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                    return endpoint, sock
         raise failure
 
 
