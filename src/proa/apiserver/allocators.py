@@ -26,7 +26,7 @@ class ClusterAllocators:
         self._addresses: set[int] = set()
         self._ports: set[tuple[int, str]] = set()
         size = self.network.num_addresses
-        self._static_addresses = min(max(16, size // 16), 256)
+        self._static_addresses = min(max(16, size // 16), 256) if size > 32 else 1
 
     def allocate_cluster_ip(self, wanted: str = "") -> str:
         """Take an address; raise Invalid where it is taken or not in the range."""

@@ -20,7 +20,7 @@ from collections.abc import AsyncIterator, Sequence
 from email.utils import formatdate
 from http import HTTPStatus
 from typing import Any, cast
-from urllib.parse import parse_qs, unquote
+from urllib.parse import parse_qs
 
 import httptools
 
@@ -36,6 +36,8 @@ HIGH_WATER_BYTES = 256 * 1024
 READ_SECONDS = 60.0
 """A request must have arrived whole this long after its first byte."""
 IDLE_SECONDS = 90.0
+LINGER_SECONDS = 2.0
+"""So long a refused client may go on sending before it is cut off."""
 STALL_SECONDS = 60.0
 """A client that takes nothing of an answer for this long is cut off."""
 SWEEP_SECONDS = 5.0
@@ -146,6 +148,7 @@ class _Connection(asyncio.Protocol):
         self._wake: asyncio.Future[None] | None = None
         self._drain: asyncio.Future[None] | None = None
         self._writable = True
+        self._gone: asyncio.Future[None]
         self._upgraded: Upgraded | None = None
         self._reading_paused = False
         self._closing = False
@@ -161,12 +164,15 @@ class _Connection(asyncio.Protocol):
         self._user = user_of_certificate(tls.getpeercert()) if tls is not None else None
         self.server.connections.add(self)
         self.deadline = time.monotonic() + READ_SECONDS
-        self.task = asyncio.get_running_loop().create_task(self._answer_all())
+        loop = asyncio.get_running_loop()
+        self._gone = loop.create_future()
+        self.task = loop.create_task(self._answer_all())
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.server.connections.discard(self)
         self._closing = True
         self._release(self._drain)
+        self._release(self._gone)
         if self._upgraded is not None:
             self._upgraded.feed_end()
         elif self.task is not None:
@@ -178,18 +184,18 @@ class _Connection(asyncio.Protocol):
             return
         if self._closing or self._refusal:
             return
-        if not self._in_body:
-            self._head_bytes += len(data)
+        self._began_here = False
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
             self._take_over(data[upgrade.args[0] :])
         except httptools.HttpParserError as error:
             self._refuse(BadRequest(f"malformed HTTP: {error}"))
-        if not self._in_body and self._head_bytes > MAX_HEAD_BYTES:
-            refusal = BadRequest("request header too large")
-            refusal.code, refusal.reason = 431, ""
-            self._refuse(refusal)
+        if not self._in_body:
+            # A head that began in an earlier piece is this much longer; what is parsed of it is counted too.
+            self._unfinished_bytes += 0 if self._began_here else len(data)
+            if max(self._unfinished_bytes, self._head_bytes) > MAX_HEAD_BYTES:
+                self._refuse(_long_head())
 
     def eof_received(self) -> bool:
         if self._upgraded is not None:
@@ -214,7 +220,9 @@ class _Connection(asyncio.Protocol):
         self._body: list[bytes] = []
         self._body_bytes = 0
         self._head_bytes = 0
+        self._unfinished_bytes = 0
         self._in_body = False
+        self._began_here = True
 
     def on_message_begin(self) -> None:
         self._begin()
@@ -222,16 +230,20 @@ class _Connection(asyncio.Protocol):
 
     def on_url(self, url: bytes) -> None:
         self._url += url
+        self._head_bytes += len(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
         key, text = name.decode("latin-1").lower(), value.decode("latin-1")
         headers = self._headers
+        self._head_bytes += len(name) + len(value) + 4
         headers[key] = f"{headers[key]}, {text}" if key in headers else text
 
     def on_headers_complete(self) -> None:
         self._in_body = True
         headers = self._headers
-        if int(headers.get("content-length") or 0) > MAX_BODY_BYTES:
+        if self._head_bytes > MAX_HEAD_BYTES:
+            self._refuse(_long_head())
+        elif int(headers.get("content-length") or 0) > MAX_BODY_BYTES:
             self._refuse(_too_large())
         elif headers.get("expect", "").lower() == "100-continue" and not self.busy and not self._requests:
             self._write(b"HTTP/1.1 100 Continue\r\n\r\n")
@@ -250,7 +262,7 @@ class _Connection(asyncio.Protocol):
         if self._refusal:
             return
         self._in_body = False
-        self._head_bytes = 0
+        self._head_bytes = self._unfinished_bytes = 0
         self.deadline = 0.0
         headers = self._headers
         if not self._parser.should_keep_alive():
@@ -425,6 +437,9 @@ class _Connection(asyncio.Protocol):
         assert isinstance(body, bytes)
         self._write(self._head(response, f"Content-Length: {len(body)}\r\n", True) + body)
         await self._drained()
+        # A client that is still sending would lose the answer to a reset: let it read first.
+        self.deadline = time.monotonic() + LINGER_SECONDS
+        await self._gone
 
     def _write(self, data: bytes | memoryview) -> None:
         if self._transport is None or self._transport.is_closing():
@@ -460,6 +475,7 @@ def _too_large() -> ApiError:
     return RequestEntityTooLarge(f"Request entity too large: limit is {MAX_BODY_BYTES}")
 
 
-def decode_path(path: str) -> str:
-    """Return a request's path without percent-encoding."""
-    return unquote(path) if "%" in path else path
+def _long_head() -> ApiError:
+    error = BadRequest("request header too large")
+    error.code, error.reason = 431, ""
+    return error

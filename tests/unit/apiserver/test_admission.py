@@ -1,0 +1,114 @@
+"""What every pod, node and claim gets, whoever makes it."""
+
+from __future__ import annotations
+
+import pytest
+
+PODS = "/api/v1/namespaces/default/pods"
+MOUNT = "/var/run/secrets/kubernetes.io/serviceaccount"
+
+
+def post_pod(api, **spec):
+    return api.post(
+        PODS, {"metadata": {"name": "p"}, "spec": {"containers": [{"name": "c", "image": "x"}], **spec}}
+    )
+
+
+class TestServiceAccounts:
+    def test_a_pod_runs_as_default_and_gets_its_token(self, api):
+        spec = post_pod(api, initContainers=[{"name": "i", "image": "x"}]).json["spec"]
+        (volume,) = spec["volumes"]
+        mounts = [c["volumeMounts"] for c in (*spec["containers"], *spec["initContainers"])]
+        assert (spec["serviceAccountName"], spec["serviceAccount"]) == ("default", "default")
+        assert mounts == [[{"name": volume["name"], "readOnly": True, "mountPath": MOUNT}]] * 2
+        assert volume["name"].startswith("kube-api-access-")
+        token, authority, namespace = volume["projected"]["sources"]
+        assert token["serviceAccountToken"] == {"expirationSeconds": 3607, "path": "token"}
+        assert authority["configMap"]["name"] == "kube-root-ca.crt"
+        assert namespace["downwardAPI"]["items"][0]["path"] == "namespace"
+
+    @pytest.mark.parametrize(
+        ("pod", "account", "mounted"),
+        [(None, False, False), (True, False, True), (False, True, False), (False, None, False)],
+    )
+    def test_the_pods_word_on_mounting_counts_first(self, api, pod, account, mounted):
+        body = {"metadata": {"name": "s"}, "automountServiceAccountToken": account}
+        api.post("/api/v1/namespaces/default/serviceaccounts", body)
+        spec = {} if pod is None else {"automountServiceAccountToken": pod}
+        made = post_pod(api, serviceAccountName="s", **spec).json["spec"]
+        assert ("volumes" in made) == mounted
+
+    def test_a_mount_of_ones_own_is_left_alone(self, api):
+        mount = {"name": "mine", "mountPath": MOUNT}
+        made = post_pod(
+            api,
+            volumes=[{"name": "mine", "emptyDir": {}}],
+            containers=[{"name": "c", "image": "x", "volumeMounts": [mount]}],
+        ).json["spec"]
+        assert [v["name"] for v in made["volumes"]] == ["mine"]
+
+    def test_an_account_that_is_not_there_is_refused(self, api):
+        answer = post_pod(api, serviceAccountName="ghost")
+        assert (answer.status, answer.message) == (
+            403,
+            'pods "p" is forbidden: error looking up service account default/ghost: serviceaccount "ghost" not found',
+        )
+
+
+class TestPriority:
+    def test_it_is_zero_without_a_class(self, api):
+        spec = post_pod(api).json["spec"]
+        assert (spec["priority"], spec["preemptionPolicy"]) == (0, "PreemptLowerPriority")
+
+    def test_system_classes_are_known(self, api):
+        spec = post_pod(api, priorityClassName="system-node-critical").json["spec"]
+        assert spec["priority"] == 2_000_001_000
+
+    @pytest.mark.parametrize(
+        ("spec", "fragment"),
+        [
+            ({"priorityClassName": "ghost"}, "no PriorityClass with name ghost was found"),
+            ({"priority": 7}, "the integer value of priority (7) must not be provided in pod spec"),
+        ],
+    )
+    def test_one_that_is_made_up_is_refused(self, api, spec, fragment):
+        answer = post_pod(api, **spec)
+        assert answer.status == 403
+        assert fragment in answer.message
+
+
+def test_pods_stay_five_minutes_on_a_node_that_is_gone_unless_they_say_otherwise(api):
+    mine = {
+        "key": "node.kubernetes.io/not-ready",
+        "operator": "Exists",
+        "effect": "NoExecute",
+        "tolerationSeconds": 5,
+    }
+    tolerations = post_pod(api, tolerations=[mine]).json["spec"]["tolerations"]
+    assert tolerations[0] == mine
+    assert [(t["key"], t["tolerationSeconds"]) for t in tolerations[1:]] == [
+        ("node.kubernetes.io/unreachable", 300)
+    ]
+
+
+def test_a_new_node_takes_no_pods_yet(api):
+    node = api.post("/api/v1/nodes", {"metadata": {"name": "n"}}).json
+    assert node["spec"]["taints"] == [{"key": "node.kubernetes.io/not-ready", "effect": "NoSchedule"}]
+
+
+def test_a_claim_gets_the_default_storage_class(api):
+    classes, claims = (
+        "/apis/storage.k8s.io/v1/storageclasses",
+        "/api/v1/namespaces/default/persistentvolumeclaims",
+    )
+    for name, default in (("slow", "false"), ("fast", "true")):
+        annotations = {"storageclass.kubernetes.io/is-default-class": default}
+        api.post(classes, {"metadata": {"name": name, "annotations": annotations}, "provisioner": "x"})
+
+    def claim(name, **spec):
+        wanted = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}, **spec}
+        return api.post(claims, {"metadata": {"name": name}, "spec": wanted}).json["spec"]["storageClassName"]
+
+    assert claim("a") == "fast"
+    assert claim("b", storageClassName="") == ""
+    assert claim("c", storageClassName="slow") == "slow"

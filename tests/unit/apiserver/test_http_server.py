@@ -1,0 +1,383 @@
+"""What happens on the wire: order, sizes, slow and rude clients, streams, upgrades, TLS."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import datetime
+import socket
+import ssl
+from collections.abc import AsyncIterator
+
+import pytest
+
+from proa.apiserver import http_server
+from proa.apiserver.http_server import ApiHttpServer, make_server_context
+from proa.apiserver.pki import ensure_pki
+from proa.client.protocol import Request, Response
+
+
+async def echo(request: Request) -> Response:
+    """Answer what was asked, later for `/slow`."""
+    if request.path == "/slow":
+        await asyncio.sleep(0.02)
+    said = f"{request.method} {request.path} {len(request.body)} {request.user.name if request.user else '-'}"
+    return Response(200, {"X-Query": str(request.query)}, said.encode())
+
+
+@contextlib.asynccontextmanager
+async def serving(handler=echo, context: ssl.SSLContext | None = None) -> AsyncIterator[int]:
+    """Serve on a loopback port."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    port = listener.getsockname()[1]
+    server = ApiHttpServer(handler, context)
+    await server.serve(listener)
+    try:
+        yield port
+    finally:
+        await server.close()
+
+
+async def exchange(port: int, *parts: bytes, until: bytes = b"") -> bytes:
+    """Send, and return all that comes until the server closes (or `until` has come)."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    for part in parts:
+        writer.write(part)
+        with contextlib.suppress(ConnectionError):
+            await writer.drain()
+    received = b""
+    while not until or until not in received:
+        data = await reader.read(65536)
+        if not data:
+            break
+        received += data
+    writer.close()
+    with contextlib.suppress(ConnectionError):
+        await writer.wait_closed()
+    return received
+
+
+@pytest.fixture(autouse=True)
+def short_waits(monkeypatch):
+    monkeypatch.setattr(http_server, "LINGER_SECONDS", 0.05)
+    monkeypatch.setattr(http_server, "SWEEP_SECONDS", 0.02)
+
+
+@pytest.fixture(scope="module")
+def pki(tmp_path_factory):
+    return ensure_pki(tmp_path_factory.mktemp("pki"), ["127.0.0.1"], datetime.datetime.now(datetime.UTC))
+
+
+def run(scenario) -> None:
+    async def bounded():
+        async with asyncio.timeout(20):
+            await scenario()
+
+    asyncio.run(bounded())
+
+
+def test_pipelined_requests_are_answered_in_order():
+    async def scenario():
+        async with serving() as port:
+            asked = [b"GET /slow HTTP/1.1\r\n\r\n", b"GET /1 HTTP/1.1\r\n\r\n", b"GET /slow HTTP/1.1\r\n\r\n"]
+            last = b"GET /2 HTTP/1.1\r\nConnection: close\r\n\r\n"
+            received = await exchange(port, b"".join(asked) * 10 + last)
+            bodies = [line for line in received.split(b"\r\n") if line.startswith(b"GET ")]
+            paths = [b"/slow", b"/1", b"/slow"] * 10 + [b"/2"]
+            assert b"".join(bodies).count(b"GET ") == 31
+            joined = received.replace(b"HTTP/1.1 200", b"\nHTTP/1.1 200")
+            found = [part.rpartition(b"GET ")[2].split()[0] for part in joined.split(b"\nHTTP")[1:]]
+            assert found == paths
+
+    run(scenario)
+
+
+def test_a_chunked_body_is_put_together():
+    async def scenario():
+        async with serving() as port:
+            head = b"POST /x?a=1&a=2 HTTP/1.1\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n"
+            received = await exchange(port, head, b"3\r\nabc\r\n", b"4\r\ndefg\r\n0\r\n\r\n")
+            assert received.endswith(b"POST /x 7 -")
+            assert b"X-Query: {'a': ['1', '2']}" in received
+
+    run(scenario)
+
+
+@pytest.mark.parametrize("chunked", [False, True], ids=["content-length", "chunked"])
+def test_a_body_over_three_megabytes_is_refused(chunked):
+    async def scenario():
+        async with serving() as port:
+            size = http_server.MAX_BODY_BYTES + 1
+            if chunked:
+                head = b"POST /x HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n"
+                body = b"%x\r\n%b\r\n0\r\n\r\n" % (size, bytes(size))
+            else:
+                head = b"POST /x HTTP/1.1\r\nContent-Length: %d\r\n\r\n" % size
+                body = b"some of it"
+            received = await exchange(port, head, body)
+            assert received.startswith(b"HTTP/1.1 413 ")
+            assert b"Request entity too large: limit is 3145728" in received
+
+    run(scenario)
+
+
+@pytest.mark.parametrize(
+    ("sent", "status"),
+    [
+        (b"GET / HTTP/1.1\r\nX: " + b"a" * 70_000 + b"\r\n\r\n", b"431"),
+        (b"GET / HTTP/1.1\r\n" + b"X: y\r\n" * 20_000, b"431"),
+        (b"NONSENSE\r\n\r\n", b"400"),
+        (b"GET / HTTP/1.1\r\nContent-Length: x\r\n\r\n", b"400"),
+        (b"POST / HTTP/1.1\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", b"400"),
+    ],
+    ids=["long-header", "many-headers", "no-http", "length", "two-lengths"],
+)
+def test_what_is_no_request_is_refused_and_the_connection_closed(sent, status):
+    async def scenario():
+        async with serving() as port:
+            assert (await exchange(port, sent)).startswith(b"HTTP/1.1 " + status)
+
+    run(scenario)
+
+
+def test_a_client_that_waits_for_100_continue_gets_it():
+    async def scenario():
+        async with serving() as port:
+            head = (
+                b"POST / HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 2\r\nConnection: close\r\n\r\n"
+            )
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(head)
+            assert await reader.readuntil(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
+            writer.write(b"ok")
+            assert (await reader.read()).endswith(b"POST / 2 -")
+            writer.close()
+
+    run(scenario)
+
+
+def test_a_sender_that_takes_too_long_is_cut_off(monkeypatch):
+    monkeypatch.setattr(http_server, "READ_SECONDS", 0.05)
+
+    async def scenario():
+        async with serving() as port:
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(b"POST / HTTP/1.1\r\nContent-Length: 100\r\n\r\nonly this")
+            with contextlib.suppress(ConnectionError):
+                assert await reader.read() == b""
+            writer.close()
+
+    run(scenario)
+
+
+def test_an_idle_connection_is_closed_in_time(monkeypatch):
+    monkeypatch.setattr(http_server, "IDLE_SECONDS", 0.05)
+
+    async def scenario():
+        async with serving() as port:
+            received = b""
+            with contextlib.suppress(ConnectionError):
+                received = await exchange(port, b"GET /a HTTP/1.1\r\n\r\n")
+            assert b"GET /a" in received or received == b""
+
+    run(scenario)
+
+
+def test_a_reader_that_stalls_holds_the_stream_back_and_is_cut_off(monkeypatch):
+    monkeypatch.setattr(http_server, "STALL_SECONDS", 0.1)
+    produced = 0
+    ended = asyncio.Event()
+
+    async def endless() -> AsyncIterator[bytes]:
+        nonlocal produced
+        try:
+            while True:
+                produced += 1
+                yield bytes(100_000)
+        finally:
+            ended.set()
+
+    async def handler(request: Request) -> Response:
+        return Response(200, {}, stream=endless())
+
+    async def scenario():
+        async with serving(handler) as port:
+            _, writer = await asyncio.open_connection("127.0.0.1", port, limit=1)
+            writer.write(b"GET / HTTP/1.1\r\n\r\n")
+            await ended.wait()
+            assert produced < 200, "a few megabytes at most were made for nobody"
+            writer.close()
+
+    run(scenario)
+
+
+def test_a_stream_is_chunked_and_the_connection_goes_on_after_it():
+    async def three() -> AsyncIterator[bytes]:
+        for part in (b"one\n", b"two\n", b""):
+            yield part
+
+    async def handler(request: Request) -> Response:
+        return Response(200, {}, stream=three()) if request.path == "/s" else await echo(request)
+
+    async def scenario():
+        async with serving(handler) as port:
+            received = await exchange(
+                port, b"GET /s HTTP/1.1\r\n\r\nGET /after HTTP/1.1\r\nConnection: close\r\n\r\n"
+            )
+            assert (
+                b"Transfer-Encoding: chunked\r\n\r\n4\r\none\n\r\n4\r\ntwo\n\r\n0\r\n\r\nHTTP/1.1 200"
+                in received
+            )
+            assert received.endswith(b"GET /after 0 -")
+
+    run(scenario)
+
+
+def test_a_stream_that_fails_is_cut_so_that_nobody_takes_it_for_whole(caplog):
+    async def failing() -> AsyncIterator[bytes]:
+        yield b"one"
+        raise RuntimeError("no more")
+
+    async def handler(request: Request) -> Response:
+        return Response(200, {}, stream=failing())
+
+    async def scenario():
+        async with serving(handler) as port:
+            received = b""
+            with contextlib.suppress(ConnectionError):
+                received = await exchange(port, b"GET / HTTP/1.1\r\n\r\n")
+            assert not received.endswith(b"0\r\n\r\n")
+
+    run(scenario)
+    assert "no more" in caplog.text
+
+
+def test_a_stream_ends_when_its_client_goes():
+    ended = asyncio.Event()
+
+    async def waiting() -> AsyncIterator[bytes]:
+        try:
+            yield b"hello"
+            await asyncio.Event().wait()
+        finally:
+            ended.set()
+
+    async def handler(request: Request) -> Response:
+        return Response(200, {}, stream=waiting())
+
+    async def scenario():
+        async with serving(handler) as port:
+            await exchange(port, b"GET / HTTP/1.1\r\n\r\n", until=b"hello")
+            await ended.wait()
+
+    run(scenario)
+
+
+def test_a_list_in_pieces_has_one_length():
+    async def handler(request: Request) -> Response:
+        return Response(200, {}, [b"[", *[b"x" * 1000] * 1000, b"]"])
+
+    async def scenario():
+        async with serving(handler) as port:
+            received = await exchange(port, b"GET / HTTP/1.1\r\nConnection: close\r\n\r\n")
+            head, _, body = received.partition(b"\r\n\r\n")
+            assert b"Content-Length: 1000002" in head
+            assert len(body) == 1_000_002
+
+    run(scenario)
+
+
+def test_several_warnings_are_several_lines():
+    async def handler(request: Request) -> Response:
+        return Response(200, {"Warning": '299 - "a"\n299 - "b"'}, b"")
+
+    async def scenario():
+        async with serving(handler) as port:
+            received = await exchange(port, b"GET / HTTP/1.1\r\nConnection: close\r\n\r\n")
+            assert b'Warning: 299 - "a"\r\nWarning: 299 - "b"\r\n' in received
+
+    run(scenario)
+
+
+class TestUpgrades:
+    HEAD = b"POST /exec HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: SPDY/3.1\r\nContent-Length: 0\r\n\r\n"
+
+    def test_the_connection_is_handed_over_with_what_came_early(self):
+        async def reverse(connection) -> None:
+            while data := await connection.read():
+                await connection.write(data[::-1])
+
+        async def handler(request: Request) -> Response:
+            headers = {"Connection": "Upgrade", "Upgrade": "SPDY/3.1"}
+            return Response(101, headers, upgrade=reverse)
+
+        async def scenario():
+            async with serving(handler) as port:
+                reader, writer = await asyncio.open_connection("127.0.0.1", port)
+                writer.write(self.HEAD + b"abc")
+                head = await reader.readuntil(b"\r\n\r\n")
+                assert head.startswith(b"HTTP/1.1 101 Switching Protocols\r\n")
+                assert b"Content-Length" not in head
+                assert await reader.readexactly(3) == b"cba"
+                writer.write(b"xyz")
+                assert await reader.readexactly(3) == b"zyx"
+                writer.write_eof()
+                assert await reader.read() == b""
+                writer.close()
+
+        run(scenario)
+
+    def test_one_that_is_refused_gets_a_plain_answer(self):
+        async def scenario():
+            async with serving() as port:
+                received = await exchange(port, self.HEAD)
+                assert received.startswith(b"HTTP/1.1 200 OK\r\n")
+                assert received.endswith(b"POST /exec 0 -")
+
+        run(scenario)
+
+
+class TestTls:
+    @pytest.mark.parametrize("shows_certificate", [True, False])
+    def test_a_client_certificate_names_the_user(self, pki, shows_certificate):
+        server = make_server_context(
+            str(pki.server.certificate), str(pki.server.key), str(pki.authority.certificate)
+        )
+        client = ssl.create_default_context(cafile=str(pki.authority.certificate))
+        client.set_alpn_protocols(["h2", "http/1.1"])
+        if shows_certificate:
+            client.load_cert_chain(pki.admin.certificate, pki.admin.key)
+
+        async def scenario():
+            async with serving(context=server) as port:
+                reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=client)
+                writer.write(b"GET /who HTTP/1.1\r\nConnection: close\r\n\r\n")
+                received = await reader.read()
+                name = b"kubernetes-admin" if shows_certificate else b"-"
+                assert received.endswith(b"GET /who 0 " + name)
+                assert writer.get_extra_info("ssl_object").selected_alpn_protocol() == "http/1.1"
+                writer.close()
+                await writer.wait_closed()
+
+        run(scenario)
+
+
+def test_closing_lets_the_answer_under_way_out():
+    started = asyncio.Event()
+
+    async def handler(request: Request) -> Response:
+        started.set()
+        await asyncio.sleep(0.05)
+        return Response(200, {}, b"done")
+
+    async def scenario():
+        listener = socket.create_server(("127.0.0.1", 0))
+        server = ApiHttpServer(handler)
+        await server.serve(listener)
+        answer = asyncio.create_task(exchange(listener.getsockname()[1], b"GET / HTTP/1.1\r\n\r\n"))
+        await started.wait()
+        await server.close()
+        assert (await answer).endswith(b"done")
+        assert not server.connections
+
+    run(scenario)

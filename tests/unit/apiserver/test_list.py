@@ -1,0 +1,145 @@
+"""Lists: one revision, pages, selectors, resourceVersion rules, Tables and metadata only."""
+
+from __future__ import annotations
+
+import asyncio
+from urllib.parse import quote
+
+import pytest
+
+CONFIG_MAPS = "/api/v1/namespaces/default/configmaps"
+TABLE = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json"
+
+
+def names(answer) -> list[str]:
+    return [item["metadata"]["name"] for item in answer.json["items"]]
+
+
+@pytest.fixture
+def four(api):
+    for name, labels in (("a", {"n": "1"}), ("b", {"n": "2"}), ("c", {"n": "1"}), ("d", {})):
+        api.config_map(name, labels=labels)
+    return api
+
+
+def test_a_list_shows_the_stores_revision(four):
+    listed = four.get(CONFIG_MAPS).json
+    assert listed["kind"] == "ConfigMapList"
+    assert listed["metadata"] == {"resourceVersion": str(four.store.revision)}
+
+
+def test_all_namespaces_are_listed_together(four):
+    four.post("/api/v1/namespaces", {"metadata": {"name": "zoo"}})
+    four.config_map("a", "zoo")
+    assert names(four.get("/api/v1/configmaps")) == ["a", "b", "c", "d", "a"]
+    assert names(four.get(CONFIG_MAPS)) == ["a", "b", "c", "d"]
+
+
+@pytest.mark.parametrize(
+    ("selector", "expected"),
+    [
+        ("n=1", ["a", "c"]),
+        ("n!=1", ["b", "d"]),
+        ("n in (1,2)", ["a", "b", "c"]),
+        ("!n", ["d"]),
+    ],
+)
+def test_label_selectors_pick(four, selector, expected):
+    assert names(four.get(f"{CONFIG_MAPS}?labelSelector={quote(selector)}")) == expected
+
+
+def test_field_selectors_pick_and_unknown_fields_are_refused(four):
+    four.pod("p", nodeName="n1")
+    assert names(four.get("/api/v1/pods?fieldSelector=spec.nodeName%3Dn1")) == ["p"]
+    assert names(four.get("/api/v1/pods?fieldSelector=spec.nodeName%3Dn2")) == []
+    assert names(four.get(f"{CONFIG_MAPS}?fieldSelector=metadata.name%3Db")) == ["b"]
+    refused = four.get(f"{CONFIG_MAPS}?fieldSelector=spec.x%3Dy")
+    assert (refused.status, refused.message) == (
+        400, '"spec.x" is not a known field selector: only "metadata.name", "metadata.namespace"',
+    )  # fmt: skip
+
+
+class TestPages:
+    def test_they_show_one_revision_whatever_happens_between(self, four):
+        first = four.get(f"{CONFIG_MAPS}?limit=2").json
+        assert first["metadata"]["remainingItemCount"] == 2
+        four.delete(f"{CONFIG_MAPS}/c")
+        four.config_map("aa")
+        second = four.get(f"{CONFIG_MAPS}?limit=2&continue={first['metadata']['continue']}")
+        assert names(second) == ["c", "d"]
+        assert second.json["metadata"] == {"resourceVersion": first["metadata"]["resourceVersion"]}
+
+    def test_with_a_selector_nobody_counts_what_remains(self, four):
+        first = four.get(f"{CONFIG_MAPS}?limit=1&labelSelector=n%3D1")
+        assert (names(first), "remainingItemCount" in first.json["metadata"]) == (["a"], False)
+        token = first.json["metadata"]["continue"]
+        assert names(four.get(f"{CONFIG_MAPS}?limit=1&labelSelector=n%3D1&continue={token}")) == ["c"]
+
+    def test_an_expired_token_says_how_to_go_on(self, four):
+        token = four.get(f"{CONFIG_MAPS}?limit=2").json["metadata"]["continue"]
+        four.config_map("z")
+        asyncio.run(four.store.compact(four.store.revision))
+        expired = four.get(f"{CONFIG_MAPS}?limit=2&continue={token}")
+        assert (expired.status, expired.json["reason"]) == (410, "Expired")
+        resumed = four.get(f"{CONFIG_MAPS}?continue={expired.json['metadata']['continue']}")
+        assert names(resumed) == ["c", "d", "z"]
+
+    @pytest.mark.parametrize("token", ["abc", "e30", "!!!"])
+    def test_a_wrong_token_is_refused(self, four, token):
+        answer = four.get(f"{CONFIG_MAPS}?limit=1&continue={token}")
+        assert answer.status == 400
+        assert answer.message.startswith("invalid continue token: ")
+
+
+class TestResourceVersions:
+    def test_exact_shows_the_past(self, four):
+        past = four.store.revision
+        four.delete(f"{CONFIG_MAPS}/a")
+        exact = f"{CONFIG_MAPS}?resourceVersion={past}&resourceVersionMatch=Exact"
+        assert names(four.get(exact)) == ["a", "b", "c", "d"]
+        assert names(four.get(f"{CONFIG_MAPS}?resourceVersion={past}")) == ["b", "c", "d"]
+        assert names(four.get(f"{CONFIG_MAPS}?resourceVersion=0")) == ["b", "c", "d"]
+        asyncio.run(four.store.compact(four.store.revision))
+        assert (four.get(exact).status, four.get(exact).message) == (
+            410, "The resourceVersion for the provided list is too old.",
+        )  # fmt: skip
+
+    def test_the_future_is_a_timeout_to_retry(self, four):
+        answer = four.get(f"{CONFIG_MAPS}?resourceVersion=999&resourceVersionMatch=NotOlderThan")
+        assert (answer.status, answer.headers["Retry-After"]) == (504, "1")
+        assert answer.message == f"Timeout: Too large resource version: 999, current: {four.store.revision}"
+
+    @pytest.mark.parametrize(
+        "query",
+        ["resourceVersionMatch=Exact", "resourceVersion=1&resourceVersionMatch=Odd",
+         "resourceVersion=0&resourceVersionMatch=Exact", "sendInitialEvents=true"],
+    )  # fmt: skip
+    def test_combinations_without_meaning_are_refused(self, four, query):
+        assert four.get(f"{CONFIG_MAPS}?{query}").status == 422
+
+
+class TestShapes:
+    def test_a_table_has_the_kinds_columns(self, four):
+        table = four.get(CONFIG_MAPS, accept=TABLE).json
+        assert [c["name"] for c in table["columnDefinitions"]] == ["Name", "Data", "Age"]
+        assert [row["cells"] for row in table["rows"]] == [[n, 1, "0s"] for n in "abcd"]
+        assert table["rows"][0]["object"]["kind"] == "PartialObjectMetadata"
+
+    @pytest.mark.parametrize(("include", "kind"), [("Object", "ConfigMap"), ("None", None)])
+    def test_rows_hold_what_was_asked_for(self, four, include, kind):
+        row = four.get(f"{CONFIG_MAPS}?includeObject={include}", accept=TABLE).json["rows"][0]
+        assert (row["object"] or {}).get("kind") == kind
+
+    def test_metadata_only(self, four):
+        accept = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
+        listed = four.get(CONFIG_MAPS, accept=accept).json
+        assert listed["kind"] == "PartialObjectMetadataList"
+        assert all("data" not in item for item in listed["items"])
+
+
+def test_a_long_list_comes_in_pieces(api):
+    for index in range(120):
+        api.config_map(f"c{index:03}")
+    response = asyncio.run(api.send("GET", CONFIG_MAPS))
+    assert len(response.body) == 5, "the head, three pieces of fifty at most, the end"
+    assert len(names(api.get(CONFIG_MAPS))) == 120

@@ -1,0 +1,225 @@
+"""Watches: where they start, what they show, how they end."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import orjson
+import pytest
+
+CONFIG_MAPS = "/api/v1/namespaces/default/configmaps"
+
+
+class Events:
+    """Reads a watch's stream event by event."""
+
+    def __init__(self, stream) -> None:
+        self._stream = stream
+        self._waiting: list[Any] = []
+
+    async def next(self) -> tuple[str, Any]:
+        while not self._waiting:
+            self._waiting = [orjson.loads(line) for line in (await self._stream.__anext__()).splitlines()]
+        event = self._waiting.pop(0)
+        return event["type"], event["object"]
+
+    async def names(self, count: int) -> list[tuple[str, str]]:
+        found = [await self.next() for _ in range(count)]
+        return [(kind, obj["metadata"]["name"]) for kind, obj in found]
+
+    async def rest(self) -> list[Any]:
+        events = list(self._waiting)
+        async for chunk in self._stream:
+            events += [orjson.loads(line) for line in chunk.splitlines()]
+        return events
+
+
+def watching(api, path, scenario, **headers):
+    """Run `scenario(events)` against a watch of `path`."""
+
+    async def run():
+        response = await api.send("GET", f"{path}{'&' if '?' in path else '?'}watch=true", **headers)
+        assert response.status == 200, response.body
+        try:
+            async with asyncio.timeout(10):
+                await scenario(Events(response.stream))
+        finally:
+            await response.stream.aclose()
+
+    asyncio.run(run())
+
+
+def create(api, name, **metadata):
+    body = {"metadata": {"name": name, **metadata}, "data": {}}
+    return api.ask("POST", CONFIG_MAPS, body)
+
+
+def relabel(api, name, labels):
+    kind = "application/merge-patch+json"
+    return api.ask("PATCH", f"{CONFIG_MAPS}/{name}", {"metadata": {"labels": labels}}, content_type=kind)
+
+
+def test_without_a_version_it_begins_with_what_is_there(api):
+    api.config_map("a")
+
+    async def scenario(events):
+        await create(api, "b")
+        await api.ask("DELETE", f"{CONFIG_MAPS}/a")
+        assert await events.names(3) == [("ADDED", "a"), ("ADDED", "b"), ("DELETED", "a")]
+
+    watching(api, CONFIG_MAPS, scenario)
+
+
+def test_from_a_version_it_shows_every_later_change_once(api):
+    api.config_map("a")
+    version = api.config_map("b")["metadata"]["resourceVersion"]
+    api.patch(f"{CONFIG_MAPS}/a", {"data": {"x": "y"}})
+
+    async def scenario(events):
+        await create(api, "c")
+        assert await events.names(2) == [("MODIFIED", "a"), ("ADDED", "c")]
+
+    watching(api, f"{CONFIG_MAPS}?resourceVersion={version}", scenario)
+
+
+def test_a_deleted_object_carries_the_version_of_its_deletion(api):
+    first = api.config_map("a")
+
+    async def scenario(events):
+        await api.ask("DELETE", f"{CONFIG_MAPS}/a")
+        _, last = await events.next()
+        assert last["metadata"]["resourceVersion"] == str(api.store.revision)
+        assert last["metadata"]["uid"] == first["metadata"]["uid"]
+
+    watching(api, f"{CONFIG_MAPS}?resourceVersion={api.store.revision}", scenario)
+
+
+def test_leaving_a_selector_is_a_deletion_and_entering_an_addition(api):
+    async def scenario(events):
+        await create(api, "a", labels={"x": "1"})
+        await create(api, "other")
+        await relabel(api, "a", {"x": "1", "y": "2"})
+        await relabel(api, "a", {"x": "2"})
+        version = str(api.store.revision)
+        await relabel(api, "a", {"x": "1"})
+        seen = [await events.next() for _ in range(4)]
+        assert [kind for kind, _ in seen] == ["ADDED", "MODIFIED", "DELETED", "ADDED"]
+        left = seen[2][1]["metadata"]
+        assert (left["labels"]["x"], left["resourceVersion"]) == ("1", version)
+
+    watching(api, f"{CONFIG_MAPS}?resourceVersion={api.store.revision}&labelSelector=x%3D1", scenario)
+
+
+def test_a_kubelet_sees_its_own_pods_alone(api):
+    async def scenario(events):
+        for name, node in (("mine", "n1"), ("theirs", "n2")):
+            spec = {"nodeName": node, "containers": [{"name": "c", "image": "x"}]}
+            await api.ask(
+                "POST", "/api/v1/namespaces/default/pods", {"metadata": {"name": name}, "spec": spec}
+            )
+        await api.ask("DELETE", "/api/v1/namespaces/default/pods/mine?gracePeriodSeconds=0")
+        assert await events.names(2) == [("ADDED", "mine"), ("DELETED", "mine")]
+
+    watching(api, "/api/v1/pods?fieldSelector=spec.nodeName%3Dn1", scenario)
+
+
+def test_one_object_can_be_watched_by_name(api):
+    api.config_map("a")
+
+    async def scenario(events):
+        await create(api, "b")
+        await relabel(api, "a", {"x": "1"})
+        assert await events.names(2) == [("ADDED", "a"), ("MODIFIED", "a")]
+
+    watching(api, f"{CONFIG_MAPS}/a", scenario)
+
+
+def test_initial_events_end_with_a_bookmark_that_says_so(api):
+    api.config_map("a")
+
+    async def scenario(events):
+        assert await events.names(1) == [("ADDED", "a")]
+        kind, obj = await events.next()
+        assert kind == "BOOKMARK"
+        assert obj["metadata"]["annotations"] == {"k8s.io/initial-events-end": "true"}
+        assert obj["metadata"]["resourceVersion"] == str(api.store.revision)
+        assert (obj["kind"], obj["apiVersion"]) == ("ConfigMap", "v1")
+
+    query = "sendInitialEvents=true&resourceVersionMatch=NotOlderThan&allowWatchBookmarks=true"
+    watching(api, f"{CONFIG_MAPS}?{query}", scenario)
+
+
+def test_bookmarks_say_how_far_it_has_come(api, monkeypatch):
+    monkeypatch.setattr("proa.apiserver.handlers.watch.BOOKMARK_SECONDS", 0.01)
+
+    async def scenario(events):
+        await api.ask("POST", "/api/v1/namespaces", {"metadata": {"name": "elsewhere"}})
+        kind, obj = await events.next()
+        assert (kind, obj["metadata"]["resourceVersion"]) == ("BOOKMARK", str(api.store.revision))
+
+    watching(api, f"{CONFIG_MAPS}?resourceVersion={api.store.revision}&allowWatchBookmarks=true", scenario)
+
+
+def test_it_ends_after_its_timeout(api):
+    async def scenario(events):
+        await create(api, "a")
+        assert [e["type"] for e in await events.rest()] == ["ADDED"]
+
+    watching(api, f"{CONFIG_MAPS}?timeoutSeconds=1", scenario)
+
+
+def test_a_compacted_version_is_gone(api):
+    api.config_map("a")
+    api.config_map("b")
+    asyncio.run(api.store.compact(api.store.revision))
+    answer = api.get(f"{CONFIG_MAPS}?watch=1&resourceVersion=1")
+    assert (answer.status, answer.json["reason"]) == (410, "Expired")
+    assert answer.message.startswith("too old resource version: 1 (")
+
+
+def test_a_table_watch_names_its_columns_once(api):
+    api.config_map("a")
+
+    async def scenario(events):
+        await relabel(api, "a", {"x": "1"})
+        _, first = await events.next()
+        _, second = await events.next()
+        assert [c["name"] for c in first["columnDefinitions"]] == ["Name", "Data", "Age"]
+        assert (second["columnDefinitions"], second["rows"][0]["cells"][0]) == (None, "a")
+
+    watching(api, CONFIG_MAPS, scenario, accept="application/json;as=Table;v=v1;g=meta.k8s.io")
+
+
+@pytest.mark.parametrize(
+    ("query", "status"),
+    [
+        ("resourceVersion=x", 400),
+        ("resourceVersion=999999", 504),
+        ("sendInitialEvents=true", 422),
+        ("resourceVersionMatch=Exact", 422),
+    ],
+)
+def test_options_without_meaning_are_refused(api, query, status):
+    async def scenario():
+        return await api.ask("GET", f"{CONFIG_MAPS}?watch=1&{query}")
+
+    assert asyncio.run(scenario()).status == status
+
+
+def test_a_burst_is_encoded_once_for_all_watchers(api, monkeypatch):
+    from proa.apiserver.handlers import watch
+
+    made = []
+    original = watch.Burst.joined
+    monkeypatch.setattr(watch.Burst, "joined", lambda self: made.append(original(self)) or made[-1])
+
+    async def scenario(events):
+        others = [await api.send("GET", f"{CONFIG_MAPS}?watch=1") for _ in range(5)]
+        await create(api, "a")
+        chunks = [await response.stream.__anext__() for response in others]
+        assert all(chunk is chunks[0] for chunk in chunks)
+        for response in others:
+            await response.stream.aclose()
+
+    watching(api, CONFIG_MAPS, scenario)
