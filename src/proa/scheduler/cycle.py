@@ -236,6 +236,8 @@ class Scheduler:
             if self._snapshot.remove_pod(uid):
                 self._queue.move(Event.POD_REMOVED)
         elif pods.node_name(new):
+            if old is not None and old["spec"] == new["spec"] and self._snapshot.node_of(uid):
+                return  # only its status changed
             self._queue.remove(uid)
             self._snapshot.add_pod(make_pod_info(new), pods.node_name(new))
         elif new["spec"].get("schedulerName", DEFAULT_PROFILE) == self._profile.name:
