@@ -122,7 +122,7 @@ def selector_from_dict(selector: Mapping[str, Any] | None) -> LabelSelector:
         operator = _EXPRESSION_OPERATORS.get(expression.get("operator", ""))
         if operator is None:
             raise BadRequest(f'"{expression.get("operator", "")}" is not a valid label selector operator')
-        found.append(make_requirement(expression["key"], operator, tuple(expression.get("values") or ())))
+        found.append(make_requirement(expression.get("key", ""), operator, tuple(expression.get("values") or ())))
     # As upstream does, a matchLabels entry prints as an equality.
     shown = [
         Requirement(r.key, "=", r.values) if r.operator == "in" and len(r.values) == 1 else r for r in found

@@ -15,6 +15,7 @@ import orjson
 
 from proa.apiserver.registry.definition import Column
 from proa.client.protocol import Object
+from proa.objects.errors import BadRequest
 from proa.objects.meta import parse_time
 from proa.objects.selectors import selector_from_dict
 
@@ -88,7 +89,12 @@ def container_cells(template: Object) -> tuple[str, str]:
 
 def selector_cell(selector: Any) -> str:
     """Return a label selector in one line."""
-    return NONE if selector is None else str(selector_from_dict(selector)) or NONE
+    if selector is None:
+        return NONE
+    try:
+        return str(selector_from_dict(selector)) or NONE
+    except BadRequest:
+        return "<error>"
 
 
 def labels_cell(labels: dict[str, str] | None) -> str:

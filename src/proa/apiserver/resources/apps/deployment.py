@@ -134,7 +134,9 @@ def validate_status_update(new: Object, _old: Object) -> list[Cause]:
     )
     for key in ("updatedReplicas", "readyReplicas", "availableReplicas"):
         if status.get(key, 0) > total:
-            causes.append(invalid(f"status.{key}", status[key], "cannot be greater than status.replicas"))
+            causes.append(
+                invalid(f"status.{key}", status.get(key, 0), "cannot be greater than status.replicas")
+            )
     if available > ready:
         causes.append(invalid("status.availableReplicas", available, "cannot be greater than readyReplicas"))
     return causes

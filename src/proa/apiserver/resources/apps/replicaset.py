@@ -60,10 +60,12 @@ def validate_status_update(new: Object, _old: Object) -> list[Cause]:
     causes = [c for key in COUNTS for c in validate_non_negative(status.get(key, 0), f"status.{key}")]
     for key in ("fullyLabeledReplicas", "readyReplicas", "availableReplicas"):
         if status.get(key, 0) > status.get("replicas", 0):
-            causes.append(invalid(f"status.{key}", status[key], "cannot be greater than status.replicas"))
+            causes.append(
+                invalid(f"status.{key}", status.get(key, 0), "cannot be greater than status.replicas")
+            )
     if status.get("availableReplicas", 0) > status.get("readyReplicas", 0):
         detail = "cannot be greater than readyReplicas"
-        causes.append(invalid("status.availableReplicas", status["availableReplicas"], detail))
+        causes.append(invalid("status.availableReplicas", status.get("availableReplicas", 0), detail))
     return causes
 
 

@@ -68,9 +68,10 @@ def cells(endpoints: Object, now: float) -> Sequence[Any]:
 def _ready(endpoints: Object) -> list[str]:
     found: list[str] = []
     for subset in endpoints.get("subsets", ()):
-        hosts = [f"[{a['ip']}]" if ":" in a["ip"] else a["ip"] for a in subset.get("addresses", ())]
+        addresses = [address.get("ip", "") for address in subset.get("addresses", ())]
+        hosts = [f"[{address}]" if ":" in address else address for address in addresses]
         if subset.get("ports"):
-            found += [f"{host}:{port['port']}" for port in subset["ports"] for host in hosts]
+            found += [f"{host}:{port.get('port', 0)}" for port in subset["ports"] for host in hosts]
         else:
             found += hosts
     return found

@@ -34,7 +34,7 @@ COLUMNS = (
 def cells(pod: Object, now: float) -> Sequence[Any]:
     """Return the row of `kubectl get`."""
     spec, status = pod.get("spec") or {}, pod.get("status") or {}
-    sidecars = {c["name"] for c in spec.get("initContainers", ()) if is_sidecar(c)}
+    sidecars = {c.get("name") for c in spec.get("initContainers", ()) if is_sidecar(c)}
     total = len(spec.get("containers", ())) + len(sidecars)
     ready = sum(1 for s in _counted_statuses(status, sidecars) if _is_up(s))
     addresses = [a.get("ip") for a in status.get("podIPs", ())]
@@ -56,7 +56,7 @@ def status_word(pod: Object) -> str:
     status = pod.get("status") or {}
     word: str = status.get("reason") or status.get("phase", "")
     if any(
-        c["type"] == "PodScheduled" and c.get("reason") == "SchedulingGated"
+        c.get("type") == "PodScheduled" and c.get("reason") == "SchedulingGated"
         for c in status.get("conditions", ())
     ):
         word = "SchedulingGated"
@@ -74,13 +74,13 @@ def status_word(pod: Object) -> str:
 
 def _initializing_word(pod: Object) -> str:
     containers = (pod.get("spec") or {}).get("initContainers", ())
-    sidecars = {c["name"] for c in containers if is_sidecar(c)}
+    sidecars = {c.get("name") for c in containers if is_sidecar(c)}
     for index, status in enumerate((pod.get("status") or {}).get("initContainerStatuses", ())):
         state = status.get("state") or {}
         ended, waiting = state.get("terminated"), state.get("waiting")
         if ended and ended.get("exitCode", 0) == 0:
             continue
-        if status["name"] in sidecars and status.get("started"):
+        if status.get("name") in sidecars and status.get("started"):
             continue
         if ended:
             return "Init:" + _ended_word(ended)
@@ -113,7 +113,7 @@ def _ended_word(terminated: Object) -> str:
 
 
 def _counted_statuses(status: Object, sidecars: set[str]) -> Iterable[Object]:
-    yield from (s for s in status.get("initContainerStatuses", ()) if s["name"] in sidecars)
+    yield from (s for s in status.get("initContainerStatuses", ()) if s.get("name") in sidecars)
     yield from status.get("containerStatuses", ())
 
 
@@ -136,4 +136,4 @@ def _readiness_gates(pod: Object) -> str:
     gates = (pod.get("spec") or {}).get("readinessGates", ())
     if not gates:
         return NONE
-    return f"{sum(1 for gate in gates if has_condition(pod, gate['conditionType']))}/{len(gates)}"
+    return f"{sum(1 for gate in gates if has_condition(pod, gate.get('conditionType', '')))}/{len(gates)}"

@@ -61,8 +61,8 @@ def _validate_tolerations(new: list[Object], old: list[Object]) -> list[Cause]:
 
 
 def _validate_gates(new: Object, old: Object) -> list[Cause]:
-    before = [gate["name"] for gate in old.get("schedulingGates", ())]
-    added = [gate["name"] for gate in new.get("schedulingGates", ()) if gate["name"] not in before]
+    before = [gate.get("name", "") for gate in old.get("schedulingGates", ())]
+    added = [name for gate in new.get("schedulingGates", ()) if (name := gate.get("name", "")) not in before]
     if not added:
         return []
     detail = f"only deletion is allowed, but found new scheduling gate '{added[0]}'"
@@ -117,7 +117,7 @@ def _validate_transitions(status: Object, old: Object) -> list[Cause]:
     for container in (old.get("status") or {}).get("containerStatuses", ()):
         terminated = (container.get("state") or {}).get("terminated")
         if terminated and (policy == "Never" or (policy == "OnFailure" and not terminated.get("exitCode"))):
-            ended[container["name"]] = terminated
+            ended[container.get("name")] = terminated
     return [
         forbidden(
             f"status.containerStatuses[{index}].state", "may not be transitioned to non-terminated state"
