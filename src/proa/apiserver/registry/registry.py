@@ -315,6 +315,8 @@ class ResourceRegistry:
             try:
                 if decision.act == "nothing":
                     return current.value, False
+                if decision.act == "mark" and decision.obj == orjson.loads(current.value):
+                    return current.value, False  # marked already: a write would only wake every watcher
                 if options.dry_run:
                     return orjson.dumps(decision.obj), decision.act == "remove"
                 if decision.act == "remove":

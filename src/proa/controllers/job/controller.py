@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable
 
-from proa.client.protocol import Client, Object
+from proa.client.protocol import STRATEGIC_MERGE_PATCH, Client, Object
 from proa.controllers.job.indexes import with_index
 from proa.controllers.job.plan import Plan, is_finished, is_suspended, plan, status_of, unsupported_field
 from proa.controllers.job.tally import FINALIZER, tally
@@ -155,10 +155,15 @@ async def _take_finalizers(client: Client, pods: Iterable[Object]) -> None:
 
 
 async def _take_finalizer(client: Client, pod: Object) -> None:
-    kept = [entry for entry in meta.finalizers(pod) if entry != FINALIZER]
-    version = meta.resource_version(pod)
-    patch = {"metadata": {"uid": meta.uid(pod), "resourceVersion": version, "finalizers": kept or None}}
+    """Take it off whatever else has changed of the pod meanwhile: nothing else may hold up the count."""
+    metadata = {"uid": meta.uid(pod), "$deleteFromPrimitiveList/finalizers": [FINALIZER]}
     try:
-        await client.patch(PODS, meta.name(pod), patch, meta.namespace(pod))
+        await client.patch(
+            PODS,
+            meta.name(pod),
+            {"metadata": metadata},
+            meta.namespace(pod),
+            patch_type=STRATEGIC_MERGE_PATCH,
+        )
     except NotFound:
         return
