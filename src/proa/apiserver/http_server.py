@@ -398,11 +398,13 @@ class _Connection(asyncio.Protocol):
         try:
             self._write(self._head(response, "Transfer-Encoding: chunked\r\n", last))
             if request.method != "HEAD":
+                attach = getattr(stream, "attach", None)
+                if attach is not None:
+                    attach(self._write_chunk)
                 async for chunk in stream:
-                    if chunk:
-                        self._write(b"%x\r\n%b\r\n" % (len(chunk), chunk))
-                        if not self._writable:
-                            await self._drained()
+                    if chunk and not self._write_chunk(chunk):
+                        await self._drained()
+                        self._write_chunk(chunk)
             self._write(b"0\r\n\r\n")
         except (ConnectionError, asyncio.CancelledError):
             raise
@@ -415,6 +417,13 @@ class _Connection(asyncio.Protocol):
             if close is not None:
                 await close()
         return not last
+
+    def _write_chunk(self, chunk: bytes) -> bool:
+        """Write a chunk of a stream; False, with nothing written, while the client is behind."""
+        if not self._writable or self._closing:
+            return False
+        self._write(b"%x\r\n%b\r\n" % (len(chunk), chunk))
+        return True
 
     async def _hand_over(self, response: Response) -> None:
         """Send the 101 and give the connection away until the other side is done with it."""

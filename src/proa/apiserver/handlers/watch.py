@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from typing import Any
 
 import orjson
@@ -213,11 +213,16 @@ class View:
         return b'{"type":"BOOKMARK","object":%b}\n' % orjson.dumps(obj)
 
 
+Sink = Callable[[bytes], bool]
+"""Takes events and returns True, or False when its client is behind."""
+
+
 class WatchStream:
     """The body of a watch: an async iterator of bursts of events, until `timeoutSeconds` or `aclose`.
 
     One task carries bursts from the store to `_pending`; timers add bookmarks. It stops taking from the store
-    while its reader is behind, so that the store's own bound for slow watchers applies.
+    while its reader is behind, so that the store's own bound for slow watchers applies. A reader that can take
+    events at once says so with `attach`, which spares a turn of the loop for each burst.
     """
 
     def __init__(self, view: View, prefix: str, options: ListOptions) -> None:
@@ -230,6 +235,7 @@ class WatchStream:
         self._reader: asyncio.Future[None] | None = None
         self._room: asyncio.Future[None] | None = None
         self._waits_for_room = False
+        self._sink: Sink | None = None
         revision = options.revision
         if revision is not None and revision > store.revision:
             raise too_large(revision, store.revision)
@@ -270,6 +276,10 @@ class WatchStream:
         _release(self._room)
         return data
 
+    def attach(self, sink: Sink) -> None:
+        """Hand events to `sink` while nothing is pending; what it does not take is iterated over."""
+        self._sink = sink
+
     async def aclose(self) -> None:
         """Stop."""
         self.close()
@@ -304,6 +314,10 @@ class WatchStream:
             _release(self._reader)
 
     def _push(self, events: bytes) -> None:
+        reader = self._reader
+        is_waiting = reader is not None and not reader.done()
+        if self._sink is not None and is_waiting and not self._pending and self._sink(events):
+            return
         self._pending.append(events)
         self._pending_bytes += len(events)
         _release(self._reader)
