@@ -166,9 +166,8 @@ class Router:
             if request.method not in ("GET", "HEAD"):
                 raise method_not_allowed()
             return self._discovery.serve(request, parts) or page_not_found()
-        answer = self._paths().get(info.path) or (
-            self._paths().get(f"/{first}") if first in _HEALTH else None
-        )
+        path = f"/{first}" if first in _HEALTH else "/" + "/".join(parts)  # /version/ is /version
+        answer = self._paths().get(path)
         if answer is not None:
             return await answer(request)
         if first == "openapi":
