@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from proa.apiserver.app import ApiServer
 from proa.apiserver.bootstrap import ensure_system_objects
@@ -332,5 +335,94 @@ def test_a_claim_is_bound_and_its_directory_goes_with_it(tmp_path: Path) -> None
             await c.client.delete(PERSISTENT_VOLUME_CLAIMS, "data", "default")
             await c.until(lambda: c.is_gone(PERSISTENT_VOLUMES, volume_name, None))
             assert not path.exists()
+
+    asyncio.run(scenario())
+
+
+class Meddler:
+    """Creates, scales, updates and deletes at random, and remembers what should come of it."""
+
+    def __init__(self, cluster: Cluster, seed: int) -> None:
+        self.cluster = cluster
+        self.chance = random.Random(seed)
+        self.wanted: dict[str, tuple[int, str]] = {}
+        self.jobs = 0
+
+    async def meddle(self) -> None:
+        name = f"d{self.chance.randint(0, 3)}"
+        acts = [self.scale, self.update, self.harm, self.harm, self.run_job]
+        act = self.chance.choice([*acts, self.delete]) if name in self.wanted else self.create
+        try:
+            await act(name)
+        except (NotFound, Conflict):
+            return  # what was meant has changed or gone meanwhile
+
+    async def create(self, name: str) -> None:
+        replicas, labels = self.chance.randint(0, 9), {"app": name}
+        spec = {"replicas": replicas, "selector": {"matchLabels": labels}, "template": template(labels)}
+        body = {"metadata": {"name": name, "namespace": "default"}, "spec": spec}
+        await self.cluster.client.create(DEPLOYMENTS, body, "default")
+        self.wanted[name] = (replicas, "web:1")
+
+    async def scale(self, name: str) -> None:
+        self.wanted[name] = (self.chance.randint(0, 9), self.wanted[name][1])
+        patch = {"spec": {"replicas": self.wanted[name][0]}}
+        await self.cluster.client.patch(DEPLOYMENTS, name, patch, "default")
+
+    async def update(self, name: str) -> None:
+        image = f"web:{self.chance.randint(1, 4)}"
+        self.wanted[name] = (self.wanted[name][0], image)
+        patch = {"spec": template({"app": name}, image)["spec"]}
+        await self.cluster.client.patch(DEPLOYMENTS, name, {"spec": {"template": patch}}, "default")
+
+    async def harm(self, name: str) -> None:
+        pods = await self.cluster.all(PODS)
+        if not pods:
+            return
+        pod = self.chance.choice(pods)
+        if self.chance.random() < 0.5 or meta.labels(pod).get("ends"):
+            await self.cluster.client.delete(PODS, meta.name(pod), "default")
+            return
+        failed = {**pod, "status": {**pod["status"], "phase": "Failed", "conditions": []}}
+        await self.cluster.client.update(PODS, failed, subresource="status")
+
+    async def delete(self, name: str) -> None:
+        policy = self.chance.choice(["Background", "Foreground", "Orphan"])
+        del self.wanted[name]
+        await self.cluster.client.delete(DEPLOYMENTS, name, "default", propagation_policy=policy)
+        await self.cluster.until(lambda: self.cluster.is_gone(DEPLOYMENTS, name))
+
+    async def run_job(self, _: str) -> None:
+        self.jobs += 1
+        job = make_job(
+            "Succeeded", completions=self.chance.randint(1, 4), parallelism=2, ttlSecondsAfterFinished=0
+        )
+        job["metadata"]["name"] = f"j{self.jobs}"
+        await self.cluster.client.create(JOBS, job, "default")
+
+    async def is_as_wanted(self) -> bool:
+        for name, (replicas, image) in self.wanted.items():
+            deployment = await self.cluster.client.get(DEPLOYMENTS, name, "default")
+            status = deployment.get("status") or {}
+            pods = [
+                p for p in await self.cluster.all(PODS) if meta.labels(p).get("app") == name and is_active(p)
+            ]
+            images = [pod["spec"]["containers"][0]["image"] for pod in pods]
+            counts = [status.get(key, 0) for key in ("replicas", "updatedReplicas", "availableReplicas")]
+            if counts != [replicas] * 3 or images != [image] * replicas:
+                return False
+        return not await self.cluster.all(JOBS)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_whatever_is_done_in_whatever_order_comes_out_as_wanted(tmp_path: Path, seed: int) -> None:
+    async def scenario() -> None:
+        async with running(tmp_path) as c:
+            meddler = Meddler(c, seed)
+            for _ in range(80):
+                await meddler.meddle()
+                for _ in range(meddler.chance.randint(0, 40)):
+                    await asyncio.sleep(0)
+            await c.until(meddler.is_as_wanted)
 
     asyncio.run(scenario())
