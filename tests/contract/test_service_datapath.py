@@ -164,7 +164,7 @@ class Node:
 
     async def add_addresses(self, addresses: list[str]) -> None:
         for address in addresses:
-            self.namespace.run(f"ip addr add {address} dev lo")
+            self.namespace.run(f"ip addr replace {address} dev lo")
 
     async def remove_addresses(self, addresses: list[str]) -> None:
         for address in addresses:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import secrets
+import os
 import struct
 import time
 from collections import OrderedDict
@@ -79,7 +79,7 @@ class Forwarder:
         question = encode_name(query.name) + struct.pack(">2H", query.type, query.cls)
         for _ in range(ATTEMPTS):
             for server in self._servers:
-                own = secrets.token_bytes(2) + packet[2:]
+                own = os.urandom(2) + packet[2:]
                 try:
                     async with asyncio.timeout(ATTEMPT_SECONDS):
                         answer = await (_ask_tcp if tcp else _ask_udp)(server, own, question)

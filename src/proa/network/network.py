@@ -19,7 +19,6 @@ from proa.network.dns_records import (
     index_endpoint_ips,
 )
 from proa.network.hostports import HostPorts
-from proa.network.nftables import NftablesDataPath
 from proa.network.protocol import DataPathBackend, NetworkSettings, NodeNetwork, RuntimeStatus
 from proa.network.services import ServiceProxy
 from proa.network.userspace import UserspaceDataPath
@@ -31,7 +30,11 @@ logger = logging.getLogger(__name__)
 
 
 class Network:
-    """Everything between services and sockets on one node. Call `start` with the informers, started or not."""
+    """Everything between services and sockets on one node. Call `start` with the informers, started or not.
+
+    Where the node cannot have the cluster's addresses (plain processes, no namespaces) there are no ClusterIPs and
+    no DNS; NodePorts are offered on the host all the same.
+    """
 
     def __init__(
         self,
@@ -42,45 +45,65 @@ class Network:
         events: EventRecorder,
         settings: NetworkSettings,
     ) -> None:
+        self._node_network = node_network
+        self._runtime_status = runtime_status
         self._events = events
+        self._settings = settings
         self._services = informers.informer(SERVICES)
         self._slices = informers.informer(ENDPOINT_SLICES)
         self._services.add_index(CLUSTER_IP_INDEX, index_cluster_ips)
         self._slices.add_index(ENDPOINT_IP_INDEX, index_endpoint_ips)
-        self.data_path_name, backend = self._choose_data_path(node_network, runtime_status)
-        backends: list[DataPathBackend] = [backend]
-        if settings.host_listen_address is not None:
-            backends.append(HostPorts(node_network, settings.host_listen_address, self._problem))
-        self._proxy = ServiceProxy(
-            self._services,
-            self._slices,
-            backends,
-            settings.node_name,
-            excluded_addresses={settings.dns_address},
-        )
-        zone = ClusterZone(self._services, self._slices, settings.cluster_domain)
-        forwarder = Forwarder(read_resolvers(settings.resolv_conf, excluded=[settings.dns_address]))
-        resolver = Resolver(zone, forwarder, lambda: self._services.has_synced and self._slices.has_synced)
-        self._dns = DnsServer(node_network, settings.dns_address, resolver)
-
-    def _choose_data_path(
-        self, node_network: NodeNetwork, runtime_status: RuntimeStatus
-    ) -> tuple[str, DataPathBackend]:
-        reason = runtime_status.features.get("nftables", "noded does not say")
-        if not reason:
-            return "nftables", NftablesDataPath(node_network, runtime_status.node_ip)
-        logger.info("services are served in userspace reason=%s", reason)
-        return "userspace", UserspaceDataPath(node_network, runtime_status.node_ip, self._problem)
+        self._proxy: ServiceProxy | None = None
+        self._dns: DnsServer | None = None
 
     async def start(self) -> None:
-        """Serve from now on; raise what noded raises where DNS has no address or socket."""
+        """Serve from now on; raise what noded raises where DNS gets no socket."""
+        address = self._settings.dns_address
+        backends: list[DataPathBackend] = []
+        if not (reason := await self._why_no_cluster_addresses()):
+            backends.append(self._make_data_path())
+            self._dns = self._make_dns()
+        else:
+            logger.warning("no ClusterIPs and no DNS on this node address=%s reason=%s", address, reason)
+        if self._settings.host_listen_address is not None:
+            backends.append(HostPorts(self._node_network, self._settings.host_listen_address, self._problem))
+        node = self._settings.node_name
+        self._proxy = ServiceProxy(self._services, self._slices, backends, node, excluded_addresses={address})
         await self._proxy.start()
-        await self._dns.start()
+        if self._dns is not None:
+            await self._dns.start()
 
     async def stop(self) -> None:
         """Leave no listener, rule or address."""
-        await self._dns.stop()
-        await self._proxy.stop()
+        if self._dns is not None:
+            await self._dns.stop()
+        if self._proxy is not None:
+            await self._proxy.stop()
+
+    async def _why_no_cluster_addresses(self) -> str:
+        """Return "" when the node can have them, as found by giving it the first."""
+        try:
+            await self._node_network.add_addresses([f"{self._settings.dns_address}/32"])
+        except Exception as error:  # noded's refusal, in its words
+            return str(error)
+        return ""
+
+    def _make_data_path(self) -> DataPathBackend:
+        node_ip = self._runtime_status.node_ip
+        reason = self._runtime_status.features.get("nftables", "noded does not say")
+        if not reason:
+            from proa.network.nftables import NftablesDataPath
+
+            return NftablesDataPath(self._node_network, node_ip)
+        logger.info("services are served in userspace reason=%s", reason)
+        return UserspaceDataPath(self._node_network, node_ip, self._problem)
+
+    def _make_dns(self) -> DnsServer:
+        settings = self._settings
+        zone = ClusterZone(self._services, self._slices, settings.cluster_domain)
+        forwarder = Forwarder(read_resolvers(settings.resolv_conf, excluded=[settings.dns_address]))
+        resolver = Resolver(zone, forwarder, lambda: self._services.has_synced and self._slices.has_synced)
+        return DnsServer(self._node_network, settings.dns_address, resolver)
 
     def _problem(self, key: ServiceKey, reason: str, message: str) -> None:
         logger.warning("%s namespace=%s service=%s", message, key.namespace, key.name)
