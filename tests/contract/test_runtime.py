@@ -599,6 +599,59 @@ def test_the_kernel_holds_limits_and_counts_use(node: Node) -> None:
     run(node, body)
 
 
+def test_host_namespaces_are_the_nodes(node: Node) -> None:
+    if not node.isolated:
+        pytest.skip("not on this machine: processes share the host's namespaces anyway")
+
+    async def body(client: NodedClient) -> None:
+        sandbox = await make_sandbox(client, "host", host_network=True, host_pid=True, host_ipc=True)
+        assert sandbox.ip == (await client.status()).node_ip
+        script = (
+            "tr '\\0' ' ' < /proc/1/cmdline; echo; cat /proc/net/dev | grep -c proa0; sleep 1000 & sleep 1000"
+        )
+        config = shell(node, script)
+        identifier = await start(client, sandbox, config)
+        await until(lambda: len(Path(config.log_path).read_text().splitlines()) == 2)
+        (_, first), (_, second) = log_lines(config)
+        assert "proa-noded" in first
+        assert second == "1"
+        session = await client.exec(identifier, ("sh", "-c", "echo inside"), stdin=False, tty=False)
+        assert (await collect(session))["stdout"] == b"inside\n"
+        await session.close()
+        await client.stop_container(identifier, 0)
+
+    run(node, body)
+
+
+@pytest.mark.parametrize("propagation", ["private", "rslave", "rshared"])
+def test_mounts_propagate_as_asked(node: Node, folder: Path, propagation: Any) -> None:
+    if not node.isolated:
+        pytest.skip("not on this machine: processes share the host's files")
+
+    async def body(client: NodedClient) -> None:
+        (folder / "inner").mkdir()
+        config = shell(
+            node,
+            "mount -t tmpfs tmpfs /shared/inner && touch /shared/inner/file && ls /shared/inner; exec sleep 100",
+            mounts=(Mount(str(folder), "/shared", propagation=propagation),),
+            security=Security(privileged=True),
+        )
+        sandbox = await make_sandbox(client)
+        await start(client, sandbox, config)
+        await until(lambda: "file" in Path(config.log_path).read_text())
+        noded = launch.running_pid(node.directory)
+        seen = str(folder / "inner") in Path(f"/proc/{noded}/mountinfo").read_text()
+        assert seen is (propagation == "rshared")
+        assert str(folder / "inner") not in Path("/proc/self/mountinfo").read_text()
+        if seen:  # a mount that a pod makes for others outlives it: take it back as a CSI driver would
+            helper = shell(
+                node, "umount /shared/inner", mounts=config.mounts, security=Security(privileged=True)
+            )
+            await ended(client, await start(client, sandbox, helper))
+
+    run(node, body)
+
+
 # Taking part
 
 
@@ -865,6 +918,26 @@ def test_a_client_finds_noded_again_after_it_was_started_anew(own_node: Node) ->
         await asyncio.to_thread(own_node.start)
         assert (await asyncio.wait_for(anext(events), DEADLINE)).type == "resync"
         assert [s.state for s in await client.list_sandboxes()] == ["NotReady"]
+        await events.aclose()  # type: ignore[attr-defined]
+        await client.close()
+
+    asyncio.run(main())
+
+
+def test_a_client_that_started_noded_starts_it_again_when_it_was_killed(own_node: Node) -> None:
+    if own_node.level == "rootless" and os.geteuid() == 0:
+        pytest.skip("not on this machine: the client of that node is root, and would start it as root")
+
+    async def main() -> None:
+        level: Any = own_node.level
+        client = await ensure_noded(own_node.directory, NodedSettings(level=level, node_name="contract"))
+        events = client.events()
+        assert (await anext(events)).type == "resync"
+        before = launch.running_pid(own_node.directory)
+        assert before is not None
+        os.kill(before, signal.SIGKILL)
+        assert (await asyncio.wait_for(anext(events), DEADLINE)).type == "resync"
+        assert launch.running_pid(own_node.directory) not in (before, None)
         await events.aclose()  # type: ignore[attr-defined]
         await client.close()
 

@@ -12,6 +12,7 @@ import errno
 import fcntl
 import json
 import os
+import resource
 import signal
 import socket
 import struct
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from proa.node.noded.rootfs import HostImage, View
 
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+_OPEN_FILES = resource.getrlimit(resource.RLIMIT_NOFILE)  # noded raises its own later
 _TIOCGPTPEER, _TIOCSPTLCK = 0x5441, 0x40045431  # asm-generic/ioctls.h
 
 
@@ -164,6 +166,7 @@ def run_exec(
     def run(channel: socket.socket) -> None:
         os.setsid()
         join()
+        _set_oom_score(process.oom_score_adj)
         for namespace in namespaces.values():
             linux.setns(namespace)
         linux.setns(inside["cgroup"], linux.CLONE_NEWCGROUP)
@@ -186,6 +189,7 @@ def _finish(process: Process, channel: socket.socket, *, enter: int = -1, has_gr
 
 def execute(argv: list[str], env: dict[str, str]) -> NoReturn:
     """Exec the program, found on its own PATH; raise StartFailure in runc's words."""
+    resource.setrlimit(resource.RLIMIT_NOFILE, _OPEN_FILES)
     name = argv[0]
     candidates = [name] if "/" in name else [f"{d or '.'}/{name}" for d in env.get("PATH", "").split(":")]
     denied = False

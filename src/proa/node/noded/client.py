@@ -12,7 +12,7 @@ import json
 import os
 import socket
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
@@ -35,6 +35,7 @@ from proa.node.runtimes.protocol import (
 )
 
 _RECONNECT_SECONDS = (0.02, 0.1, 0.5, 1.0)
+_PATIENCE_SECONDS = 10.0
 _CHUNK_BYTES = 1 << 18
 _MAX_FDS = 8
 
@@ -42,8 +43,11 @@ _MAX_FDS = 8
 class NodedClient:
     """A connection to one node's noded: implements `Runtime` and `NodeNetwork`."""
 
-    def __init__(self, directory: Path, connection: socket.socket) -> None:
+    def __init__(
+        self, directory: Path, connection: socket.socket, revive: Callable[[], Awaitable[None]] | None = None
+    ) -> None:
         self._directory = directory
+        self._revive = revive
         self._socket = connection
         self._received = b""
         self._fds: deque[int] = deque()
@@ -57,9 +61,14 @@ class NodedClient:
         asyncio.get_running_loop().add_reader(self._socket.fileno(), self._on_readable)
 
     @classmethod
-    async def connect(cls, directory: Path) -> NodedClient:
-        """Connect to the noded of a node's directory; raise OSError when none answers."""
-        client = cls(directory, open_connection(directory))
+    async def connect(
+        cls, directory: Path, revive: Callable[[], Awaitable[None]] | None = None
+    ) -> NodedClient:
+        """Connect to the noded of a node's directory; raise OSError when none answers.
+
+        `revive` starts noded again, should it have ended when the connection is lost.
+        """
+        client = cls(directory, open_connection(directory), revive)
         await client._call("subscribe")
         return client
 
@@ -249,7 +258,9 @@ class NodedClient:
 
     async def _ask(self, operation: str, arguments: dict[str, Any]) -> tuple[dict[str, Any], list[int]]:
         if self._reconnecting is not None:
-            await asyncio.shield(self._reconnecting)
+            await asyncio.wait([self._reconnecting], timeout=_PATIENCE_SECONDS)
+            if self._reconnecting is not None:
+                raise _unavailable()
         self._last += 1
         number = self._last
         line = json.dumps({"do": operation, "request": number, **arguments}, separators=(",", ":")).encode()
@@ -327,6 +338,7 @@ class NodedClient:
                 self._socket = open_connection(self._directory)
                 break
             except OSError:
+                await self._try_to_revive(attempt)
                 await asyncio.sleep(_RECONNECT_SECONDS[min(attempt, len(_RECONNECT_SECONDS) - 1)])
                 attempt += 1
         self._reconnecting = None
@@ -334,6 +346,13 @@ class NodedClient:
         await self._call("subscribe")
         for queue in self._queues:
             queue.put_nowait(RuntimeEvent("resync"))
+
+    async def _try_to_revive(self, attempt: int) -> None:
+        """Start noded again where that is ours to do; what goes wrong is tried again."""
+        if self._revive is None or attempt == 0:
+            return
+        with contextlib.suppress(RuntimeFailure):  # noded.log has the reason, and the node stays unavailable
+            await self._revive()
 
 
 def open_connection(directory: Path) -> socket.socket:

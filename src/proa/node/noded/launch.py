@@ -27,6 +27,7 @@ from proa.node.noded.images import host_path, visible_paths
 from proa.node.runtimes.protocol import RuntimeFailure
 
 _MAIN = Path(__file__).with_name("main.py")
+_CONFIGURATION = "noded.json"
 _START_SECONDS = 20.0
 _STOP_SECONDS = 10.0
 
@@ -46,13 +47,22 @@ class NodedSettings:
 
 
 async def ensure_noded(directory: Path, settings: NodedSettings) -> NodedClient:
-    """Return a client of the node's noded, which is started if it does not run; raise RuntimeFailure."""
+    """Return a client of the node's noded, which is started if it does not run; raise RuntimeFailure.
+
+    Should noded end while the client is open, the client starts it again (until `stop_noded`).
+    """
     os.makedirs(directory, mode=0o700, exist_ok=True)
+
+    async def revive() -> None:
+        async with _locked(directory):
+            if running_pid(directory) is None and (directory / _CONFIGURATION).exists():
+                await _start(directory, settings)
+
     async with _locked(directory):
         with contextlib.suppress(OSError):
-            return await NodedClient.connect(directory)
+            return await NodedClient.connect(directory, revive)
         await _start(directory, settings)
-        return await NodedClient.connect(directory)
+        return await NodedClient.connect(directory, revive)
 
 
 async def stop_noded(directory: Path) -> None:
@@ -60,6 +70,7 @@ async def stop_noded(directory: Path) -> None:
     if not os.path.isdir(directory):  # noqa: ASYNC240
         return
     async with _locked(directory):
+        (directory / _CONFIGURATION).unlink(missing_ok=True)  # from now on no client revives it
         noded, *guard = _running_pids(directory) or [None]
         if noded is not None:
             await _end(noded, signal.SIGKILL)
@@ -89,7 +100,7 @@ def _same_process(pid: str, start_time: str) -> int | None:
 
 
 async def _start(directory: Path, settings: NodedSettings) -> None:
-    (directory / "noded.json").write_text(json.dumps(_make_configuration(directory, settings)))
+    (directory / _CONFIGURATION).write_text(json.dumps(_make_configuration(directory, settings)))
     ready, told = os.pipe()
     with (directory / "noded.log").open("ab") as log:
         process = await asyncio.to_thread(_spawn, directory, settings, log.fileno(), told)

@@ -8,9 +8,11 @@ reason, the kernel ends every process below it, for it is PID 1 of their PID nam
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import json
 import os
+import resource
 import signal
 import sys
 
@@ -70,6 +72,7 @@ def _run(settings: dict[str, Any], level: str, directory: str) -> NoReturn:
         else:
             linux.prctl(linux.PR_SET_PDEATHSIG, signal.SIGKILL)
         os.chdir(directory)
+        _prepare_self()
         _serve(settings, level, f"{directory}/state")
         code = 0
     except BaseException as error:
@@ -78,6 +81,14 @@ def _run(settings: dict[str, Any], level: str, directory: str) -> NoReturn:
     finally:
         sys.stderr.flush()
         os._exit(code)
+
+
+def _prepare_self() -> None:
+    """Be the last to be killed for memory, and able to hold many descriptors; children get the limits back."""
+    with contextlib.suppress(PermissionError), open("/proc/self/oom_score_adj", "w") as file:
+        file.write("-999")
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _serve(settings: dict[str, Any], level: str, state: str) -> None:

@@ -259,7 +259,9 @@ class NativeRuntime:
         """Clean up after a container's first process; return how many of its processes were killed for memory."""
         path = self._cgroup(record, sandbox)
         kills = self._cgroups.oom_kills(path)
-        if sandbox["config"]["host_pid"]:
+        if sandbox["config"]["host_pid"]:  # no PID namespace ends with it
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(record["pid"], signal.SIGKILL)
             self._cgroups.kill(path)
         self._cgroups.remove(path)
         return kills
