@@ -47,10 +47,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Examine and print."""
-    from proa.node.noded.probe import choose_level, probe_features
+    from proa.node.noded.probe import chosen_level, probe_features
 
-    features = dict(probe_features())
-    level = choose_level(features)
+    features, level = dict(probe_features()), chosen_level()
     findings = [*examine_machine(options.home), *examine_isolation(features)]
     if options.output == "json":
         print_json({"version": __version__, "level": level, "findings": [asdict(f) for f in findings]})
@@ -99,16 +98,14 @@ def _examine_tool(name: str, mend: str) -> Finding:
 
 
 def examine_isolation(features: dict[str, str]) -> list[Finding]:
-    """Turn what was tried into findings: none of it is needed, each makes pods better."""
-    return [
-        Finding(
-            name,
-            "less" if why else "yes",
-            why.partition("; mend: ")[0] or "works",
-            why.partition("; mend: ")[2],
-        )
-        for name, why in features.items()
-    ]
+    """Turn what was tried into findings: none of it is needed, each makes pods better.
+
+    The rungs of the ladder come first, down to the one that pods will stand on.
+    """
+    rungs = [name for name in LEVELS if name in features]
+    reached = next((i for i, name in enumerate(rungs) if not features[name]), len(rungs) - 1)
+    shown = [*rungs[: reached + 1], *(name for name in features if name not in rungs)]
+    return [Finding(name, "less" if features[name] else "yes", features[name] or "works") for name in shown]
 
 
 def print_findings(findings: list[Finding], level: str) -> None:
