@@ -61,6 +61,7 @@ def make_container_config(
         resources=container_resources(pod, container, memory_capacity_bytes),
         security=security,
         stdin=bool(container.get("stdin")),
+        stdin_once=bool(container.get("stdinOnce")),
         tty=uses_tty,
         log_path=str(logs / container["name"] / f"{attempt}.log"),
         termination_message_path=container.get("terminationMessagePath") or "/dev/termination-log",

@@ -109,7 +109,9 @@ class Kubelet:
         """Register the node and take up its pods; returns once the node is Ready. Raises RuntimeFailure, ApiError."""
         status = await self._runtime.status()
         machine = self._node.machine
-        self._node.machine = Machine(status.node_ip, machine.memory_bytes, machine.allocatable)
+        self._node.machine = Machine(
+            status.node_ip, machine.memory_bytes, machine.allocatable, status.features
+        )
         self._informers.start()
         await self._registration.register(status)
         self._node.events.event(self._registration.node, "Normal", "Starting", "Starting kubelet.")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from proa.client.protocol import Client, Object
@@ -20,11 +20,12 @@ from proa.reconcile.protocol import EventRecorder
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """What this node has. Quantities are as in the Node's status."""
+    """What this node has, and lacks. Quantities are as in the Node's status, features as in RuntimeStatus."""
 
     ip: str
     memory_bytes: int
     allocatable: dict[str, str]
+    features: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(slots=True)

@@ -26,10 +26,11 @@ from proa.node.node_services import NodeServices
 from proa.node.pod_view import Ended, Health, PodView, StartFailure
 from proa.node.probes.manager import Known
 from proa.node.probes.prober import Target
-from proa.node.runtimes.protocol import Container, RuntimeFailure
+from proa.node.runtimes.protocol import Container, ContainerConfig, RuntimeFailure
 from proa.node.sandbox_config import hostname_of, log_directory, make_sandbox_config
 from proa.node.status import pod_description, pod_status
 from proa.node.termination import make_message_file, read_message
+from proa.node.unsupported import unsupported_fields
 from proa.node.volumes.errors import VolumeError
 from proa.node.volumes.mounter import MountedVolumes, make_mounts
 from proa.node.volumes.payloads import sources_of
@@ -277,6 +278,9 @@ class PodWorker:
     async def _make_sandbox(self, attempt: int) -> None:
         node = self._node
         config = make_sandbox_config(self.pod, node.settings, attempt)
+        ignored = unsupported_fields(self.pod) if not attempt else []
+        if ignored:
+            self._event("Warning", "NotSupported", f"This node does not carry out {', '.join(ignored)}")
         log_directory(self.pod, node.settings.logs_directory).mkdir(mode=0o700, parents=True, exist_ok=True)
         async with node.start_slots:
             try:
@@ -351,6 +355,7 @@ class PodWorker:
             memory_capacity_bytes=node.machine.memory_bytes,
         )
         make_message_file(config.termination_message_file)
+        self._tell_mounts(config)
         async with node.start_slots:
             sandbox = node.cache.sandboxes(self.uid)[0]
             container_id = await node.runtime.create_container(sandbox.id, config)
@@ -361,6 +366,14 @@ class PodWorker:
                 await node.cache.refresh_container(container_id)
         self._event("Normal", "Started", "Container started", container["name"])
         return container_id
+
+    def _tell_mounts(self, config: ContainerConfig) -> None:
+        """Say it where volumes are not at their mountPath: the runtime has no mounts of its own."""
+        why = self._node.machine.features.get("mounts")
+        if why and config.mounts and not config.attempt:
+            paths = ", ".join(mount.container_path for mount in config.mounts)
+            message = f"Volumes are not at {paths} but where $PROA_MOUNTS says: {why}"
+            self._event("Warning", "VolumesNotMounted", message, config.name)
 
     def _fail_start(self, container_name: str, reason: str, message: str) -> None:
         self._event("Warning", "Failed", f"Error: {message}", container_name)

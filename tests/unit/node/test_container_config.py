@@ -16,6 +16,7 @@ from proa.node.runtimes.fake import FakeRuntime
 from proa.node.runtimes.protocol import Image, Security
 from proa.node.sandbox_config import Dns, hostname_of, make_dns, read_resolv_conf
 from proa.node.settings import KubeletSettings
+from proa.node.unsupported import unsupported_fields
 
 IMAGE = Image("i", "i@sha256:1", 1, entrypoint=("entry",), command=("cmd", "x"))
 SETTINGS = KubeletSettings("proa-1", Path("/nonexistent"))
@@ -122,6 +123,37 @@ def test_limits_become_cgroup_settings() -> None:
     found = container_resources(make_pod(container), container, GIB)
 
     assert (found.cpu_shares, found.cpu_quota_millis, found.memory_limit_bytes) == (512, 500, 64 << 20)
+
+
+@pytest.mark.parametrize(
+    ("spec", "container", "expected"),
+    [
+        ({}, {}, []),
+        ({"shareProcessNamespace": True}, {}, ["spec.shareProcessNamespace"]),
+        ({"hostUsers": False}, {}, ["spec.hostUsers"]),
+        ({"securityContext": {"seccompProfile": {"type": "Unconfined"}}}, {}, []),
+        (
+            {"securityContext": {"seccompProfile": {"type": "RuntimeDefault"}}},
+            {},
+            ["spec.securityContext.seccompProfile"],
+        ),
+        (
+            {"volumes": [{"name": "v", "emptyDir": {"medium": "Memory"}}]},
+            {},
+            ["spec.volumes{v}.emptyDir.medium"],
+        ),
+        (
+            {},
+            {"resources": {"limits": {"cpu": "1", "nvidia.com/gpu": "1"}}},
+            ["spec.containers{app}.resources.limits.nvidia.com/gpu"],
+        ),
+        ({}, {"securityContext": {"procMount": "Default"}}, []),
+    ],
+)
+def test_what_has_no_effect_is_named(
+    spec: dict[str, Any], container: dict[str, Any], expected: list[str]
+) -> None:
+    assert unsupported_fields(make_pod({"name": "app", **container}, **spec)) == expected
 
 
 # The sandbox

@@ -1,0 +1,56 @@
+"""Name what a pod asks for that this node does not carry out, so that nothing is ignored in silence.
+
+Pure. Each entry is told as an Event of the pod (reason NotSupported) and explained in docs/compatibility.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from proa.client.protocol import Object
+from proa.objects.pods import containers, init_containers
+
+POD_FIELDS = ("shareProcessNamespace", "runtimeClassName", "setHostnameAsFQDN", "resourceClaims")
+SECURITY_FIELDS = ("seLinuxOptions", "procMount", "windowsOptions")
+CONTAINER_FIELDS = ("volumeDevices",)
+_HARMLESS: dict[str, tuple[Any, ...]] = {"procMount": ("Default",)}
+
+
+def unsupported_fields(pod: Object) -> list[str]:
+    """Return the paths of fields that have no effect on this node."""
+    spec = pod["spec"]
+    found = [f"spec.{key}" for key in POD_FIELDS if spec.get(key)]
+    if spec.get("hostUsers") is False:
+        found.append("spec.hostUsers")
+    found += _of_security(spec.get("securityContext") or {}, "spec.securityContext")
+    for volume in spec.get("volumes") or []:
+        found += _of_volume(volume)
+    for container in [*init_containers(pod), *containers(pod)]:
+        found += _of_container(container, f"spec.containers{{{container['name']}}}")
+    return found
+
+
+def _of_security(context: Object, path: str) -> Iterator[str]:
+    for key in SECURITY_FIELDS:
+        if context.get(key) and context[key] not in _HARMLESS.get(key, ()):
+            yield f"{path}.{key}"
+    for key in ("seccompProfile", "appArmorProfile"):
+        if (context.get(key) or {}).get("type", "Unconfined") != "Unconfined":
+            yield f"{path}.{key}"
+
+
+def _of_volume(volume: Object) -> Iterator[str]:
+    empty = volume.get("emptyDir") or {}
+    for key in ("medium", "sizeLimit"):
+        if empty.get(key):
+            yield f"spec.volumes{{{volume['name']}}}.emptyDir.{key}"
+
+
+def _of_container(container: Object, path: str) -> Iterator[str]:
+    yield from (f"{path}.{key}" for key in CONTAINER_FIELDS if container.get(key))
+    yield from _of_security(container.get("securityContext") or {}, f"{path}.securityContext")
+    limits = (container.get("resources") or {}).get("limits") or {}
+    for resource in limits:
+        if resource not in ("cpu", "memory"):
+            yield f"{path}.resources.limits.{resource}"
