@@ -200,7 +200,7 @@ class _Connection(asyncio.Protocol):
     def eof_received(self) -> bool:
         if self._upgraded is not None:
             self._upgraded.feed_end()
-            return True
+            return self._transport is not None and self._transport.get_extra_info("sslcontext") is None
         return False
 
     def pause_writing(self) -> None:
