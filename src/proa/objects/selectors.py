@@ -117,17 +117,15 @@ def selector_from_dict(selector: Mapping[str, Any] | None) -> LabelSelector:
     """Read a metav1.LabelSelector: None picks nothing, an empty one everything; raise BadRequest."""
     if selector is None:
         return NOTHING
-    found = [make_requirement(k, "in", (v,)) for k, v in (selector.get("matchLabels") or {}).items()]
+    found = [make_requirement(k, "=", (v,)) for k, v in (selector.get("matchLabels") or {}).items()]
     for expression in selector.get("matchExpressions") or ():
         operator = _EXPRESSION_OPERATORS.get(expression.get("operator", ""))
         if operator is None:
             raise BadRequest(f'"{expression.get("operator", "")}" is not a valid label selector operator')
-        found.append(make_requirement(expression.get("key", ""), operator, tuple(expression.get("values") or ())))
-    # As upstream does, a matchLabels entry prints as an equality.
-    shown = [
-        Requirement(r.key, "=", r.values) if r.operator == "in" and len(r.values) == 1 else r for r in found
-    ]
-    return LabelSelector(tuple(sorted(shown, key=lambda requirement: requirement.key)))
+        found.append(
+            make_requirement(expression.get("key", ""), operator, tuple(expression.get("values") or ()))
+        )
+    return LabelSelector(tuple(sorted(found, key=lambda requirement: requirement.key)))
 
 
 _EXPRESSION_OPERATORS: dict[str, Operator] = {

@@ -77,6 +77,7 @@ def test_bad_keys_and_values_are_refused(text):
     [
         ({"matchLabels": {"b": "2", "a": "1"}}, "a=1,b=2"),
         ({"matchExpressions": [{"key": "a", "operator": "In", "values": ["y", "x"]}]}, "a in (x,y)"),
+        ({"matchExpressions": [{"key": "a", "operator": "In", "values": ["x"]}]}, "a in (x)"),
         ({"matchExpressions": [{"key": "a", "operator": "NotIn", "values": ["x"]}]}, "a notin (x)"),
         (
             {

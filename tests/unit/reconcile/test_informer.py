@@ -35,7 +35,7 @@ class Told:
 async def until(condition: Callable[[], object]) -> None:
     """Let other tasks run until the condition holds."""
     async with asyncio.timeout(5):
-        while not condition():  # noqa: ASYNC110 (lets the other tasks run; nothing to wait on is exposed)
+        while not condition():
             await asyncio.sleep(0)
 
 

@@ -54,7 +54,7 @@ def with_manager(
 
 async def until(condition: Callable[[], object]) -> None:
     async with asyncio.timeout(5):
-        while not condition():  # noqa: ASYNC110 (lets the other tasks run; nothing to wait on is exposed)
+        while not condition():
             await asyncio.sleep(0)
 
 
