@@ -7,6 +7,7 @@ import contextlib
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -942,6 +943,22 @@ def test_a_client_that_started_noded_starts_it_again_when_it_was_killed(own_node
         await client.close()
 
     asyncio.run(main())
+
+
+def test_removing_the_folder_ends_noded(own_node: Node) -> None:
+    pid = launch.running_pid(own_node.directory)
+    groups = (own_node.directory / "noded.cgroups").read_text().splitlines()
+
+    async def main() -> None:
+        client = await NodedClient.connect(own_node.directory)
+        sandbox = await make_sandbox(client)
+        await start(client, sandbox, shell(own_node, "exec sleep 1000"))
+        shutil.rmtree(own_node.directory, ignore_errors=True)
+        await until(lambda: not os.path.exists(f"/proc/{pid}"))
+        await client.close()
+
+    asyncio.run(main())
+    assert not any(os.path.exists(group) for group in groups)
 
 
 def test_thirty_pods_leave_nothing(own_node: Node) -> None:

@@ -55,6 +55,7 @@ _AT_RECURSIVE = 0x8000
 _OPEN_TREE_CLONE = 0x1
 _MOVE_MOUNT_EMPTY_PATHS = 0x4 | 0x40
 _RESOLVE_IN_ROOT = 0x10
+_IN_MOVED_FROM, _IN_DELETE = 0x40, 0x200
 # asm/unistd.h: these four have one number on every architecture; pivot_root has not.
 _SYS_OPEN_TREE, _SYS_MOVE_MOUNT, _SYS_OPENAT2, _SYS_MOUNT_SETATTR = 428, 429, 437, 442
 _SYS_PIVOT_ROOT = {
@@ -149,6 +150,14 @@ def capset(effective: int, permitted: int, inheritable: int) -> None:
     low = struct.pack("=III", *(value & 0xFFFFFFFF for value in sets))
     high = struct.pack("=III", *(value >> 32 for value in sets))
     _check(_libc.capset(header, ctypes.create_string_buffer(low + high, 24)), "capset")
+
+
+def watch_deletions(folder: str) -> int:
+    """Return a descriptor that becomes readable when an entry of the folder is deleted or moved away (inotify)."""
+    fd = _libc.inotify_init1(os.O_CLOEXEC | os.O_NONBLOCK)
+    _check(fd, "inotify_init1")
+    _check(_libc.inotify_add_watch(fd, os.fsencode(folder), _IN_MOVED_FROM | _IN_DELETE), f"watch {folder}")
+    return int(fd)
 
 
 def permitted_capabilities() -> int:

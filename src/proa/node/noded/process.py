@@ -18,7 +18,8 @@ import sys
 
 from proa import __version__
 from proa.node.noded import faults, ladder, linux, nftables, server
-from proa.node.noded.loop import Loop
+from proa.node.noded.cgroups import remove_group
+from proa.node.noded.loop import READ, Loop
 from proa.node.noded.records import remove_tree
 from proa.node.noded.supervisor import Supervisor
 from proa.node.runtimes.native import NativeRuntime
@@ -109,11 +110,37 @@ def _serve(settings: dict[str, Any], level: str, state: str) -> None:
         signal.signal(number, signal.SIG_IGN)
     listener = server.listen("noded.sock")
     server.serve(loop, supervisor, listener)
+    _end_when_unreachable(loop)
     gc.collect()
     gc.freeze()  # what is there now is shared with every child that is forked
     _say({"ready": True, "level": level})
     os.close(_ready_fd)
     loop.run()
+    if os.getpid() == 1:
+        _end_all(runtime)
+
+
+def _end_all(runtime: NativeRuntime | ProcessRuntime) -> None:
+    """Kill everything in the node's PID namespace, so that its control groups can go before noded itself does."""
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(-1, signal.SIGKILL)
+    with contextlib.suppress(ChildProcessError):
+        while True:
+            os.waitpid(-1, 0)
+    for directory in runtime.cgroup_directories():
+        remove_group(directory)
+
+
+def _end_when_unreachable(loop: Loop) -> None:
+    """End when the socket is deleted: whoever removed the node's folder has no other way to end its containers."""
+    deletions = linux.watch_deletions(".")
+
+    def look(_ready: int) -> None:
+        os.read(deletions, 4096)
+        if not os.path.exists("noded.sock"):
+            loop.stop()
+
+    loop.watch(deletions, READ, look)
 
 
 def _write_pid(pids: list[int], host_proc: int) -> None:
