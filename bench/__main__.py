@@ -20,6 +20,7 @@ BENCHES = {
     "store_writes": "durable writes a second",
     "scheduler_throughput": "pods placed a second",
     "container_start": "how fast a container starts",
+    "service_relay": "what a userspace service costs a request",
 }
 
 
