@@ -241,9 +241,13 @@ class ResourceRegistry:
         definition = self.definition
         metadata = new["metadata"]
         match_namespace(metadata, namespace if self.resource.namespaced else "")
-        if metadata.get("name") != name:
+        if not metadata.get("name"):
             raise BadRequest(
-                f"the name of the object ({metadata.get('name') or ''}) does not match the name on the URL ({name})"
+                f"the name of the object ({name} based on URL) was undeterminable: name must be provided"
+            )
+        if metadata["name"] != name:
+            raise BadRequest(
+                f"the name of the object ({metadata['name']}) does not match the name on the URL ({name})"
             )
         given_uid = metadata.get("uid")
         if given_uid and given_uid != old["metadata"]["uid"]:
