@@ -22,6 +22,7 @@ from proa.node.kubelet import Kubelet
 from proa.node.noded.client import NodedClient
 from proa.node.noded.launch import NodedSettings, ensure_noded, stop_noded
 from proa.node.noded.probe import probe_features
+from proa.node.runtimes.protocol import ContainerConfig, Mount, RuntimeFailure, SandboxConfig
 from proa.node.settings import KubeletSettings
 from proa.objects.errors import NotFound
 from proa.objects.resource import CONFIG_MAPS, EVENTS, NAMESPACES, NODES, PODS, SECRETS, SERVICE_ACCOUNTS
@@ -200,6 +201,31 @@ def test_configuration_and_last_words(directory: Path, level: str) -> None:
         assert (terminated["exitCode"], terminated["reason"], terminated["message"]) == (4, "Error", "bye")
 
     run(directory, level, scenario)
+
+
+def test_a_link_swapped_into_a_subpath_leads_nowhere_else(directory: Path, level: str) -> None:
+    if level == "process":
+        pytest.skip("processes see no mounts")
+
+    async def main() -> None:
+        volume = directory / "volume"
+        volume.mkdir()
+        (directory / "secret").mkdir()
+        (directory / "secret" / "key").write_text("stolen")
+        (volume / "sub").symlink_to("../secret")
+        runtime = await ensure_noded(directory, NodedSettings(node_name="kubelet-test"))
+        try:
+            sandbox = await runtime.run_sandbox(SandboxConfig("default", "x", "u-x", "x"))
+            mount = Mount(str(volume / "sub"), "/data", within=str(volume))
+            config = ContainerConfig("app", "proa.local/python", ("cat", "/data/key"), (), mounts=(mount,))
+            container = await runtime.create_container(sandbox.id, config)
+            with pytest.raises(RuntimeFailure, match="No such file"):
+                await runtime.start_container(container)
+        finally:
+            await runtime.close()
+            await stop_noded(directory)
+
+    asyncio.run(main())
 
 
 def test_probes_reach_the_pod(directory: Path, level: str) -> None:

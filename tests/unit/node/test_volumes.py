@@ -357,7 +357,7 @@ def test_mounts_follow_the_container(tmp_path: Path) -> None:
     }
 
     assert make_mounts(container, mounted, {"POD": "web"}) == [
-        Mount(str(tmp_path / "web"), "/data", propagation="rslave"),
+        Mount(str(tmp_path / "web"), "/data", propagation="rslave", within=str(tmp_path)),
         Mount(str(tmp_path), "/data/deep", read_only=True),
     ]
 

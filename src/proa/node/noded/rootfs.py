@@ -224,13 +224,18 @@ class _Root:
         propagation = {"rslave": linux.MS_SLAVE, "rshared": 0}.get(
             mount.get("propagation", ""), linux.MS_PRIVATE
         )
-        self.bind(
-            mount["host_path"],
-            mount["container_path"],
-            read_only=bool(mount.get("read_only")),
-            propagation=propagation,
-            tree=tree,
-        )
+        held = _open_within(mount["host_path"], mount["within"]) if mount.get("within") else -1
+        try:
+            self.bind(
+                f"/proc/self/fd/{held}" if held >= 0 else mount["host_path"],
+                mount["container_path"],
+                read_only=bool(mount.get("read_only")),
+                propagation=propagation,
+                tree=tree,
+            )
+        finally:
+            if held >= 0:
+                os.close(held)
 
     def bind(
         self,
@@ -447,6 +452,15 @@ def _make(parent: int, name: str, *, folder: bool) -> None:
             os.close(os.open(name, flags, 0o644, dir_fd=parent))
     except FileExistsError:
         return  # two mounts may want the same folder
+
+
+def _open_within(path: str, folder: str) -> int:
+    """Open a path whose symbolic links, which containers may have put there, cannot lead out of `folder`."""
+    base = os.open(folder, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        return linux.open_in_root(base, os.path.relpath(path, folder))
+    finally:
+        os.close(base)
 
 
 def _host_devices() -> list[str]:

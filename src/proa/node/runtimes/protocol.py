@@ -65,12 +65,17 @@ class Sandbox:
 
 @dataclass(frozen=True, slots=True)
 class Mount:
-    """A bind mount of `host_path` (on the node's file system) at `container_path`."""
+    """A bind mount of `host_path` (on the node's file system) at `container_path`.
+
+    Where `within` is set, it is a folder above `host_path`, and no symbolic link below it may lead out of it:
+    what is below it belongs to containers.
+    """
 
     host_path: str
     container_path: str
     read_only: bool = False
     propagation: Literal["private", "rslave", "rshared"] = "private"
+    within: str = ""
 
 
 @dataclass(frozen=True, slots=True)

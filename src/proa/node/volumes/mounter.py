@@ -135,19 +135,21 @@ def make_mounts(container: Object, mounted: MountedVolumes, variables: dict[str,
     """Return the container's bind mounts; raise VolumeError for an unknown volume or an unsafe subPath."""
     mounts: list[Mount] = []
     for wanted in container.get("volumeMounts") or []:
-        path = mounted.paths.get(wanted["name"])
-        if path is None:
+        volume = path = mounted.paths.get(wanted["name"])
+        if volume is None or path is None:
             raise VolumeError(
                 f'cannot find volume "{wanted["name"]}" to mount into container "{container["name"]}"'
             )
         subpath = wanted.get("subPath") or expand(wanted.get("subPathExpr") or "", variables)
         if subpath:
-            path = resolve_subpath(path, subpath)
+            volume = volume.resolve()
+            path = resolve_subpath(volume, subpath)
         mounts.append(
             Mount(
                 host_path=str(path),
                 container_path=wanted["mountPath"],
                 read_only=bool(wanted.get("readOnly")) or wanted["name"] in mounted.read_only,
+                within=str(volume) if subpath else "",
                 propagation=_PROPAGATION[wanted.get("mountPropagation") or "None"],  # type: ignore[arg-type]
             )
         )
