@@ -13,9 +13,9 @@ import os
 import socket
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from proa.node.noded.images import HOST_IMAGES, find_image
 from proa.node.noded.sessions import AttachSession, ExecSession, ReadPipe
@@ -35,6 +35,7 @@ from proa.node.runtimes.protocol import (
 )
 
 _RECONNECT_SECONDS = (0.02, 0.1, 0.5, 1.0)
+_Kind = TypeVar("_Kind")
 _PATIENCE_SECONDS = 10.0
 _CHUNK_BYTES = 1 << 18
 _MAX_FDS = 8
@@ -376,7 +377,7 @@ def sandbox_from(record: dict[str, Any]) -> Sandbox:
     for name in ("dns_servers", "dns_searches", "dns_options"):
         config[name] = tuple(config[name])
     config["host_aliases"] = tuple((ip, tuple(names)) for ip, names in config["host_aliases"])
-    return Sandbox(**{**record, "config": SandboxConfig(**config)})
+    return _make(Sandbox, {**record, "config": _make(SandboxConfig, config)})
 
 
 def container_from(record: dict[str, Any]) -> Container:
@@ -387,10 +388,16 @@ def container_from(record: dict[str, Any]) -> Container:
         security[name] = tuple(security[name])
     config["argv"] = tuple(config["argv"])
     config["env"] = tuple((name, value) for name, value in config["env"])
-    config["mounts"] = tuple(Mount(**mount) for mount in config["mounts"])
-    config["resources"] = Resources(**config["resources"])
-    config["security"] = Security(**security)
-    return Container(**{**record, "config": ContainerConfig(**config)})
+    config["mounts"] = tuple(_make(Mount, mount) for mount in config["mounts"])
+    config["resources"] = _make(Resources, config["resources"])
+    config["security"] = _make(Security, security)
+    return _make(Container, {**record, "config": _make(ContainerConfig, config)})
+
+
+def _make(kind: type[_Kind], values: dict[str, Any]) -> _Kind:
+    """Build a dataclass from a record that a noded of another version may have written."""
+    known = {field.name for field in fields(kind)}  # type: ignore[arg-type]
+    return kind(**{name: value for name, value in values.items() if name in known})
 
 
 def _words(error: OSError) -> str:

@@ -170,6 +170,14 @@ def _enter_namespaces(words: str) -> None:
         linux.mount("", "/", "", linux.MS_REC | linux.MS_SHARED)
     except OSError as error:
         raise Refused(f"{words} ({error.strerror})") from error
+    try:
+        tree = linux.clone_tree("/", recursive=False)
+        linux.set_mount_attributes(tree, linux.MOUNT_ATTR_NODEV, recursive=False)
+        os.close(tree)
+    except OSError as error:
+        raise Refused(
+            f"the kernel is older than 5.12, or refuses mount_setattr ({error.strerror})"
+        ) from error
 
 
 def _unshare_user() -> None:

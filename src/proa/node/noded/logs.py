@@ -10,6 +10,8 @@ from __future__ import annotations
 import os
 import time
 
+from proa.node.noded import faults
+
 MAX_LINE_BYTES = 16 * 1024
 MAX_FILE_BYTES = 10 * 1024 * 1024
 MAX_FILES = 5
@@ -28,6 +30,7 @@ class LogFile:
         self._partial: dict[str, bytes] = {}
         self._fd = -1
         self._size = 0
+        self._failed = False
         if path:
             os.makedirs(os.path.dirname(path), exist_ok=True)
             self._open()
@@ -60,6 +63,15 @@ class LogFile:
     def _append(self, data: bytes) -> None:
         if self._fd < 0:
             return
+        try:
+            self._write_out(data)
+            self._failed = False
+        except OSError:  # the disk is full: the container goes on, and its end must still be told
+            if not self._failed:
+                faults.log()
+            self._failed = True
+
+    def _write_out(self, data: bytes) -> None:
         if self._size and self._size + len(data) > self._max_bytes:
             self._rotate()
         view = memoryview(data)

@@ -357,7 +357,11 @@ class Supervisor:
         sandbox = self._sandboxes.items[record["sandbox_id"]]
         running.output.close()
         _close(running.stdin, running.master)
-        kills = self._runtime.ended(record, sandbox)
+        try:
+            kills = self._runtime.ended(record, sandbox)
+        except OSError:  # what is left is removed with the container; its end is told all the same
+            faults.log()
+            kills = 0
         code = os.waitstatus_to_exitcode(status)
         number = -code if code < 0 else 0
         exit_code = 128 + number if number else code

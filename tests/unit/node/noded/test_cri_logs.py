@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -86,3 +87,12 @@ def test_no_path_means_no_log() -> None:
 
 def test_times_have_nanoseconds() -> None:
     assert format_time(5) == b"1970-01-01T00:00:00.000000005Z"
+
+
+def test_a_full_disk_does_not_stop_the_container(capfd: pytest.CaptureFixture[str]) -> None:
+    log = LogFile("")
+    log._fd = os.open("/dev/full", os.O_WRONLY)
+    for _ in range(2):
+        log.write("stdout", b"lost\n", NOW)
+    log.close(NOW)
+    assert capfd.readouterr().err.count("No space left") == 1
