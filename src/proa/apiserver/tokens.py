@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from proa.apiserver.handlers.bodies import parse
+from proa.apiserver.handlers.bodies import read_auxiliary
 from proa.apiserver.handlers.negotiation import answer_object, negotiate
 from proa.apiserver.registry.catalog import Catalog
 from proa.apiserver.registry.metadata import new_uid
@@ -64,7 +64,7 @@ class TokenIssuer:
         """Answer POST serviceaccounts/{name}/token."""
         if request.method != "POST":
             raise method_not_allowed()
-        body = parse(request, "TokenRequest")
+        body = read_auxiliary(request, "TokenRequest")
         account = registry.find(namespace, name)
         if account is None:
             raise not_found(registry.resource, name)

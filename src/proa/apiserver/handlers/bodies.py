@@ -18,6 +18,14 @@ from proa.objects.schemas.load import find_definition_name, schema_named
 
 READABLE = "application/json, application/yaml, application/vnd.kubernetes.protobuf"
 PROTOBUF = "application/vnd.kubernetes.protobuf"
+AUXILIARY = {
+    "Binding": "io.k8s.api.core.v1.Binding",
+    "DeleteOptions": "io.k8s.apimachinery.pkg.apis.meta.v1.DeleteOptions",
+    "Eviction": "io.k8s.api.policy.v1.Eviction",
+    "Scale": "io.k8s.api.autoscaling.v1.Scale",
+    "TokenRequest": "io.k8s.api.authentication.v1.TokenRequest",
+}
+"""Kinds of bodies that are not stored, and their schemas."""
 _STRICTNESS: dict[str, Strictness] = {"": "Warn", "Warn": "Warn", "Strict": "Strict", "Ignore": "Ignore"}
 
 
@@ -34,9 +42,32 @@ def check_object(
     return check(obj, schema_named(definition.schema), strictness, body)
 
 
+def read_auxiliary(request: Request, kind: str) -> Object:
+    """Return the body of a request that is no stored object (a Binding, DeleteOptions), checked against its schema."""
+    obj = parse(request, kind)
+    _check_type_meta(obj, kind, request.body)
+    obj.setdefault("kind", kind)
+    return check_auxiliary(obj, kind)
+
+
+def check_auxiliary(obj: object, kind: str) -> Object:
+    """Return an object that is not stored, checked against its schema; raise BadRequest."""
+    if not isinstance(obj, dict):
+        raise BadRequest(f"cannot unmarshal {_go_name(obj)} into Go value of type {kind}")
+    return check(obj, schema_named(AUXILIARY[kind])).obj
+
+
+def _check_type_meta(obj: Object, kind: str, body: bytes) -> None:
+    for key in ("kind", "apiVersion"):
+        if not isinstance(obj.get(key, ""), str):
+            why = f"json: cannot unmarshal {_go_name(obj[key])} into Go struct field .{key} of type string"
+            raise _unrecognized(kind, why, body)
+
+
 def read_kind(request: Request, resource: Resource) -> Object:
     """Return the body, which must be of the resource's kind and version."""
     obj = parse(request, resource.kind)
+    _check_type_meta(obj, resource.kind, request.body)
     kind, api_version = obj.get("kind") or "", obj.get("apiVersion") or ""
     if kind == resource.kind and api_version == resource.api_version:
         return obj
@@ -138,5 +169,5 @@ def _go_words(body: bytes, position: int) -> str:
 
 
 def _go_name(value: object) -> str:
-    names = {str: "string", bool: "bool", int: "number", float: "number", list: "array"}
+    names = {str: "string", bool: "bool", int: "number", float: "number", list: "array", dict: "object"}
     return names.get(type(value), "null")

@@ -11,7 +11,7 @@ from typing import Any
 
 import orjson
 
-from proa.apiserver.handlers.bodies import check_object, parse, strictness_of
+from proa.apiserver.handlers.bodies import check_auxiliary, read_auxiliary, read_object
 from proa.apiserver.handlers.negotiation import answer_object, negotiate
 from proa.apiserver.handlers.write import is_dry_run, read_patch
 from proa.apiserver.registry.deletion import DeleteOptions, read_options
@@ -34,17 +34,13 @@ async def serve_scale(request: Request, registry: ResourceRegistry, namespace: s
     dry_run = is_dry_run(request, "UpdateOptions")
     if request.method not in ("PUT", "PATCH"):
         raise method_not_allowed()
-    body = parse(request, "Scale") if request.method == "PUT" else {}
+    body = read_auxiliary(request, "Scale") if request.method == "PUT" else {}
     apply = read_patch(request, None) if request.method == "PATCH" else lambda old: body
     spec_path = _paths(registry)[0]
 
     def transform(old: Object) -> Object:
-        said = apply(make_scale(old, registry))
+        said = check_auxiliary(apply(make_scale(old, registry)), "Scale")
         replicas = (said.get("spec") or {}).get("replicas") or 0
-        if type(replicas) is not int:
-            raise BadRequest(
-                'Scale in version "v1" cannot be handled as a Scale: spec.replicas is not a number'
-            )
         if replicas < 0:
             raise invalid(
                 "Scale",
@@ -120,7 +116,7 @@ async def bind_pod(request: Request, registry: ResourceRegistry, namespace: str,
     if request.method != "POST":
         raise method_not_allowed()
     dry_run = is_dry_run(request, "CreateOptions")
-    binding = parse(request, "Binding")
+    binding = read_auxiliary(request, "Binding")
     target = binding.get("target") or {}
     metadata = binding.get("metadata") or {}
     causes = []
@@ -193,7 +189,7 @@ async def evict_pod(request: Request, registry: ResourceRegistry, namespace: str
     """Delete a pod as its Eviction says. Disruption budgets are not served yet, so none can refuse."""
     if request.method != "POST":
         raise method_not_allowed()
-    eviction = parse(request, "Eviction")
+    eviction = read_auxiliary(request, "Eviction")
     registry.get(namespace, name)
     said = (eviction.get("metadata") or {}).get("name")
     if said and said != name:
@@ -217,8 +213,7 @@ async def finalize_namespace(
     if request.method != "PUT":
         raise method_not_allowed()
     dry_run = is_dry_run(request, "UpdateOptions")
-    body = parse(request, "Namespace")
-    checked = check_object(body, registry.definition, strictness_of(request)).obj
+    checked = read_object(request, registry.definition).obj
     finalizers = (checked.get("spec") or {}).get("finalizers") or []
     version = (checked.get("metadata") or {}).get("resourceVersion")
 

@@ -12,8 +12,8 @@ import orjson
 
 from proa.apiserver.handlers.bodies import (
     media_type_of,
-    parse,
     parse_json,
+    read_auxiliary,
     read_object,
     strictness_of,
 )
@@ -199,7 +199,7 @@ async def delete_collection(request: Request, registry: ResourceRegistry, namesp
 
 def read_delete_options(request: Request) -> DeleteOptions:
     """Return the DeleteOptions of the body or the query."""
-    body = parse(request, "DeleteOptions") if request.body else {}
+    body = read_auxiliary(request, "DeleteOptions") if request.body else {}
     return read_options(body, request.query)
 
 

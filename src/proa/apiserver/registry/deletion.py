@@ -13,7 +13,7 @@ from typing import Any, Literal
 from proa.apiserver.registry.definition import ResourceDefinition
 from proa.apiserver.registry.refusals import invalid, precondition_conflict
 from proa.client.protocol import Object
-from proa.objects.errors import Cause
+from proa.objects.errors import BadRequest, Cause
 from proa.objects.meta import format_time, parse_time
 
 _POLICIES = ("Foreground", "Background", "Orphan")
@@ -82,12 +82,19 @@ def read_options(body: Mapping[str, Any], query: Mapping[str, list[str]]) -> Del
         policy = "Orphan" if orphan in (True, "true") else "Background"
     preconditions = body.get("preconditions") or {}
     return DeleteOptions(
-        None if grace is None else int(grace),
+        None if grace is None else _seconds(grace),
         policy or "",
         preconditions.get("uid") or "",
         preconditions.get("resourceVersion") or "",
         bool(dry_run),
     )
+
+
+def _seconds(grace: int | str) -> int:
+    try:
+        return int(grace)
+    except ValueError:
+        raise BadRequest(f'strconv.ParseInt: parsing "{grace}": invalid syntax') from None
 
 
 def _listed(values: list[str]) -> str:
