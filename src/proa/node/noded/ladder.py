@@ -171,7 +171,7 @@ def _enter_namespaces(words: str) -> None:
     except OSError as error:
         raise Refused(f"{words} ({error.strerror})") from error
     try:
-        tree = linux.clone_tree("/", recursive=False)
+        tree = linux.clone_tree("/dev/null")
         linux.set_mount_attributes(tree, linux.MOUNT_ATTR_NODEV, recursive=False)
         os.close(tree)
     except OSError as error:
