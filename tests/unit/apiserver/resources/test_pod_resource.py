@@ -114,6 +114,19 @@ RULES: list[tuple[Object, str]] = [
         "spec.volumes[0].emptyDir: Forbidden: may not specify more than 1 volume type",
     ),
     (
+        make_pod(
+            volumes=[
+                {
+                    "name": "v",
+                    "downwardAPI": {"items": [{"path": "p", "fieldRef": {"fieldPath": "spec.nodeName"}}]},
+                }
+            ]
+        ),
+        'spec.volumes[0].downwardAPI.items[0].fieldRef.fieldPath: Unsupported value: "spec.nodeName": '
+        'supported values: "metadata.annotations", "metadata.labels", "metadata.name", "metadata.namespace", '
+        '"metadata.uid"',
+    ),
+    (
         make_pod(tolerations=[{"operator": "Exists", "tolerationSeconds": 3}]),
         "spec.tolerations[0].effect: Invalid value: \"\": effect must be 'NoExecute' when `tolerationSeconds` is set",
     ),
@@ -127,6 +140,16 @@ RULES: list[tuple[Object, str]] = [
 @pytest.mark.parametrize(("pod", "problem"), RULES, ids=[problem.split(":")[0] for _, problem in RULES])
 def test_a_wrong_pod_is_refused_in_upstreams_words(kinds: Any, pod: Object, problem: str) -> None:
     assert kinds.problems(pod) == [problem]
+
+
+def test_a_volume_may_show_the_pods_labels_and_annotations(kinds: Any) -> None:
+    paths = ("metadata.labels", "metadata.annotations", "metadata.labels['a']", "metadata.uid")
+    items = [{"path": f"p{index}", "fieldRef": {"fieldPath": path}} for index, path in enumerate(paths)]
+    downward, projected = {"items": items}, {"sources": [{"downwardAPI": {"items": items}}]}
+
+    pod = make_pod(volumes=[{"name": "v", "downwardAPI": downward}, {"name": "p", "projected": projected}])
+
+    assert kinds.problems(pod) == []
 
 
 def test_a_pod_that_uses_much_is_fine(kinds: Any) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from proa.apiserver.resources.core.container_rules import (
-    FIELD_PATHS,
     validate_descending_path,
     validate_field_reference,
     validate_resource_reference,
@@ -43,7 +42,13 @@ PROJECTIONS = (
     "clusterTrustBundle",
     "podCertificate",
 )
-DOWNWARD_PATHS = FIELD_PATHS[:3]
+DOWNWARD_PATHS = (
+    "metadata.annotations",
+    "metadata.labels",
+    "metadata.name",
+    "metadata.namespace",
+    "metadata.uid",
+)
 
 
 def validate_volumes(volumes: Iterable[Object], field: str) -> list[Cause]:
