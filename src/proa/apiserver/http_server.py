@@ -17,7 +17,6 @@ import ssl
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Sequence
-from email.utils import formatdate
 from http import HTTPStatus
 from typing import Any, cast
 from urllib.parse import parse_qs
@@ -101,7 +100,7 @@ class ApiHttpServer:
                     connection.abort()
 
     def _tick(self) -> None:
-        self.date = formatdate(usegmt=True)
+        self.date = time.strftime("%a, %d %b %Y %H:%M:%S GMT", time.gmtime())
 
 
 def make_server_context(certificate: str, key: str, client_authority: str = "") -> ssl.SSLContext:

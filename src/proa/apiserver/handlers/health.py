@@ -5,7 +5,8 @@ Follows apiserver/pkg/server/healthz and component-base/version.
 
 from __future__ import annotations
 
-import platform
+import os
+import sys
 from collections.abc import Callable, Mapping
 
 import orjson
@@ -40,7 +41,7 @@ def serve_health(request: Request, endpoint: str, checks: Mapping[str, Check]) -
 
 def make_version(now: float) -> bytes:
     """Return the document of /version."""
-    machine = platform.machine()
+    machine = os.uname().machine
     major, minor = GIT_VERSION[1:].split(".")[:2]
     return orjson.dumps(
         {
@@ -55,7 +56,7 @@ def make_version(now: float) -> bytes:
             "gitTreeState": "clean",
             "buildDate": format_time(now),
             "goVersion": "",
-            "compiler": platform.python_implementation(),
+            "compiler": sys.implementation.name,
             "platform": f"linux/{ {'x86_64': 'amd64', 'aarch64': 'arm64'}.get(machine, machine) }",
         }
     )
