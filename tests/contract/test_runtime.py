@@ -34,6 +34,7 @@ from proa.node.runtimes.protocol import (
     SandboxConfig,
     Security,
 )
+from support.processes import find_processes
 
 SOURCE = Path(launch.__file__).parents[3]
 IMAGE = "proa.local/python"
@@ -108,7 +109,8 @@ def require(level: str) -> None:
         return
     why = dict(probe_features())["root" if level == "root" else "rootless"]
     if why:
-        pytest.skip(f"not on this machine: {level}: {why}")
+        place = "not on this machine: " if level == "root" else ""  # a machine can be mended for rootless
+        pytest.skip(f"{place}{level}: {why}")
 
 
 @pytest.fixture(scope="module", params=["root", "rootless", "process"])
@@ -941,6 +943,22 @@ def test_a_client_that_started_noded_starts_it_again_when_it_was_killed(own_node
         assert launch.running_pid(own_node.directory) not in (before, None)
         await events.aclose()  # type: ignore[attr-defined]
         await client.close()
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("rounds", [0, 1, 50, 500, 5000])
+def test_a_start_that_is_called_off_leaves_no_process(folder: Path, rounds: int) -> None:
+    async def main() -> None:
+        level: Any = "auto"
+        starting = asyncio.create_task(ensure_noded(folder, NodedSettings(level=level, node_name="contract")))
+        for _ in range(rounds):
+            await asyncio.sleep(0)
+        starting.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await (await starting).close()
+        await stop_noded(folder)
+        await until(lambda: not find_processes(str(folder)))
 
     asyncio.run(main())
 

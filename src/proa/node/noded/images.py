@@ -15,6 +15,7 @@ from proa.node.runtimes.protocol import Image
 
 HOST_IMAGES = ("proa.local/python:latest",)
 _REPOSITORY = "proa.local/python"
+_HOMES = ("/root", "/home", "/tmp", "/var/tmp")  # noqa: S108
 _SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -26,11 +27,18 @@ def host_path() -> str:
 
 
 def visible_paths() -> tuple[str, ...]:
-    """Return what containers must see of this Python: its prefixes and folders on sys.path outside of them."""
-    prefixes = [os.path.realpath(p) for p in (sys.prefix, sys.base_prefix, sys.exec_prefix)]
+    """Return what containers must see of this Python: its prefixes, Proa's source, and installed folders elsewhere.
+
+    Where the user happens to stand, and the folder of the script, are on sys.path too, but are not installed:
+    they may be a home folder.
+    """
+    source = os.path.abspath(__file__).rsplit("/proa/node/noded/", 1)[0]
+    prefixes = [os.path.realpath(p) for p in (sys.prefix, sys.base_prefix, sys.exec_prefix, source)]
+    by_chance = {os.path.realpath(p) for p in ("/", ".", os.path.dirname(sys.argv[0] or "."))}
+    by_chance |= {os.path.realpath(os.path.expanduser("~")), *_HOMES}
     folders = [os.path.realpath(p) for p in sys.path if p and os.path.isdir(p)]
     found: list[str] = []
-    for path in [*prefixes, *folders]:
+    for path in [*prefixes, *(folder for folder in folders if folder not in by_chance)]:
         if not any(path == other or path.startswith(other.rstrip("/") + "/") for other in found):
             found.append(path)
     return tuple(found)

@@ -24,6 +24,7 @@ from proa.node.noded import linux
 from proa.node.noded.cgroups import remove_group
 from proa.node.noded.client import NodedClient
 from proa.node.noded.images import host_path, visible_paths
+from proa.node.noded.rootfs import SCRATCH_PLACES
 from proa.node.runtimes.protocol import RuntimeFailure
 
 _MAIN = Path(__file__).with_name("main.py")
@@ -102,17 +103,27 @@ def _same_process(pid: str, start_time: str) -> int | None:
 async def _start(directory: Path, settings: NodedSettings) -> None:
     (directory / _CONFIGURATION).write_text(json.dumps(_make_configuration(directory, settings)))
     ready, told = os.pipe()
-    with (directory / "noded.log").open("ab") as log:
-        process = await asyncio.to_thread(_spawn, directory, settings, log.fileno(), told)
-    os.close(told)
-    words = await _read_ready(ready)
-    if not words.get("ready"):
-        process.kill()
-        await asyncio.to_thread(process.wait)
-        why = words.get("error") or f"it ended without a word; see {directory / 'noded.log'}"
-        raise RuntimeFailure("NodedFailed", f"noded did not start: {why}")
-    if words["level"] != "process":  # the outer process ends at once; without namespaces it stays as guard
-        await asyncio.to_thread(process.wait)
+    try:
+        with (directory / "noded.log").open("ab") as log:
+            process = _spawn(directory, settings, log.fileno(), told)
+    finally:
+        os.close(told)
+    try:
+        words = await _read_ready(ready)
+        if not words.get("ready"):
+            why = words.get("error") or f"it ended without a word; see {directory / 'noded.log'}"
+            raise RuntimeFailure("NodedFailed", f"noded did not start: {why}")
+    except (
+        BaseException
+    ):  # a start that is called off leaves nothing: noded is of its starter's process group
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        raise
+    if (
+        words["level"] != "process"
+    ):  # the outer process has ended by now; without namespaces it stays as guard
+        process.wait()
     else:
         process.returncode = 0  # detached on purpose: its end is not ours to wait for
 
@@ -143,11 +154,18 @@ def _make_configuration(directory: Path, settings: NodedSettings) -> dict[str, A
     visible = tuple(dict.fromkeys((*visible_paths(), *map(os.path.realpath, settings.visible_paths))))
     return {
         **asdict(settings),
-        "masked": [os.path.realpath(path) for path in (*settings.masked_paths, home)],
+        "masked": [os.path.realpath(path) for path in (*settings.masked_paths, home, *_unusual_home())],
         "visible": visible,
         "path": host_path(),
         "cgroup": f"proa-{settings.node_name}-{zlib.crc32(home.encode()):08x}",
     }
+
+
+def _unusual_home() -> list[str]:
+    """Return the user's home folder where it is not in a place that containers see empty anyway."""
+    path = os.path.realpath(os.path.expanduser("~"))
+    usual = any(path == place or path.startswith(place + "/") for place in SCRATCH_PLACES)
+    return [] if usual or path == "/" or not os.path.isdir(path) else [path]
 
 
 async def _read_ready(fd: int) -> dict[str, Any]:

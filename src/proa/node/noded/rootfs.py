@@ -73,9 +73,8 @@ class HostImage:
             m for m in _disk_mounts() if not any(m == p or m.startswith(p + "/") for p in hidden)
         ]
         covered = cover.make(directory, places, userxattr=self.userxattr)
-        self.covered = [
-            p for p in covered if not any(p == m or p.startswith(m + "/") for m in self.submounts)
-        ]
+        bound = (*self.submounts, *self.visible)  # mounted over the cover, so what is below is seen again
+        self.covered = [p for p in covered if not any(p == b or p.startswith(b + "/") for b in bound)]
         self.cover = directory
 
     def places_to_mount(self) -> list[tuple[str, str, int]]:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import sys
+from pathlib import Path
+
 import pytest
 
 from proa.node.noded.images import find_image, host_path, visible_paths
@@ -28,10 +32,17 @@ def test_names(name: str, known: bool) -> None:
 
 
 def test_python_comes_first_and_is_shown() -> None:
-    import sys
-
     assert host_path().endswith("/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
     assert any(sys.prefix.startswith(path) for path in visible_paths())
+
+
+def test_what_is_on_the_path_by_chance_is_not_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "installed").mkdir()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [str(tmp_path), os.path.expanduser("~"), str(tmp_path / "installed")])
+    shown = visible_paths()
+    assert str(tmp_path / "installed") in shown
+    assert not {str(tmp_path), os.path.expanduser("~")} & set(shown)
 
 
 def test_the_deeper_place_wins() -> None:

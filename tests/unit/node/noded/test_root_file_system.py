@@ -22,7 +22,9 @@ linux.mount("tmpfs", folder, "tmpfs")
 os.makedirs(folder + "/shm"); os.makedirs(folder + "/volume"); os.makedirs(folder + "/cover")
 os.symlink("/etc", folder + "/volume/link"); os.symlink("../../../../../../srv", folder + "/volume/up")
 open(folder + "/hosts", "w").write("hosts of the pod")
-image = rootfs.HostImage(layering, userxattr=False, visible=[], masked=["/srv"])
+os.makedirs(folder + "/shown/secret/deep"); open(folder + "/shown/file", "w").close()
+visible, masked = [folder + "/shown"], ["/srv", folder + "/shown/secret"]
+image = rootfs.HostImage(layering, userxattr=False, visible=visible, masked=masked)
 if covered:
     image.make_cover(folder + "/cover/layer")
 rootfs.prepare(folder + "/root")
@@ -38,7 +40,9 @@ rootfs.enter(folder + "/root", image, view)
 assert open("/etc/hosts").read() == "hosts of the pod"
 assert open("/etc/made").read() == "hosts of the pod", "a link in a volume leads within the root"
 assert os.path.exists("/usr/bin/env") and os.path.exists("/etc/passwd")
-assert os.listdir("/home") == [] and os.listdir("/tmp") == []
+assert os.listdir("/home") == []
+assert sorted(os.listdir(folder)) == ["shown"] and sorted(os.listdir(folder + "/shown")) == ["file", "secret"]
+assert os.listdir(folder + "/shown/secret") == [], "a mask within what is shown"
 assert not os.path.exists("/etc/ssh") or os.listdir("/etc/ssh") == []
 assert not os.path.exists("/etc/shadow") or open("/etc/shadow").read() == ""
 assert not os.path.exists("/srv") or os.listdir("/srv") == []
