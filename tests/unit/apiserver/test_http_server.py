@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from proa.apiserver import http_server
+from proa.apiserver import http_connection, http_server
 from proa.apiserver.http_server import ApiHttpServer, make_server_context
 from proa.apiserver.pki import ensure_pki
 from proa.client.protocol import Request, Response
@@ -59,7 +59,7 @@ async def exchange(port: int, *parts: bytes, until: bytes = b"") -> bytes:
 
 @pytest.fixture(autouse=True)
 def short_waits(monkeypatch):
-    monkeypatch.setattr(http_server, "LINGER_SECONDS", 0.05)
+    monkeypatch.setattr(http_connection, "LINGER_SECONDS", 0.05)
     monkeypatch.setattr(http_server, "SWEEP_SECONDS", 0.02)
 
 
@@ -107,7 +107,7 @@ def test_a_chunked_body_is_put_together():
 def test_a_body_over_three_megabytes_is_refused(chunked):
     async def scenario():
         async with serving() as port:
-            size = http_server.MAX_BODY_BYTES + 1
+            size = http_connection.MAX_BODY_BYTES + 1
             if chunked:
                 head = b"POST /x HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n"
                 body = b"%x\r\n%b\r\n0\r\n\r\n" % (size, bytes(size))
@@ -157,7 +157,7 @@ def test_a_client_that_waits_for_100_continue_gets_it():
 
 
 def test_a_sender_that_takes_too_long_is_cut_off(monkeypatch):
-    monkeypatch.setattr(http_server, "READ_SECONDS", 0.05)
+    monkeypatch.setattr(http_connection, "READ_SECONDS", 0.05)
 
     async def scenario():
         async with serving() as port:
@@ -171,7 +171,7 @@ def test_a_sender_that_takes_too_long_is_cut_off(monkeypatch):
 
 
 def test_an_idle_connection_is_closed_in_time(monkeypatch):
-    monkeypatch.setattr(http_server, "IDLE_SECONDS", 0.05)
+    monkeypatch.setattr(http_connection, "IDLE_SECONDS", 0.05)
 
     async def scenario():
         async with serving() as port:
@@ -184,7 +184,7 @@ def test_an_idle_connection_is_closed_in_time(monkeypatch):
 
 
 def test_a_reader_that_stalls_holds_the_stream_back_and_is_cut_off(monkeypatch):
-    monkeypatch.setattr(http_server, "STALL_SECONDS", 0.1)
+    monkeypatch.setattr(http_connection, "STALL_SECONDS", 0.1)
     produced = 0
     ended = asyncio.Event()
 
