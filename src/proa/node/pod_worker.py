@@ -9,30 +9,25 @@ from __future__ import annotations
 import asyncio
 import logging
 import shutil
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from dataclasses import replace
 from math import inf
-from typing import Any
 
 from proa.client.protocol import Object
 from proa.node import pod_lifecycle as lifecycle
 from proa.node.backoff import BackOff, next_backoff
-from proa.node.container_config import make_container_config
-from proa.node.downward import DownwardSource, FieldError
-from proa.node.environment import ConfigError, make_environment
-from proa.node.hooks import HookFailed, run_hook
-from proa.node.images import ImageEvent, ImageFailure
 from proa.node.node_services import NodeServices
-from proa.node.pod_view import Ended, Health, PodView, StartFailure
-from proa.node.probes.manager import Known
+from proa.node.pod_containers import PodContainers
+from proa.node.pod_handle import PodHandle
+from proa.node.pod_view import Ended, Health, PodView
 from proa.node.probes.prober import Target
-from proa.node.runtimes.protocol import Container, ContainerConfig, RuntimeFailure
-from proa.node.sandbox_config import hostname_of, log_directory, make_sandbox_config
+from proa.node.runtimes.protocol import Container, RuntimeFailure
+from proa.node.sandbox_config import log_directory, make_sandbox_config
 from proa.node.status import pod_description, pod_status
-from proa.node.termination import make_message_file, read_message
+from proa.node.termination import read_message
 from proa.node.unsupported import unsupported_fields
 from proa.node.volumes.errors import VolumeError
-from proa.node.volumes.mounter import MountedVolumes, make_mounts
+from proa.node.volumes.mounter import MountedVolumes
 from proa.node.volumes.payloads import sources_of
 from proa.objects.errors import ApiError, Conflict, NotFound
 from proa.objects.meta import is_deleting, name, namespace, uid
@@ -43,7 +38,6 @@ logger = logging.getLogger(__name__)
 FIRST_RETRY_SECONDS = 0.5
 MAX_VOLUME_RETRY_SECONDS = 122.0
 MAX_RETRY_SECONDS = 30.0
-MIN_GRACE_SECONDS = 2.0
 
 
 class PodWorker:
@@ -55,11 +49,11 @@ class PodWorker:
     def __init__(
         self, node: NodeServices, pod: Object, on_gone: Callable[[str], None], *, is_known: bool = True
     ) -> None:
-        self.pod = pod
         self.uid = uid(pod)
         self._node = node
+        self._pod = PodHandle(node, pod, is_known=is_known)
+        self._containers = PodContainers(self._pod, lambda: self._mounted, self.wake)
         self._on_gone = on_gone
-        self._is_known = is_known
         self._first_seen = node.now()
         self._task: asyncio.Task[None] | None = None
         self._is_dirty = False
@@ -72,31 +66,30 @@ class PodWorker:
         self._volumes_backoff: BackOff | None = None
         self._volumes_retry_at = 0.0
         self._sandbox_retry_at = 0.0
-        self._failures: dict[str, StartFailure] = {}
-        self._backoffs = remembered_backoffs(pod, node)
         self._told_backoffs: set[str] = set()
         self._messages: dict[str, str] = {}
-        self._killing: dict[str, asyncio.Task[None]] = {}
-        self._hooks: dict[str, asyncio.Task[None]] = {}
-        self._beside: set[asyncio.Task[None]] = set()
+
+    @property
+    def pod(self) -> Object:
+        """Return the pod as the API has it now."""
+        return self._pod.pod
 
     # What the kubelet calls
 
     def update(self, pod: Object) -> None:
         """Take in the pod as the API has it now."""
         shorter = _shorter_grace(self.pod, pod)
-        self.pod = pod
+        self._pod.pod = pod
         if shorter is not None:
-            for container_id in self._killing:
-                self._run_beside(self._node.runtime.stop_container(container_id, shorter))
+            self._containers.shorten_grace(shorter)
         self.wake()
 
     def vanish(self) -> None:
         """The API does not know the pod any more: kill and forget it."""
-        self._is_known = False
+        self._pod.is_known = False
         if not is_deleting(self.pod):
             grace = self._node.settings.orphan_grace_seconds
-            self.pod = mark_deleting(self.pod, grace)
+            self._pod.pod = mark_deleting(self.pod, grace)
         self.wake()
 
     def end(self, reason: str, message: str) -> None:
@@ -107,8 +100,7 @@ class PodWorker:
     def refresh_volumes(self) -> None:
         """Something that the pod's volumes show has changed."""
         self._must_refresh = True
-        for failed in [n for n, f in self._failures.items() if f.reason == "CreateContainerConfigError"]:
-            del self._failures[failed]
+        self._containers.retry_configuration()
         self._volumes_retry_at = 0.0
         self.wake()
 
@@ -122,7 +114,7 @@ class PodWorker:
         """Stop looking at the pod; what runs goes on running."""
         self._is_gone = True
         self._cancel_timer()
-        tasks = [t for t in (self._task, *self._killing.values(), *self._hooks.values(), *self._beside) if t]
+        tasks = [*self._containers.tasks, *([self._task] if self._task else [])]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -144,11 +136,11 @@ class PodWorker:
             volumes_ready=self._mounted is not None,
             volumes_retry_at=self._volumes_retry_at,
             sandbox_retry_at=self._sandbox_retry_at,
-            killing=frozenset(self._killing),
-            hooks_pending=frozenset(self._hooks),
+            killing=frozenset(self._containers.killing),
+            hooks_pending=frozenset(self._containers.hooks),
             health=self._health(containers),
-            failures=dict(self._failures),
-            backoffs=dict(self._backoffs),
+            failures=dict(self._containers.failures),
+            backoffs=dict(self._containers.backoffs),
             ended=self._ended,
             host_ip=node.machine.ip,
             started_at=self._first_seen,
@@ -187,7 +179,7 @@ class PodWorker:
         self._watch_probes(view)
         decision = lifecycle.decide(view, now)
         self._tell_backoffs(view, now)
-        if self._is_known and not self._is_gone:
+        if self._pod.is_known and not self._is_gone:
             self._node.statuses.put(self.pod, pod_status(self.view(), now))
         if not decision.steps:
             refresh_at = self._mounted.refresh_at if self._mounted else inf
@@ -202,18 +194,18 @@ class PodWorker:
             return
         self._ended = lifecycle.past_deadline(view, now)
         if self._ended:
-            self._event("Normal", self._ended.reason, self._ended.message)
+            self._pod.event("Normal", self._ended.reason, self._ended.message)
 
     def _tell_backoffs(self, view: PodView, now: float) -> None:
         """Record one BackOff event for each wait."""
-        for container_name in self._backoffs:
+        for container_name in self._containers.backoffs:
             newest = view.newest(container_name)
             if newest is None or newest.id in self._told_backoffs or is_deleting(self.pod):
                 continue
             if lifecycle.crash_loop(view, container_name, now):
                 self._told_backoffs.add(newest.id)
                 place = f"container {container_name} in pod {pod_description(self.pod)}"
-                self._event("Warning", "BackOff", f"Back-off restarting failed {place}", container_name)
+                self._pod.event("Warning", "BackOff", f"Back-off restarting failed {place}", container_name)
 
     def _set_timer(self, at: float) -> None:
         self._cancel_timer()
@@ -235,11 +227,12 @@ class PodWorker:
             case lifecycle.MakeSandbox():
                 await self._make_sandbox(step.attempt)
             case lifecycle.StartContainer():
-                await self._start(step)
+                await self._containers.start(step)
             case lifecycle.KillContainer():
-                self._begin_kill(step)
+                self._containers.begin_kill(step)
             case lifecycle.RemoveContainer():
-                await self._remove_container(step.container_id)
+                await self._containers.remove(step.container_id)
+                self._messages.pop(step.container_id, None)
             case lifecycle.StopSandbox():
                 await self._stop_sandbox(step.sandbox_id)
             case lifecycle.UnmountVolumes():
@@ -254,13 +247,13 @@ class PodWorker:
         keys = sources_of(self.pod)
         node.sources.follow(self.uid, keys)
         try:
-            self._mounted = await node.mounter.mount(self.pod, self._downward())
+            self._mounted = await node.mounter.mount(self.pod, self._pod.downward())
         except VolumeError as error:
             now = node.now()
             backoff = next_backoff(self._volumes_backoff, now, FIRST_RETRY_SECONDS, MAX_VOLUME_RETRY_SECONDS)
             self._volumes_backoff = backoff
             self._volumes_retry_at = now + backoff.delay_seconds
-            self._event("Warning", "FailedMount", str(error))
+            self._pod.event("Warning", "FailedMount", str(error))
             return
         self._volumes_backoff = None
 
@@ -270,9 +263,9 @@ class PodWorker:
             return
         self._must_refresh = False
         try:
-            self._mounted = await self._node.mounter.refresh(self.pod, self._downward())
+            self._mounted = await self._node.mounter.refresh(self.pod, self._pod.downward())
         except VolumeError as error:
-            self._event("Warning", "FailedMount", str(error))
+            self._pod.event("Warning", "FailedMount", str(error))
             self._mounted.refresh_at = now + self._node.settings.retry_seconds
 
     async def _make_sandbox(self, attempt: int) -> None:
@@ -280,7 +273,7 @@ class PodWorker:
         config = make_sandbox_config(self.pod, node.settings, attempt)
         ignored = unsupported_fields(self.pod) if not attempt else []
         if ignored:
-            self._event("Warning", "NotSupported", f"This node does not carry out {', '.join(ignored)}")
+            self._pod.event("Warning", "NotSupported", f"This node does not carry out {', '.join(ignored)}")
         log_directory(self.pod, node.settings.logs_directory).mkdir(mode=0o700, parents=True, exist_ok=True)
         async with node.start_slots:
             try:
@@ -288,160 +281,16 @@ class PodWorker:
             except RuntimeFailure as failure:
                 self._sandbox_retry_at = node.now() + node.settings.retry_seconds
                 message = f"Failed to create pod sandbox: {failure.message}"
-                self._event("Warning", "FailedCreatePodSandBox", message)
+                self._pod.event("Warning", "FailedCreatePodSandBox", message)
                 return
         for old in node.cache.sandboxes(self.uid)[1:]:
             await node.runtime.remove_sandbox(old.id)
             node.cache.drop_sandbox(old.id)
         if attempt:
-            self._event("Normal", "SandboxChanged", "Pod sandbox changed, it will be killed and re-created.")
+            self._pod.event(
+                "Normal", "SandboxChanged", "Pod sandbox changed, it will be killed and re-created."
+            )
         node.cache.put_sandbox(sandbox)
-
-    async def _start(self, step: lifecycle.StartContainer) -> None:
-        node, container = self._node, self._container(step.name)
-        if step.is_restart:
-            settings = node.settings
-            self._backoffs[step.name] = next_backoff(
-                self._backoffs.get(step.name),
-                node.now(),
-                settings.backoff_initial_seconds,
-                settings.backoff_max_seconds,
-            )
-        try:
-            container_id = await self._create_and_start(container, step.attempt)
-        except ImageFailure as failure:
-            self._tell_image(failure.events, step.name)
-            self._event("Warning", "Failed", f"Error: {failure.reason}", step.name)
-            self._failures[step.name] = StartFailure(failure.reason, failure.message, failure.retry_at)
-            return
-        except (ConfigError, VolumeError, FieldError) as error:
-            self._fail_start(step.name, "CreateContainerConfigError", str(error))
-            return
-        except RuntimeFailure as failure:
-            self._fail_start(step.name, failure.reason, failure.message)
-            return
-        self._failures.pop(step.name, None)
-        hook = (container.get("lifecycle") or {}).get("postStart")
-        if hook:
-            self._hooks[container_id] = asyncio.create_task(self._post_start(container_id, container, hook))
-
-    async def _create_and_start(self, container: Object, attempt: int) -> str:
-        node = self._node
-        found = await node.images.find(self.pod, container, node.now())
-        self._tell_image(found.events, container["name"])
-        environment = await make_environment(
-            self.pod, container, node.services(), node.sources.get, self._downward()
-        )
-        for source, keys in environment.skipped.items():
-            message = (
-                f"Keys [{', '.join(keys)}] from the EnvFrom {source} were skipped since they are considered "
-            )
-            self._event(
-                "Warning", "InvalidEnvironmentVariableNames", f"{message}invalid environment variable names."
-            )
-        if container.get("startupProbe") or container.get("livenessProbe") or container.get("readinessProbe"):
-            _refuse_grpc(container)
-        mounted = self._mounted or MountedVolumes()
-        config = make_container_config(
-            self.pod,
-            container,
-            found.image,
-            environment.variables,
-            make_mounts(container, mounted, environment.variables),
-            attempt=attempt,
-            hostname=hostname_of(self.pod, node.settings.node_name),
-            pods_directory=node.settings.pods_directory,
-            logs=log_directory(self.pod, node.settings.logs_directory),
-            memory_capacity_bytes=node.machine.memory_bytes,
-        )
-        make_message_file(config.termination_message_file)
-        self._tell_mounts(config)
-        async with node.start_slots:
-            sandbox = node.cache.sandboxes(self.uid)[0]
-            container_id = await node.runtime.create_container(sandbox.id, config)
-            self._event("Normal", "Created", "Container created", container["name"])
-            try:
-                await node.runtime.start_container(container_id)
-            finally:
-                await node.cache.refresh_container(container_id)
-        self._event("Normal", "Started", "Container started", container["name"])
-        return container_id
-
-    def _tell_mounts(self, config: ContainerConfig) -> None:
-        """Say it where volumes are not at their mountPath: the runtime has no mounts of its own."""
-        why = self._node.machine.features.get("mounts")
-        if why and config.mounts and not config.attempt:
-            paths = ", ".join(mount.container_path for mount in config.mounts)
-            message = f"Volumes are not at {paths} but where $PROA_MOUNTS says: {why}"
-            self._event("Warning", "VolumesNotMounted", message, config.name)
-
-    def _fail_start(self, container_name: str, reason: str, message: str) -> None:
-        self._event("Warning", "Failed", f"Error: {message}", container_name)
-        retry_at = self._node.now() + self._node.settings.retry_seconds
-        self._failures[container_name] = StartFailure(reason, message, retry_at)
-
-    async def _post_start(self, container_id: str, container: Object, hook: Object) -> None:
-        try:
-            await run_hook(self._node.runtime, container_id, container, hook, self._pod_ip(), None)
-        except (HookFailed, RuntimeFailure) as error:
-            self._event("Warning", "FailedPostStartHook", "PostStartHook failed", container["name"])
-            logger.info("postStart hook failed pod=%s error=%s", pod_description(self.pod), error)
-            grace = lifecycle.grace_seconds(self.pod)
-            self._begin_kill(
-                lifecycle.KillContainer(container_id, container["name"], grace, "FailedPostStartHook")
-            )
-        finally:
-            self._hooks.pop(container_id, None)
-        self.wake()
-
-    def _begin_kill(self, step: lifecycle.KillContainer) -> None:
-        if step.container_id in self._killing:
-            return
-        self._event("Normal", "Killing", step.message, step.name)
-        hook = self._hooks.get(step.container_id)
-        if hook is not None and hook is not asyncio.current_task():
-            hook.cancel()
-        self._killing[step.container_id] = asyncio.create_task(self._kill(step), name=f"kill {step.name}")
-
-    async def _kill(self, step: lifecycle.KillContainer) -> None:
-        node = self._node
-        try:
-            begun = node.now()
-            container = self._find_container(step.name)
-            hook = ((container or {}).get("lifecycle") or {}).get("preStop")
-            if container and hook and step.grace_seconds > 0:
-                await self._pre_stop(step, container, hook)
-            left = step.grace_seconds - (node.now() - begun)
-            grace = max(left, MIN_GRACE_SECONDS) if hook else max(left, 0.0)
-            await node.runtime.stop_container(step.container_id, grace)
-            await node.cache.refresh_container(step.container_id)
-        except RuntimeFailure as failure:
-            logger.warning("container not killed container=%s error=%s", step.container_id, failure.message)
-            await asyncio.sleep(1.0)
-        finally:
-            self._killing.pop(step.container_id, None)
-        self.wake()
-
-    async def _pre_stop(self, step: lifecycle.KillContainer, container: Object, hook: Object) -> None:
-        try:
-            await run_hook(
-                self._node.runtime, step.container_id, container, hook, self._pod_ip(), step.grace_seconds
-            )
-        except TimeoutError:
-            logger.info("preStop hook took all of the grace pod=%s", pod_description(self.pod))
-        except (HookFailed, RuntimeFailure) as error:
-            self._event("Warning", "FailedPreStopHook", "PreStopHook failed", step.name)
-            logger.info("preStop hook failed pod=%s error=%s", pod_description(self.pod), error)
-
-    async def _remove_container(self, container_id: str) -> None:
-        container = self._node.cache.find_container(container_id)
-        await self._node.runtime.remove_container(container_id)
-        self._node.cache.drop_container(container_id)
-        self._messages.pop(container_id, None)
-        if container is not None and container.state == "Exited":
-            logs = log_directory(self.pod, self._node.settings.logs_directory) / container.config.name
-            for file in logs.glob(f"{container.config.attempt}.log*"):
-                file.unlink(missing_ok=True)
 
     async def _stop_sandbox(self, sandbox_id: str) -> None:
         await self._node.runtime.stop_sandbox(sandbox_id)
@@ -452,7 +301,7 @@ class PodWorker:
     async def _finish(self) -> None:
         """Leave nothing of the pod on this node, then let the API forget it."""
         node = self._node
-        if self._is_known:
+        if self._pod.is_known:
             node.statuses.put(self.pod, pod_status(self.view(), node.now()))
             await node.statuses.flush(self.uid)
         node.sources.unfollow(self.uid)
@@ -462,7 +311,7 @@ class PodWorker:
         await node.mounter.forget(self.uid)
         logs = log_directory(self.pod, node.settings.logs_directory)
         await asyncio.to_thread(shutil.rmtree, logs, True)
-        if self._is_known:
+        if self._pod.is_known:
             await self._delete()
         self._is_gone = True
         self._cancel_timer()
@@ -483,31 +332,24 @@ class PodWorker:
         probes = self._node.probes
         running = {c.id: c for c in view.containers if c.state == "Running"}
         for container_id, running_container in running.items():
-            container = self._find_container(running_container.config.name)
-            if container is not None and self._pod_ip():
+            container = self._pod.find_container(running_container.config.name)
+            if container is not None and self._pod.pod_ip():
                 probes.watch(
                     self.pod,
-                    Target(container_id, container, self._pod_ip()),
+                    Target(container_id, container, self._pod.pod_ip()),
                     running_container.started_at,
                     self.wake,
-                    self._field_path(container["name"]),
-                    self._known_as(container["name"], container_id),
+                    self._pod.field_path(container["name"]),
+                    self._pod.known_as(container["name"], container_id),
                 )
         for known in view.containers:
             if known.id not in running:
                 probes.forget(known.id)
 
-    def _known_as(self, container_name: str, container_id: str) -> Known:
-        status = self.pod.get("status") or {}
-        for known in [*(status.get("containerStatuses") or []), *(status.get("initContainerStatuses") or [])]:
-            if known["name"] == container_name and known.get("containerID", "").endswith(container_id):
-                return Known(bool(known.get("started")), bool(known.get("ready")))
-        return Known()
-
     def _health(self, containers: tuple[Container, ...]) -> dict[str, Health]:
         found: dict[str, Health] = {}
         for running in containers:
-            container = self._find_container(running.config.name)
+            container = self._pod.find_container(running.config.name)
             if running.state == "Running" and container is not None:
                 found[running.id] = self._node.probes.health(running.id, container)
         return found
@@ -517,71 +359,10 @@ class PodWorker:
         if container.state != "Exited" or container.message:
             return container
         if container.id not in self._messages:
-            spec = self._find_container(container.config.name) or {}
+            spec = self._pod.find_container(container.config.name) or {}
             self._messages[container.id] = read_message(container, spec)
         message = self._messages[container.id]
         return replace(container, message=message) if message else container
-
-    def _container(self, container_name: str) -> Object:
-        found = self._find_container(container_name)
-        if found is None:
-            raise KeyError(container_name)
-        return found
-
-    def _find_container(self, container_name: str) -> Object | None:
-        spec = self.pod["spec"]
-        for container in [*(spec.get("initContainers") or []), *spec["containers"]]:
-            if container["name"] == container_name:
-                found: Object = container
-                return found
-        return None
-
-    def _field_path(self, container_name: str) -> str:
-        inits = {c["name"] for c in self.pod["spec"].get("initContainers") or []}
-        return f"spec.{'initContainers' if container_name in inits else 'containers'}{{{container_name}}}"
-
-    def _pod_ip(self) -> str:
-        sandboxes = self._node.cache.sandboxes(self.uid)
-        if not sandboxes:
-            return ""
-        return self._node.machine.ip if sandboxes[0].config.host_network else sandboxes[0].ip
-
-    def _downward(self) -> DownwardSource:
-        machine = self._node.machine
-        return DownwardSource(machine.ip, self._pod_ip(), machine.allocatable)
-
-    def _tell_image(self, events: tuple[ImageEvent, ...], container_name: str) -> None:
-        for event in events:
-            self._event(event.type, event.reason, event.message, container_name)
-
-    def _event(self, type: str, reason: str, message: str, container_name: str = "") -> None:
-        if self._is_known:
-            field_path = self._field_path(container_name) if container_name else ""
-            self._node.events.event(self.pod, type, reason, message, field_path)
-
-    def _run_beside(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.create_task(self._logged(work))
-        self._beside.add(task)
-        task.add_done_callback(self._beside.discard)
-
-    async def _logged(self, work: Coroutine[Any, Any, None]) -> None:
-        try:
-            await work
-        except RuntimeFailure as failure:
-            logger.warning("runtime refused pod=%s error=%s", pod_description(self.pod), failure.message)
-
-
-def remembered_backoffs(pod: Object, node: NodeServices) -> dict[str, BackOff]:
-    """Return the back-offs that containers were in before this server began, as their restarts tell."""
-    found: dict[str, BackOff] = {}
-    for container in reversed(node.cache.containers(uid(pod))):
-        attempt, settings = container.config.attempt, node.settings
-        if attempt:
-            delay = min(
-                settings.backoff_initial_seconds * 2.0 ** min(attempt - 1, 10), settings.backoff_max_seconds
-            )
-            found[container.config.name] = BackOff(delay, container.created_at)
-    return found
 
 
 def mark_deleting(pod: Object, grace_seconds: float) -> Object:
@@ -599,11 +380,3 @@ def _shorter_grace(old: Object, new: Object) -> float | None:
     before = old["metadata"].get("deletionGracePeriodSeconds")
     after = new["metadata"].get("deletionGracePeriodSeconds")
     return float(after) if before is not None and after is not None and after < before else None
-
-
-def _refuse_grpc(container: Object) -> None:
-    for key in ("startupProbe", "livenessProbe", "readinessProbe"):
-        if "grpc" in (container.get(key) or {}):
-            raise ConfigError(
-                f"{key}: gRPC probes are not supported by this node yet: use httpGet, tcpSocket or exec"
-            )

@@ -1,0 +1,251 @@
+"""Start, kill and remove the containers of one pod, with their images, environment, mounts and hooks.
+
+Killing and hooks take long: they run as tasks beside the worker, which is woken when one ends. Follows
+pkg/kubelet/kuberuntime/kuberuntime_container.go (startContainer, killContainer).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from proa.client.protocol import Object
+from proa.node import pod_lifecycle as lifecycle
+from proa.node.backoff import BackOff, next_backoff
+from proa.node.container_config import make_container_config
+from proa.node.downward import FieldError
+from proa.node.environment import ConfigError, make_environment
+from proa.node.hooks import HookFailed, run_hook
+from proa.node.images import ImageEvent, ImageFailure
+from proa.node.node_services import NodeServices
+from proa.node.pod_handle import PodHandle
+from proa.node.pod_view import StartFailure
+from proa.node.runtimes.protocol import ContainerConfig, RuntimeFailure
+from proa.node.sandbox_config import hostname_of, log_directory
+from proa.node.status import pod_description
+from proa.node.termination import make_message_file
+from proa.node.volumes.errors import VolumeError
+from proa.node.volumes.mounter import MountedVolumes, make_mounts
+from proa.objects.meta import uid
+
+logger = logging.getLogger(__name__)
+
+MIN_GRACE_SECONDS = 2.0
+
+
+class PodContainers:
+    """One pod's containers. `mounted` returns the pod's volumes; `wake` makes its worker look again.
+
+    `failures` and `backoffs` are by container name; `killing` and `hooks` (postStart) by container id.
+    """
+
+    def __init__(
+        self, pod: PodHandle, mounted: Callable[[], MountedVolumes | None], wake: Callable[[], None]
+    ) -> None:
+        self._pod = pod
+        self._node = pod.node
+        self._mounted = mounted
+        self._wake = wake
+        self.failures: dict[str, StartFailure] = {}
+        self.backoffs = remembered_backoffs(pod.pod, pod.node)
+        self.killing: dict[str, asyncio.Task[None]] = {}
+        self.hooks: dict[str, asyncio.Task[None]] = {}
+        self._beside: set[asyncio.Task[None]] = set()
+
+    @property
+    def tasks(self) -> list[asyncio.Task[None]]:
+        """Return all that runs beside the worker."""
+        return [*self.killing.values(), *self.hooks.values(), *self._beside]
+
+    def retry_configuration(self) -> None:
+        """Something that containers are configured by has changed."""
+        for failed in [n for n, f in self.failures.items() if f.reason == "CreateContainerConfigError"]:
+            del self.failures[failed]
+
+    def shorten_grace(self, grace_seconds: float) -> None:
+        """Give what is being killed less time."""
+        for container_id in self.killing:
+            self._run_beside(self._node.runtime.stop_container(container_id, grace_seconds))
+
+    async def start(self, step: lifecycle.StartContainer) -> None:
+        node, container = self._node, self._pod.container(step.name)
+        if step.is_restart:
+            settings = node.settings
+            self.backoffs[step.name] = next_backoff(
+                self.backoffs.get(step.name),
+                node.now(),
+                settings.backoff_initial_seconds,
+                settings.backoff_max_seconds,
+            )
+        try:
+            container_id = await self._create_and_start(container, step.attempt)
+        except ImageFailure as failure:
+            self._tell_image(failure.events, step.name)
+            self._pod.event("Warning", "Failed", f"Error: {failure.reason}", step.name)
+            self.failures[step.name] = StartFailure(failure.reason, failure.message, failure.retry_at)
+            return
+        except (ConfigError, VolumeError, FieldError) as error:
+            self._fail_start(step.name, "CreateContainerConfigError", str(error))
+            return
+        except RuntimeFailure as failure:
+            self._fail_start(step.name, failure.reason, failure.message)
+            return
+        self.failures.pop(step.name, None)
+        hook = (container.get("lifecycle") or {}).get("postStart")
+        if hook:
+            self.hooks[container_id] = asyncio.create_task(self._post_start(container_id, container, hook))
+
+    async def _create_and_start(self, container: Object, attempt: int) -> str:
+        node = self._node
+        found = await node.images.find(self._pod.pod, container, node.now())
+        self._tell_image(found.events, container["name"])
+        environment = await make_environment(
+            self._pod.pod, container, node.services(), node.sources.get, self._pod.downward()
+        )
+        for source, keys in environment.skipped.items():
+            message = (
+                f"Keys [{', '.join(keys)}] from the EnvFrom {source} were skipped since they are considered "
+            )
+            self._pod.event(
+                "Warning", "InvalidEnvironmentVariableNames", f"{message}invalid environment variable names."
+            )
+        if container.get("startupProbe") or container.get("livenessProbe") or container.get("readinessProbe"):
+            _refuse_grpc(container)
+        mounted = self._mounted() or MountedVolumes()
+        config = make_container_config(
+            self._pod.pod,
+            container,
+            found.image,
+            environment.variables,
+            make_mounts(container, mounted, environment.variables),
+            attempt=attempt,
+            hostname=hostname_of(self._pod.pod, node.settings.node_name),
+            pods_directory=node.settings.pods_directory,
+            logs=log_directory(self._pod.pod, node.settings.logs_directory),
+            memory_capacity_bytes=node.machine.memory_bytes,
+        )
+        make_message_file(config.termination_message_file)
+        self._tell_mounts(config)
+        async with node.start_slots:
+            sandbox = node.cache.sandboxes(self._pod.uid)[0]
+            container_id = await node.runtime.create_container(sandbox.id, config)
+            self._pod.event("Normal", "Created", "Container created", container["name"])
+            try:
+                await node.runtime.start_container(container_id)
+            finally:
+                await node.cache.refresh_container(container_id)
+        self._pod.event("Normal", "Started", "Container started", container["name"])
+        return container_id
+
+    def _tell_mounts(self, config: ContainerConfig) -> None:
+        """Say it where volumes are not at their mountPath: the runtime has no mounts of its own."""
+        why = self._node.machine.features.get("mounts")
+        if why and config.mounts and not config.attempt:
+            paths = ", ".join(mount.container_path for mount in config.mounts)
+            message = f"Volumes are not at {paths} but where $PROA_MOUNTS says: {why}"
+            self._pod.event("Warning", "VolumesNotMounted", message, config.name)
+
+    def _fail_start(self, container_name: str, reason: str, message: str) -> None:
+        self._pod.event("Warning", "Failed", f"Error: {message}", container_name)
+        retry_at = self._node.now() + self._node.settings.retry_seconds
+        self.failures[container_name] = StartFailure(reason, message, retry_at)
+
+    async def _post_start(self, container_id: str, container: Object, hook: Object) -> None:
+        try:
+            await run_hook(self._node.runtime, container_id, container, hook, self._pod.pod_ip(), None)
+        except (HookFailed, RuntimeFailure) as error:
+            self._pod.event("Warning", "FailedPostStartHook", "PostStartHook failed", container["name"])
+            logger.info("postStart hook failed pod=%s error=%s", pod_description(self._pod.pod), error)
+            grace = lifecycle.grace_seconds(self._pod.pod)
+            self.begin_kill(
+                lifecycle.KillContainer(container_id, container["name"], grace, "FailedPostStartHook")
+            )
+        finally:
+            self.hooks.pop(container_id, None)
+        self._wake()
+
+    def begin_kill(self, step: lifecycle.KillContainer) -> None:
+        if step.container_id in self.killing:
+            return
+        self._pod.event("Normal", "Killing", step.message, step.name)
+        hook = self.hooks.get(step.container_id)
+        if hook is not None and hook is not asyncio.current_task():
+            hook.cancel()
+        self.killing[step.container_id] = asyncio.create_task(self._kill(step), name=f"kill {step.name}")
+
+    async def _kill(self, step: lifecycle.KillContainer) -> None:
+        node = self._node
+        try:
+            begun = node.now()
+            container = self._pod.find_container(step.name)
+            hook = ((container or {}).get("lifecycle") or {}).get("preStop")
+            if container and hook and step.grace_seconds > 0:
+                await self._pre_stop(step, container, hook)
+            left = step.grace_seconds - (node.now() - begun)
+            grace = max(left, MIN_GRACE_SECONDS) if hook else max(left, 0.0)
+            await node.runtime.stop_container(step.container_id, grace)
+            await node.cache.refresh_container(step.container_id)
+        except RuntimeFailure as failure:
+            logger.warning("container not killed container=%s error=%s", step.container_id, failure.message)
+            await asyncio.sleep(1.0)
+        finally:
+            self.killing.pop(step.container_id, None)
+        self._wake()
+
+    async def _pre_stop(self, step: lifecycle.KillContainer, container: Object, hook: Object) -> None:
+        try:
+            await run_hook(
+                self._node.runtime, step.container_id, container, hook, self._pod.pod_ip(), step.grace_seconds
+            )
+        except TimeoutError:
+            logger.info("preStop hook took all of the grace pod=%s", pod_description(self._pod.pod))
+        except (HookFailed, RuntimeFailure) as error:
+            self._pod.event("Warning", "FailedPreStopHook", "PreStopHook failed", step.name)
+            logger.info("preStop hook failed pod=%s error=%s", pod_description(self._pod.pod), error)
+
+    async def remove(self, container_id: str) -> None:
+        container = self._node.cache.find_container(container_id)
+        await self._node.runtime.remove_container(container_id)
+        self._node.cache.drop_container(container_id)
+        if container is not None and container.state == "Exited":
+            logs = log_directory(self._pod.pod, self._node.settings.logs_directory) / container.config.name
+            for file in logs.glob(f"{container.config.attempt}.log*"):
+                file.unlink(missing_ok=True)
+
+    def _tell_image(self, events: tuple[ImageEvent, ...], container_name: str) -> None:
+        for event in events:
+            self._pod.event(event.type, event.reason, event.message, container_name)
+
+    def _run_beside(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(self._logged(work))
+        self._beside.add(task)
+        task.add_done_callback(self._beside.discard)
+
+    async def _logged(self, work: Coroutine[Any, Any, None]) -> None:
+        try:
+            await work
+        except RuntimeFailure as failure:
+            logger.warning("runtime refused pod=%s error=%s", pod_description(self._pod.pod), failure.message)
+
+
+def remembered_backoffs(pod: Object, node: NodeServices) -> dict[str, BackOff]:
+    """Return the back-offs that containers were in before this server began, as their restarts tell."""
+    found: dict[str, BackOff] = {}
+    for container in reversed(node.cache.containers(uid(pod))):
+        attempt, settings = container.config.attempt, node.settings
+        if attempt:
+            delay = min(
+                settings.backoff_initial_seconds * 2.0 ** min(attempt - 1, 10), settings.backoff_max_seconds
+            )
+            found[container.config.name] = BackOff(delay, container.created_at)
+    return found
+
+
+def _refuse_grpc(container: Object) -> None:
+    for key in ("startupProbe", "livenessProbe", "readinessProbe"):
+        if "grpc" in (container.get(key) or {}):
+            raise ConfigError(
+                f"{key}: gRPC probes are not supported by this node yet: use httpGet, tcpSocket or exec"
+            )

@@ -1,0 +1,66 @@
+"""Hold what the parts of one pod's worker share: the pod as the API has it now, its look-ups and its events."""
+
+from __future__ import annotations
+
+from proa.client.protocol import Object
+from proa.node.downward import DownwardSource
+from proa.node.node_services import NodeServices
+from proa.node.probes.manager import Known
+from proa.objects.meta import uid
+
+
+class PodHandle:
+    """One pod on one node. `is_known` is False once the API has forgotten it: nothing is told about it then."""
+
+    def __init__(self, node: NodeServices, pod: Object, *, is_known: bool) -> None:
+        self.node = node
+        self.pod = pod
+        self.uid = uid(pod)
+        self.is_known = is_known
+
+    def container(self, container_name: str) -> Object:
+        """Return a container's spec; raise KeyError."""
+        found = self.find_container(container_name)
+        if found is None:
+            raise KeyError(container_name)
+        return found
+
+    def find_container(self, container_name: str) -> Object | None:
+        """Return a container's or init container's spec."""
+        spec = self.pod["spec"]
+        for container in [*(spec.get("initContainers") or []), *spec["containers"]]:
+            if container["name"] == container_name:
+                found: Object = container
+                return found
+        return None
+
+    def field_path(self, container_name: str) -> str:
+        """Return the path by which Events name a container."""
+        inits = {c["name"] for c in self.pod["spec"].get("initContainers") or []}
+        return f"spec.{'initContainers' if container_name in inits else 'containers'}{{{container_name}}}"
+
+    def pod_ip(self) -> str:
+        """Return the pod's address, "" before it has one."""
+        sandboxes = self.node.cache.sandboxes(self.uid)
+        if not sandboxes:
+            return ""
+        return self.node.machine.ip if sandboxes[0].config.host_network else sandboxes[0].ip
+
+    def downward(self) -> DownwardSource:
+        """Return what the pod may learn of itself beside its object."""
+        machine = self.node.machine
+        return DownwardSource(machine.ip, self.pod_ip(), machine.allocatable)
+
+    def known_as(self, container_name: str, container_id: str) -> Known:
+        """Return what the API says of this attempt at a container."""
+        status = self.pod.get("status") or {}
+        for known in [*(status.get("containerStatuses") or []), *(status.get("initContainerStatuses") or [])]:
+            if known["name"] == container_name and known.get("containerID", "").endswith(container_id):
+                return Known(bool(known.get("started")), bool(known.get("ready")))
+        return Known()
+
+    def event(self, type: str, reason: str, message: str, container_name: str = "") -> None:
+        """Record an Event about the pod, or about one of its containers."""
+        if self.is_known:
+            field_path = self.field_path(container_name) if container_name else ""
+            self.node.events.event(self.pod, type, reason, message, field_path)
