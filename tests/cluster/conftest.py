@@ -35,7 +35,8 @@ def start_cluster(kubectl_path: str) -> Iterator[Callable[[ProaCommand], Cluster
 
     yield start
     for proa in started:
-        proa("reset", "--yes")
+        if proa.home.exists():
+            proa("reset", "--yes")
 
 
 @pytest.fixture(scope="session")
@@ -78,5 +79,7 @@ def rootless(rootless_python: str) -> Iterator[ProaCommand]:
     folder.mkdir(mode=0o700)
     if user is not None:
         os.chown(folder, user, user)
-    yield ProaCommand(folder / "home", rootless_python, user)
+    proa = ProaCommand(folder / "home", rootless_python, user)
+    yield proa
+    proa("reset", "--yes")
     shutil.rmtree(folder)

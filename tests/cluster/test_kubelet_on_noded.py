@@ -173,7 +173,7 @@ def test_a_pod_runs_answers_and_goes(directory: Path, level: str) -> None:
 
 def test_configuration_and_last_words(directory: Path, level: str) -> None:
     if level == "process":
-        pytest.skip("processes see no mounts: volumes are at their own paths there")
+        pytest.skip("not on this machine: processes see no mounts: volumes are at their own paths there")
     script = (
         "import os; print(open('/etc/c/a').read(), open('/one').read(), os.environ['P']); "
         "open('/data/x', 'w').write('y'); open('/dev/termination-log', 'w').write('bye'); raise SystemExit(4)"
@@ -205,7 +205,7 @@ def test_configuration_and_last_words(directory: Path, level: str) -> None:
 
 def test_a_link_swapped_into_a_subpath_leads_nowhere_else(directory: Path, level: str) -> None:
     if level == "process":
-        pytest.skip("processes see no mounts")
+        pytest.skip("not on this machine: processes see no mounts")
 
     async def main() -> None:
         volume = directory / "volume"
@@ -230,7 +230,7 @@ def test_a_link_swapped_into_a_subpath_leads_nowhere_else(directory: Path, level
 
 def test_probes_reach_the_pod(directory: Path, level: str) -> None:
     if level == "process":
-        pytest.skip("processes share the host's ports")
+        pytest.skip("not on this machine: processes share the host's ports")
     server = "import http.server as h; h.HTTPServer(('', 8080), h.SimpleHTTPRequestHandler).serve_forever()"
 
     async def scenario(node: Node) -> None:

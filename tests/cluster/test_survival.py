@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import sys
 import urllib.request
@@ -59,13 +60,41 @@ def fresh(start_cluster: StartCluster, tmp_path: Path) -> Cluster:
     return start_cluster(ProaCommand(tmp_path / "home", sys.executable))
 
 
-def namespaces_in_use() -> set[str]:
-    """Return the network namespaces that processes on this machine are in."""
+def processes_of(cluster: Cluster, text: str) -> set[int]:
+    """Return the processes below this cluster's supervisor whose command line has `text`."""
+    below = descendants(int((cluster.proa.home / "nodes/proa-1/noded.pid").read_text().split()[0]))
+    return find_processes(text) & below
+
+
+def descendants(pid: int) -> set[int]:
+    """Return the ids of a process and of everything below it."""
+    children: dict[int, list[int]] = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+            except OSError:
+                continue
+            children.setdefault(parent, []).append(int(entry.name))
+    found, todo = set(), [pid]
+    while todo:
+        found.add(current := todo.pop())
+        todo += children.get(current, [])
+    return found
+
+
+def namespaces_of(pids: set[int]) -> set[str]:
+    """Return the network and mount namespaces that these processes are in."""
+    return {os.readlink(f"/proc/{pid}/ns/{kind}") for pid in pids for kind in ("net", "mnt")}
+
+
+def all_namespaces() -> set[str]:
+    """Return the network and mount namespaces of every process on this machine."""
     found = set()
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             try:
-                found.add(os.readlink(entry / "ns" / "net"))
+                found |= namespaces_of({int(entry.name)})
             except OSError:
                 continue
     return found
@@ -80,13 +109,13 @@ def test_killing_the_server_leaves_pods_and_the_next_start_finds_their_exit_code
     fresh.kubectl("apply", "-f", "-", stdin=MORTAL.replace("FLAG", str(flag)))
     fresh.kubectl("wait", "pod/server", "pod/mortal", "--for=condition=Ready", "--timeout=60s")
     before = fresh.get("pod", "server")["status"]["containerStatuses"][0]
-    processes = find_processes("http.server 8080")
+    processes = processes_of(fresh, "http.server")
     assert processes
 
     server = fresh.proa.status()["pid"]
     os.kill(server, signal.SIGKILL)
     assert fresh.proa("status", check=False).returncode == 1
-    assert find_processes("http.server 8080") == processes
+    assert processes_of(fresh, "http.server") == processes
     (flag / "go").write_text("")
     fresh.proa("up", "--detach")
 
@@ -98,21 +127,24 @@ def test_killing_the_server_leaves_pods_and_the_next_start_finds_their_exit_code
     after = fresh.get("pod", "server")["status"]["containerStatuses"][0]
     assert after["containerID"] == before["containerID"]
     assert after["restartCount"] == 0
-    assert find_processes("http.server 8080") == processes
+    assert processes_of(fresh, "http.server") == processes
 
 
 def test_down_ends_everything_and_up_brings_it_back(fresh: Cluster) -> None:
-    namespaces = namespaces_in_use()
     mounts = Path("/proc/self/mountinfo").read_text()
     fresh.kubectl("apply", "-f", "-", stdin=SERVER)
     fresh.kubectl("wait", "pod/server", "--for=condition=Ready", "--timeout=60s")
+    pids = descendants(int((fresh.proa.home / "nodes/proa-1/noded.pid").read_text().split()[0]))
+    ours = namespaces_of(pids) - namespaces_of({os.getpid()})
+    groups = {
+        g for pid in pids for g in re.findall(r":(/proa-[^/\n]+)", Path(f"/proc/{pid}/cgroup").read_text())
+    }
+    assert ours
     fresh.proa("down")
     assert not find_processes(str(fresh.proa.home))
-    assert namespaces_in_use() <= namespaces
+    assert not ours & all_namespaces()
     assert Path("/proc/self/mountinfo").read_text() == mounts
-    assert not [
-        p for p in Path("/sys/fs/cgroup").glob("*/proa*") if p.is_dir() and fresh.proa.home.name in p.name
-    ]
+    assert not [p for group in groups for p in Path("/sys/fs/cgroup").glob(f"*{group}")]
 
     fresh.proa("up", "--detach")
     fresh.kubectl("wait", "pod/server", "--for=condition=Ready", "--timeout=60s")

@@ -28,9 +28,7 @@ class ProaCommand:
         self, *arguments: str, timeout: float = 120, check: bool = True
     ) -> subprocess.CompletedProcess[str]:
         """Run a verb and return what it printed."""
-        return run(
-            self.command(*arguments), user=self.user, timeout=timeout, check=check, cwd=Path("/")
-        )
+        return run(self.command(*arguments), user=self.user, timeout=timeout, check=check, cwd=Path("/"))
 
     def command(self, *arguments: str) -> list[str]:
         """Return the command line of a verb in this home."""
