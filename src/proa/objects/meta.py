@@ -4,11 +4,11 @@ Optional fields read as empty values; nothing here mutates its arguments. Follow
 apimachinery/pkg/apis/meta/v1 (OwnerReference, Time, MicroTime) and api/meta/conditions.go.
 """
 
-import os
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from proa.objects.randomness import random_bytes
 from proa.objects.resource import Resource
 
 Object = dict[str, Any]
@@ -157,7 +157,7 @@ def parse_time(text: str) -> float:
 
 def random_suffix(n: int = 5) -> str:
     """Return `n` random characters fit for the end of a generated name."""
-    return "".join([SUFFIX_ALPHABET[byte % len(SUFFIX_ALPHABET)] for byte in os.urandom(n)])
+    return "".join([SUFFIX_ALPHABET[byte % len(SUFFIX_ALPHABET)] for byte in random_bytes(n)])
 
 
 def _meta(obj: Object) -> Mapping[str, Any]:

@@ -6,7 +6,6 @@ objectmeta.go. The objects are private copies that these functions change.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
@@ -18,6 +17,7 @@ from proa.apiserver.registry.names import name_problems
 from proa.client.protocol import Object
 from proa.objects.errors import BadRequest, Cause
 from proa.objects.meta import format_time, random_suffix
+from proa.objects.randomness import random_bytes
 from proa.objects.selectors import label_key_problem, label_value_problem
 
 MAX_GENERATED_BASE = 63 - 5
@@ -28,7 +28,7 @@ STANDARD_FINALIZERS = frozenset(("orphan", "foregroundDeletion", "kubernetes"))
 
 def new_uid() -> str:
     """Return a random (version 4) UUID; half the cost of uuid.uuid4."""
-    digits = bytearray(os.urandom(16))
+    digits = bytearray(random_bytes(16))
     digits[6] = digits[6] & 0x0F | 0x40
     digits[8] = digits[8] & 0x3F | 0x80
     text = digits.hex()
