@@ -6,6 +6,7 @@ Namespaces as kubeadm has them, and the Service, Endpoints and EndpointSlice by 
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 from typing import Any
 
@@ -20,12 +21,14 @@ PORT = 443
 
 async def ensure_system_objects(client: Client, *, service_cidr: str, address: str, port: int) -> None:
     """Create what is missing, and bring the endpoints to `address`:`port`, where the API server listens for pods."""
-    for namespace in SYSTEM_NAMESPACES:
-        await ensure(client, NAMESPACES, {"metadata": {"name": namespace}}, None)
-    await ensure(client, SERVICES, make_service(service_cidr, port), "default")
-    await ensure(client, ENDPOINTS, make_endpoints(address, port), "default", ("subsets",))
-    await ensure(
-        client, ENDPOINT_SLICES, make_endpoint_slice(address, port), "default", ("endpoints", "ports")
+    await asyncio.gather(
+        *[ensure(client, NAMESPACES, {"metadata": {"name": name}}, None) for name in SYSTEM_NAMESPACES]
+    )
+    endpoint_slice = make_endpoint_slice(address, port)
+    await asyncio.gather(
+        ensure(client, SERVICES, make_service(service_cidr, port), "default"),
+        ensure(client, ENDPOINTS, make_endpoints(address, port), "default", ("subsets",)),
+        ensure(client, ENDPOINT_SLICES, endpoint_slice, "default", ("endpoints", "ports")),
     )
 
 
