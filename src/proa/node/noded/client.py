@@ -344,7 +344,10 @@ class NodedClient:
                 attempt += 1
         self._reconnecting = None
         asyncio.get_running_loop().add_reader(self._socket.fileno(), self._on_readable)
-        await self._call("subscribe")
+        try:
+            await self._call("subscribe")
+        except RuntimeFailure:
+            return  # it broke once more (a dying noded's socket was still there), and is being made again
         for queue in self._queues:
             queue.put_nowait(RuntimeEvent("resync"))
 

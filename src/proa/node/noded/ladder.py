@@ -99,7 +99,7 @@ def enter_single() -> str:
     try:
         privileges.map_single_user(0, 0)
     except OSError as error:
-        raise Refused(_user_namespace_mend(error)) from error
+        raise Refused(user_namespace_mend(error)) from error
     _enter_namespaces("a user namespace may be made, but no namespaces in it")
     return "rootless"
 
@@ -184,10 +184,11 @@ def _unshare_user() -> None:
     try:
         linux.unshare(linux.CLONE_NEWUSER)
     except OSError as error:
-        raise Refused(_user_namespace_mend(error)) from error
+        raise Refused(user_namespace_mend(error)) from error
 
 
-def _user_namespace_mend(error: OSError) -> str:
+def user_namespace_mend(error: OSError) -> str:
+    """Return why a user namespace was refused, and the command that would allow it where one is known."""
     for path, bad, mend in (
         (
             "kernel/apparmor_restrict_unprivileged_userns",
