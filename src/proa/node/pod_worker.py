@@ -263,7 +263,7 @@ class PodWorker:
             return
         self._must_refresh = False
         try:
-            self._mounted = await self._node.mounter.refresh(self.pod, self._pod.downward())
+            self._mounted = await self._node.mounter.refresh(self.pod, self._pod.downward(), self._mounted)
         except VolumeError as error:
             self._pod.event("Warning", "FailedMount", str(error))
             self._mounted.refresh_at = now + self._node.settings.retry_seconds

@@ -53,18 +53,25 @@ class VolumeMounter:
         mounted = MountedVolumes()
         self._make_private(self._pods / uid(pod))
         for volume in pod["spec"].get("volumes") or []:
-            try:
-                await self._mount_one(volume, pod, downward, mounted)
-            except (VolumeError, UnsafePath) as error:
-                message = f'MountVolume.SetUp failed for volume "{volume["name"]}" : {error}'
-                raise VolumeError(message) from error
-            except (OSError, ApiError) as error:
-                message = f'MountVolume.SetUp failed for volume "{volume["name"]}" : {error}'
-                raise VolumeError(message) from error
+            await self._mount_or_explain(volume, pod, downward, mounted)
         return mounted
 
-    refresh = mount
-    """Building again is harmless: files that are equal are left alone."""
+    async def refresh(self, pod: Object, downward: DownwardSource, mounted: MountedVolumes) -> MountedVolumes:
+        """Bring what shows ConfigMaps, Secrets, tokens and the pod itself up to date; raise VolumeError."""
+        fresh = MountedVolumes(dict(mounted.paths), set(mounted.read_only))
+        for volume in pod["spec"].get("volumes") or []:
+            if any(kind in volume for kind in PAYLOAD_KINDS):
+                await self._mount_or_explain(volume, pod, downward, fresh)
+        return fresh
+
+    async def _mount_or_explain(
+        self, volume: Object, pod: Object, downward: DownwardSource, mounted: MountedVolumes
+    ) -> None:
+        try:
+            await self._mount_one(volume, pod, downward, mounted)
+        except (VolumeError, UnsafePath, OSError, ApiError) as error:
+            message = f'MountVolume.SetUp failed for volume "{volume["name"]}" : {error}'
+            raise VolumeError(message) from error
 
     async def unmount(self, pod_uid: str) -> None:
         """Remove all that was the pod's alone."""
