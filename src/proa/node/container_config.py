@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from proa.client.protocol import Object
+from proa.node.container_status import pod_description
 from proa.node.environment import ConfigError, expand
 from proa.node.resources import container_resources
 from proa.node.runtime_cache import (
@@ -21,7 +22,6 @@ from proa.node.runtime_cache import (
     WANTED_IMAGE_LABEL,
 )
 from proa.node.runtimes.protocol import ContainerConfig, Image, Mount, Security
-from proa.node.status import pod_description
 from proa.objects.meta import name, namespace, uid
 
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"

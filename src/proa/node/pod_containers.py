@@ -15,6 +15,7 @@ from proa.client.protocol import Object
 from proa.node import pod_lifecycle as lifecycle
 from proa.node.backoff import BackOff, next_backoff
 from proa.node.container_config import make_container_config
+from proa.node.container_status import pod_description
 from proa.node.downward import FieldError
 from proa.node.environment import ConfigError, make_environment
 from proa.node.hooks import HookFailed, run_hook
@@ -24,7 +25,6 @@ from proa.node.pod_handle import PodHandle
 from proa.node.pod_view import StartFailure
 from proa.node.runtimes.protocol import ContainerConfig, RuntimeFailure
 from proa.node.sandbox_config import hostname_of, log_directory
-from proa.node.status import pod_description
 from proa.node.termination import make_message_file
 from proa.node.volumes.errors import VolumeError
 from proa.node.volumes.mounter import MountedVolumes, make_mounts

@@ -16,6 +16,7 @@ from math import inf
 from proa.client.protocol import Object
 from proa.node import pod_lifecycle as lifecycle
 from proa.node.backoff import BackOff, next_backoff
+from proa.node.container_status import pod_description
 from proa.node.node_services import NodeServices
 from proa.node.pod_containers import PodContainers
 from proa.node.pod_handle import PodHandle
@@ -23,7 +24,7 @@ from proa.node.pod_view import Ended, Health, PodView
 from proa.node.probes.prober import Target
 from proa.node.runtimes.protocol import Container, RuntimeFailure
 from proa.node.sandbox_config import log_directory, make_sandbox_config
-from proa.node.status import pod_description, pod_status
+from proa.node.status import pod_status
 from proa.node.termination import read_message
 from proa.node.unsupported import unsupported_fields
 from proa.node.volumes.errors import VolumeError
