@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import importlib
 import json
 import logging
 import os
@@ -53,6 +54,17 @@ SERVICE_NAMES = (
     "kubernetes.default.svc.cluster.local",
 )
 READY_SECONDS = 30.0
+COMPONENTS = (
+    "proa.apiserver.bootstrap",
+    "proa.apiserver.http_server",
+    "proa.client.local",
+    "proa.controllers",
+    "proa.network.network",
+    "proa.node.kubelet",
+    "proa.reconcile.manager",
+    "proa.scheduler.cycle",
+)
+"""What is imported while noded boots."""
 
 
 class AlreadyRunning(Exception):
@@ -189,12 +201,14 @@ class Cluster:
             listener = self._listen(port, listen)
             pki = self._ensure_pki()
             store = self._open_store()
+            server = self._make_api_server(store, pki)
+            for module in COMPONENTS:
+                importlib.import_module(module)
             node = await noded
         except BaseException:
             noded.cancel()
             await asyncio.gather(noded, return_exceptions=True)
             raise
-        server = self._make_api_server(store, pki)
         await self._serve(server, pki, listener, node)
         self._client = self._make_client(server, "system:apiserver")
         await self._make_system_objects(node)

@@ -220,7 +220,10 @@ async def _until(condition: Any) -> None:
 @contextlib.asynccontextmanager
 async def _locked(directory: Path) -> AsyncIterator[None]:
     with (directory / "noded.lock").open("w") as file:
-        await asyncio.to_thread(fcntl.flock, file, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            await asyncio.to_thread(fcntl.flock, file, fcntl.LOCK_EX)
         yield
 
 
