@@ -1,0 +1,47 @@
+"""What exists is in the docs, and what the docs name exists."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from proa.apiserver.resources import DEFINITIONS
+from proa.controllers import make_controllers
+
+ROOT = Path(__file__).parents[2]
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_link_leads_somewhere(page: Path) -> None:
+    links = re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text())
+    broken = [link for link in links if "://" not in link and not (page.parent / link).exists()]
+    assert not broken
+
+
+@pytest.mark.parametrize("definition", DEFINITIONS, ids=lambda d: d.resource.kind)
+def test_every_kind_is_in_the_docs(definition: object) -> None:
+    kind = definition.resource.kind  # type: ignore[attr-defined]
+    assert re.search(rf"\b{kind}\b", (ROOT / "docs/compatibility.md").read_text())
+
+
+def test_every_controller_is_in_the_docs() -> None:
+    page = (ROOT / "docs/compatibility.md").read_text()
+    missing = [
+        c.NAME for c in make_controllers() if c.NAME not in page and c.NAME.partition("-")[0] not in page
+    ]
+    assert not missing
+
+
+def test_the_map_names_every_package_and_no_file_that_is_not_there() -> None:
+    page = (ROOT / "docs/architecture.md").read_text()
+    packages = {p.name for p in (ROOT / "src/proa").iterdir() if p.is_dir() and p.name != "__pycache__"}
+    assert not {name for name in packages if f"{name}/" not in page}
+    there = {p.name for p in (ROOT / "src/proa").rglob("*.py")}
+    assert not {name for name in re.findall(r"\b(\w+\.py)\b", page) if name not in there}
+
+
+def test_the_changelog_has_what_is_unreleased() -> None:
+    assert "## Unreleased" in (ROOT / "CHANGELOG.md").read_text()
