@@ -21,6 +21,7 @@ LOST_RUNNING = (
 
 
 def container_status(view: PodView, container: Object, is_init: bool, has_ended: bool, now: float) -> Object:
+    """Return the status of one container of the pod's spec; `has_ended`: nothing of the pod runs or will run again."""
     newest = view.newest(container["name"])
     old = _old_status(view.pod, container["name"])
     previous = view.previous(container["name"])
