@@ -22,6 +22,7 @@ from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from proa.home import Home, write_private
@@ -141,6 +142,7 @@ async def _serve(
         stopping = asyncio.create_task(stop.wait())
         await asyncio.wait({starting, stopping}, return_when=asyncio.FIRST_COMPLETED)
         if not starting.done():
+            cluster.is_stopping = True
             starting.cancel()
             await asyncio.gather(starting, return_exceptions=True)
             return
@@ -155,6 +157,7 @@ async def _serve(
         write_private(home.pid_file, json.dumps(server))
         when_ready(server)
         await stopping
+        cluster.is_stopping = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,6 +186,8 @@ class Cluster:
     def __init__(self, home: Home, stack: AsyncExitStack) -> None:
         self.home = home
         self._stack = stack
+        self.is_stopping = False
+        """Whether it is to end, pods included; a start that fails leaves the pods that it found alone."""
         self.settings: Settings
         self._client: Client
         self._kubelet: Kubelet | None = None
@@ -216,7 +221,7 @@ class Cluster:
 
     async def _start_noded(self) -> Node:
         """Start, or find, the node's supervisor; it is ended with the cluster, after its pods."""
-        from proa.node.noded.launch import NodedSettings, ensure_noded, stop_noded
+        from proa.node.noded.launch import NodedSettings, ensure_noded, running_pid
         from proa.node.runtimes.protocol import RuntimeFailure
 
         directory = self.home.node(NODE)
@@ -228,13 +233,20 @@ class Cluster:
             cluster_cidr=CLUSTER_POD_CIDR,
             masked_paths=(str(self.home.path),),
         )
-        self._stack.push_async_callback(stop_noded, directory)
+        self._stack.push_async_callback(self._end_noded, directory, running_pid(directory) is not None)
         try:
             client = await ensure_noded(directory, settings)
         except RuntimeFailure as failure:
             raise StartFailure(f"{failure.message}; `proa doctor` tells what this machine lacks") from None
         self._stack.push_async_callback(client.close)
         return Node(client, await client.status())
+
+    async def _end_noded(self, directory: Path, was_running: bool) -> None:
+        """End the node, unless this is a start that has failed and the pods of an earlier server still run."""
+        from proa.node.noded.launch import stop_noded
+
+        if self.is_stopping or not was_running:
+            await stop_noded(directory)
 
     def _open_store(self) -> LogStore:
         from proa.store.log import LogStore
@@ -330,7 +342,7 @@ class Cluster:
         scheduling = asyncio.create_task(scheduler.run(), name="scheduler")
         self._stack.push_async_callback(scheduler.stop)
         self._stack.push_async_callback(network.stop)
-        self._stack.push_async_callback(kubelet.stop, drain=True)
+        self._stack.push_async_callback(lambda: kubelet.stop(drain=self.is_stopping))
         await asyncio.gather(manager.start(), kubelet.start(), network.start())
         scheduling.add_done_callback(_end_on_failure)
 

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import signal
+import socket
 import sys
 import urllib.request
 from collections.abc import Callable
@@ -127,6 +128,22 @@ def test_killing_the_server_leaves_pods_and_the_next_start_finds_their_exit_code
     after = fresh.get("pod", "server")["status"]["containerStatuses"][0]
     assert after["containerID"] == before["containerID"]
     assert after["restartCount"] == 0
+    assert processes_of(fresh, "http.server") == processes
+
+
+def test_a_start_that_fails_leaves_the_pods_of_a_killed_server_alone(fresh: Cluster) -> None:
+    fresh.kubectl("apply", "-f", "-", stdin=SERVER)
+    fresh.kubectl("wait", "pod/server", "--for=condition=Ready", "--timeout=60s")
+    processes = processes_of(fresh, "http.server")
+    server = fresh.proa.status()
+    os.kill(server["pid"], signal.SIGKILL)
+    with socket.create_server(("127.0.0.1", int(server["server"].rpartition(":")[2]))):
+        refused = fresh.proa("up", "--detach", check=False)
+    assert refused.returncode == 1
+    assert "--port 0" in refused.stderr
+    assert processes_of(fresh, "http.server") == processes
+    fresh.proa("up", "--detach")
+    fresh.kubectl("wait", "pod/server", "--for=condition=Ready", "--timeout=60s")
     assert processes_of(fresh, "http.server") == processes
 
 
