@@ -9,9 +9,8 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 DEFAULT_HOME = "~/.proa"
 
@@ -21,8 +20,7 @@ def find_home(option: str | None) -> Home:
     return Home(Path(option or os.environ.get("PROA_HOME") or DEFAULT_HOME).expanduser().absolute())
 
 
-@dataclass(frozen=True, slots=True)
-class Home:
+class Home(NamedTuple):  # no dataclass: each `proa` would wait for what that imports
     """One cluster's folder."""
 
     path: Path

@@ -7,7 +7,6 @@ not. `proa up --detach` on a running cluster says so and returns 0.
 from __future__ import annotations
 
 import argparse
-import ipaddress
 import json
 import os
 import select
@@ -66,6 +65,8 @@ def check(options: argparse.Namespace) -> None:
     if options.port is not None and not 0 <= options.port <= 65535:
         raise UsageError(f"--port {options.port}: a port is a number from 0 (any free one) to 65535")
     if options.listen is not None:
+        import ipaddress
+
         try:
             ipaddress.ip_address(options.listen)
         except ValueError:
