@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import select
 import signal
 import socket
 import sys
@@ -84,6 +85,14 @@ def descendants(pid: int) -> set[int]:
     return found
 
 
+def kill(pid: int) -> None:
+    """SIGKILL a process and wait until it has ended."""
+    handle = os.pidfd_open(pid)
+    signal.pidfd_send_signal(handle, signal.SIGKILL)
+    assert select.select([handle], [], [], 30)[0]
+    os.close(handle)
+
+
 def namespaces_of(pids: set[int]) -> set[str]:
     """Return the network and mount namespaces that these processes are in."""
     return {os.readlink(f"/proc/{pid}/ns/{kind}") for pid in pids for kind in ("net", "mnt")}
@@ -113,8 +122,7 @@ def test_killing_the_server_leaves_pods_and_the_next_start_finds_their_exit_code
     processes = processes_of(fresh, "http.server")
     assert processes
 
-    server = fresh.proa.status()["pid"]
-    os.kill(server, signal.SIGKILL)
+    kill(fresh.proa.status()["pid"])
     assert fresh.proa("status", check=False).returncode == 1
     assert processes_of(fresh, "http.server") == processes
     (flag / "go").write_text("")
@@ -136,7 +144,7 @@ def test_a_start_that_fails_leaves_the_pods_of_a_killed_server_alone(fresh: Clus
     fresh.kubectl("wait", "pod/server", "--for=condition=Ready", "--timeout=60s")
     processes = processes_of(fresh, "http.server")
     server = fresh.proa.status()
-    os.kill(server["pid"], signal.SIGKILL)
+    kill(server["pid"])
     with socket.create_server(("127.0.0.1", int(server["server"].rpartition(":")[2]))):
         refused = fresh.proa("up", "--detach", check=False)
     assert refused.returncode == 1
