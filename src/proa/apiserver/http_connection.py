@@ -178,6 +178,7 @@ class Connection(asyncio.Protocol):
             return
         self._in_body = False
         self._head_bytes = self._unfinished_bytes = 0
+        self._began_here = True  # what is left of this piece, if anything, is the next request's
         self.deadline = 0.0
         headers = self._headers
         if not self._parser.should_keep_alive():

@@ -121,6 +121,26 @@ def test_a_body_over_three_megabytes_is_refused(chunked):
     run(scenario)
 
 
+def test_the_connection_goes_on_after_a_body_that_came_in_large_pieces():
+    async def scenario():
+        async with serving() as port:
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            for _ in range(2):
+                writer.write(b"POST /c HTTP/1.1\r\nContent-Length: 400000\r\n\r\n")
+                for piece in (b"x" * 200_000, b"x" * 200_000):
+                    await asyncio.sleep(0)
+                    writer.write(piece)
+                    await writer.drain()
+                assert b" 200 " in await reader.readuntil(b"\r\n\r\n")
+                assert await reader.readexactly(len("POST /c 400000 -")) == b"POST /c 400000 -"
+            writer.write(b"GET /last HTTP/1.1\r\nConnection: close\r\n\r\n")
+            assert b"GET /last 0 -" in await reader.read()
+            writer.close()
+            await writer.wait_closed()
+
+    run(scenario)
+
+
 @pytest.mark.parametrize(
     ("sent", "status"),
     [
