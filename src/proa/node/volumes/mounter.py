@@ -22,7 +22,7 @@ from proa.node.volumes.claims import find_claimed_path
 from proa.node.volumes.errors import VolumeError
 from proa.node.volumes.host_path import prepare_host_path
 from proa.node.volumes.ownership import set_group
-from proa.node.volumes.payloads import PayloadSource, RequestToken, build
+from proa.node.volumes.payloads import Payload, PayloadSource, RequestToken, build
 from proa.node.volumes.subpath import resolve_subpath
 from proa.objects.errors import ApiError
 from proa.objects.meta import uid
@@ -93,8 +93,7 @@ class VolumeMounter:
         if kind in PAYLOAD_KINDS:
             source = PayloadSource(self._lookup, self._request_token, downward)
             built = await build(kind, volume[kind], pod, source)
-            path = self._make_directory(pod, kind, name)
-            write_payload(path, built.files, _group_of(pod))
+            path = await asyncio.to_thread(self._write, pod, kind, name, built.files)
             mounted.read_only.add(name)
             mounted.refresh_at = min(mounted.refresh_at, built.refresh_at)
         elif kind == "emptyDir":
@@ -110,6 +109,11 @@ class VolumeMounter:
         else:
             raise VolumeError(f"no volume plugin matched: this node has none for {kind}")
         mounted.paths[name] = path
+
+    def _write(self, pod: Object, kind: str, name: str, files: Payload) -> Path:
+        path = self._make_directory(pod, kind, name)
+        write_payload(path, files, _group_of(pod))
+        return path
 
     def _make_directory(self, pod: Object, kind: str, name: str) -> Path:
         plugin = {"emptyDir": "empty-dir", "downwardAPI": "downward-api"}.get(kind, kind.lower())
