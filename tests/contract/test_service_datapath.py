@@ -42,7 +42,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 def why_not(backend: str) -> str:
     if os.geteuid() != 0:
-        return "needs root to make network namespaces"
+        return "not on this machine: needs root to make network namespaces"
     for program in ("unshare", "ip", *(["nft"] if backend == "nftables" else [])):
         if shutil.which(program) is None:
             return f"{program} is not installed"
