@@ -337,7 +337,7 @@ async def kubectl(
     process = await asyncio.create_subprocess_exec(
         str(program), f"--server=http://127.0.0.1:{stub.port}", *arguments,
         stdin=pipe, stdout=pipe, stderr=pipe,
-        env={**os.environ, "KUBECONFIG": "/dev/null", "HOME": "/dev/null", "KUBERC": "off", **environment},
+        env={**os.environ, "KUBECONFIG": "/dev/null", "HOME": "/proc", **environment},
     )  # fmt: skip
     try:
         async with asyncio.timeout(30):

@@ -139,7 +139,7 @@ async def port_forward(streams, program, stub, environment):
     pipe = asyncio.subprocess.PIPE
     process = await asyncio.create_subprocess_exec(
         str(program), f"--server=http://127.0.0.1:{stub.port}", "port-forward", "web", ":8080", ":81",
-        stdout=pipe, stderr=pipe, env={**os.environ, "KUBECONFIG": "/dev/null", "HOME": "/dev/null", "KUBERC": "off", **environment},
+        stdout=pipe, stderr=pipe, env={**os.environ, "KUBECONFIG": "/dev/null", "HOME": "/proc", **environment},
     )  # fmt: skip
     try:
         ports: dict[int, int] = {}
