@@ -6,7 +6,7 @@ A service's chain picks one of N endpoint chains with `numgen random`, after a l
 clients that must return to it (ClientIP affinity). An endpoint's chain marks hairpin traffic for masquerading and
 rewrites the destination. A port without endpoints has a place in two more maps, behind which is a reject.
 Everything that belongs to a service port is named after a hash of it, so that an update touches nothing else; each
-`apply` is one transaction.
+`apply` is one transaction. After one that failed nothing is taken for granted: the next replaces the whole table.
 
 Follows pkg/proxy/nftables/proxier.go.
 """
@@ -31,18 +31,26 @@ class NftablesDataPath:
         self._node_network = node_network
         self._node_ip = node_ip
         self._applied: dict[ServiceKey, tuple[ServicePort, ...]] = {}
+        self._in_doubt = False
 
     async def start(self) -> None:
         """Replace whatever a previous run has left."""
         self._applied.clear()
+        self._in_doubt = False
         await self._node_network.apply_nftables(render_base(self._node_ip))
 
     async def apply(self, changes: Mapping[ServiceKey, tuple[ServicePort, ...]]) -> None:
         """See DataPathBackend."""
-        commands = render_changes((self._applied.get(key, ()), ports) for key, ports in changes.items())
+        wanted = {**self._applied, **changes}
+        if self._in_doubt:
+            commands = render_base(self._node_ip) + render_changes(((), ports) for ports in wanted.values())
+        else:
+            commands = render_changes((self._applied.get(key, ()), ports) for key, ports in changes.items())
         if commands:
+            self._in_doubt = True
             await self._node_network.apply_nftables(commands)
-        self._applied.update(changes)
+            self._in_doubt = False
+        self._applied = {key: ports for key, ports in wanted.items() if ports}
 
     async def stop(self) -> None:
         """See DataPathBackend."""

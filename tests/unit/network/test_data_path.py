@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
 
 from proa.network.data_path import Endpoint, ServiceKey, plan, plan_service
-from proa.network.nftables import render_base, render_changes
+from proa.network.nftables import NftablesDataPath, render_base, render_changes
 
 Object = dict[str, Any]
 HERE, THERE = "proa-1", "proa-2"
@@ -132,3 +133,33 @@ def test_rules_of_a_service_come_and_go_without_touching_others() -> None:
     assert removed.count("delete chain") == 4
     assert "add" not in removed
     assert "ip daddr 10.243.0.1 meta l4proto" in render_base("10.243.0.1")
+
+
+def test_after_a_failure_the_whole_table_is_made_again() -> None:
+    class Kernel:
+        commands: list[str] = []  # noqa: RUF012
+        fails = False
+
+        async def apply_nftables(self, commands: str) -> None:
+            self.commands.append(commands)
+            if self.fails:
+                raise RuntimeError("Error: No such file or directory")
+
+    async def main() -> None:
+        kernel = Kernel()
+        path = NftablesDataPath(kernel, "10.243.0.1")  # type: ignore[arg-type]
+        one = plan_service(make_service(), [make_slice(endpoint(2))], HERE)
+        two = plan_service(make_service(), [make_slice(endpoint(2), endpoint(3))], HERE)
+        web, other = ServiceKey("default", "web"), ServiceKey("default", "other")
+        await path.start()
+        await path.apply({web: one})
+        kernel.fails = True
+        with pytest.raises(RuntimeError):
+            await path.apply({other: two})
+        kernel.fails = False
+        await path.apply({web: two})
+        assert kernel.commands[-1] == render_base("10.243.0.1") + render_changes([((), two)])
+        await path.apply({web: one})
+        assert kernel.commands[-1] == render_changes([(two, one)])
+
+    asyncio.run(main())
