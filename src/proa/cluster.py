@@ -19,7 +19,7 @@ import socket
 import sys
 import time
 import uuid
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AsyncExitStack
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
@@ -30,9 +30,11 @@ from proa.home import Home, write_private
 
 if TYPE_CHECKING:
     from proa.apiserver.app import ApiServer
+    from proa.apiserver.http_server import ApiHttpServer
     from proa.apiserver.pki import Pki
     from proa.client.kubelet_api import KubeletApi
     from proa.client.protocol import Client
+    from proa.network.network import Network
     from proa.node.kubelet import Kubelet
     from proa.node.noded.client import NodedClient
     from proa.node.runtimes.protocol import RuntimeStatus
@@ -57,6 +59,8 @@ SERVICE_NAMES = (
 )
 GC_THRESHOLDS = (20_000, 20, 20)
 """Objects without cycles are most of what is made here: looking for cycles at Python's own 700 costs a sixth."""
+RENEWAL_SECONDS = 0.1
+MAX_RENEWAL_SECONDS = 5.0
 COMPONENTS = (
     "proa.apiserver.bootstrap",
     "proa.apiserver.http_server",
@@ -166,15 +170,45 @@ async def _serve(
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """The node's supervisor, and what it says of the node."""
+    """The node's supervisor, what it says of the node, and the times at which it was started again."""
 
     client: NodedClient
     status: RuntimeStatus
+    renewals: AsyncIterator[None]
 
     @property
     def has_own_network(self) -> bool:
         """Tell whether pods have a network of their own, or (without namespaces) the host's."""
         return self.status.level != "process"
+
+
+class NodeDoor:
+    """The API server's listener at the node's own address, for pods; one that has no network of its own has none."""
+
+    def __init__(self, node: Node, make_server: Callable[[], ApiHttpServer]) -> None:
+        self._node = node
+        self._make_server = make_server
+        self._server = make_server()
+
+    async def open(self) -> None:
+        """Listen; raise RuntimeFailure."""
+        if self._node.has_own_network:
+            await self._server.serve(await self._node.client.open_socket("tcp-listen", NODE_IP, API_PORT))
+
+    async def renew(self) -> None:
+        """Cut what came from the node that is gone, and listen in the new one; raise RuntimeFailure."""
+        await self._server.close(0)
+        self._server = self._make_server()
+        await self.open()
+
+    async def close(self) -> None:
+        """Stop listening, and end the connections."""
+        await self._server.close()
+
+
+async def _cancel(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
 
 
 def _end_on_failure(task: asyncio.Task[None]) -> None:
@@ -194,6 +228,7 @@ class Cluster:
         """Whether it is to end, pods included; a start that fails leaves the pods that it found alone."""
         self.settings: Settings
         self._client: Client
+        self._door: NodeDoor
         self._kubelet: Kubelet | None = None
 
     @property
@@ -243,7 +278,8 @@ class Cluster:
         except RuntimeFailure as failure:
             raise StartFailure(f"{failure.message}; `proa doctor` tells what this machine lacks") from None
         self._stack.push_async_callback(client.close)
-        return Node(client, await client.status())
+        renewals = client.renewals()  # from now on: what is made in this noded is made again in the next
+        return Node(client, await client.status(), renewals)
 
     async def _end_noded(self, directory: Path, was_running: bool) -> None:
         """End the node, unless this is a start that has failed and the pods of an earlier server still run."""
@@ -286,8 +322,9 @@ class Cluster:
         http = ApiHttpServer(server.handle, context)
         self._stack.push_async_callback(http.close)
         await http.serve(listener)
-        if node.has_own_network:
-            await http.serve(await node.client.open_socket("tcp-listen", NODE_IP, API_PORT))
+        self._door = NodeDoor(node, lambda: ApiHttpServer(server.handle, context))
+        self._stack.push_async_callback(self._door.close)
+        await self._door.open()
 
     async def _make_system_objects(self, node: Node) -> None:
         """See that namespaces, default/kubernetes, DNS and the default storage class are there."""
@@ -349,6 +386,25 @@ class Cluster:
         self._stack.push_async_callback(lambda: kubelet.stop(drain=self.is_stopping))
         await asyncio.gather(manager.start(), kubelet.start(), network.start())
         scheduling.add_done_callback(_end_on_failure)
+        keeping = asyncio.create_task(self._keep_node(node, network), name="node keeper")
+        self._stack.push_async_callback(_cancel, keeping)
+        keeping.add_done_callback(_end_on_failure)
+
+    async def _keep_node(self, node: Node, network: Network) -> None:
+        """Give a noded that was started again what the last one had of ours: the API's address, services, DNS."""
+        from proa.node.runtimes.protocol import RuntimeFailure
+
+        async for _ in node.renewals:
+            delay = RENEWAL_SECONDS
+            while True:
+                try:
+                    await self._door.renew()
+                    await network.renew()
+                    break
+                except (RuntimeFailure, OSError) as error:
+                    logger.warning("the node's network is not back yet, will try again error=%s", error)
+                    await asyncio.sleep(delay)
+                    delay = min(delay * 2, MAX_RENEWAL_SECONDS)
 
     def _make_client(self, server: ApiServer, user: str, *groups: str) -> Client:
         """Return an in-process client that the API server knows as `user`."""

@@ -54,6 +54,15 @@ spec:
       volumeMounts: [{name: flag, mountPath: /flag}]
   volumes: [{name: flag, hostPath: {path: FLAG, type: Directory}}]
 """
+ASK_FROM_A_POD = """
+import ssl, urllib.request
+account = "/var/run/secrets/kubernetes.io/serviceaccount"
+token = {"Authorization": "Bearer " + open(account + "/token").read()}
+tls = ssl.create_default_context(cafile=account + "/ca.crt")
+version = urllib.request.Request("https://kubernetes.default/version", headers=token)
+urllib.request.urlopen(version, timeout=5, context=tls)
+urllib.request.urlopen("http://server.default.svc.cluster.local/", timeout=5)
+"""
 
 
 @pytest.fixture
@@ -205,3 +214,27 @@ def test_an_ordinary_user_runs_pods_and_services(rootless: ProaCommand, start_cl
     assert cluster.proa.status()["nodes"][0]["isolation"].startswith("rootless")
     rootless("reset", "--yes")
     assert not find_processes(str(rootless.home))
+
+
+def test_when_noded_is_killed_the_server_starts_it_again_with_pods_services_dns_and_the_api(
+    fresh: Cluster,
+) -> None:
+    fresh.kubectl("apply", "-f", "-", stdin=SERVER)
+    fresh.kubectl("expose", "pod", "server", "--type=NodePort", "--port=80", "--target-port=8080")
+    fresh.kubectl("wait", "pod/server", "--for=condition=Ready", "--timeout=60s")
+    port = fresh.get("service", "server")["spec"]["ports"][0]["nodePort"]
+    fresh.kubectl("exec", "server", "--", "python", "-c", ASK_FROM_A_POD)
+    noded = int((fresh.proa.home / "nodes/proa-1/noded.pid").read_text().split()[0])
+    pods = descendants(noded) - {noded}
+
+    os.kill(noded, signal.SIGKILL)
+    restarted = "jsonpath={.status.containerStatuses[0].restartCount}=1"
+    fresh.kubectl("wait", "pod/server", f"--for={restarted}", "--timeout=30s")
+    fresh.kubectl("wait", "pod/server", "--for=condition=Ready", "--timeout=30s")
+
+    assert not [pid for pid in pods if Path(f"/proc/{pid}").exists()]
+    status = fresh.get("pod", "server")["status"]["containerStatuses"][0]
+    assert status["lastState"]["terminated"]["exitCode"] == 137
+    fresh.kubectl("exec", "server", "--", "python", "-c", ASK_FROM_A_POD)
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=10) as answer:
+        assert answer.status == 200

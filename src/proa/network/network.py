@@ -73,6 +73,14 @@ class Network:
         if self._dns is not None:
             await self._dns.start()
 
+    async def renew(self) -> None:
+        """Serve in a node that was made anew; raise what noded raises, and then it can be called again."""
+        if self._proxy is not None:
+            await self._proxy.renew()
+        if self._dns is not None:
+            await self._dns.stop()
+            await self._dns.start()
+
     async def stop(self) -> None:
         """Leave no listener, rule or address."""
         if self._dns is not None:

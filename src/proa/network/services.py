@@ -57,7 +57,17 @@ class ServiceProxy:
             await backend.start()
         self._services.listen(self._service_changed)
         self._slices.listen(self._slice_changed)
-        self._task = asyncio.create_task(self._run(), name="service proxy")
+        self._follow()
+
+    async def renew(self) -> None:
+        """Make the whole data path again: the node that had it is gone, and another in its place."""
+        await self.stop()
+        for backend in self._backends:
+            await backend.start()
+        self._applied.clear()
+        for service in self._services.list():
+            self._service_changed(None, service)
+        self._follow()
 
     async def stop(self) -> None:
         """Stop following, and take the data path away."""
@@ -66,6 +76,9 @@ class ServiceProxy:
             await asyncio.gather(self._task, return_exceptions=True)
         for backend in self._backends:
             await backend.stop()
+
+    def _follow(self) -> None:
+        self._task = asyncio.create_task(self._run(), name="service proxy")
 
     def _service_changed(self, old: Object | None, new: Object | None) -> None:
         service = new or old or {}

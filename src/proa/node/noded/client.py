@@ -55,6 +55,8 @@ class NodedClient:
         self._pending: dict[int, asyncio.Future[tuple[dict[str, Any], list[int]]]] = {}
         self._execs: dict[str, asyncio.Future[int]] = {}
         self._queues: list[asyncio.Queue[RuntimeEvent]] = []
+        self._renewed: list[asyncio.Event] = []
+        self._noded = ""
         self._last = 0
         self._closed = False
         self._writing = asyncio.Lock()
@@ -70,7 +72,7 @@ class NodedClient:
         `revive` starts noded again, should it have ended when the connection is lost.
         """
         client = cls(directory, open_connection(directory), revive)
-        await client._call("subscribe")
+        await client._subscribe()
         return client
 
     async def close(self) -> None:
@@ -145,6 +147,24 @@ class NodedClient:
                 yield await queue.get()
         finally:
             self._queues.remove(queue)
+
+    def renewals(self) -> AsyncIterator[None]:
+        """Yield whenever another noded than before answers, from this call on.
+
+        Whatever was made in the node's network (sockets, addresses, rules) went with the one before.
+        """
+        renewed = asyncio.Event()
+        self._renewed.append(renewed)
+        return self._follow_renewals(renewed)
+
+    async def _follow_renewals(self, renewed: asyncio.Event) -> AsyncIterator[None]:
+        try:
+            while True:
+                await renewed.wait()
+                renewed.clear()
+                yield
+        finally:
+            self._renewed.remove(renewed)
 
     async def exec(self, container_id: str, argv: tuple[str, ...], *, stdin: bool, tty: bool) -> ExecSession:
         """Run another process in a container."""
@@ -344,12 +364,20 @@ class NodedClient:
                 attempt += 1
         self._reconnecting = None
         asyncio.get_running_loop().add_reader(self._socket.fileno(), self._on_readable)
+        before = self._noded
         try:
-            await self._call("subscribe")
+            await self._subscribe()
         except RuntimeFailure:
             return  # it broke once more (a dying noded's socket was still there), and is being made again
+        if self._noded != before:
+            for renewed in self._renewed:
+                renewed.set()
         for queue in self._queues:
             queue.put_nowait(RuntimeEvent("resync"))
+
+    async def _subscribe(self) -> None:
+        answer = await self._call("subscribe")
+        self._noded = str(answer.get("noded", ""))
 
     async def _try_to_revive(self, attempt: int) -> None:
         """Start noded again where that is ours to do; what goes wrong is tried again."""

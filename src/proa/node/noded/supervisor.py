@@ -86,6 +86,7 @@ class Supervisor:
         self._execs: dict[int, _Exec] = {}
         self._pids: dict[int, str] = {}
         self._subscribers: list[Reply] = []
+        self._id = _new_id()
         self._end_what_is_gone()
 
     def _end_what_is_gone(self) -> None:
@@ -377,9 +378,9 @@ class Supervisor:
     # Listening and taking part
 
     def do_subscribe(self, arguments: Record, reply: Reply) -> None:
-        """Send events on this connection from now on."""
+        """Send events on this connection from now on; say which noded this is."""
         self._subscribers.append(reply)
-        reply.send({})
+        reply.send({"noded": self._id})
 
     def _tell(self, kind: str, record: Record) -> None:
         event = {"event": kind, "container_id": record["id"], "sandbox_id": record["sandbox_id"]}
