@@ -7,6 +7,7 @@ import json
 import os
 import secrets
 import signal
+import textwrap
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -297,7 +298,8 @@ class Story:
         events.sort(key=lambda e: e.get("lastTimestamp") or e.get("eventTime") or "")
         for event in events[-12:]:
             where = f"{event['involvedObject']['kind']}/{event['involvedObject']['name']}"
-            self.terminal.line(f"  {event['reason']:<22} {where:<38} {event['message'][:90]}")
+            message = textwrap.shorten(event["message"], 90, placeholder="…")
+            self.terminal.line(f"  {event['reason']:<22} {where:<38} {message}")
 
 
 def load_held_out() -> tuple[list[list[float]], list[int]]:
