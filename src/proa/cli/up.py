@@ -48,6 +48,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="ADDR",
         help="the address on which API and NodePorts are offered (default: 127.0.0.1 or the last one)",
     )
+    parser.add_argument(
+        "--nodes", type=int, default=1, metavar="N", help="how many nodes; so far there is one (default: 1)"
+    )
     parser.add_argument("--ready-fd", type=int, help=argparse.SUPPRESS)
 
 
@@ -61,7 +64,9 @@ def run(options: argparse.Namespace) -> int:
 
 
 def check(options: argparse.Namespace) -> None:
-    """Refuse what cannot be listened on."""
+    """Refuse what cannot be listened on, and more nodes than there can be."""
+    if options.nodes != 1:
+        raise UsageError(f"--nodes {options.nodes}: a cluster has one node so far; leave the option out")
     if options.port is not None and not 0 <= options.port <= 65535:
         raise UsageError(f"--port {options.port}: a port is a number from 0 (any free one) to 65535")
     if options.listen is not None:

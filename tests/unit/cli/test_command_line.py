@@ -45,9 +45,17 @@ def test_every_verb_and_option_is_in_the_docs(verb: str) -> None:
         (["fly"], "invalid choice"),
         (["up", "--port", "70000"], "a port is a number"),
         (["up", "--listen", "everywhere"], "an IP address"),
-        (["up", "--nodes"], "unrecognized arguments"),
+        (["up", "--nodes", "3"], "one node so far"),
+        (["up", "--fast"], "unrecognized arguments"),
     ],
-    ids=["nothing", "unknown verb", "port out of range", "not an address", "unknown option"],
+    ids=[
+        "nothing",
+        "unknown verb",
+        "port out of range",
+        "not an address",
+        "more than one node",
+        "unknown option",
+    ],
 )
 def test_what_cannot_be_understood_is_a_usage_error(
     arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]
