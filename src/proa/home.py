@@ -92,7 +92,7 @@ class Home(NamedTuple):  # no dataclass: each `proa` would wait for what that im
         """Tell whether a server holds the lock."""
         try:
             descriptor = os.open(self.lock_file, os.O_RDWR | os.O_CLOEXEC)
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return False
         try:
             fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)

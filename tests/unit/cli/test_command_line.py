@@ -80,6 +80,20 @@ def test_verbs_without_a_cluster_say_what_to_do(tmp_path: Path, capsys: pytest.C
     assert not Path(home).exists()
 
 
+@pytest.mark.parametrize("verb", ["status", "down", "reset", "kubeconfig", "up"])
+def test_a_home_that_cannot_be_is_told_in_a_line(
+    verb: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").touch()
+    arguments = [verb, "--home", str(tmp_path / "file" / "home")]
+    code = main([*arguments, *(["--detach"] if verb == "up" else [])])
+    told = capsys.readouterr()
+    assert code == (0 if verb in ("down", "reset") else 1)
+    assert len((told.out + told.err).splitlines()) <= 2
+    if verb == "up":
+        assert told.err == f"proa up: {tmp_path}/file/home: Not a directory\n"
+
+
 def test_reset_removes_nothing_that_is_not_ours(tmp_path: Path) -> None:
     (tmp_path / "cluster.json").write_text("{}")
     (tmp_path / "thesis.tex").write_text("years of work")
