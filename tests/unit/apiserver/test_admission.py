@@ -112,3 +112,28 @@ def test_a_claim_gets_the_default_storage_class(api):
     assert claim("a") == "fast"
     assert claim("b", storageClassName="") == ""
     assert claim("c", storageClassName="slow") == "slow"
+
+
+@pytest.mark.parametrize(("expandable", "status"), [(True, 200), (False, 403), (None, 403)])
+def test_a_bound_claim_grows_only_where_its_storage_class_lets_it(api, expandable, status):
+    claims = "/api/v1/namespaces/default/persistentvolumeclaims"
+    body = {"metadata": {"name": "c"}, "provisioner": "x", "allowVolumeExpansion": expandable}
+    api.post("/apis/storage.k8s.io/v1/storageclasses", body)
+    spec = {
+        "accessModes": ["ReadWriteOnce"],
+        "resources": {"requests": {"storage": "1Gi"}},
+        "storageClassName": "c",
+    }
+    api.post(claims, {"metadata": {"name": "p"}, "spec": spec})
+    bound = {"phase": "Bound", "capacity": {"storage": "1Gi"}}
+    assert api.patch(f"{claims}/p/status", {"status": bound}).status == 200
+
+    grown = api.patch(f"{claims}/p", {"spec": {"resources": {"requests": {"storage": "2Gi"}}}})
+
+    assert grown.status == status
+    if status == 403:
+        assert grown.message == (
+            'persistentvolumeclaims "p" is forbidden: only dynamically provisioned pvc can be resized and the '
+            "storageclass that provisions the pvc must support resize"
+        )
+    assert api.patch(f"{claims}/p", {"metadata": {"labels": {"a": "b"}}}).status == 200

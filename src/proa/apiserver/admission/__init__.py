@@ -1,6 +1,7 @@
 """What looks at a write before it is validated: the plugins, in upstream's order, and the resources each concerns."""
 
 from proa.apiserver.admission import (
+    claim_resize,
     default_storage_class,
     default_toleration_seconds,
     namespace_lifecycle,
@@ -20,5 +21,6 @@ PLUGINS: tuple[tuple[Admission, tuple[Resource, ...]], ...] = (
     (default_toleration_seconds.admit, (PODS,)),
     (storage_protection.admit, (PERSISTENT_VOLUME_CLAIMS, PERSISTENT_VOLUMES)),
     (default_storage_class.admit, (PERSISTENT_VOLUME_CLAIMS,)),
+    (claim_resize.admit, (PERSISTENT_VOLUME_CLAIMS,)),
 )
 """No resources: all of them."""
