@@ -14,7 +14,10 @@ from proa.client.protocol import Object
 from proa.objects.quantity import QuantityError, parse_quantity
 from proa.objects.resource import PERSISTENT_VOLUME_CLAIMS, STORAGE_CLASSES
 
-REFUSAL = "only dynamically provisioned pvc can be resized and the storageclass that provisions the pvc must support resize"
+REFUSAL = (
+    "only dynamically provisioned pvc can be resized and the storageclass that provisions the pvc "
+    "must support resize"
+)
 
 
 def admit(attributes: Attributes) -> None:

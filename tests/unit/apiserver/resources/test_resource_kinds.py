@@ -96,7 +96,7 @@ RULES: list[tuple[Object, list[str]]] = [
     ),
     (
         make("ConfigMap", data={"a": "x" * (1 << 20) + "x"}),
-        [": Too long: may not be more than 1048576 bytes"],
+        ["[]: Too long: may not be more than 1048576 bytes"],
     ),
     (make("Secret", type="kubernetes.io/tls", data={"tls.crt": "AA=="}), ["data[tls.key]: Required value"]),
     (

@@ -32,7 +32,7 @@ def validate(config_map: Object) -> list[Cause]:
         causes += all_invalid(f"binaryData[{key}]", key, config_key(key))
         size += decoded_size(value)
     if size > MAX_BYTES:
-        causes.append(too_long("", MAX_BYTES))
+        causes.append(too_long("[]", MAX_BYTES))  # how upstream prints the path to the whole
     return causes
 
 
