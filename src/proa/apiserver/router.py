@@ -15,7 +15,8 @@ from proa.apiserver.handlers.discovery import Discovery
 from proa.apiserver.handlers.health import TEXT, make_version, serve_health
 from proa.apiserver.handlers.list import list_objects
 from proa.apiserver.handlers.negotiation import warning
-from proa.apiserver.handlers.subresources import HANDLERS, serve_scale
+from proa.apiserver.handlers.scale import serve_scale
+from proa.apiserver.handlers.subresources import HANDLERS
 from proa.apiserver.handlers.watch import watch_objects
 from proa.apiserver.handlers.write import (
     create_object,

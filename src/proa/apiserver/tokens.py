@@ -74,24 +74,7 @@ class TokenIssuer:
         audiences = spec.get("audiences") or [ISSUER]
         now = int(self._catalog.now())
         bound = self._bound_claims(namespace, name, spec.get("boundObjectRef"))
-        lives = seconds
-        if bound and seconds == BOUND_TOKEN_SECONDS and audiences == [ISSUER]:
-            lives = EXTENDED_SECONDS
-        claims = {
-            "aud": audiences,
-            "exp": now + lives,
-            "iat": now,
-            "iss": ISSUER,
-            "jti": new_uid(),
-            "kubernetes.io": {
-                "namespace": namespace,
-                **bound,
-                "serviceaccount": {"name": name, "uid": account["metadata"]["uid"]},
-                **({"warnafter": now + seconds} if lives != seconds else {}),
-            },
-            "nbf": now,
-            "sub": f"{_PREFIX}{namespace}:{name}",
-        }
+        claims = _make_claims(account, bound, audiences, seconds, now)
         answered = {
             "kind": "TokenRequest",
             "apiVersion": "authentication.k8s.io/v1",
@@ -260,6 +243,28 @@ class TokenIssuer:
             assert isinstance(key, ec.EllipticCurvePublicKey)
             self._public = key
         return self._public
+
+
+def _make_claims(
+    account: Object, bound: dict[str, Any], audiences: list[str], seconds: int, now: int
+) -> dict[str, Any]:
+    """Return what a token for an account says of itself, from `now` on."""
+    namespace, name, uid = (account["metadata"][key] for key in ("namespace", "name", "uid"))
+    private = {"namespace": namespace, **bound, "serviceaccount": {"name": name, "uid": uid}}
+    lives = seconds
+    if bound and seconds == BOUND_TOKEN_SECONDS and audiences == [ISSUER]:
+        lives = EXTENDED_SECONDS
+        private["warnafter"] = now + seconds
+    return {
+        "aud": audiences,
+        "exp": now + lives,
+        "iat": now,
+        "iss": ISSUER,
+        "jti": new_uid(),
+        "kubernetes.io": private,
+        "nbf": now,
+        "sub": f"{_PREFIX}{namespace}:{name}",
+    }
 
 
 def _check_seconds(seconds: Any) -> None:

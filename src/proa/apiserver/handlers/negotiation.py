@@ -115,3 +115,9 @@ def warning(text: str) -> str:
 def answer_object(obj: Any, representation: Representation = PLAIN, status: int = 200) -> Response:
     """Return a response with an object that is not stored."""
     return answer(orjson.dumps(obj), representation, status)
+
+
+def answer_success(status: int) -> Response:
+    """Return the Status that says that it is done, and no more."""
+    done = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": status}
+    return answer_object(done, status=status)

@@ -47,6 +47,13 @@ def conflict(resource: Resource, name: str, why: str = MODIFIED) -> Conflict:
     )
 
 
+def uid_conflict(resource: Resource, name: str, given: str, actual: str) -> Conflict:
+    """The caller means another object of that name."""
+    return conflict(
+        resource, name, f"Precondition failed: UID in precondition: {given}, UID in object meta: {actual}"
+    )
+
+
 def precondition_conflict(resource: Resource, name: str, why: str) -> Conflict:
     """A precondition of a deletion fails; upstream names the kind here, not the resource."""
     qualified = f"{resource.kind}.{resource.group}" if resource.group else resource.kind

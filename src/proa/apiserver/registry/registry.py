@@ -32,10 +32,12 @@ from proa.apiserver.registry.refusals import (
     conflict,
     invalid_object,
     not_found,
+    uid_conflict,
     unnamed_failure,
 )
 from proa.client.protocol import Object, User
 from proa.objects.errors import BadRequest, Cause, Invalid
+from proa.objects.validation import invalid
 from proa.store.protocol import Entry, RevisionMismatch, Store
 
 if TYPE_CHECKING:
@@ -200,6 +202,8 @@ class ResourceRegistry:
         write comes between. `unconditional` overrides the definition's rule about saying none.
         """
         key = self.key(namespace, name)
+        if unconditional is None:
+            unconditional = self.definition.unconditional_update
         for _ in range(UPDATE_ATTEMPTS):
             current = self.store.latest(key)
             if current is None:
@@ -207,14 +211,8 @@ class ResourceRegistry:
             old = orjson.loads(current.value)
             new = transform(orjson.loads(current.value))
             said = metadata_of(new).get("resourceVersion")
-            if not said and not (
-                self.definition.unconditional_update if unconditional is None else unconditional
-            ):
-                cause = Cause(
-                    "FieldValueInvalid",
-                    "Invalid value: 0: must be specified for an update",
-                    "metadata.resourceVersion",
-                )
+            if not said and not unconditional:
+                cause = invalid("metadata.resourceVersion", 0, "must be specified for an update")
                 raise invalid_object(self.resource, name, [cause])
             if said and said != old["metadata"]["resourceVersion"]:
                 raise conflict(self.resource, name)
@@ -237,29 +235,13 @@ class ResourceRegistry:
     def _prepare_update(
         self, new: Object, old: Object, namespace: str, name: str, subresource: str, user: User | None
     ) -> Allocation:
-        """Bring `new` to what may be stored in place of `old`; raise Invalid."""
-        definition = self.definition
-        metadata = new["metadata"]
+        """Bring `new` to what may be stored in place of `old`; raise BadRequest, Conflict, Forbidden, Invalid."""
+        definition, metadata = self.definition, new["metadata"]
         match_namespace(metadata, namespace if self.resource.namespaced else "")
-        if not metadata.get("name"):
-            raise BadRequest(
-                f"the name of the object ({name} based on URL) was undeterminable: name must be provided"
-            )
-        if metadata["name"] != name:
-            raise BadRequest(
-                f"the name of the object ({metadata['name']}) does not match the name on the URL ({name})"
-            )
-        given_uid = metadata.get("uid")
-        if given_uid and given_uid != old["metadata"]["uid"]:
-            raise conflict(
-                self.resource,
-                name,
-                f"Precondition failed: UID in precondition: {given_uid}, UID in object meta: {old['metadata']['uid']}",
-            )
+        self._check_identity(metadata, old["metadata"], name)
         causes = carry_over(metadata, old["metadata"])
         if subresource == "status":
             _keep_all_but_status(new, old)
-            metadata = new["metadata"]
         elif self.has_status and not subresource:
             _take(new, old, "status")
         definition.default(new)
@@ -276,17 +258,35 @@ class ResourceRegistry:
         allocation = self._allocate(new, old)
         try:
             causes += validate_metadata(metadata, definition)
-            if subresource == "status":
-                causes += definition.validate_status_update(new, old)
-            elif not subresource:
-                causes += definition.validate(new)
-                causes += definition.validate_update(new, old)
+            causes += self._validate_update(new, old, subresource)
             if causes:
                 raise invalid_object(self.resource, name, causes)
         except BaseException:
             allocation.roll_back()
             raise
         return allocation
+
+    def _check_identity(self, metadata: Object, old_metadata: Object, name: str) -> None:
+        """Raise BadRequest or Conflict where what is sent is another object than the one at the URL."""
+        if not metadata.get("name"):
+            raise BadRequest(
+                f"the name of the object ({name} based on URL) was undeterminable: name must be provided"
+            )
+        if metadata["name"] != name:
+            raise BadRequest(
+                f"the name of the object ({metadata['name']}) does not match the name on the URL ({name})"
+            )
+        uid = metadata.get("uid")
+        if uid and uid != old_metadata["uid"]:
+            raise uid_conflict(self.resource, name, uid, old_metadata["uid"])
+
+    def _validate_update(self, new: Object, old: Object, subresource: str) -> list[Cause]:
+        """Return what the kind itself refuses; other subresources than status have rules of their own handlers."""
+        if subresource == "status":
+            return self.definition.validate_status_update(new, old)
+        if subresource:
+            return []
+        return [*self.definition.validate(new), *self.definition.validate_update(new, old)]
 
     async def _store_update(self, key: str, current: Entry, new: Object, old: Object, dry_run: bool) -> bytes:
         metadata = new["metadata"]
