@@ -132,9 +132,8 @@ def _terminated(container: Container) -> Object:
         "exitCode": container.exit_code,
         "reason": container.reason or default_reason,
         "containerID": f"{CONTAINER_ID_SCHEME}://{container.id}",
+        "startedAt": format_time(container.started_at or 0.0),  # 1970 for what never ran, as upstream has it
     }
-    if container.started_at:
-        terminated["startedAt"] = format_time(container.started_at)
     if container.finished_at:
         terminated["finishedAt"] = format_time(container.finished_at)
     if container.signal and container.exit_code < 128:
@@ -152,12 +151,10 @@ def _waiting_for_restart(
         return None
     if not _would_restart(view.pod, container, newest.exit_code, is_init):
         return None
-    failure = view.failures.get(container["name"])
-    if failure:
-        return {"reason": failure.reason, "message": failure.message}
     if crash_loop(view, container["name"], now):
         return {"reason": "CrashLoopBackOff", "message": back_off_message(view, container["name"])}
-    return None
+    failure = view.failures.get(container["name"])
+    return {"reason": failure.reason, "message": failure.message} if failure else None
 
 
 def back_off_message(view: PodView, container_name: str) -> str:

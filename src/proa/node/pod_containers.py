@@ -231,8 +231,13 @@ class PodContainers:
 
 
 def remembered_backoffs(pod: Object, node: NodeServices) -> dict[str, BackOff]:
-    """Return the back-offs that containers were in before this server began, as their restarts tell."""
+    """Return the back-offs that containers were in before this server began, as their restarts tell.
+
+    Containers whose sandbox ended (`proa down`, a reboot) have not crashed, and begin anew.
+    """
     found: dict[str, BackOff] = {}
+    if not any(sandbox.state == "Ready" for sandbox in node.cache.sandboxes(uid(pod))):
+        return found
     for container in reversed(node.cache.containers(uid(pod))):
         attempt, settings = container.config.attempt, node.settings
         if attempt:

@@ -483,6 +483,23 @@ def test_a_restart_of_the_server_does_not_end_a_crash_loops_wait(tmp_path: Path)
     run(tmp_path, scenario)
 
 
+def test_what_was_drained_has_not_crashed_and_starts_at_once(tmp_path: Path) -> None:
+    async def scenario(node: Node) -> None:
+        await begin(node, make_pod())
+        for restarts in (1, 2):
+            node.runtime.exit(node.runtime.newest("app").id, 1)
+            node.advance(10)
+            await node.until(lambda restarts=restarts: node.container_status()["restartCount"] == restarts)
+
+        await node.kubelet.stop(drain=True)
+        await node.restart()
+
+        await node.until(lambda: node.container_status()["restartCount"] == 3)
+        assert node.waiting() == ""
+
+    run(tmp_path, scenario)
+
+
 def test_another_image_restarts_the_container(tmp_path: Path) -> None:
     async def scenario(node: Node) -> None:
         await begin(node, make_pod())
@@ -506,5 +523,19 @@ def test_a_runtime_that_does_not_answer_makes_the_node_not_ready(tmp_path: Path)
         node.runtime.fail_next("status", "NodeUnavailable", "gone")
         await node.until(lambda: ready() == ("False", "container runtime is down"))
         await node.until(lambda: ready()[0] == "True")
+
+    run(tmp_path, scenario, lease_renew_seconds=0.01)
+
+
+def test_a_node_that_was_given_up_for_silent_says_that_it_is_not(tmp_path: Path) -> None:
+    async def scenario(node: Node) -> None:
+        def ready() -> str:
+            found = node.client.peek(NODES, "proa-1") or {}
+            return str(next(c for c in found["status"]["conditions"] if c["type"] == "Ready")["status"])
+
+        unknown = {"type": "Ready", "status": "Unknown", "reason": "NodeStatusUnknown"}
+        status = {"status": {"conditions": [unknown]}}
+        await node.client.patch(NODES, "proa-1", status, subresource="status")
+        await node.until(lambda: ready() == "True")
 
     run(tmp_path, scenario, lease_renew_seconds=0.01)

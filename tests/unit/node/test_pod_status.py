@@ -210,6 +210,18 @@ def test_a_crash_loop_says_how_long_it_waits() -> None:
     assert status["phase"] == "Running"
 
 
+def test_a_program_that_cannot_start_ends_in_a_crash_loop_and_says_why() -> None:
+    refused = make_container(state="Exited", code=128, attempt=1, reason="StartError", message="not there")
+    failures = {"app": StartFailure("RunContainerError", "not there", 0.0)}
+
+    waits = status_of(make_pod(), refused, failures=failures, backoffs={"app": BackOff(20, NOW - 2)})
+    tells = status_of(make_pod(), refused, failures=failures)
+
+    assert waits["containerStatuses"][0]["state"]["waiting"]["reason"] == "CrashLoopBackOff"
+    assert waits["containerStatuses"][0]["lastState"]["terminated"]["message"] == "not there"
+    assert tells["containerStatuses"][0]["state"]["waiting"]["reason"] == "RunContainerError"
+
+
 def test_a_restarted_container_tells_of_its_last_end() -> None:
     before = make_container(state="Exited", code=3)
 
