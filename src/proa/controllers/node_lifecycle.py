@@ -1,7 +1,8 @@
 """Call a node unknown when its kubelet has fallen silent, and keep its taints in line with its conditions.
 
 The kubelet renews a lease in kube-node-lease; how long ago that was is measured by our own clock from when we
-saw it change, so that a restart or a wrong clock condemns nobody. Watches nodes, leases and pods; writes
+saw it change, so that a restart or a wrong clock condemns nobody; nor does a suspended machine, where we have been as
+silent as the kubelet, which then gets time to speak. Watches nodes, leases and pods; writes
 nodes' status and taints, and the Ready condition of the pods of a node that is not ready. Follows upstream's
 pkg/controller/nodelifecycle/node_lifecycle_controller.go.
 """
@@ -22,6 +23,8 @@ from proa.reconcile.protocol import DONE, Context, Key, Result, Watch, no_keys
 
 LEASE_NAMESPACE = "kube-node-lease"
 STARTUP_GRACE_SECONDS = 60.0
+LATE_SECONDS = 5.0
+WAKE_GRACE_SECONDS = 15.0
 NOT_READY = "node.kubernetes.io/not-ready"
 UNREACHABLE = "node.kubernetes.io/unreachable"
 HEALTH_CONDITIONS = ("Ready", "MemoryPressure", "DiskPressure", "PIDPressure")
@@ -152,6 +155,8 @@ class NodeLifecycle:
             if known is None and not ready:
                 grace = STARTUP_GRACE_SECONDS
             known = self._heard[meta.name(node)] = _Heard(said, now, grace)
+        elif ready.get("status") != "Unknown" and now > known.at + known.grace_seconds + LATE_SECONDS:
+            known.at = now - known.grace_seconds + WAKE_GRACE_SECONDS  # we did not look when it was due
         return known
 
 

@@ -22,6 +22,7 @@ logger = logging.getLogger(__name__)
 LEASE_NAMESPACE = "kube-node-lease"
 RETRY_SECONDS = 1.0
 RUNTIME_IS_DOWN = "container runtime is down"
+REPORTED_CONDITIONS = ("Ready", "MemoryPressure", "DiskPressure", "PIDPressure")
 
 
 class NodeRegistration:
@@ -115,7 +116,7 @@ class NodeRegistration:
             try:
                 await self.renew_lease()
                 is_up = await self._is_runtime_up()
-                if is_up and (not was_up or self._now() >= status_due):
+                if is_up and (not was_up or self._now() >= status_due or await self._is_misreported()):
                     await self.update_status()
                     status_due = self._now() + self._settings.status_period_seconds
                 elif not is_up and was_up:
@@ -133,6 +134,13 @@ class NodeRegistration:
         except (RuntimeFailure, OSError):
             return False
         return True
+
+    async def _is_misreported(self) -> bool:
+        """Tell whether the API has this node as other than it reported: given up for silent, say."""
+        known = await self._client.get(NODES, self._settings.node_name)
+        mine = _health(self._node)
+        self._node = known
+        return _health(known) != mine
 
     async def _register_again(self) -> None:
         """The Node was deleted while this kubelet runs."""
@@ -179,3 +187,9 @@ class NodeRegistration:
             await self._client.create(NAMESPACES, namespace)
         except AlreadyExists:
             return
+
+
+def _health(node: Object) -> dict[str, str]:
+    """Return the status of each condition that a kubelet reports."""
+    conditions = (node.get("status") or {}).get("conditions") or []
+    return {c["type"]: c["status"] for c in conditions if c["type"] in REPORTED_CONDITIONS}

@@ -88,6 +88,23 @@ def test_a_silent_node_is_unknown_and_its_pods_are_not_ready(world: Any, setting
     asyncio.run(scenario())
 
 
+def test_a_machine_that_was_suspended_gives_the_kubelet_time_to_speak(world: Any, settings: Any) -> None:
+    async def scenario() -> None:
+        async with world([NodeLifecycle()], settings=settings) as w:
+            w.client.add(NODES, make_node())
+            await w.settle()
+            w.advance(3600)
+            await w.reconcile_all()
+            w.advance(node_lifecycle.WAKE_GRACE_SECONDS - 1)
+            await w.reconcile_all()
+            assert w.conditions(NODES, "proa-1", "")["Ready"][0] == "True"
+            w.advance(2)
+            await w.reconcile_all()
+            assert w.conditions(NODES, "proa-1", "")["Ready"][0] == "Unknown"
+
+    asyncio.run(scenario())
+
+
 def tolerating(key: str = NOT_READY, seconds: int | None = None, **more: Any) -> Any:
     limit = {} if seconds is None else {"tolerationSeconds": seconds}
     return {"key": key, "operator": "Exists", "effect": "NoExecute", **limit, **more}
