@@ -21,12 +21,13 @@ import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AsyncExitStack
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from proa.home import Home, write_private
+from proa.objects.quick_dataclass import dataclass
 
 if TYPE_CHECKING:
     from proa.apiserver.app import ApiServer

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 
 from proa.apiserver.admission import PLUGINS
@@ -27,6 +27,7 @@ from proa.apiserver.router import Router
 from proa.apiserver.tokens import TokenIssuer
 from proa.client.kubelet_api import KubeletDialer
 from proa.client.protocol import Request, Response
+from proa.objects.quick_dataclass import dataclass
 from proa.observability.metrics import Counter, Gauge
 from proa.store.protocol import Store
 

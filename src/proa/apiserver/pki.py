@@ -10,11 +10,11 @@ import datetime
 import ipaddress
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from proa.home import write_private
+from proa.objects.quick_dataclass import dataclass
 
 if TYPE_CHECKING:
     from cryptography import x509

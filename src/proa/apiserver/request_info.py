@@ -5,10 +5,10 @@ Paths are split, never matched: this runs once for each request.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from urllib.parse import unquote
 
 from proa.client.protocol import Request
+from proa.objects.quick_dataclass import dataclass
 
 _VERBS = {
     "POST": "create",

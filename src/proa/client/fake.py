@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterable
-from dataclasses import dataclass
 from typing import Any, Literal
 
 import orjson
@@ -28,6 +27,7 @@ from proa.client.protocol import (
 )
 from proa.objects import meta, pods
 from proa.objects.errors import AlreadyExists, ApiError, BadRequest, Conflict, Expired, Invalid, NotFound
+from proa.objects.quick_dataclass import dataclass
 from proa.objects.resource import PODS, Resource
 from proa.objects.selectors import parse_field_selector, parse_label_selector
 

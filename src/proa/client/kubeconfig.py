@@ -10,13 +10,13 @@ import base64
 import ssl
 import tempfile
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from proa.client.api import ApiClient
 from proa.objects.errors import BadRequest
+from proa.objects.quick_dataclass import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,8 +7,9 @@ that `cluster.py` hands them. Source of the semantics: cri-api RuntimeService an
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass
 from typing import Literal, Protocol
+
+from proa.objects.quick_dataclass import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,9 +8,10 @@ Errors are raised as `objects.errors.ApiError`.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Literal, Protocol
 
+from proa.objects.quick_dataclass import dataclass
 from proa.objects.resource import Resource
 
 Object = dict[str, Any]

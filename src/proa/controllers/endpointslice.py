@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, NamedTuple
 
 from proa.client.protocol import Object
 from proa.objects import meta
 from proa.objects.errors import ApiError, NotFound
 from proa.objects.pods import is_ready, node_name
+from proa.objects.quick_dataclass import dataclass
 from proa.objects.resource import ENDPOINT_SLICES, NODES, PODS, SERVICES
 from proa.reconcile.protocol import DONE, Context, Key, Result, Watch, no_keys
 from proa.reconcile.service_pods import (

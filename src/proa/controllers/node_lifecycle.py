@@ -11,13 +11,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from proa.client.protocol import Object
 from proa.objects import meta
 from proa.objects.errors import Conflict, NotFound
 from proa.objects.pods import is_ready, is_terminated
+from proa.objects.quick_dataclass import dataclass
 from proa.objects.resource import LEASES, NODES, PODS
 from proa.reconcile.protocol import DONE, Context, Key, Result, Watch, no_keys
 

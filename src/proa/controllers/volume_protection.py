@@ -7,12 +7,12 @@ controllers, one for each kind. Follows upstream's pkg/controller/volume/pvcprot
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 
 from proa.client.protocol import Object
 from proa.objects import meta
 from proa.objects.errors import NotFound
 from proa.objects.pods import is_terminated, node_name
+from proa.objects.quick_dataclass import dataclass
 from proa.objects.resource import PERSISTENT_VOLUME_CLAIMS, PERSISTENT_VOLUMES, PODS, Resource
 from proa.reconcile.protocol import DONE, Context, Key, Result, Watch
 

@@ -7,10 +7,10 @@ terminating and still serving; headless and ExternalName services have no data p
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from proa.objects import meta
+from proa.objects.quick_dataclass import dataclass
 
 Object = dict[str, Any]
 

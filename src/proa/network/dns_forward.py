@@ -13,11 +13,11 @@ import struct
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
 from proa.network.dns_message import MalformedMessage, Query, encode_name, read_name
+from proa.objects.quick_dataclass import dataclass
 
 ATTEMPT_SECONDS = 2.0
 ATTEMPTS = 2

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from proa.network.data_path import SERVICE_NAME_LABEL, Object, ServiceKey, cluster_ips, service_of
@@ -26,6 +25,7 @@ from proa.network.dns_message import (
     txt_record,
 )
 from proa.objects import meta
+from proa.objects.quick_dataclass import dataclass
 from proa.reconcile.protocol import Cache
 
 TTL_SECONDS = 5

@@ -11,7 +11,6 @@ import logging
 import socket
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from dataclasses import dataclass
 from random import Random
 from typing import NamedTuple
 
@@ -20,6 +19,7 @@ from proa.network.data_path import Endpoint, ServiceKey, ServicePort
 from proa.network.protocol import NodeNetwork
 from proa.network.relay import TcpRelay, UdpRelay
 from proa.network.sockets import SocketPool
+from proa.objects.quick_dataclass import dataclass
 
 logger = logging.getLogger(__name__)
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from proa.network.data_path import ServiceKey, ServicePort
+from proa.objects.quick_dataclass import dataclass
 
 
 class NodeNetwork(Protocol):

@@ -5,7 +5,7 @@ Follows client-go/util/flowcontrol/backoff.go as the kubelet uses it: the first 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from proa.objects.quick_dataclass import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,13 +6,13 @@ Follows pkg/fieldpath/fieldpath.go and pkg/api/v1/resource/helpers.go (ExtractCo
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from decimal import ROUND_CEILING
 
 from proa.client.protocol import Object
 from proa.objects import meta
 from proa.objects.meta import labels, name, namespace, uid
 from proa.objects.quantity import parse_quantity
+from proa.objects.quick_dataclass import dataclass
 
 _SUBSCRIPT = re.compile(r"metadata\.(labels|annotations)\['([^']*)'\]")
 _LIMIT_RESOURCES = ("cpu", "memory", "ephemeral-storage")

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from ipaddress import ip_address
 
 from proa.client.protocol import Object
 from proa.node.downward import DownwardSource, field_value, resource_value
 from proa.objects.errors import NotFound
 from proa.objects.meta import name, namespace
+from proa.objects.quick_dataclass import dataclass
 from proa.objects.resource import CONFIG_MAPS, SECRETS, Resource
 
 KUBERNETES_SERVICE = ("default", "kubernetes")

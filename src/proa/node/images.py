@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from proa.client.protocol import Object
 from proa.node.backoff import BackOff, next_backoff
 from proa.node.runtimes.protocol import Image, Runtime
 from proa.objects.meta import uid
+from proa.objects.quick_dataclass import dataclass
 
 HOST_IMAGE = "proa.local/python"
 

@@ -11,13 +11,13 @@ import asyncio
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from io import BufferedReader
 from pathlib import Path
 
 from proa.client.kubelet_api import LogOptions
 from proa.node.file_watch import FileWatch
 from proa.objects.meta import parse_time
+from proa.objects.quick_dataclass import dataclass
 
 CHUNK_BYTES = 64 * 1024
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from proa.client.protocol import Client, Object
 from proa.node.images import ImageStore
@@ -15,6 +15,7 @@ from proa.node.settings import KubeletSettings
 from proa.node.sources import ObjectSources
 from proa.node.status_writer import StatusWriter
 from proa.node.volumes.mounter import VolumeMounter
+from proa.objects.quick_dataclass import dataclass
 from proa.reconcile.protocol import EventRecorder
 
 

@@ -9,13 +9,13 @@ import os
 import platform
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from proa.client.protocol import Object
 from proa.node.runtimes.protocol import Image, RuntimeStatus
 from proa.node.settings import KUBERNETES_VERSION, KubeletSettings
 from proa.objects.meta import format_time
+from proa.objects.quick_dataclass import dataclass
 
 ISOLATION_ANNOTATION = "proa.local/isolation"
 MISSING_FEATURES_ANNOTATION = "proa.local/missing-features"

@@ -11,7 +11,6 @@ waits for an event or for `wake_at`. Follows pkg/kubelet/kuberuntime/kuberuntime
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from math import inf
 
 from proa.client.protocol import Object
@@ -27,6 +26,7 @@ from proa.node.runtime_cache import WANTED_IMAGE_LABEL
 from proa.node.runtimes.protocol import Container
 from proa.objects.meta import is_deleting, parse_time
 from proa.objects.pods import init_containers, is_sidecar
+from proa.objects.quick_dataclass import dataclass
 
 DEFAULT_GRACE_SECONDS = 30
 

@@ -6,13 +6,14 @@ Both are pure, so a view is a value: built by the worker, or by a test.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Literal
 
 from proa.client.protocol import Object
 from proa.node.backoff import BackOff
 from proa.node.runtimes.protocol import Container, Sandbox
 from proa.objects.pods import init_containers, is_sidecar
+from proa.objects.quick_dataclass import dataclass
 
 RestartPolicy = Literal["Always", "OnFailure", "Never"]
 

@@ -6,7 +6,6 @@ pkg/kubelet/kuberuntime/kuberuntime_sandbox.go, pkg/kubelet/network/dns/dns.go a
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 from proa.client.protocol import Object
@@ -15,6 +14,7 @@ from proa.node.runtime_cache import POD_NAME_LABEL, POD_NAMESPACE_LABEL, POD_UID
 from proa.node.runtimes.protocol import SandboxConfig
 from proa.node.settings import KubeletSettings
 from proa.objects.meta import labels, name, namespace, uid
+from proa.objects.quick_dataclass import dataclass
 
 HOSTNAME_LIMIT = 63
 MAX_DNS_SERVERS = 3

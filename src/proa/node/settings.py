@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
+
+from proa.objects.quick_dataclass import dataclass
 
 KUBERNETES_VERSION = "v1.36.2"
 """The API level that this node speaks; the server's /version says the same."""

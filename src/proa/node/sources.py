@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from proa.client.protocol import Client, Object
 from proa.node.volumes.payloads import ObjectKey
 from proa.objects.meta import resource_version
+from proa.objects.quick_dataclass import dataclass
 from proa.objects.resource import Resource
 from proa.reconcile.informer import Informer, Scope
 

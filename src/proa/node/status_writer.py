@@ -9,12 +9,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from typing import Any
 
 from proa.client.protocol import STRATEGIC_MERGE_PATCH, Client, Object
 from proa.objects.errors import ApiError, Conflict, NotFound
 from proa.objects.meta import name, namespace, uid
+from proa.objects.quick_dataclass import dataclass
 from proa.objects.resource import PODS
 
 logger = logging.getLogger(__name__)

@@ -7,8 +7,9 @@ apimachinery/pkg/util/validation/field/errors.go.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
+
+from proa.objects.quick_dataclass import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ ours uses needs no constant here.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from proa.objects.quick_dataclass import dataclass
 
 
 @dataclass(frozen=True, slots=True)

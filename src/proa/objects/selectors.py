@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Literal
 
 from proa.objects.errors import BadRequest
+from proa.objects.quick_dataclass import dataclass
 
 Operator = Literal["in", "notin", "=", "==", "!=", "exists", "!", "gt", "lt"]
 

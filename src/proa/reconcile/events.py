@@ -12,12 +12,13 @@ import asyncio
 import logging
 from collections import OrderedDict, deque
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Any, Generic, Literal, TypeVar
 
 from proa.client.protocol import Client, Object
 from proa.objects import meta
 from proa.objects.errors import ApiError, NotFound
+from proa.objects.quick_dataclass import dataclass
 from proa.objects.resource import EVENTS
 from proa.reconcile.workqueue import TokenBucket
 

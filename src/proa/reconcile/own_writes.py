@@ -9,7 +9,6 @@ that no controller has to think of it. Resource versions are compared as integer
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
 
 from proa.client.protocol import (
     MERGE_PATCH,
@@ -20,6 +19,7 @@ from proa.client.protocol import (
     PropagationPolicy,
     WatchEvent,
 )
+from proa.objects.quick_dataclass import dataclass
 from proa.objects.resource import Resource
 from proa.reconcile.protocol import Cache, Caches
 

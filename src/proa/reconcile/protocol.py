@@ -7,10 +7,10 @@ key at a time. The manager (manager.py) owns the loops, queues and back-off; a c
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
 from proa.client.protocol import Client, Object
+from proa.objects.quick_dataclass import dataclass
 from proa.objects.resource import Resource
 
 

@@ -11,11 +11,11 @@ set of facts share one ranking of nodes (ranking.py), and only nodes that change
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Literal, Protocol, runtime_checkable
 
 from proa.client.protocol import Object
+from proa.objects.quick_dataclass import dataclass
 from proa.scheduler.snapshot import NodeInfo, PodInfo
 
 MAX_SCORE = 100

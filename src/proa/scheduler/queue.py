@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
 from heapq import heappop, heappush
 
+from proa.objects.quick_dataclass import dataclass
 from proa.reconcile.workqueue import Timers
 from proa.scheduler.framework import Event
 from proa.scheduler.snapshot import PodInfo

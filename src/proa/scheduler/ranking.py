@@ -11,9 +11,9 @@ from __future__ import annotations
 
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass
 from heapq import heapify, heappop, heappush
 
+from proa.objects.quick_dataclass import dataclass
 from proa.scheduler.framework import MAX_SCORE, Code, Facts, Profile
 from proa.scheduler.snapshot import NodeInfo, PodInfo, Snapshot
 

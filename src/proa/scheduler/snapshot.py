@@ -8,7 +8,6 @@ earlier ranking counts. Follows kube-scheduler's pkg/scheduler/framework/types.g
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
 from typing import Any
 
 import orjson
@@ -16,6 +15,7 @@ import orjson
 from proa.client.protocol import Object
 from proa.objects import meta, pods
 from proa.objects.pods import HostPort
+from proa.objects.quick_dataclass import dataclass
 
 DEFAULT_CPU_MILLIS = 100
 DEFAULT_MEMORY_BYTES = 200 * 1024 * 1024

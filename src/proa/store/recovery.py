@@ -11,9 +11,9 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass
 from pathlib import Path
 
+from proa.objects.quick_dataclass import dataclass
 from proa.store.disk import Disk
 from proa.store.history import History
 from proa.store.protocol import CannotOpen

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import orjson
@@ -19,6 +18,7 @@ from proa.apiserver.handlers.shapes import check_include, partial, table
 from proa.apiserver.registry.registry import ResourceRegistry
 from proa.client.protocol import Request, Response
 from proa.objects.errors import ApiError, BadRequest, Cause, Expired, Timeout
+from proa.objects.quick_dataclass import dataclass
 from proa.store.protocol import Compacted, Entry, FutureRevision
 
 PIECE_OBJECTS = 50

@@ -5,12 +5,11 @@ Follows apimachinery/pkg/apis/meta/internalversion/validation/validation.go and 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from proa.apiserver.registry.definition import ResourceDefinition
 from proa.apiserver.registry.refusals import invalid
 from proa.client.protocol import Object, Request
 from proa.objects.errors import BadRequest, Cause
+from proa.objects.quick_dataclass import dataclass
 from proa.objects.selectors import (
     FieldSelector,
     LabelSelector,

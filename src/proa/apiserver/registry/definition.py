@@ -7,11 +7,12 @@ selectors, subresources, tables. Follows apiserver/pkg/registry/generic and regi
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Literal, Protocol
 
 from proa.client.protocol import Object
 from proa.objects.errors import Cause
+from proa.objects.quick_dataclass import dataclass
 from proa.objects.resource import Resource
 
 Verb = Literal["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"]

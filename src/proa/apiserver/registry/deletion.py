@@ -7,7 +7,6 @@ store.go: graceful deletion first, then the garbage collector's finalizers.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Literal
 
 from proa.apiserver.registry.definition import ResourceDefinition
@@ -15,6 +14,7 @@ from proa.apiserver.registry.refusals import invalid, precondition_conflict
 from proa.client.protocol import Object
 from proa.objects.errors import BadRequest, Cause
 from proa.objects.meta import format_time, parse_time
+from proa.objects.quick_dataclass import dataclass
 
 _POLICIES = ("Foreground", "Background", "Orphan")
 _COLLECTOR_FINALIZERS = ("orphan", "foregroundDeletion")

@@ -9,11 +9,11 @@ awaits `f(connection)` and closes the connection when it returns or raises.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from typing import Protocol
 
 from proa.client.kubelet_api import KubeletDialer
 from proa.client.protocol import Object
+from proa.objects.quick_dataclass import dataclass
 from proa.objects.resource import Resource
 
 

@@ -7,10 +7,10 @@ by an address, and whoever may use the proxy may open the same connection with p
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from proa.client.kubelet_api import ByteStream
+from proa.objects.quick_dataclass import dataclass
 
 MAX_HEAD_BYTES = 1024 * 1024
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping
-from dataclasses import dataclass
 from urllib.parse import quote, urlencode, urlsplit
 
 from proa.apiserver.streams.context import StreamContext, UpgradedConnection
@@ -21,6 +20,7 @@ from proa.apiserver.streams.splice import splice
 from proa.client.kubelet_api import ByteStream
 from proa.client.protocol import Object, Request, Response
 from proa.objects.errors import ApiError, BadRequest, ServiceUnavailable
+from proa.objects.quick_dataclass import dataclass
 from proa.objects.resource import ENDPOINT_SLICES, NODES, PODS, SERVICES
 
 HOP_BY_HOP = frozenset((

@@ -8,11 +8,12 @@ pkg/controller/garbagecollector/graph_builder.go and garbagecollector.go.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Literal, NamedTuple
 
 from proa.client.protocol import Object, PropagationPolicy
 from proa.objects import meta
+from proa.objects.quick_dataclass import dataclass
 from proa.objects.resource import Resource
 
 FOREGROUND = "foregroundDeletion"

@@ -16,7 +16,7 @@ import subprocess
 import sys
 import zlib
 from collections.abc import AsyncIterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
 
@@ -26,6 +26,7 @@ from proa.node.noded.client import NodedClient
 from proa.node.noded.images import host_path, visible_paths
 from proa.node.noded.rootfs import SCRATCH_PLACES
 from proa.node.runtimes.protocol import RuntimeFailure
+from proa.objects.quick_dataclass import dataclass
 
 _MAIN = Path(__file__).with_name("main.py")
 _CONFIGURATION = "noded.json"

@@ -5,10 +5,10 @@ Pure. Follows pkg/kubelet/prober/worker.go.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
 
 from proa.client.protocol import Object
+from proa.objects.quick_dataclass import dataclass
 
 ProbeKind = Literal["startup", "readiness", "liveness"]
 PROBE_FIELDS: dict[ProbeKind, str] = {

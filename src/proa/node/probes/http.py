@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from dataclasses import dataclass, field
+from dataclasses import field
 from urllib.parse import urljoin, urlsplit
 
 from proa.client.protocol import Object
 from proa.node.runtimes.protocol import Runtime
+from proa.objects.quick_dataclass import dataclass
 
 HEAD_LIMIT = 64 * 1024
 MAX_REDIRECTS = 10

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from proa.client.protocol import Object
 from proa.node.pod_view import HEALTHY, Health
@@ -15,6 +15,7 @@ from proa.node.probes.health import PROBE_FIELDS, ProbeKind, Streak, kill_messag
 from proa.node.probes.prober import ProbeResult, Target, run_probe
 from proa.node.runtimes.protocol import Runtime
 from proa.objects.meta import is_deleting
+from proa.objects.quick_dataclass import dataclass
 from proa.reconcile.protocol import EventRecorder
 
 EARLY_SECONDS = 0.05

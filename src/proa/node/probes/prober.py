@@ -9,13 +9,13 @@ import asyncio
 import errno
 import os
 import shlex
-from dataclasses import dataclass
 
 from proa.client.protocol import Object
 from proa.node.probes.exec import run_command
 from proa.node.probes.http import http_get, url_of
 from proa.node.probes.ports import find_port
 from proa.node.runtimes.protocol import Runtime, RuntimeFailure
+from proa.objects.quick_dataclass import dataclass
 
 DEADLINE_EXCEEDED = "context deadline exceeded (Client.Timeout exceeded while awaiting headers)"
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from itertools import count
 from pathlib import Path
 from typing import Literal
@@ -25,6 +25,7 @@ from proa.node.runtimes.protocol import (
     Sandbox,
     SandboxConfig,
 )
+from proa.objects.quick_dataclass import dataclass
 
 PYTHON = Image("proa.local/python", "proa.local/python@sha256:" + "0" * 64, 1000, command=("python3",))
 

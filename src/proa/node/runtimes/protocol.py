@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import socket
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Literal, Protocol
 
 from proa.client.kubelet_api import ExecSession
+from proa.objects.quick_dataclass import dataclass
 
 
 @dataclass(frozen=True, slots=True)

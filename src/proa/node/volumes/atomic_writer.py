@@ -14,8 +14,9 @@ import shutil
 import tempfile
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
+
+from proa.objects.quick_dataclass import dataclass
 
 DATA_LINK = "..data"
 NEW_DATA_LINK = "..data_tmp"

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
-from dataclasses import dataclass, field
+from dataclasses import field
 from math import inf
 from pathlib import Path
 
@@ -26,6 +26,7 @@ from proa.node.volumes.payloads import Payload, PayloadSource, RequestToken, bui
 from proa.node.volumes.subpath import resolve_subpath
 from proa.objects.errors import ApiError
 from proa.objects.meta import uid
+from proa.objects.quick_dataclass import dataclass
 
 PAYLOAD_KINDS = ("configMap", "secret", "downwardAPI", "projected")
 _PROPAGATION = {"None": "private", "HostToContainer": "rslave", "Bidirectional": "rshared"}

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
 
 from proa.client.protocol import Object
 from proa.node.downward import DownwardSource, FieldError, field_value, resource_value
@@ -16,6 +15,7 @@ from proa.node.volumes.atomic_writer import FileContent
 from proa.node.volumes.errors import VolumeError
 from proa.objects.errors import NotFound
 from proa.objects.meta import namespace
+from proa.objects.quick_dataclass import dataclass
 from proa.objects.resource import CONFIG_MAPS, SECRETS, Resource
 
 DEFAULT_MODE = 0o644

@@ -10,10 +10,11 @@ as Go's omitempty has it.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Literal
 
 from proa.objects.errors import BadRequest
+from proa.objects.quick_dataclass import dataclass
 from proa.objects.schemas.duplicates import find_duplicate_fields
 from proa.objects.schemas.scalars import WrongType, WrongValue, converter, json_name, zero_value
 from proa.objects.schemas.schema import Schema

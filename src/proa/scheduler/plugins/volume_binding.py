@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Hashable
-from dataclasses import dataclass
 
 import orjson
 
 from proa.client.protocol import Client, Object
 from proa.objects import meta
 from proa.objects.errors import Conflict, NotFound, Timeout
+from proa.objects.quick_dataclass import dataclass
 from proa.objects.resource import PERSISTENT_VOLUME_CLAIMS, PERSISTENT_VOLUMES, STORAGE_CLASSES
 from proa.reconcile.informer import InformerFactory
 from proa.scheduler.framework import Code, Event, Status
