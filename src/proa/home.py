@@ -27,7 +27,7 @@ class Home(NamedTuple):  # no dataclass: each `proa` would wait for what that im
 
     @property
     def settings(self) -> Path:
-        """This cluster's port, addresses and id, written once."""
+        """This cluster's id, and the port and address that its API had last."""
         return self.path / "cluster.json"
 
     @property
