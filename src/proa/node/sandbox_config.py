@@ -37,11 +37,13 @@ def make_sandbox_config(pod: Object, settings: KubeletSettings, attempt: int) ->
     dns = make_dns(pod, settings)
     aliases = spec.get("hostAliases") or []
     sysctls = (spec.get("securityContext") or {}).get("sysctls") or []
+    hostname = hostname_of(pod, settings.node_name)
     return SandboxConfig(
         namespace=namespace(pod),
         name=name(pod),
         uid=uid(pod),
-        hostname=hostname_of(pod, settings.node_name),
+        hostname=hostname,
+        domain_name=domain_name_of(pod, hostname, settings.cluster_domain),
         attempt=attempt,
         host_network=bool(spec.get("hostNetwork")),
         host_pid=bool(spec.get("hostPID")),
@@ -68,6 +70,14 @@ def hostname_of(pod: Object, node_name: str) -> str:
         return node_name
     wanted = pod["spec"].get("hostnameOverride") or pod["spec"].get("hostname") or name(pod)
     return str(wanted)[:HOSTNAME_LIMIT].rstrip("-.")
+
+
+def domain_name_of(pod: Object, hostname: str, cluster_domain: str) -> str:
+    """Return the pod's name in its subdomain, "" for a pod without one."""
+    subdomain = pod["spec"].get("subdomain")
+    if not subdomain or pod["spec"].get("hostnameOverride"):
+        return ""
+    return f"{hostname}.{subdomain}.{namespace(pod)}.svc.{cluster_domain}"
 
 
 def log_directory(pod: Object, logs_directory: Path) -> Path:

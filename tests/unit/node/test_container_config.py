@@ -14,7 +14,7 @@ from proa.node.images import ALIASES, ImageFailure, ImageStore, find_alias
 from proa.node.resources import container_resources, cpu_shares, oom_score_adj, qos_class
 from proa.node.runtimes.fake import FakeRuntime
 from proa.node.runtimes.protocol import Image, Security
-from proa.node.sandbox_config import Dns, hostname_of, make_dns, read_resolv_conf
+from proa.node.sandbox_config import Dns, domain_name_of, hostname_of, make_dns, read_resolv_conf
 from proa.node.settings import KubeletSettings
 from proa.node.unsupported import unsupported_fields
 
@@ -218,6 +218,18 @@ def test_the_hostname(spec: dict[str, Any], name: str, expected: str) -> None:
     pod["metadata"]["name"] = name
 
     assert hostname_of(pod, "proa-1") == expected
+
+
+@pytest.mark.parametrize(
+    ("spec", "expected"),
+    [
+        ({}, ""),
+        ({"subdomain": "web"}, "web-0.web.default.svc.cluster.local"),
+        ({"subdomain": "web", "hostnameOverride": "web-0.elsewhere"}, ""),
+    ],
+)
+def test_a_pod_in_a_subdomain_has_a_full_name(spec: dict[str, Any], expected: str) -> None:
+    assert domain_name_of(make_pod(**spec), "web-0", "cluster.local") == expected
 
 
 # Images

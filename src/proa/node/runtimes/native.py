@@ -317,7 +317,8 @@ def hosts_file(ip: str, config: Record) -> str:
         with open("/etc/hosts") as file:
             text = "# Kubernetes-managed hosts file (host network).\n" + file.read()
     else:
-        text = f"{_HOSTS}{ip}\t{config['hostname']}\n"
+        names = [name for name in (config.get("domain_name"), config["hostname"]) if name]
+        text = f"{_HOSTS}{ip}\t" + "\t".join(names) + "\n"
     if config["host_aliases"]:
         lines = [f"{address}\t" + "\t".join(names) for address, names in config["host_aliases"]]
         text += "\n# Entries added by HostAliases.\n" + "\n".join(lines) + "\n"

@@ -33,7 +33,10 @@ class RuntimeStatus:
 
 @dataclass(frozen=True, slots=True)
 class SandboxConfig:
-    """A pod's shared surroundings. Where `host_network`, the pod uses the node's own network namespace."""
+    """A pod's shared surroundings. Where `host_network`, the pod uses the node's own network namespace.
+
+    `domain_name` is the hostname's full name in the cluster's DNS, "" where the pod has none.
+    """
 
     namespace: str
     name: str
@@ -51,6 +54,7 @@ class SandboxConfig:
     log_directory: str = ""
     labels: Mapping[str, str] = field(default_factory=dict)
     cgroup_parent: str = ""
+    domain_name: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,11 @@ def test_hosts_name_the_pod_and_its_aliases() -> None:
     assert text.endswith("10.244.1.2\tweb-0\n\n# Entries added by HostAliases.\n1.2.3.4\tone\ttwo\n")
 
 
+def test_hosts_name_the_pod_in_full_first_where_it_has_a_domain() -> None:
+    config = {**asdict(CONFIG), "domain_name": "web-0.web.default.svc.cluster.local"}
+    assert "\n10.244.1.2\tweb-0.web.default.svc.cluster.local\tweb-0\n" in hosts_file("10.244.1.2", config)
+
+
 def test_resolv_conf_has_what_the_pod_asks_for() -> None:
     assert resolv_conf(asdict(CONFIG)) == "search a b\nnameserver 10.96.0.10\noptions ndots:5 edns0\n"
 
