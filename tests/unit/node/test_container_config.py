@@ -229,7 +229,10 @@ def test_the_hostname(spec: dict[str, Any], name: str, expected: str) -> None:
     ],
 )
 def test_a_pod_in_a_subdomain_has_a_full_name(spec: dict[str, Any], expected: str) -> None:
-    assert domain_name_of(make_pod(**spec), "web-0", "cluster.local") == expected
+    pod = make_pod(**spec)
+    pod["metadata"]["namespace"] = "default"
+
+    assert domain_name_of(pod, "web-0", "cluster.local") == expected
 
 
 # Images
