@@ -33,7 +33,15 @@ A first session:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the verb and return the exit code."""
-    arguments = list(sys.argv[1:] if argv is None else argv)
+    try:
+        return run(list(sys.argv[1:] if argv is None else argv))
+    except KeyboardInterrupt:  # at any moment, while the verb is imported too
+        print("interrupted", file=sys.stderr)
+        return 130
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run the verb, and say in one line what went wrong."""
     parser = make_parser(arguments)
     options = parser.parse_args(arguments)
     if options.verb is None:
@@ -56,9 +64,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         where = f"{error.filename}: " if error.filename else ""
         print(f"proa {options.verb}: {where}{error.strerror}", file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return 130
 
 
 def make_parser(arguments: Sequence[str]) -> argparse.ArgumentParser:

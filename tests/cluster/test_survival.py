@@ -11,6 +11,7 @@ import socket
 import sys
 import urllib.request
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -200,6 +201,19 @@ def test_a_server_that_runs_is_not_started_twice(fresh: Cluster) -> None:
     foreground = fresh.proa("up", check=False)
     assert foreground.returncode == 1
     assert "proa down" in foreground.stderr
+
+
+def test_starts_and_stops_at_the_same_time_agree(tmp_path: Path) -> None:
+    proa = ProaCommand(tmp_path / "home", sys.executable)
+    with ThreadPoolExecutor() as pool:
+        ups = [pool.submit(proa, "up", "--detach", "--port", "0") for _ in range(3)]
+        said = sorted(up.result().stdout.split()[0] for up in ups)
+    assert said == ["already", "already", "ready"]
+    with ThreadPoolExecutor() as pool:
+        for down in [pool.submit(proa, "down") for _ in range(3)]:
+            assert down.result().returncode == 0
+    assert not find_processes(str(proa.home))
+    assert proa("status", check=False).returncode == 1
 
 
 def test_an_ordinary_user_runs_pods_and_services(rootless: ProaCommand, start_cluster: StartCluster) -> None:

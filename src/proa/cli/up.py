@@ -10,6 +10,7 @@ import argparse
 import json
 import os
 import select
+import signal
 import subprocess
 import sys
 import time
@@ -105,13 +106,16 @@ def run_here(home: Home, options: argparse.Namespace) -> int:
 def run_detached(home: Home, options: argparse.Namespace) -> int:
     """Start a server of its own session, and wait for its word."""
     terminal = Terminal()
-    if home.is_running():
-        server = wait_until_written(home)
-        terminal.line(f"already running: {ready_line(home, server)}")
-        return 0
-    terminal.line(
-        ready_line(home, start_detached(home, port=options.port, listen=options.listen, terminal=terminal))
-    )
+    if not home.is_running():
+        try:
+            server = start_detached(home, port=options.port, listen=options.listen, terminal=terminal)
+        except Failure:
+            if not home.is_running():  # else another `proa up` was faster, which is as good
+                raise
+        else:
+            terminal.line(ready_line(home, server))
+            return 0
+    terminal.line(f"already running: {ready_line(home, wait_until_written(home))}")
     return 0
 
 
@@ -143,7 +147,8 @@ def start_detached(
     finally:
         os.close(reader)
     if not answer:
-        give_up(child)
+        if give_up(child) == 0:
+            raise Failure("the server was told to stop before it was ready")
         raise Failure(f"the server did not get ready:\n{last_words(home, log_start)}\nIts log: {home.log}")
     server: dict[str, Any] = json.loads(answer)
     return server
@@ -164,15 +169,18 @@ def read_word(reader: int, terminal: Terminal | None) -> bytes:
     return word
 
 
-def give_up(child: subprocess.Popen[bytes]) -> None:
-    """End a child that did not get ready, if it is still there."""
-    if child.poll() is None:
+def give_up(child: subprocess.Popen[bytes]) -> int:
+    """End a child that did not get ready, if it is still there; return its exit code, not 0 where that was us."""
+    try:
+        return child.wait(1)  # its pipe may be closed a moment before it has ended
+    except subprocess.TimeoutExpired:
         child.terminate()
-        try:
-            child.wait(10)
-        except subprocess.TimeoutExpired:
-            child.kill()
-            child.wait()
+    try:
+        child.wait(10)
+    except subprocess.TimeoutExpired:
+        child.kill()
+        child.wait()
+    return -signal.SIGTERM
 
 
 def last_words(home: Home, start: int) -> str:

@@ -112,3 +112,16 @@ def test_help_imports_nothing_that_costs() -> None:
 def test_figures_are_printed_for_people() -> None:
     assert [format_bytes(n) for n in (12, 34_100_000, 5e12)] == ["12 B", "34.1 MB", "5000.0 GB"]
     assert format_table([("A", "LONG"), ("wide", "x")]) == "A      LONG\nwide   x"
+
+
+@pytest.mark.parametrize("moment", ["import_module", "run"])
+def test_an_interrupt_at_any_moment_is_told_in_a_word(
+    moment: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    owner = "importlib" if moment == "import_module" else "proa.cli.status"
+    monkeypatch.setattr(f"{owner}.{moment}", interrupted)
+    assert main(["status"]) == 130
+    assert capsys.readouterr().err == "interrupted\n"
