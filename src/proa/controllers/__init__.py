@@ -6,8 +6,6 @@ graph), so two clusters in one process must not share them.
 
 from __future__ import annotations
 
-from typing import Any
-
 from proa.controllers import (
     endpoints,
     endpointslice,
@@ -28,7 +26,7 @@ from proa.controllers.pod_gc import PodGarbageCollector
 from proa.controllers.volume_protection import CLAIM_PROTECTION, VOLUME_PROTECTION
 from proa.reconcile.protocol import Controller
 
-CONTROLLERS: tuple[Any, ...] = (
+CONTROLLERS: tuple[Controller | type[Controller], ...] = (
     namespace,
     serviceaccount,
     root_ca,

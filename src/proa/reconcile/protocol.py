@@ -98,8 +98,11 @@ def no_keys(_: Object) -> Iterable[Key]:
 class Controller(Protocol):
     """A module or object with these names; see docs/adding-a-controller.md."""
 
-    NAME: str
-    WATCHES: tuple[Watch, ...]
+    @property
+    def NAME(self) -> str: ...
+
+    @property
+    def WATCHES(self) -> Sequence[Watch]: ...
 
     async def reconcile(self, context: Context, key: Key) -> Result: ...
 

@@ -26,8 +26,11 @@ UNKNOWN = "<unknown>"
 
 
 def doc(field: str) -> str:
-    """Return the API's own description of a field, e.g. core.v1.PodStatus.podIP."""
-    return _descriptions()[field]
+    """Return the API's own description of a field, e.g. core.v1.PodStatus.podIP; raise KeyError for one not kept."""
+    try:
+        return _descriptions()[field]
+    except KeyError:
+        raise KeyError(f"{field} is not in {DESCRIPTIONS.name}: run tools/generate_schemas.py") from None
 
 
 @cache
