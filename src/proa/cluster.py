@@ -52,6 +52,8 @@ API_SERVICE_IP = "10.96.0.1"
 DNS_SERVICE_IP = "10.96.0.10"
 API_PORT = 6443
 LOOPBACK = "127.0.0.1"
+EVERYWHERE = {"0.0.0.0": LOOPBACK, "::": "::1"}  # noqa: S104 - what `--listen` may ask for
+"""Addresses that are to be listened on and not to be connected to, and which one to take instead."""
 SERVICE_NAMES = (
     "kubernetes",
     "kubernetes.default",
@@ -90,6 +92,11 @@ class Settings:
     id: str
     port: int
     listen: str = LOOPBACK
+
+    @property
+    def address(self) -> str:
+        """Return where clients on this machine find the API."""
+        return EVERYWHERE.get(self.listen, self.listen)
 
 
 def run_server(
@@ -235,8 +242,8 @@ class Cluster:
     @property
     def url(self) -> str:
         """Return the API server's address, as clients on the host use it."""
-        host = f"[{self.settings.listen}]" if ":" in self.settings.listen else self.settings.listen
-        return f"https://{host}:{self.settings.port}"
+        address = self.settings.address
+        return f"https://{f'[{address}]' if ':' in address else address}:{self.settings.port}"
 
     async def start(self, port: int | None, listen: str | None) -> None:
         """Start everything; return when the API answers, default/kubernetes exists and the node is Ready."""
@@ -306,7 +313,7 @@ class Cluster:
 
         settings = ApiSettings(
             service_cidr=SERVICE_CIDR,
-            advertise_address=self.settings.listen,
+            advertise_address=self.settings.address,
             advertise_port=self.settings.port,
             token_private_key=pki.service_account.key,
             token_public_key=pki.service_account.certificate,
@@ -334,7 +341,7 @@ class Cluster:
         from proa.network.dns import service_object
         from proa.objects.resource import SERVICES, STORAGE_CLASSES
 
-        address = (NODE_IP, API_PORT) if node.has_own_network else (self.settings.listen, self.settings.port)
+        address = (NODE_IP, API_PORT) if node.has_own_network else (self.settings.address, self.settings.port)
         await ensure_system_objects(
             self._client, service_cidr=SERVICE_CIDR, address=address[0], port=address[1]
         )
@@ -459,9 +466,11 @@ class Cluster:
 
     def _ensure_pki(self) -> Pki:
         """Make or find the keys, and write the kubeconfig."""
-        from proa.apiserver.pki import ensure_pki
+        from proa.apiserver.pki import ensure_pki, find_own_names
 
-        names = {LOOPBACK, "localhost", self.settings.listen, API_SERVICE_IP, NODE_IP, *SERVICE_NAMES}
+        names = {LOOPBACK, "localhost", self.settings.address, API_SERVICE_IP, NODE_IP, *SERVICE_NAMES}
+        if self.settings.listen in EVERYWHERE:
+            names |= find_own_names()
         pki = ensure_pki(self.home.pki, sorted(names), datetime.now(UTC))
         kubeconfig = make_kubeconfig(self.url, pki)
         if not self.home.kubeconfig.exists() or self.home.kubeconfig.read_text() != kubeconfig:

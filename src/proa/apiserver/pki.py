@@ -6,9 +6,13 @@ P-256: cheap to make and to verify. `cryptography` is imported only when somethi
 
 from __future__ import annotations
 
+import contextlib
 import datetime
+import fcntl
 import ipaddress
 import os
+import socket
+import struct
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,6 +29,7 @@ CERTIFICATE_DAYS = 365
 RENEW_BEFORE_DAYS = 30
 BACKDATE = datetime.timedelta(minutes=5)
 """Clocks differ a little: a new certificate is valid from a moment ago."""
+_SIOCGIFADDR = 0x8915
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +58,17 @@ def find_pki(directory: Path) -> Pki:
         return KeyPair(directory / f"{name}{public}", directory / f"{name}.key")
 
     return Pki(pair("ca"), pair("apiserver"), pair("admin"), pair("sa", ".pub"))
+
+
+def find_own_names() -> set[str]:
+    """Return this machine's name and the IPv4 addresses of its interfaces: what others may call the server by."""
+    found = {socket.gethostname().lower()}
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        for _, interface in socket.if_nameindex():
+            with contextlib.suppress(OSError):  # it has no address
+                answer = fcntl.ioctl(probe, _SIOCGIFADDR, struct.pack("256s", interface.encode()))
+                found.add(socket.inet_ntoa(answer[20:24]))
+    return found
 
 
 def ensure_pki(directory: Path, server_names: Sequence[str], now: datetime.datetime) -> Pki:

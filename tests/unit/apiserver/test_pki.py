@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import datetime
 import os
+import socket
 import ssl
 import stat
 from pathlib import Path
 
 from cryptography import x509
 
-from proa.apiserver.pki import CERTIFICATE_DAYS, ensure_pki
+from proa.apiserver.pki import CERTIFICATE_DAYS, ensure_pki, find_own_names
 
 NOW = datetime.datetime.now(datetime.UTC)
 
@@ -34,6 +35,10 @@ def test_a_new_name_signs_anew_with_the_same_authority(tmp_path: Path) -> None:
     server = x509.load_pem_x509_certificate(pki.server.certificate.read_bytes())
     names = server.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     assert [str(a) for a in names.get_values_for_type(x509.IPAddress)] == ["10.96.0.1"]
+
+
+def test_this_machine_is_known_by_its_name_and_its_addresses() -> None:
+    assert {"127.0.0.1", socket.gethostname().lower()} <= find_own_names()
 
 
 def test_certificates_are_renewed_before_they_expire(tmp_path: Path) -> None:
