@@ -9,6 +9,7 @@ import os
 from pathlib import Path
 
 from proa.client.protocol import Object
+from proa.node.directories import make_private
 from proa.node.log_reader import last_lines
 from proa.node.runtimes.protocol import Container
 
@@ -20,7 +21,7 @@ LOG_LIMIT_LINES = 80
 def make_message_file(path: str) -> None:
     """Make the file that is bound into the container, writable by whoever runs in it."""
     target = Path(path)
-    os.makedirs(target.parent, mode=0o700, exist_ok=True)
+    make_private(target.parent)
     target.touch(mode=0o666)
     target.chmod(0o666)
 

@@ -7,13 +7,14 @@ runtime binds the directories into the container. Follows pkg/kubelet/volumemana
 from __future__ import annotations
 
 import asyncio
-import os
+import contextlib
 import shutil
 from dataclasses import field
 from math import inf
 from pathlib import Path
 
 from proa.client.protocol import Object
+from proa.node.directories import make_private
 from proa.node.downward import DownwardSource
 from proa.node.environment import Lookup, expand
 from proa.node.runtimes.protocol import Mount
@@ -52,7 +53,7 @@ class VolumeMounter:
     async def mount(self, pod: Object, downward: DownwardSource) -> MountedVolumes:
         """Make all volumes ready; raise VolumeError with upstream's words about the first that is not."""
         mounted = MountedVolumes()
-        self._make_private(self._pods / uid(pod))
+        make_private(self._pods / uid(pod))
         for volume in pod["spec"].get("volumes") or []:
             await self._mount_or_explain(volume, pod, downward, mounted)
         return mounted
@@ -119,16 +120,12 @@ class VolumeMounter:
     def _make_directory(self, pod: Object, kind: str, name: str) -> Path:
         plugin = {"emptyDir": "empty-dir", "downwardAPI": "downward-api"}.get(kind, kind.lower())
         parent = self._pods / uid(pod) / "volumes" / f"kubernetes.io~{plugin}"
-        self._make_private(parent)
+        make_private(parent)
         path = parent / name
-        if not path.exists():
+        with contextlib.suppress(FileExistsError):
             path.mkdir()
             path.chmod(0o777)
         return path
-
-    @staticmethod
-    def _make_private(path: Path) -> None:
-        os.makedirs(path, mode=0o700, exist_ok=True)
 
 
 def _group_of(pod: Object) -> int | None:
