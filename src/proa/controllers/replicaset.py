@@ -108,6 +108,8 @@ def _conditions(replica_set: Object, failure: tuple[str, str] | None, now: float
 def seconds_until_available(replica_set: Object, pods: Iterable[Object], now: float) -> float:
     """Return when the next ready pod has been so for minReadySeconds; 0 when none waits."""
     min_ready_seconds = replica_set["spec"].get("minReadySeconds", 0)
+    if not min_ready_seconds:
+        return 0.0
     since = (ready_since(pod) for pod in pods if is_active(pod))
     waits = [moment + min_ready_seconds - now for moment in since if moment is not None]
     return min((wait for wait in waits if wait > 0), default=0.0)

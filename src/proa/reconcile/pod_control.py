@@ -109,8 +109,10 @@ def ready_since(pod: Object) -> float | None:
 
 def is_available(pod: Object, min_ready_seconds: int, now: float) -> bool:
     """Return whether the pod has been ready for `min_ready_seconds`."""
+    if min_ready_seconds == 0:
+        return is_ready(pod)
     since = ready_since(pod)
-    return since is not None and (min_ready_seconds == 0 or since + min_ready_seconds <= now)
+    return since is not None and since + min_ready_seconds <= now
 
 
 def rank_for_deletion(pods: Sequence[Object], pods_on_node: Mapping[str, int], now: float) -> list[Object]:
