@@ -1037,3 +1037,114 @@ def namespaces(kind: str) -> set[str]:
         with contextlib.suppress(FileNotFoundError, ProcessLookupError, PermissionError):
             found.add(os.readlink(f"/proc/{pid}/ns/{kind}"))
     return found
+
+
+# What a container must not reach
+
+
+def test_a_working_folder_cannot_be_a_descriptor_of_the_node(node: Node) -> None:
+    """CVE-2024-21626: /proc/self/fd/N of what starts the container led to the host's files."""
+    if not node.isolated:
+        pytest.skip("not on this machine: processes share the host's files")
+
+    async def body(client: NodedClient) -> None:
+        for number in range(3, 24):
+            sandbox = await make_sandbox(client, f"pod{number}")
+            config = shell(node, "pwd -P", working_dir=f"/proc/self/fd/{number}")
+            with pytest.raises(RuntimeFailure):
+                await start(client, sandbox, config)
+
+    run(node, body)
+
+
+def test_a_container_cannot_change_the_interpreter_that_starts_it(node: Node) -> None:
+    """CVE-2019-5736: /proc/self/exe, run as a program, is the runtime's own file on the host."""
+    if not node.isolated:
+        pytest.skip("not on this machine: processes share the host's files")
+    script = "import os; os.utime('/proc/self/exe', (1, 1))"
+
+    async def body(client: NodedClient) -> None:
+        lines = await output(client, make_config(node, "/proc/self/exe", "-I", "-S", "-c", script))
+        assert "Read-only file system" in lines[-1]
+
+    run(node, body)
+
+
+@pytest.mark.parametrize("above", ["/" + "../" * 30, "/inside"], ids=["dots", "a link"])
+def test_a_path_of_the_pod_never_unlinks_the_hosts_links(node: Node, folder: Path, above: str) -> None:
+    if not node.isolated:
+        pytest.skip("not on this machine: processes share the host's files")
+    link = folder / "link"
+    link.symlink_to("/nowhere")
+    (folder / "message").touch(mode=0o666)
+
+    async def body(client: NodedClient) -> None:
+        config = shell(
+            node,
+            "echo ran",
+            termination_message_path=f"{above}{folder}/link",
+            termination_message_file=str(folder / "message"),
+        )
+        assert await output(client, config) == ["ran"]
+
+    run(node, body)
+    assert link.is_symlink()
+
+
+def test_nothing_is_mounted_in_proc(node: Node, folder: Path) -> None:
+    if not node.isolated:
+        pytest.skip("not on this machine: processes share the host's files")
+    (folder / "way").symlink_to("/proc")
+
+    async def body(client: NodedClient) -> None:
+        for number, place in enumerate(("/proc", "/proc/sys", "/volume/way/self/attr")):
+            sandbox = await make_sandbox(client, f"pod{number}")
+            mounts = (Mount(str(folder), "/volume"), Mount(str(folder), place))
+            with pytest.raises(RuntimeFailure, match="cannot be mounted because it is inside /proc"):
+                await start(client, sandbox, shell(node, "true", mounts=mounts))
+
+    run(node, body)
+
+
+def test_a_volume_at_dev_cannot_lead_the_masks_elsewhere(node: Node, folder: Path) -> None:
+    """CVE-2025-31133: masks are binds of /dev/null, which a volume at /dev could make a link."""
+    if not node.isolated:
+        pytest.skip("not on this machine: processes share the host's files")
+    (folder / "null").symlink_to("/proc/sys/kernel/core_pattern")
+
+    async def body(client: NodedClient) -> None:
+        script = "wc -c < /proc/keys; wc -c < /proc/timer_list"
+        lines = await output(client, shell(node, script, mounts=(Mount(str(folder), "/dev"),)))
+        assert lines == ["0", "0"]
+
+    run(node, body)
+
+
+def test_an_exec_gets_nothing_from_a_hostile_dev_null(node: Node, folder: Path) -> None:
+    if not node.isolated:
+        pytest.skip("not on this machine: processes share the host's files")
+
+    async def body(client: NodedClient) -> None:
+        (folder / "null").symlink_to("/proc/self/fd/1")
+        config = shell(node, "echo ready; exec sleep 60", mounts=(Mount(str(folder), "/dev"),))
+        container = await start(client, await make_sandbox(client), config)
+        await until(lambda: log_lines(config) == [("stdout", "ready")])
+        session = await client.exec(container, ["readlink", "/proc/self/fd/0"], stdin=False, tty=False)
+        assert (await collect(session))["stdout"] == b"/dev/null\n"
+        await session.close()
+
+    run(node, body)
+
+
+@pytest.mark.parametrize(
+    "name", ["kernel.core_pattern", "net/../kernel/core_pattern", "kernel.hostname", "vm.swappiness"]
+)
+def test_a_sysctl_of_the_whole_machine_is_refused(node: Node, name: str) -> None:
+    if not node.isolated:
+        pytest.skip("not on this machine: processes share the host's namespaces anyway")
+
+    async def body(client: NodedClient) -> None:
+        with pytest.raises(RuntimeFailure, match="is not in a separate kernel namespace"):
+            await make_sandbox(client, sysctls={name: "core"})
+
+    run(node, body)

@@ -25,6 +25,7 @@ from proa.node.probes.prober import Target
 from proa.node.runtimes.protocol import Container, RuntimeFailure
 from proa.node.sandbox_config import log_directory, make_sandbox_config
 from proa.node.status import pod_status
+from proa.node.sysctls import FORBIDDEN_REASON, why_forbidden
 from proa.node.termination import read_message
 from proa.node.unsupported import unsupported_fields
 from proa.node.volumes.errors import VolumeError
@@ -271,6 +272,11 @@ class PodWorker:
 
     async def _make_sandbox(self, attempt: int) -> None:
         node = self._node
+        forbidden = why_forbidden(self.pod)
+        if forbidden:
+            self._pod.event("Warning", FORBIDDEN_REASON, forbidden)
+            self.end(FORBIDDEN_REASON, f"Pod was rejected: {forbidden}")
+            return
         config = make_sandbox_config(self.pod, node.settings, attempt)
         ignored = unsupported_fields(self.pod) if not attempt else []
         if ignored:

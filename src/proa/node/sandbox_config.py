@@ -13,6 +13,7 @@ from proa.node.resources import qos_class
 from proa.node.runtime_cache import POD_NAME_LABEL, POD_NAMESPACE_LABEL, POD_UID_LABEL
 from proa.node.runtimes.protocol import SandboxConfig
 from proa.node.settings import KubeletSettings
+from proa.node.sysctls import pod_sysctls
 from proa.objects.meta import labels, name, namespace, uid
 from proa.objects.quick_dataclass import dataclass
 
@@ -36,7 +37,6 @@ def make_sandbox_config(pod: Object, settings: KubeletSettings, attempt: int) ->
     spec = pod["spec"]
     dns = make_dns(pod, settings)
     aliases = spec.get("hostAliases") or []
-    sysctls = (spec.get("securityContext") or {}).get("sysctls") or []
     hostname = hostname_of(pod, settings.node_name)
     return SandboxConfig(
         namespace=namespace(pod),
@@ -52,7 +52,7 @@ def make_sandbox_config(pod: Object, settings: KubeletSettings, attempt: int) ->
         dns_searches=dns.searches,
         dns_options=dns.options,
         host_aliases=tuple((a["ip"], tuple(a.get("hostnames") or ())) for a in aliases),
-        sysctls={s["name"]: s["value"] for s in sysctls},
+        sysctls=pod_sysctls(pod),
         log_directory=str(log_directory(pod, settings.logs_directory)),
         labels={
             **labels(pod),

@@ -1,8 +1,9 @@
 """Become the container: what runs between fork and exec, in the child.
 
 Every failure goes back through the channel, which closes on exec: an empty channel means that the program runs.
-The order matters: control groups while their files are visible, namespaces, root file system, terminal, folder,
-user and capabilities, then exec. Words of the errors: runc (libcontainer/init_linux.go), Go's os/exec.
+The order matters: control groups while their files are visible, namespaces, root file system, noded's descriptors
+closed before any path of the container is looked up (a working folder /proc/self/fd/N leads out: CVE-2024-21626),
+terminal, folder, user and capabilities, then exec. Words: runc (libcontainer/init_linux.go), Go's os/exec.
 """
 
 from __future__ import annotations
@@ -144,11 +145,12 @@ def run_container(
         os.setsid()
         join()
         _set_oom_score(process.oom_score_adj)
+        null = _leave_own_streams()
         for namespace in namespaces.values():
             linux.setns(namespace)
         linux.unshare(linux.CLONE_NEWNS | linux.CLONE_NEWCGROUP)
         rootfs.enter(directory, image, view)
-        _finish(process, channel, has_groups=has_groups)
+        _finish(process, channel, null, has_groups=has_groups)
 
     return run
 
@@ -167,18 +169,32 @@ def run_exec(
         os.setsid()
         join()
         _set_oom_score(process.oom_score_adj)
+        null = _leave_own_streams()
         for namespace in namespaces.values():
             linux.setns(namespace)
         linux.setns(inside["cgroup"], linux.CLONE_NEWCGROUP)
         linux.setns(inside["mnt"], linux.CLONE_NEWNS)
-        _finish(process, channel, enter=inside.get("user", -1), has_groups=has_groups)
+        _finish(process, channel, null, enter=inside.get("user", -1), has_groups=has_groups)
 
     return run
 
 
-def _finish(process: Process, channel: socket.socket, *, enter: int = -1, has_groups: bool) -> None:
+def _leave_own_streams() -> int:
+    """Let go of noded's log, and return a descriptor of the host's /dev/null: the container's own may be anything."""
+    null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
+    for number in range(3):
+        os.dup2(null, number)
+    return null
+
+
+def _finish(
+    process: Process, channel: socket.socket, null: int, *, enter: int = -1, has_groups: bool
+) -> None:
     identity = process.identity
-    set_streams(process, channel)
+    linux.close_all_but(
+        {0, 1, 2, null, channel.fileno(), enter, process.stdin, process.stdout, process.stderr}
+    )
+    set_streams(process, channel, null)
     directory = process.working_dir or "/"
     os.makedirs(directory, exist_ok=True)
     os.chdir(directory)
@@ -221,7 +237,8 @@ def _exec_words(name: str, error: OSError) -> str:
     return f"unable to start container process: exec {name}: {os.strerror(error.errno or 0).lower()}"
 
 
-def set_streams(process: Process, channel: socket.socket) -> None:
+def set_streams(process: Process, channel: socket.socket, null: int) -> None:
+    """Make the terminal, or the pipes (`null` where there is none), the standard streams."""
     if process.tty:
         master = os.open("/dev/ptmx", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
         fcntl.ioctl(master, _TIOCSPTLCK, struct.pack("i", 0))
@@ -231,7 +248,6 @@ def set_streams(process: Process, channel: socket.socket) -> None:
         fcntl.ioctl(slave, termios.TIOCSCTTY, 0)
         streams = [slave] * 3
     else:
-        null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
         streams = [null if fd < 0 else fd for fd in (process.stdin, process.stdout, process.stderr)]
     for number, fd in enumerate(streams):
         os.dup2(fd, number, inheritable=True)

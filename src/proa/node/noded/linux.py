@@ -13,7 +13,7 @@ import struct
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 CLONE_NEWNS = 0x00020000
 CLONE_NEWCGROUP = 0x02000000
@@ -56,8 +56,8 @@ _OPEN_TREE_CLONE = 0x1
 _MOVE_MOUNT_EMPTY_PATHS = 0x4 | 0x40
 _RESOLVE_IN_ROOT = 0x10
 _IN_MOVED_FROM, _IN_DELETE = 0x40, 0x200
-# asm/unistd.h: these four have one number on every architecture; pivot_root has not.
-_SYS_OPEN_TREE, _SYS_MOVE_MOUNT, _SYS_OPENAT2, _SYS_MOUNT_SETATTR = 428, 429, 437, 442
+# asm/unistd.h: these five have one number on every architecture; pivot_root has not.
+_SYS_OPEN_TREE, _SYS_MOVE_MOUNT, _SYS_CLOSE_RANGE, _SYS_OPENAT2, _SYS_MOUNT_SETATTR = 428, 429, 436, 437, 442
 _SYS_PIVOT_ROOT = {
     "x86_64": 155, "aarch64": 41, "riscv64": 41, "loongarch64": 41, "i686": 217, "armv7l": 218, "ppc64le": 203,
     "s390x": 217,
@@ -135,6 +135,16 @@ def pivot_root_here() -> None:
     _syscall(number, "pivot_root", b".", b".")
     umount(".")
     os.chdir("/")
+
+
+def close_all_but(kept: Iterable[int]) -> None:
+    """Close every descriptor that is not among `kept` (negative ones are none)."""
+    first = 0
+    for fd in sorted({*kept}):
+        if fd > first:
+            _syscall(_SYS_CLOSE_RANGE, "close_range", first, fd - 1, 0)
+        first = max(first, fd + 1)
+    _syscall(_SYS_CLOSE_RANGE, "close_range", first, 0xFFFFFFFF, 0)
 
 
 def prctl(option: int, argument: int = 0, second: int = 0) -> None:

@@ -1,10 +1,13 @@
-"""Run noded as a script: `python -I -S main.py proa-noded <node name> <directory>` (see process.py)."""
+"""Run noded as a script: `python -I -S main.py proa-noded <node name> <directory> <fd>` (see outer.py, process.py)."""
 
 import os
 import sys
 
 if __name__ == "__main__":
     sys.path.insert(0, os.path.abspath(__file__).rsplit("/proa/node/noded/", 1)[0])
-    from proa.node.noded import process
+    if len(sys.argv) > 5:
+        from proa.node.noded.process import main
+    else:
+        from proa.node.noded.outer import main
 
-    process.main(sys.argv)
+    main(sys.argv)

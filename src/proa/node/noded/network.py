@@ -14,6 +14,10 @@ import struct
 
 from proa.node.noded import linux, netlink
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
 BRIDGE = "proa0"
 _SYSCTLS = {
     "ipv4/ip_forward": "1",
@@ -25,6 +29,7 @@ _SYSCTLS = {
     "ipv4/ip_unprivileged_port_start": "0",
     "bridge/bridge-nf-call-iptables": "0",
 }
+_IPC_SYSCTLS = ("kernel.msg", "kernel.sem", "kernel.shm", "fs.mqueue.")
 
 
 class AddressesExhausted(Exception):
@@ -170,6 +175,15 @@ def host_address() -> str:
         return "127.0.0.1"
     finally:
         probe.close()
+
+
+def write_pod_sysctl(name: str, value: str, namespaces: Iterable[str]) -> None:
+    """Set a sysctl of the namespaces (net, ipc) that the caller has for itself; raise PermissionError for others."""
+    first, *rest = name.split(".")
+    owner = "net" if first == "net" else "ipc" if name.startswith(_IPC_SYSCTLS) else ""
+    if owner not in namespaces or not all(rest) or "/" in name:
+        raise PermissionError(errno.EPERM, f"sysctl {name!r} is not in a separate kernel namespace")
+    write_sysctl(name, value)
 
 
 def write_sysctl(name: str, value: str) -> None:

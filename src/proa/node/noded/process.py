@@ -1,9 +1,8 @@
 """Be noded's process: the node's own namespaces, PID 1 in them, one thread, and an end that takes all along.
 
-The process that was started (the outer) climbs the ladder, forks noded, writes its pid and ends. noded writes one
-JSON line to the descriptor argv[4] when it serves, or says there why it cannot. When noded ends, for whatever
-reason, the kernel ends every process below it, for it is PID 1 of their PID namespace. Settings are in
-<directory>/noded.json.
+The outer process (outer.py) climbed the ladder, forked this one and ended. noded writes one JSON line to the
+descriptor argv[4] when it serves, or says there why it cannot. When noded ends, for whatever reason, the kernel ends
+every process below it, for it is PID 1 of their PID namespace. Settings are in <directory>/noded.json.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ import signal
 import sys
 
 from proa import __version__
-from proa.node.noded import faults, ladder, linux, nftables, server
+from proa.node.noded import faults, linux, nftables, outer, server
 from proa.node.noded.cgroups import remove_group
 from proa.node.noded.loop import READ, Loop
 from proa.node.noded.records import remove_tree
@@ -33,46 +32,22 @@ _ready_fd = -1
 
 
 def main(argv: list[str]) -> NoReturn:
-    """Start noded for the node directory argv[3]; with `proa-noded-probe`, only say what works here."""
-    if argv[1] == "proa-noded-probe":
-        print(json.dumps(ladder.probe()))
-        sys.exit(0)
+    """Set up the node of the directory argv[3] on the rung argv[5], and serve."""
     global _ready_fd
-    directory = argv[3]
-    os.chdir(directory)
-    os.umask(0o022)
+    directory, level = argv[3], argv[5]
     _ready_fd = int(argv[4])
     os.set_inheritable(_ready_fd, False)
-    with open("noded.json", "rb") as file:
-        settings = json.load(file)
-    pid = -1
-    host_proc = os.open("/proc", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)  # noded mounts its own over it
-    try:
-        level = ladder.climb(settings["level"])
-        pid = os.fork()
-        if pid == 0:
-            _run(settings, level, directory)
-        _write_pid([pid, os.getpid()] if level == "process" else [pid], host_proc)
-    except BaseException as error:
-        if pid > 0:
-            os.kill(pid, signal.SIGKILL)
-        _say({"error": f"{type(error).__name__}: {error}"})
-        raise
-    if level == "process":
-        os.close(_ready_fd)
-        ladder.guard(pid)
-    os._exit(0)
-
-
-def _run(settings: dict[str, Any], level: str, directory: str) -> NoReturn:
-    """Set up the node and serve; this is the forked noded."""
+    os.umask(0o022)
     code = 1
     try:
-        if level != "process":
-            linux.mount("proc", "/proc", "proc", linux.MS_NOSUID | linux.MS_NODEV | linux.MS_NOEXEC)
-        else:
+        if level == "process":
             linux.prctl(linux.PR_SET_PDEATHSIG, signal.SIGKILL)
+        else:
+            outer.uncover_interpreter()
+            linux.mount("proc", "/proc", "proc", linux.MS_NOSUID | linux.MS_NODEV | linux.MS_NOEXEC)
         os.chdir(directory)
+        with open("noded.json", "rb") as file:
+            settings = json.load(file)
         _prepare_self()
         _serve(settings, level, f"{directory}/state")
         code = 0
@@ -141,14 +116,6 @@ def _end_when_unreachable(loop: Loop) -> None:
             loop.stop()
 
     loop.watch(deletions, READ, look)
-
-
-def _write_pid(pids: list[int], host_proc: int) -> None:
-    """Write a line for noded, and one for its guard where it has one: pid and start time."""
-    with open("noded.pid.new", "w") as file:
-        for pid in pids:
-            file.write(f"{pid} {linux.start_time(pid, host_proc)}\n")
-    os.rename("noded.pid.new", "noded.pid")
 
 
 def _say(message: dict[str, Any]) -> None:

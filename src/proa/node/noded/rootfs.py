@@ -127,6 +127,8 @@ def enter(directory: str, image: HostImage, view: View) -> None:
     for path, kind, mode in image.places_to_mount():
         root.put_place(path, kind, mode)
     _mount_kernel_files(root, view)
+    if not view.privileged:
+        _mask_kernel_files()  # before a volume is there whose links could lead the masks elsewhere
     for path, source in view.files.items():
         root.replace_link(path)
         root.bind(source, path)
@@ -137,8 +139,6 @@ def enter(directory: str, image: HostImage, view: View) -> None:
     os.fchdir(root.fd)
     linux.pivot_root_here()
     os.close(root.fd)
-    if not view.privileged:
-        _mask_kernel_files()
 
 
 def prepare(directory: str) -> None:
@@ -156,6 +156,7 @@ class _Root:
         self._made = 0
         self._empty = ""
         self._own: list[str] = [""]
+        self._proc = 0
         if image.layering == "overlay":
             lowers = [image.cover, "/"] if image.cover else ["/"]
             _overlay(lowers, "root", "upper", "work", image.userxattr)
@@ -196,6 +197,10 @@ class _Root:
             return False
         self._own.append(f"/{name}")
         return True
+
+    def protect_proc(self) -> None:
+        """Mount nothing in /proc from now on, by whatever link: what is written there must reach the kernel."""
+        self._proc = os.stat("root/proc").st_dev
 
     def put_place(self, path: str, kind: str, mode: int) -> None:
         """Cover `path` as its kind says; what is not there needs no cover."""
@@ -248,6 +253,9 @@ class _Root:
     ) -> None:
         """Show `source` of the host at `path` inside; a missing target is made."""
         target = self._target(path, folder=os.path.isdir(source))
+        if self._proc and os.fstat(target).st_dev == self._proc:
+            os.close(target)
+            raise PermissionError(errno.EACCES, "cannot be mounted because it is inside /proc", path)
         self._attach(
             source, target, read_only=read_only, no_devices=no_devices, propagation=propagation, tree=tree
         )
@@ -331,13 +339,21 @@ class _Root:
 
     def replace_link(self, path: str) -> None:
         """Make a symbolic link (/etc/resolv.conf often is one) a file of the container's own, where we may."""
-        place = "root" + path
+        above, name = os.path.split(os.path.normpath("/" + path.lstrip("/")))
         try:
-            if os.path.islink(place):
-                os.unlink(place)
+            parent = linux.open_in_root(self.fd, above)
+        except (FileNotFoundError, NotADirectoryError):
+            return
+        try:
+            if stat.S_ISLNK(os.stat(name or ".", dir_fd=parent, follow_symlinks=False).st_mode):
+                os.unlink(name, dir_fd=parent)
+        except FileNotFoundError:
+            return
         except OSError as error:
             if error.errno not in _REFUSED:
                 raise
+        finally:
+            os.close(parent)
 
     def make_read_only(self) -> None:
         """Forbid writing to everything that is the image's and not a volume."""
@@ -360,6 +376,7 @@ def _mount_kernel_files(root: _Root, view: View) -> None:
     for name in ("proc", "sys", "dev"):
         os.makedirs(f"root/{name}", exist_ok=True)
     linux.mount("proc", "root/proc", "proc", quiet)
+    root.protect_proc()
     try:
         linux.mount("sysfs", "root/sys", "sysfs", quiet | (0 if view.privileged else linux.MS_RDONLY))
     except PermissionError:  # the node's network namespace belongs to another user namespace
@@ -400,13 +417,13 @@ def _mount_cgroups(root: _Root, view: View) -> None:
 
 def _mask_kernel_files() -> None:
     for path in READONLY_PROC:
-        if os.path.exists(path):
-            _cover(path, path, read_only=True)
+        if os.path.exists(f"root{path}"):
+            _cover(f"root{path}", f"root{path}", read_only=True)
     for path in MASKED_PROC:
-        if os.path.isdir(path):
-            linux.mount("tmpfs", path, "tmpfs", linux.MS_RDONLY, "size=0k")
-        elif os.path.exists(path):
-            _cover("/dev/null", path, read_only=False)
+        if os.path.isdir(f"root{path}"):
+            linux.mount("tmpfs", f"root{path}", "tmpfs", linux.MS_RDONLY, "size=0k")
+        elif os.path.exists(f"root{path}"):
+            _cover("/dev/null", f"root{path}", read_only=False)
 
 
 def _cover(source: str, path: str, *, read_only: bool) -> None:

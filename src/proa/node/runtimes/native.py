@@ -159,7 +159,7 @@ class NativeRuntime:
                 made[name] = os.open(f"/proc/self/ns/{name}", os.O_RDONLY | os.O_CLOEXEC)
             socket.sethostname(config["hostname"][:64])
             for name, value in config["sysctls"].items():
-                network.write_sysctl(name, value)
+                network.write_pod_sysctl(name, value, kinds.keys() - shared)
         except BaseException:
             _close_all(made)
             raise

@@ -152,7 +152,7 @@ def _runner(process: child.Process, *, asked: bool) -> Callable[[Any], None]:
     def run(channel: Any) -> None:
         os.setsid()
         linux.prctl(linux.PR_SET_PDEATHSIG, signal.SIGKILL)
-        child.set_streams(process, channel)
+        child.set_streams(process, channel, os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC))
         os.chdir(process.working_dir)
         process.env.setdefault("HOME", process.working_dir)
         _assume(process.identity, asked=asked)
