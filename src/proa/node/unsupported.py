@@ -27,7 +27,10 @@ def unsupported_fields(pod: Object) -> list[str]:
     for volume in spec.get("volumes") or []:
         found += _of_volume(volume)
     for container in [*init_containers(pod), *containers(pod)]:
-        found += _of_container(container, f"spec.containers{{{container['name']}}}")
+        path = f"spec.containers{{{container['name']}}}"
+        found += _of_container(container, path)
+        if not spec.get("hostNetwork") and any(port.get("hostPort") for port in container.get("ports") or []):
+            found.append(f"{path}.ports.hostPort")
     return found
 
 

@@ -148,6 +148,8 @@ def test_limits_become_cgroup_settings() -> None:
             ["spec.containers{app}.resources.limits.nvidia.com/gpu"],
         ),
         ({}, {"securityContext": {"procMount": "Default"}}, []),
+        ({}, {"ports": [{"containerPort": 80, "hostPort": 80}]}, ["spec.containers{app}.ports.hostPort"]),
+        ({"hostNetwork": True}, {"ports": [{"containerPort": 80, "hostPort": 80}]}, []),
     ],
 )
 def test_what_has_no_effect_is_named(
