@@ -13,12 +13,13 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator, Sequence
 from http import HTTPStatus
-from typing import Any, Protocol, cast
+from typing import Protocol, cast
 from urllib.parse import parse_qs
 
 import httptools
 import orjson
 
+from proa.apiserver.filters.authentication import user_of_certificate
 from proa.apiserver.upgraded import Upgraded
 from proa.client.protocol import Handler, Request, Response, User
 from proa.objects.errors import ApiError, BadRequest, RequestEntityTooLarge
@@ -392,23 +393,6 @@ class Connection(asyncio.Protocol):
     def _release(future: asyncio.Future[None] | None) -> None:
         if future is not None and not future.done():
             future.set_result(None)
-
-
-def user_of_certificate(certificate: dict[str, Any] | None) -> User | None:
-    """Return whom a verified client certificate (as `SSLObject.getpeercert` gives it) names.
-
-    The common name is the user, the organizations are the groups (apiserver/pkg/authentication/request/x509).
-    """
-    if not certificate:
-        return None
-    name, groups = "", []
-    for attributes in certificate.get("subject", ()):
-        for key, value in attributes:
-            if key == "commonName":
-                name = value
-            elif key == "organizationName":
-                groups.append(value)
-    return User(name, (*groups, "system:authenticated")) if name else None
 
 
 def _too_large() -> ApiError:

@@ -2,8 +2,7 @@
 
 One informer lists once and then follows a watch; all who need the resource share it. The cache is judged by
 resourceVersion, so that what a write of ours returned (`wrote`, `removed`) is never undone by an event that
-was under way. Indexes are built when first asked for. Follows client-go's tools/cache (reflector.go,
-shared_informer.go, thread_safe_store.go, mutation_cache.go).
+was under way. Follows client-go's tools/cache (reflector.go, shared_informer.go, mutation_cache.go).
 """
 
 from __future__ import annotations
@@ -11,13 +10,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import random as default_random
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import NamedTuple
 
 from proa.client.protocol import Client, Object, WatchEvent
-from proa.objects import meta, pods
+from proa.objects import meta
 from proa.objects.errors import ApiError, Expired
 from proa.objects.resource import Resource
+from proa.reconcile.indexes import Indexes, IndexFunction, Place
 
 logger = logging.getLogger(__name__)
 
@@ -25,47 +25,10 @@ PAGE_SIZE = 500
 FIRST_BACK_OFF_SECONDS = 0.1
 MAX_BACK_OFF_SECONDS = 30.0
 
-IndexFunction = Callable[[Object], Iterable[str]]
 Listener = Callable[[Object | None, Object | None], None]
 """Called as listener(old, new): old is None for a new object, new is None for one that is gone."""
 
 Objects = list[Object]
-Place = tuple[str, str]
-"""Namespace ("" for cluster-scoped) and name."""
-
-
-def _owners(obj: Object) -> Iterable[str]:
-    return (reference["uid"] for reference in meta.owner_references(obj))
-
-
-def _controller(obj: Object) -> Iterable[str]:
-    reference = meta.controller_of(obj)
-    return (reference["uid"],) if reference else ()
-
-
-def _uncontrolled(obj: Object) -> Iterable[str]:
-    return () if meta.controller_of(obj) else (meta.namespace(obj),)
-
-
-def _node(obj: Object) -> Iterable[str]:
-    return (pods.node_name(obj),)
-
-
-def _labels(obj: Object) -> Iterable[str]:
-    return (f"{key}={value}" for key, value in meta.labels(obj).items())
-
-
-INDEXES: dict[str, IndexFunction] = {
-    "namespace": lambda obj: (meta.namespace(obj),),
-    "owner": _owners,
-    "controller": _controller,
-    "uncontrolled": _uncontrolled,
-    "node": _node,
-    "label": _labels,
-    "uid": lambda obj: (meta.uid(obj),),
-}
-"""What `by_index` knows: the uids of all owners; that of the controlling owner; the namespace of what has none;
-spec.nodeName ("" for a pod that has none); each label as "key=value"; the object's own namespace and uid."""
 
 
 class Scope(NamedTuple):
@@ -96,8 +59,7 @@ class Informer:
         self._random = random
         self._sleep = sleep
         self._objects: dict[Place, Object] = {}
-        self._indexes: dict[str, dict[str, dict[Place, Object]]] = {}
-        self._index_functions = dict(INDEXES)
+        self._indexes = Indexes(self._objects)
         self._listeners: list[Listener] = []
         self._deleted_uids: set[str] = set()
         self._seen_version = ""
@@ -129,15 +91,11 @@ class Informer:
 
     def by_index(self, index: str, value: str) -> Sequence[Object]:
         """Return the objects that the index puts under `value`; raise KeyError for an unknown index."""
-        built = self._indexes.get(index)
-        if built is None:
-            built = self._build_index(index)
-        return [*built.get(value, {}).values()]
+        return self._indexes.find(index, value)
 
     def add_index(self, name: str, function: IndexFunction) -> None:
-        """Define an index beside INDEXES; `function` returns the values to find an object under."""
-        self._index_functions[name] = function
-        self._indexes.pop(name, None)
+        """Define an index beside `indexes.INDEXES`; `function` returns the values to find an object under."""
+        self._indexes.add(name, function)
 
     def listen(self, listener: Listener) -> None:
         """Call `listener` for every change from now on, and at once for each object already here."""
@@ -261,44 +219,15 @@ class Informer:
             self._drop(place)
             old = None
         self._objects[place] = obj
-        for name, built in self._indexes.items():
-            self._reindex(built, self._index_functions[name], place, old, obj)
+        self._indexes.change(place, old, obj)
         self._tell(old, obj)
 
     def _drop(self, place: Place, last: Object | None = None) -> None:
         old = self._objects.pop(place)
-        for name, built in self._indexes.items():
-            self._reindex(built, self._index_functions[name], place, old, None)
+        self._indexes.change(place, old, None)
         self._tell(last or old, None)
 
-    # Indexes and listeners
-
-    def _build_index(self, name: str) -> dict[str, dict[Place, Object]]:
-        built: dict[str, dict[Place, Object]] = {}
-        function = self._index_functions[name]
-        for place, obj in self._objects.items():
-            self._reindex(built, function, place, None, obj)
-        self._indexes[name] = built
-        return built
-
-    @staticmethod
-    def _reindex(
-        built: dict[str, dict[Place, Object]],
-        function: IndexFunction,
-        place: Place,
-        old: Object | None,
-        new: Object | None,
-    ) -> None:
-        kept = set(function(new)) if new is not None else set()
-        for value in function(old) if old is not None else ():
-            bucket = built.get(value)
-            if bucket is not None and value not in kept:
-                bucket.pop(place, None)
-                if not bucket:
-                    del built[value]
-        if new is not None:
-            for value in kept:
-                built.setdefault(value, {})[place] = new
+    # Listeners
 
     def _tell(self, old: Object | None, new: Object | None) -> None:
         for listener in self._listeners:

@@ -43,7 +43,7 @@ class Cache(Protocol):
     def list(self, namespace: str | None = None) -> Sequence[Object]: ...
 
     def by_index(self, index: str, value: str) -> Sequence[Object]:
-        """Return the objects that the named index (see informer.INDEXES) puts under `value`."""
+        """Return the objects that the named index (see indexes.INDEXES) puts under `value`."""
 
     def wrote(self, obj: Object) -> None:
         """Take in what a write of ours returned, so that the next read sees it before the watch tells of it.

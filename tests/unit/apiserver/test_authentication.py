@@ -10,7 +10,7 @@ import orjson
 import pytest
 
 from proa.apiserver.app import ApiSettings
-from proa.apiserver.http_connection import user_of_certificate
+from proa.apiserver.filters.authentication import user_of_certificate
 from proa.apiserver.pki import ensure_pki
 
 TOKENS = "/api/v1/namespaces/default/serviceaccounts/default/token"

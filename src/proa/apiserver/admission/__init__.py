@@ -10,7 +10,7 @@ from proa.apiserver.admission import (
     storage_protection,
     taint_nodes,
 )
-from proa.apiserver.registry.registry import Admission
+from proa.apiserver.registry.attributes import Admission
 from proa.objects.resource import NODES, PERSISTENT_VOLUME_CLAIMS, PERSISTENT_VOLUMES, PODS, Resource
 
 PLUGINS: tuple[tuple[Admission, tuple[Resource, ...]], ...] = (

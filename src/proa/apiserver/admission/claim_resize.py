@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from decimal import Decimal
 
+from proa.apiserver.registry.attributes import Attributes
 from proa.apiserver.registry.refusals import forbidden
-from proa.apiserver.registry.registry import Attributes
 from proa.client.protocol import Object
 from proa.objects.quantity import QuantityError, parse_quantity
 from proa.objects.resource import PERSISTENT_VOLUME_CLAIMS, STORAGE_CLASSES

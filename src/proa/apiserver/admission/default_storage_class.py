@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import orjson
 
-from proa.apiserver.registry.registry import Attributes
+from proa.apiserver.registry.attributes import Attributes
 from proa.objects.resource import STORAGE_CLASSES
 
 DEFAULT_ANNOTATION = "storageclass.kubernetes.io/is-default-class"

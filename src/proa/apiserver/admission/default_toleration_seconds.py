@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from proa.apiserver.registry.registry import Attributes
+from proa.apiserver.registry.attributes import Attributes
 
 TAINTS = ("node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable")
 SECONDS = 300

@@ -5,8 +5,8 @@ Follows apiserver/pkg/admission/plugin/namespace/lifecycle/admission.go.
 
 from __future__ import annotations
 
+from proa.apiserver.registry.attributes import Attributes
 from proa.apiserver.registry.refusals import forbidden, not_found
-from proa.apiserver.registry.registry import Attributes
 from proa.objects.errors import Cause
 from proa.objects.resource import NAMESPACES
 

@@ -6,8 +6,8 @@ cluster has are known here.
 
 from __future__ import annotations
 
+from proa.apiserver.registry.attributes import Attributes
 from proa.apiserver.registry.refusals import forbidden
-from proa.apiserver.registry.registry import Attributes
 from proa.objects.resource import PODS
 
 SYSTEM_CLASSES = {"system-cluster-critical": 2_000_000_000, "system-node-critical": 2_000_001_000}

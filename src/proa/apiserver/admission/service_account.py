@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from proa.apiserver.registry.attributes import Attributes
 from proa.apiserver.registry.refusals import forbidden
-from proa.apiserver.registry.registry import Attributes
 from proa.client.protocol import Object
 from proa.objects.meta import random_suffix
 from proa.objects.resource import PODS, SERVICE_ACCOUNTS

@@ -5,7 +5,7 @@ Follows plugin/pkg/admission/storage/storageobjectinuseprotection/admission.go.
 
 from __future__ import annotations
 
-from proa.apiserver.registry.registry import Attributes
+from proa.apiserver.registry.attributes import Attributes
 from proa.objects.resource import PERSISTENT_VOLUME_CLAIMS, PERSISTENT_VOLUMES
 
 FINALIZERS = {

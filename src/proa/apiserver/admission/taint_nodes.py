@@ -5,7 +5,7 @@ Follows plugin/pkg/admission/nodetaint/admission.go.
 
 from __future__ import annotations
 
-from proa.apiserver.registry.registry import Attributes
+from proa.apiserver.registry.attributes import Attributes
 
 NOT_READY = {"key": "node.kubernetes.io/not-ready", "effect": "NoSchedule"}
 

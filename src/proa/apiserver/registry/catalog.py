@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterable, Sequence
 import orjson
 
 from proa.apiserver.allocators import ClusterAllocators
+from proa.apiserver.registry.attributes import Admission
 from proa.apiserver.registry.definition import ResourceDefinition
 from proa.apiserver.registry.deletion import Decision, DeleteOptions
-from proa.apiserver.registry.registry import Admission, ResourceRegistry
+from proa.apiserver.registry.registry import ResourceRegistry
 from proa.client.protocol import Object
 from proa.objects.resource import Resource
 from proa.store.protocol import Store

@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import orjson
 
 from proa.apiserver.registry.allocation import Allocation
+from proa.apiserver.registry.attributes import Admission, Attributes
 from proa.apiserver.registry.definition import ResourceDefinition
 from proa.apiserver.registry.deletion import DeleteOptions, decide, ends_with_update
 from proa.apiserver.registry.metadata import (
@@ -49,25 +49,6 @@ UPDATE_ATTEMPTS = 8
 
 Transform = Callable[[Object], Object]
 """Makes the new object of the stored one, which is a private copy."""
-
-
-@dataclass(slots=True)
-class Attributes:
-    """What admission sees of a write. `obj` may be changed; `old` may not. `obj` is None for a delete."""
-
-    operation: str
-    definition: ResourceDefinition
-    namespace: str
-    name: str
-    subresource: str
-    obj: Object | None
-    old: Object | None
-    user: User | None
-    catalog: Catalog
-
-
-Admission = Callable[[Attributes], None]
-"""Looks at a write before it is validated: may change `obj`, or raise Forbidden."""
 
 
 class ResourceRegistry:
