@@ -17,7 +17,7 @@ from typing import Any
 
 from api import run_loop
 from raw_client import Ask, Connection
-from running_cluster import RunningCluster, compile_sources, make_row, recorded, running_cluster
+from running_cluster import RunningCluster, compile_sources, cpu_seconds, make_row, recorded, running_cluster
 
 IMAGE = "proa.local/python"
 COMMAND = ["sleep", "3600"]
@@ -79,6 +79,7 @@ async def measure(cluster: RunningCluster, rounds: int, replicas: int) -> list[d
     pods = Pods()
     await watcher.watch(f"{PODS}?watch=1", pods.take)
     running, ready, gone = [], [], []
+    before = sum(map(cpu_seconds, cluster.pids().values()))
     for number in range(rounds):
         name = f"one-{number}"
         begun = time.perf_counter()
@@ -88,13 +89,15 @@ async def measure(cluster: RunningCluster, rounds: int, replicas: int) -> list[d
         begun = time.perf_counter()
         await ask(client, "DELETE", f"{PODS}/{name}")
         gone.append(await pods.wait(lambda: not pods.objects) - begun)
+    cpu = (sum(map(cpu_seconds, cluster.pids().values())) - before) * 1000 / rounds
     begun = time.perf_counter()
     for number in range(BATCH):
         await ask(client, "POST", PODS, make_pod(f"batch-{number}"))
     batch = await pods.wait(lambda: pods.count(is_ready) == BATCH) - begun
     await ask(client, "DELETE", PODS)
     await pods.wait(lambda: not pods.objects)
-    created, all_running = await measure_deployment(client, pods, replicas)
+    created = await measure_deployment(client, pods, make_deployment(replicas, "none"), lambda pod: True)
+    all_running = await measure_deployment(client, pods, make_deployment(replicas), is_running)
     one, many, all_replicas = bare_seconds(1), bare_seconds(BATCH), bare_seconds(replicas)
     p50 = statistics.median
     rows = [
@@ -106,20 +109,25 @@ async def measure(cluster: RunningCluster, rounds: int, replicas: int) -> list[d
         recorded(f"{BATCH} pods, all Ready", batch, "s", 3.6, more_is_better=False),
         make_row(f"{replicas} replicas, all Running", all_running, "s", FLOOR, all_replicas, more_is_better=False),
     ]  # fmt: skip
+    rows.append(
+        {"name": "pod made and removed, CPU of server and noded", "value": round(cpu, 1), "unit": "ms"}
+    )
     if replicas == REPLICAS:
         rows.append(recorded(f"{replicas} replicas, all created", created, "s", 0.4, more_is_better=False))
     return rows
 
 
-async def measure_deployment(client: Connection, pods: Pods, replicas: int) -> tuple[float, float]:
-    """Return how long until all pods of a new Deployment are there, and until all run; and remove it."""
+async def measure_deployment(
+    client: Connection, pods: Pods, deployment: dict[str, Any], is_done: Callable[[dict[str, Any]], bool]
+) -> float:
+    """Return how long until all pods of a new Deployment are so; and remove it."""
+    replicas = deployment["spec"]["replicas"]
     begun = time.perf_counter()
-    await ask(client, "POST", DEPLOYMENTS, make_deployment(replicas))
-    created = await pods.wait(lambda: len(pods.objects) == replicas) - begun
-    running = await pods.wait(lambda: pods.count(is_running) == replicas) - begun
+    await ask(client, "POST", DEPLOYMENTS, deployment)
+    taken = await pods.wait(lambda: pods.count(is_done) == replicas) - begun
     await ask(client, "DELETE", f"{DEPLOYMENTS}/many?propagationPolicy=Background")
     await pods.wait(lambda: not pods.objects)
-    return created, running
+    return taken
 
 
 async def ask(client: Connection, method: str, path: str, obj: dict[str, Any] | None = None) -> None:
@@ -162,10 +170,10 @@ def make_pod(name: str) -> dict[str, Any]:
     return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": make_spec()}
 
 
-def make_deployment(replicas: int) -> dict[str, Any]:
-    """Return a Deployment."""
+def make_deployment(replicas: int, scheduler: str = "default-scheduler") -> dict[str, Any]:
+    """Return a Deployment; with a scheduler that is not there, its pods are only made."""
     labels = {"app": "many"}
-    template = {"metadata": {"labels": labels}, "spec": make_spec()}
+    template = {"metadata": {"labels": labels}, "spec": {**make_spec(), "schedulerName": scheduler}}
     spec = {"replicas": replicas, "selector": {"matchLabels": labels}, "template": template}
     return {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "many"}, "spec": spec}
 
