@@ -13,8 +13,9 @@ import os
 import socket
 
 from proa.node.noded import faults
+from proa.node.noded.descriptors import close_all
+from proa.node.noded.failures import Failure
 from proa.node.noded.loop import READ, WRITE
-from proa.node.noded.supervisor import Failure
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -92,7 +93,7 @@ class Connection:
     def write(self, message: dict[str, Any], fds: list[int]) -> None:
         """Queue a line, with descriptors that are closed when sent."""
         if self._socket.fileno() < 0:
-            _close_all(fds)
+            close_all(*fds)
             return
         self._outgoing.append((json.dumps(message, separators=(",", ":")).encode() + b"\n", fds))
         if len(self._outgoing) == 1:
@@ -146,7 +147,7 @@ class Connection:
             except OSError:
                 self._close()
                 return
-            _close_all(fds)
+            close_all(*fds)
             if sent < len(data):
                 self._outgoing[0] = (data[sent:], [])
             else:
@@ -159,7 +160,7 @@ class Connection:
         self._loop.forget(self._socket.fileno())
         self._socket.close()
         for _, fds in self._outgoing:
-            _close_all(fds)
+            close_all(*fds)
         self._outgoing.clear()
         self._supervisor.forget_connection(self)
 
@@ -190,8 +191,3 @@ def serve(loop: Loop, supervisor: Supervisor, listener: socket.socket) -> None:
         Connection(loop, supervisor, connection)
 
     loop.watch(listener.fileno(), READ, accept)
-
-
-def _close_all(fds: list[int]) -> None:
-    for fd in fds:
-        os.close(fd)

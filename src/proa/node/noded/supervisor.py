@@ -14,6 +14,9 @@ import sys
 import time
 
 from proa.node.noded import child, faults, network, nftables
+from proa.node.noded.descriptors import close_all, make_pipes
+from proa.node.noded.execs import Execs
+from proa.node.noded.failures import Failure, as_failure
 from proa.node.noded.logs import LogFile
 from proa.node.noded.loop import READ
 from proa.node.noded.records import Records, remove_tree
@@ -25,21 +28,13 @@ if TYPE_CHECKING:
     from typing import Any
 
     from proa.node.noded.loop import Loop
-    from proa.node.noded.server import Reply
+    from proa.node.noded.server import Connection, Reply
     from proa.node.runtimes.native import NativeRuntime
     from proa.node.runtimes.process import ProcessRuntime
 
     Record = dict[str, Any]
 
 START_ERROR_EXIT_CODE = 128
-
-
-class Failure(Exception):
-    """A request that cannot be met; `reason` is upstream's word."""
-
-    def __init__(self, reason: str, message: str) -> None:
-        super().__init__(message)
-        self.reason = reason
 
 
 class _Running:
@@ -56,19 +51,6 @@ class _Running:
         self.waiters: list[Reply] = []
 
 
-class _Exec:
-    """A process that was added to a container, and the connection that waits for its end."""
-
-    __slots__ = ("answered", "channel", "held", "identifier", "pid", "reply", "status")
-
-    def __init__(self, identifier: str, spawned: child.Spawned, reply: Reply, held: list[int]) -> None:
-        self.identifier, self.pid, self.reply = identifier, spawned.pid, reply
-        self.channel: socket.socket | None = spawned.channel
-        self.held = held
-        self.answered = False
-        self.status: int | None = None
-
-
 class Supervisor:
     """Every sandbox and container of one node."""
 
@@ -83,7 +65,7 @@ class Supervisor:
         self._sandboxes = Records(f"{state}/sandboxes")
         self._containers = Records(f"{state}/containers")
         self._running: dict[str, _Running] = {}
-        self._execs: dict[int, _Exec] = {}
+        self._execs = Execs(loop)
         self._pids: dict[int, str] = {}
         self._subscribers: list[Reply] = []
         self._id = _new_id()
@@ -135,7 +117,7 @@ class Supervisor:
             faults.log()
             self._runtime.end_sandbox(record)
             remove_tree(f"{self._state}/sandboxes/{record['id']}")
-            raise _as_failure("CreatePodSandboxError", "failed to create pod sandbox", error) from error
+            raise as_failure("CreatePodSandboxError", "failed to create pod sandbox", error) from error
         self._sandboxes.save(record)
         reply.send(record)
 
@@ -209,7 +191,7 @@ class Supervisor:
             self._runtime.prepare(record, sandbox)
         except OSError as error:
             self._discard(self._runtime.discard(record, sandbox))
-            raise _as_failure(
+            raise as_failure(
                 "CreateContainerError", "failed to create containerd container", error
             ) from error
         self._containers.save(record)
@@ -223,15 +205,15 @@ class Supervisor:
         config = record["config"]
         sandbox = self._sandboxes.items[record["sandbox_id"]]
         running = _Running(Output(self._loop, LogFile(config["log_path"])))
-        ours, theirs = _make_pipes(config)
+        ours, theirs = make_pipes(stdin=config["stdin"], tty=config["tty"])
         try:
             spawned = self._runtime.start(record, sandbox, theirs)
         except BaseException as error:
-            _close(*ours)
+            close_all(*ours)
             running.output.close()
-            raise _as_failure("RunContainerError", "failed to start", error) from error
+            raise as_failure("RunContainerError", "failed to start", error) from error
         finally:
-            _close(*theirs)
+            close_all(*theirs)
         stdin, stdout, stderr = ours
         running.stdin = stdin
         for fd, stream in ((stdout, "stdout"), (stderr, "stderr")):
@@ -342,12 +324,7 @@ class Supervisor:
         if identifier:
             self._end_container(identifier, status)
             return
-        ended = self._execs.pop(pid, None)
-        if ended is not None:
-            for _ in range(3):
-                self._on_exec_channel(ended)
-            ended.status = status
-            self._answer_exec(ended)
+        self._execs.on_child(pid, status)
 
     def _end_container(self, identifier: str, status: int) -> None:
         running = self._running[identifier]
@@ -357,7 +334,7 @@ class Supervisor:
         record = self._containers.items[identifier]
         sandbox = self._sandboxes.items[record["sandbox_id"]]
         running.output.close()
-        _close(running.stdin, running.master)
+        close_all(running.stdin, running.master)
         try:
             kills = self._runtime.ended(record, sandbox)
         except OSError:  # what is left is removed with the container; its end is told all the same
@@ -387,12 +364,10 @@ class Supervisor:
         for subscriber in self._subscribers:
             subscriber.push(event)
 
-    def forget_connection(self, replies: object) -> None:
+    def forget_connection(self, connection: Connection) -> None:
         """A client has gone: end its execs and its subscription."""
-        self._subscribers = [s for s in self._subscribers if s.connection is not replies]
-        for running in self._execs.values():
-            if running.reply.connection is replies:
-                os.kill(running.pid, signal.SIGKILL)
+        self._subscribers = [s for s in self._subscribers if s.connection is not connection]
+        self._execs.kill_all_of(connection)
 
     def do_exec(self, arguments: Record, reply: Reply) -> None:
         """Run another process in a container; its streams go to the client, its exit code follows as an event."""
@@ -400,52 +375,21 @@ class Supervisor:
         if record["state"] != "Running":
             raise Failure("ExecError", "container is not running")
         sandbox = self._sandboxes.items[record["sandbox_id"]]
-        config = {"tty": arguments["tty"], "stdin": arguments["stdin"]}
-        ours, theirs = _make_pipes(config)
+        ours, theirs = make_pipes(stdin=arguments["stdin"], tty=arguments["tty"])
         try:
             spawned = self._runtime.exec(
                 record, sandbox, arguments["argv"], tty=arguments["tty"], streams=theirs
             )
         except BaseException as error:
-            _close(*ours)
-            raise _as_failure("ExecError", "failed to exec", error) from error
+            close_all(*ours)
+            raise as_failure("ExecError", "failed to exec", error) from error
         finally:
-            _close(*theirs)
-        running = _Exec(arguments["exec_id"], spawned, reply, [fd for fd in ours if fd >= 0])
-        self._execs[spawned.pid] = running
-        self._loop.watch(spawned.channel.fileno(), READ, lambda _: self._on_exec_channel(running))
-
-    def _on_exec_channel(self, running: _Exec) -> None:
-        if running.channel is None:
-            return
-        try:
-            message, fds = child.read_channel(running.channel)
-        except BlockingIOError:
-            return
-        if message is not None and fds:
-            running.held += fds
-            return
-        self._loop.forget(running.channel.fileno())
-        running.channel.close()
-        running.channel = None
-        if message is None:
-            running.answered = True
-            running.reply.send({}, running.held)
-            return
-        running.reply.fail("ExecError", f"failed to exec in container: {message['error']}")
-        _close(*running.held)
-
-    def _answer_exec(self, running: _Exec) -> None:
-        """Tell the exit code, after the streams were handed over."""
-        if running.answered and running.status is not None:
-            code = os.waitstatus_to_exitcode(running.status)
-            running.reply.push({"exec": running.identifier, "exit_code": 128 - code if code < 0 else code})
+            close_all(*theirs)
+        self._execs.follow(arguments["exec_id"], spawned, reply, [fd for fd in ours if fd >= 0])
 
     def do_kill_exec(self, arguments: Record, reply: Reply) -> None:
         """Kill an exec that still runs."""
-        for running in self._execs.values():
-            if running.identifier == arguments["exec_id"] and running.reply.connection is reply.connection:
-                os.kill(running.pid, signal.SIGKILL)
+        self._execs.kill(arguments["exec_id"], reply.connection)
         reply.send({})
 
     def do_attach(self, arguments: Record, reply: Reply) -> None:
@@ -474,7 +418,7 @@ class Supervisor:
         record = self._containers.items.get(arguments["id"])
         running = self._running.get(arguments["id"])
         if record is not None and running is not None and record["config"].get("stdin_once"):
-            _close(running.stdin)
+            close_all(running.stdin)
             running.stdin = -1
         reply.send({})
 
@@ -534,27 +478,5 @@ def _answer(reply: Reply, reason: str, error: str) -> None:
         reply.send({})
 
 
-def _make_pipes(config: Record) -> tuple[tuple[int, int, int], tuple[int, int, int]]:
-    """Return our ends and the child's of (stdin, stdout, stderr), -1 where there is none; a terminal has none."""
-    if config["tty"]:
-        return (-1, -1, -1), (-1, -1, -1)
-    stdin = os.pipe() if config["stdin"] else (-1, -1)
-    stdout, stderr = os.pipe(), os.pipe()
-    return (stdin[1], stdout[0], stderr[0]), (stdin[0], stdout[1], stderr[1])
-
-
-def _close(*fds: int) -> None:
-    for fd in fds:
-        if fd >= 0:
-            os.close(fd)
-
-
 def _new_id() -> str:
     return os.urandom(32).hex()
-
-
-def _as_failure(reason: str, doing: str, error: BaseException) -> Failure:
-    if isinstance(error, Failure):
-        return error
-    words = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-    return Failure(reason, f"{doing}: {words}")
