@@ -28,7 +28,10 @@ def main() -> int:
     """Run the benchmarks asked for, one after another."""
     names = "\n".join(f"  {name:<22} {text}" for name, text in BENCHES.items())
     parser = argparse.ArgumentParser(
-        prog="dev bench", description=__doc__, epilog=names, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="dev bench",
+        description=__doc__,
+        epilog=names,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("name", nargs="*", help="which (default: all)")
     parser.add_argument("--quick", action="store_true", help="smaller and noisier")
