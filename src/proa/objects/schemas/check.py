@@ -84,9 +84,6 @@ class _LookCloser(Exception):
     """There is something to report: walk again with paths."""
 
 
-_LOOK_CLOSER = _LookCloser()
-
-
 def _compiled(schema: Schema) -> Compiled:
     made: Compiled | None = schema.compiled
     if made is None:
@@ -110,7 +107,7 @@ def _keep(value: Any) -> Any:
 
 def _is_object(value: Any) -> Any:
     if type(value) is not dict:
-        raise _LOOK_CLOSER
+        raise _LookCloser
     return value
 
 
@@ -122,7 +119,7 @@ def _compile_struct(schema: Schema) -> Compiled:
     def find(key: str) -> tuple[Compiled, bool]:
         node = fields.get(key)
         if node is None:
-            raise _LOOK_CLOSER
+            raise _LookCloser
         if node.type == "string" and not node.format:
             plain[key] = str
         elif node.type == "boolean":
@@ -133,15 +130,15 @@ def _compile_struct(schema: Schema) -> Compiled:
 
     def run(value: Any) -> Any:
         if type(value) is not dict:
-            raise _LOOK_CLOSER
+            raise _LookCloser
         for key, item in value.items():
             if type(item) is plain.get(key):
                 continue
             if item is None:
-                raise _LOOK_CLOSER
+                raise _LookCloser
             convert, droppable = others.get(key) or find(key)
             if droppable and not item:
-                raise _LOOK_CLOSER
+                raise _LookCloser
             converted = convert(item)
             if converted is not item:
                 value[key] = converted
@@ -156,12 +153,12 @@ def _compile_map(values: Schema) -> Compiled:
 
     def run(value: Any) -> Any:
         if type(value) is not dict:
-            raise _LOOK_CLOSER
+            raise _LookCloser
         for key, item in value.items():
             if type(item) is plain:
                 continue
             if item is None:
-                raise _LOOK_CLOSER
+                raise _LookCloser
             converted = convert(item)
             if converted is not item:
                 value[key] = converted
@@ -177,14 +174,14 @@ def _compile_list(items: Schema | None) -> Compiled:
     def run(value: Any) -> Any:
         nonlocal convert
         if type(value) is not list:
-            raise _LOOK_CLOSER
+            raise _LookCloser
         if convert is None:
             convert = _keep if items is None else _compiled(items)
         for index, item in enumerate(value):
             if type(item) is plain:
                 continue
             if item is None:
-                raise _LOOK_CLOSER
+                raise _LookCloser
             converted = convert(item)
             if converted is not item:
                 value[index] = converted

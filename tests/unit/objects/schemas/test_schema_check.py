@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import gc
+import weakref
 from typing import Any
 
 import orjson
@@ -155,3 +157,16 @@ def test_checking_twice_changes_nothing() -> None:
     pod = make_pod(containers=[{"name": "c", "x": 1, "resources": {"limits": {"cpu": "0.5"}}}], volumes=[])
     once = checked(pod).obj
     assert checked(once).obj == once
+
+
+class Watched(str):
+    """A text whose end can be seen."""
+
+
+def test_nothing_is_kept_of_a_body_that_had_to_be_looked_at_twice() -> None:
+    secret = Watched("secret")
+    alive = weakref.ref(secret)
+    checked_pod = check(make_pod(nosuchfield=secret), schema_for_kind("v1", "Pod"))
+    del secret, checked_pod
+    gc.collect()
+    assert alive() is None
