@@ -24,7 +24,9 @@ from proa.objects.errors import NotFound
 from proa.objects.resource import CONFIG_MAPS, PERSISTENT_VOLUME_CLAIMS, PERSISTENT_VOLUMES, SECRETS, Resource
 
 SOURCE = DownwardSource("10.243.0.1", "", {"cpu": "2"})
-needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="not on this machine: only root may give files to a group")
+needs_root = pytest.mark.skipif(
+    os.geteuid() != 0, reason="not on this machine: only root may give files to a group"
+)
 
 
 def content(path: Path) -> dict[str, str]:
