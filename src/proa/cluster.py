@@ -65,8 +65,10 @@ GC_THRESHOLDS = (20_000, 20, 20)
 RENEWAL_SECONDS = 0.1
 MAX_RENEWAL_SECONDS = 5.0
 COMPONENTS = (
+    "proa.apiserver.app",
     "proa.apiserver.bootstrap",
     "proa.apiserver.http_server",
+    "proa.apiserver.resources",
     "proa.client.local",
     "proa.controllers",
     "proa.network.network",
@@ -74,7 +76,7 @@ COMPONENTS = (
     "proa.reconcile.manager",
     "proa.scheduler.cycle",
 )
-"""What is imported while noded boots."""
+"""What is imported while noded boots and keys are written."""
 
 
 class AlreadyRunning(Exception):
@@ -251,11 +253,12 @@ class Cluster:
         try:
             await asyncio.sleep(0)  # noded boots in a process of its own while this one goes on
             listener = self._listen(port, listen)
-            pki = self._ensure_pki()
+            keys = asyncio.get_running_loop().run_in_executor(None, self._ensure_pki)  # waits for the disk
             store = self._open_store()
-            server = self._make_api_server(store, pki)
             for module in COMPONENTS:
                 importlib.import_module(module)
+            pki = await keys
+            server = self._make_api_server(store, pki)
             node = await noded
         except BaseException:
             noded.cancel()
