@@ -1148,3 +1148,41 @@ def test_a_sysctl_of_the_whole_machine_is_refused(node: Node, name: str) -> None
             await make_sandbox(client, sysctls={name: "core"})
 
     run(node, body)
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({}, "refused"),
+        ({"run_as_user": 1000}, "refused"),
+        ({"allow_privilege_escalation": False}, "refused"),
+        ({"seccomp_unconfined": True}, "made"),
+    ],
+    ids=["by default", "a user", "no new privileges", "unconfined"],
+)
+def test_a_container_makes_no_user_namespace(node: Node, settings: dict[str, Any], expected: str) -> None:
+    """As root of one it could mount control groups and lift its own limits."""
+    if not node.isolated:
+        pytest.skip("not on this machine: processes have no isolation")
+
+    async def body(client: NodedClient) -> None:
+        script = "unshare --user true 2>/dev/null && echo made || echo refused"
+        lines = await output(client, shell(node, script, security=Security(**settings)))
+        assert lines == [expected]
+
+    run(node, body)
+
+
+def test_an_exec_is_filtered_too(node: Node) -> None:
+    if not node.isolated:
+        pytest.skip("not on this machine: processes have no isolation")
+
+    async def body(client: NodedClient) -> None:
+        container = await start(client, await make_sandbox(client), shell(node, "exec sleep 60"))
+        session = await client.exec(
+            container, ["grep", "Seccomp:", "/proc/self/status"], stdin=False, tty=False
+        )
+        assert (await collect(session))["stdout"] == b"Seccomp:\t2\n"
+        await session.close()
+
+    run(node, body)

@@ -123,6 +123,7 @@ def make_security(pod: Object, container: Object, image: Image) -> Security:
         allow_privilege_escalation=own.get("allowPrivilegeEscalation") is not False,
         add_capabilities=tuple(c.removeprefix("CAP_") for c in capabilities.get("add") or ()),
         drop_capabilities=tuple(c.removeprefix("CAP_") for c in capabilities.get("drop") or ()),
+        seccomp_unconfined=(merged.get("seccompProfile") or {}).get("type") == "Unconfined",
     )
 
 

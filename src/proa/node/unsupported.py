@@ -38,9 +38,10 @@ def _of_security(context: Object, path: str) -> Iterator[str]:
     for key in SECURITY_FIELDS:
         if context.get(key) and context[key] not in _HARMLESS.get(key, ()):
             yield f"{path}.{key}"
-    for key in ("seccompProfile", "appArmorProfile"):
-        if (context.get(key) or {}).get("type", "Unconfined") != "Unconfined":
-            yield f"{path}.{key}"
+    if (context.get("seccompProfile") or {}).get("type") == "Localhost":
+        yield f"{path}.seccompProfile"
+    if (context.get("appArmorProfile") or {}).get("type", "Unconfined") != "Unconfined":
+        yield f"{path}.appArmorProfile"
 
 
 def _of_volume(volume: Object) -> Iterator[str]:

@@ -132,8 +132,9 @@ def test_limits_become_cgroup_settings() -> None:
         ({"shareProcessNamespace": True}, {}, ["spec.shareProcessNamespace"]),
         ({"hostUsers": False}, {}, ["spec.hostUsers"]),
         ({"securityContext": {"seccompProfile": {"type": "Unconfined"}}}, {}, []),
+        ({"securityContext": {"seccompProfile": {"type": "RuntimeDefault"}}}, {}, []),
         (
-            {"securityContext": {"seccompProfile": {"type": "RuntimeDefault"}}},
+            {"securityContext": {"seccompProfile": {"type": "Localhost", "localhostProfile": "p"}}},
             {},
             ["spec.securityContext.seccompProfile"],
         ),

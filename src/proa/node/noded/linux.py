@@ -56,12 +56,14 @@ _OPEN_TREE_CLONE = 0x1
 _MOVE_MOUNT_EMPTY_PATHS = 0x4 | 0x40
 _RESOLVE_IN_ROOT = 0x10
 _IN_MOVED_FROM, _IN_DELETE = 0x40, 0x200
-# asm/unistd.h: these five have one number on every architecture; pivot_root has not.
+_SECCOMP_SET_MODE_FILTER, _SECCOMP_FILTER_FLAG_SPEC_ALLOW = 1, 4
+# asm/unistd.h: these five have one number on every architecture; pivot_root and seccomp have not.
 _SYS_OPEN_TREE, _SYS_MOVE_MOUNT, _SYS_CLOSE_RANGE, _SYS_OPENAT2, _SYS_MOUNT_SETATTR = 428, 429, 436, 437, 442
 _SYS_PIVOT_ROOT = {
     "x86_64": 155, "aarch64": 41, "riscv64": 41, "loongarch64": 41, "i686": 217, "armv7l": 218, "ppc64le": 203,
     "s390x": 217,
 }  # fmt: skip
+_SYS_SECCOMP = {"x86_64": 317, "aarch64": 277}
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.mount.argtypes = [ctypes.c_char_p, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_ulong, ctypes.c_char_p]
@@ -160,6 +162,14 @@ def capset(effective: int, permitted: int, inheritable: int) -> None:
     low = struct.pack("=III", *(value & 0xFFFFFFFF for value in sets))
     high = struct.pack("=III", *(value >> 32 for value in sets))
     _check(_libc.capset(header, ctypes.create_string_buffer(low + high, 24)), "capset")
+
+
+def install_filter(program: bytes) -> None:
+    """Put a seccomp filter (struct sock_filter[]) on this process and its children."""
+    held = ctypes.create_string_buffer(program, len(program))
+    described = ctypes.create_string_buffer(struct.pack("@HP", len(program) // 8, ctypes.addressof(held)))
+    arguments = (_SECCOMP_SET_MODE_FILTER, _SECCOMP_FILTER_FLAG_SPEC_ALLOW, described)
+    _syscall(_SYS_SECCOMP[os.uname().machine], "seccomp", *arguments)
 
 
 def watch_deletions(folder: str) -> int:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 
-from proa.node.noded import linux
+from proa.node.noded import linux, seccomp
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ DEFAULT_CAPABILITIES = frozenset({
 class Identity:
     """Who a container's processes are. `nested` is set when the uid needs a user namespace of its own."""
 
-    __slots__ = ("capabilities", "gid", "groups", "nested", "no_new_privileges", "uid")
+    __slots__ = ("capabilities", "gid", "groups", "nested", "no_new_privileges", "seccomp", "uid")
 
     def __init__(self, security: Mapping[str, Any], *, single_uid: bool) -> None:
         self.uid = int(security.get("run_as_user") or 0)
@@ -48,6 +48,7 @@ class Identity:
             privileged, security.get("add_capabilities") or (), security.get("drop_capabilities") or ()
         )
         self.no_new_privileges = not (security.get("allow_privilege_escalation", True) or privileged)
+        self.seccomp = not (privileged or security.get("seccomp_unconfined"))
         if single_uid:
             self.groups = []
 
@@ -79,6 +80,8 @@ def assume(identity: Identity, *, enter: int = -1, has_groups: bool = True) -> N
     for bit in range(last_capability() + 1):
         if not allowed >> bit & 1:
             linux.prctl(linux.PR_CAPBSET_DROP, bit)
+    if identity.seccomp:
+        seccomp.install(identity.capabilities)
     if has_groups:
         os.setgroups(identity.groups)
     os.setresgid(identity.gid, identity.gid, identity.gid)

@@ -12,7 +12,7 @@ import os
 import signal
 import socket
 
-from proa.node.noded import child, linux, network, rootfs
+from proa.node.noded import child, linux, network, rootfs, seccomp
 from proa.node.noded.cgroups import Cgroups
 from proa.node.noded.privileges import Identity
 
@@ -32,6 +32,7 @@ fe00::1\tip6-allnodes
 fe00::2\tip6-allrouters
 """
 _SHM_BYTES = 64 << 20
+POD_PIDS_LIMIT = 4096  # a fork bomb ends here, not with the machine
 
 
 class NativeRuntime:
@@ -56,7 +57,7 @@ class NativeRuntime:
         self._image = self._find_layering()
         self._cgroups.set_up()
         self.features |= self._cgroups.features
-        self.features |= {"pid-namespace": "", "user-namespace": ""}
+        self.features |= {"pid-namespace": "", "user-namespace": "", "seccomp": seccomp.why_not()}
         self._network = network.NodeNetwork(
             self._settings["node_ip"], self._settings["pod_cidr"], self._settings["service_cidr"]
         )
@@ -148,7 +149,7 @@ class NativeRuntime:
         _write(f"{folder}/hostname", config["hostname"] + "\n")
         _write(f"{folder}/hosts", hosts_file(record["ip"], config))
         _write(f"{folder}/resolv.conf", resolv_conf(config))
-        self._cgroups.make(self._pod_cgroup(record), inner=True)
+        self._cgroups.make(self._pod_cgroup(record), {"pids_limit": POD_PIDS_LIMIT}, inner=True)
 
     def _make_namespaces(self, config: Record, shared: set[str]) -> dict[str, int]:
         kinds = {"net": linux.CLONE_NEWNET, "ipc": linux.CLONE_NEWIPC, "uts": linux.CLONE_NEWUTS}

@@ -106,6 +106,7 @@ class Security:
     allow_privilege_escalation: bool = True
     add_capabilities: tuple[str, ...] = ()
     drop_capabilities: tuple[str, ...] = ()
+    seccomp_unconfined: bool = False
 
 
 @dataclass(frozen=True, slots=True)
