@@ -7,7 +7,7 @@ from dataclasses import asdict
 
 import pytest
 
-from proa.node.noded.client import container_from, sandbox_from
+from proa.node.noded.decode import container_from, sandbox_from
 from proa.node.runtimes.native import hosts_file, resolv_conf, signal_number
 from proa.node.runtimes.protocol import Container, ContainerConfig, Mount, Sandbox, SandboxConfig, Security
 

@@ -1,0 +1,47 @@
+"""Make the protocol's sandboxes and containers of noded's records, be they of a noded of another version."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from typing import Any, TypeVar
+
+from proa.node.runtimes.protocol import (
+    Container,
+    ContainerConfig,
+    Mount,
+    Resources,
+    Sandbox,
+    SandboxConfig,
+    Security,
+)
+
+_Kind = TypeVar("_Kind")
+
+
+def sandbox_from(record: dict[str, Any]) -> Sandbox:
+    """Return the sandbox that a record describes."""
+    config = dict(record["config"])
+    for name in ("dns_servers", "dns_searches", "dns_options"):
+        config[name] = tuple(config[name])
+    config["host_aliases"] = tuple((ip, tuple(names)) for ip, names in config["host_aliases"])
+    return _make(Sandbox, {**record, "config": _make(SandboxConfig, config)})
+
+
+def container_from(record: dict[str, Any]) -> Container:
+    """Return the container that a record describes."""
+    config = dict(record["config"])
+    security = dict(config["security"])
+    for name in ("supplemental_groups", "add_capabilities", "drop_capabilities"):
+        security[name] = tuple(security[name])
+    config["argv"] = tuple(config["argv"])
+    config["env"] = tuple((name, value) for name, value in config["env"])
+    config["mounts"] = tuple(_make(Mount, mount) for mount in config["mounts"])
+    config["resources"] = _make(Resources, config["resources"])
+    config["security"] = _make(Security, security)
+    return _make(Container, {**record, "config": _make(ContainerConfig, config)})
+
+
+def _make(kind: type[_Kind], values: dict[str, Any]) -> _Kind:
+    """Build a dataclass from a record, fields that this version does not know left out."""
+    known = {field.name for field in fields(kind)}  # type: ignore[arg-type]
+    return kind(**{name: value for name, value in values.items() if name in known})
