@@ -383,12 +383,11 @@ class Cluster:
             KubeletSettings(NODE, self.home.node(NODE), cluster_dns=(DNS_SERVICE_IP,)),
         )
         network = Network(
-            self._make_client(server, "system:kube-proxy"),
             informers,
             node.client,
             node.status,
             events.recorder("kube-proxy", NODE),
-            NetworkSettings(NODE, SERVICE_CIDR, self.settings.listen, dns_address=DNS_SERVICE_IP),
+            NetworkSettings(NODE, self.settings.listen, dns_address=DNS_SERVICE_IP),
         )
         self._stack.push_async_callback(manager.stop)
         scheduling = asyncio.create_task(scheduler.run(), name="scheduler")

@@ -450,7 +450,7 @@ def test_a_nodes_network_follows_the_api_and_leaves_nothing(features: dict[str, 
         with socket.create_server(("127.0.0.1", 0)) as probe:
             node_port = probe.getsockname()[1]
         settings = NetworkSettings("proa-1", resolv_conf="/nonexistent")
-        network = Network(client, informers, node, Status(features), Recorder(), settings)
+        network = Network(informers, node, Status(features), Recorder(), settings)
         informers.start()
         await network.start()
         try:

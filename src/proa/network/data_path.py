@@ -9,10 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from proa.client.protocol import Object
 from proa.objects import meta
 from proa.objects.quick_dataclass import dataclass
-
-Object = dict[str, Any]
 
 SERVICE_NAME_LABEL = "kubernetes.io/service-name"
 DEFAULT_AFFINITY_SECONDS = 10800

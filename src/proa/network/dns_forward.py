@@ -14,7 +14,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 from proa.network.dns_message import MalformedMessage, Query, encode_name, read_name
 from proa.objects.quick_dataclass import dataclass
@@ -157,7 +157,7 @@ class _Exchange(asyncio.DatagramProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         cast(asyncio.DatagramTransport, transport).sendto(self._packet)
 
-    def datagram_received(self, data: bytes, addr: Any) -> None:
+    def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
         if not self.answer.done() and _is_answer(data, self._packet, self._question):
             self.answer.set_result(data)
 

@@ -10,7 +10,8 @@ import ipaddress
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-from proa.network.data_path import SERVICE_NAME_LABEL, Object, ServiceKey, cluster_ips, service_of
+from proa.client.protocol import Object
+from proa.network.data_path import SERVICE_NAME_LABEL, ServiceKey, cluster_ips, service_of
 from proa.network.dns_message import (
     ANY,
     CNAME,

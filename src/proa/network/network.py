@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 
-from proa.client.protocol import Client
 from proa.network.data_path import ServiceKey
 from proa.network.dns import DnsServer, Resolver
 from proa.network.dns_forward import Forwarder, read_resolvers
@@ -38,7 +37,6 @@ class Network:
 
     def __init__(
         self,
-        client: Client,
         informers: InformerFactory,
         node_network: NodeNetwork,
         runtime_status: RuntimeStatus,

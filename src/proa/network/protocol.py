@@ -64,7 +64,6 @@ class NetworkSettings:
     """
 
     node_name: str
-    service_cidr: str = "10.96.0.0/16"
     host_listen_address: str | None = "127.0.0.1"
     cluster_domain: str = "cluster.local"
     dns_address: str = "10.96.0.10"

@@ -14,7 +14,7 @@ import logging
 import socket
 import struct
 from collections.abc import Callable, Collection
-from typing import Any, cast
+from typing import cast
 
 from proa.network.balancer import Balancer
 from proa.network.data_path import Endpoint
@@ -253,7 +253,7 @@ class _Conversation(asyncio.DatagramProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.DatagramTransport, transport)
 
-    def datagram_received(self, data: bytes, addr: Any) -> None:
+    def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
         self._answer(data)
 
 

@@ -10,9 +10,9 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 
+from proa.client.protocol import Object
 from proa.network.data_path import (
     SERVICE_NAME_LABEL,
-    Object,
     ServiceKey,
     ServicePort,
     plan_service,

@@ -87,7 +87,7 @@ def test_without_cluster_addresses_node_ports_are_offered_and_taken_ones_are_tol
             free = probe.getsockname()[1]
         client, recorder = FakeClient(), Recorder()
         informers = InformerFactory(client)
-        network = Network(client, informers, ProcessNetwork(), Status(), recorder, NetworkSettings("proa-1"))
+        network = Network(informers, ProcessNetwork(), Status(), recorder, NetworkSettings("proa-1"))
         with socket.create_server(("127.0.0.1", 0)) as occupant:
             await client.create(SERVICES, make_service("taken", occupant.getsockname()[1]), "default")
             await client.create(ENDPOINT_SLICES, make_slice("taken", target), "default")
