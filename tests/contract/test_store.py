@@ -388,7 +388,9 @@ def test_closing_the_store_ends_every_watch_after_what_it_has(check: Check) -> N
     async def body(store: Store) -> None:
         watch = store.watch("", after_revision=0)
         await store.put("a", value("x"))
+        assert store.refusal == ""
         await store.close()
+        assert store.refusal == "the store is closed"
         assert [change.key async for burst in watch for change in burst] == ["a"]
         with pytest.raises(ReadOnly):
             await store.put("a", value("x"))

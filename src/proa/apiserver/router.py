@@ -59,7 +59,7 @@ class Router:
         self._kubelet = kubelet or _no_kubelet
         self._metrics = metrics
         self._discovery = Discovery(catalog, f"{settings.advertise_address}:{settings.advertise_port}")
-        self._live = {"ping": lambda: ""}
+        self._live = {"ping": lambda: "", "etcd": lambda: catalog.store.refusal}
         self._version = make_version(catalog.now())
 
     async def route(self, request: Request, info: RequestInfo) -> Response:

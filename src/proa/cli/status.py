@@ -93,7 +93,12 @@ async def ask(home: Home) -> dict[str, Any]:
     from proa.objects.resource import NODES, PODS
 
     client = connect(home.kubeconfig)
+    problem = ""
     try:
+        try:
+            await client.read("/readyz")
+        except ApiError as error:
+            problem = error.message
         nodes = (await client.list(NODES)).items
         pods = (await client.list(PODS)).items
     finally:
@@ -103,7 +108,8 @@ async def ask(home: Home) -> dict[str, Any]:
         phase = (pod.get("status") or {}).get("phase", "Unknown")
         phases[phase] = phases.get(phase, 0) + 1
     shown = [describe_node(node) for node in nodes]
-    return {"ready": any(node["ready"] for node in shown), "nodes": shown, "pods": phases}
+    is_ready = not problem and any(node["ready"] for node in shown)
+    return {"ready": is_ready, "nodes": shown, "pods": phases} | ({"problem": problem} if problem else {})
 
 
 def describe_node(node: Object) -> dict[str, Any]:
@@ -130,6 +136,8 @@ def print_status(status: dict[str, Any]) -> None:
     if "error" in status:
         terminal.line(f"the API does not answer: {status['error']}")
         return
+    if "problem" in status:
+        terminal.line(status["problem"])
     rows = [("NODE", "READY", "ISOLATION", "ADDRESS")]
     rows += [(n["name"], str(n["ready"]), n["isolation"], n["address"]) for n in status["nodes"]]
     terminal.line(format_table(rows))

@@ -89,6 +89,11 @@ class LogStore:
         """The oldest revision that can be read and watched from."""
         return self._history.oldest
 
+    @property
+    def refusal(self) -> str:
+        """See `Store.refusal`."""
+        return self._refusal
+
     def get(self, key: str) -> Entry | None:
         """See `Store.get`."""
         return self._history.get(key)

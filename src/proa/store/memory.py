@@ -31,6 +31,11 @@ class MemoryStore:
         """The oldest revision that can be read and watched from."""
         return self._history.oldest
 
+    @property
+    def refusal(self) -> str:
+        """See `Store.refusal`."""
+        return "the store is closed" if self._closed else ""
+
     def get(self, key: str) -> Entry | None:
         """See `Store.get`."""
         return self._history.values.get(key)
@@ -83,8 +88,8 @@ class MemoryStore:
         self._watchers.end()
 
     def _writable(self, key: str) -> Entry | None:
-        if self._closed:
-            raise ReadOnly("the store is closed")
+        if self.refusal:
+            raise ReadOnly(self.refusal)
         return self._history.values.get(key)
 
     def _apply(self, key: str, revision: int, value: Entry | None, last: Entry | None) -> None:

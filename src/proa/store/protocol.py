@@ -107,6 +107,10 @@ class Store(Protocol):
     def oldest_revision(self) -> int:
         """The oldest revision from which history is whole."""
 
+    @property
+    def refusal(self) -> str:
+        """Why no writes are taken any more, "" while they are."""
+
     def get(self, key: str) -> Entry | None:
         """Return the newest durable value."""
 

@@ -61,7 +61,15 @@ def test_readiness_waits_for_what_it_is_told_to_wait_for(make_api):
     assert api.get("/readyz?exclude=node").status == 200
     assert api.get("/livez").raw == b"ok"
     problems.clear()
-    assert api.get("/readyz?verbose").raw == b"[+]ping ok\n[+]node ok\nreadyz check passed\n"
+    assert api.get("/readyz?verbose").raw == b"[+]ping ok\n[+]etcd ok\n[+]node ok\nreadyz check passed\n"
+
+
+def test_a_server_whose_store_takes_no_writes_is_not_well(make_api):
+    api = make_api()
+    asyncio.run(api.store.close())
+    for path in ("/healthz", "/livez", "/readyz"):
+        answer = api.get(path)
+        assert (answer.status, b"[-]etcd failed: the store is closed" in answer.raw) == (500, True)
 
 
 def test_the_version_is_one_that_clients_understand(api):

@@ -67,6 +67,7 @@ def test_every_writer_in_flight_fails_and_nothing_is_tried_again(tmp_path: Path,
         disk.is_failing = False
         with pytest.raises(ReadOnly, match="read-only until restart"):
             await put(store, "later")
+        assert "No space left on device" in store.refusal
         with pytest.raises(ReadOnly):
             await store.delete("before")
         with pytest.raises(ReadOnly):
