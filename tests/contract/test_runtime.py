@@ -1186,3 +1186,20 @@ def test_an_exec_is_filtered_too(node: Node) -> None:
         await session.close()
 
     run(node, body)
+
+
+def test_a_container_sees_no_folder_that_is_no_part_of_the_system(node: Node) -> None:
+    if not node.isolated:
+        pytest.skip("not on this machine: processes share the host's files")
+    if os.geteuid() != 0:
+        pytest.skip("not on this machine: only root may make a folder in /")
+    with tempfile.TemporaryDirectory(prefix="proa-contract-", dir="/") as path:
+        (Path(path) / "secret").write_text("secret")
+        os.chmod(path, 0o755)
+        with started(node.level) as fresh:
+
+            async def body(client: NodedClient) -> None:
+                script = f"cat {path}/secret 2>/dev/null || echo nothing; ls /srv /mnt /media | wc -w"
+                assert (await output(client, shell(fresh, script)))[0] == "nothing"
+
+            run(fresh, body)

@@ -23,8 +23,8 @@ from typing import Any, Literal
 from proa.node.noded import linux
 from proa.node.noded.cgroups import remove_group
 from proa.node.noded.client import NodedClient
+from proa.node.noded.hidden import SCRATCH_PLACES
 from proa.node.noded.images import host_path, visible_paths
-from proa.node.noded.rootfs import SCRATCH_PLACES
 from proa.node.runtimes.protocol import RuntimeFailure
 from proa.objects.quick_dataclass import dataclass
 

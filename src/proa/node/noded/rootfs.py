@@ -3,7 +3,7 @@
 Theory of operation. The image `proa.local/python` is this machine. Where the kernel allows it, one overlay on `/`
 (root); else an overlay, or a read-only bind, for each top-level folder (rootless: an overlay refuses a lower with
 locked mounts in it, so not `/`). Then come the *places*, outermost first, so that the deeper one wins:
-  scratch  a private writable folder: /tmp, /run, every home folder (so nobody's ~/.ssh is there)
+  scratch  a private writable folder: /tmp, /run, every home folder, all that is no part of a system (hidden.py)
   show     a read-only bind of what may change while we run: Python's own prefix, the project
   mask     nothing: host secrets, and Proa's own home
 then /proc, /dev, /sys and the pod's mounts, then pivot_root. Every target is resolved inside the new root
@@ -18,6 +18,7 @@ import os
 import stat
 
 from proa.node.noded import cover, linux
+from proa.node.noded.hidden import find_hidden
 from proa.node.noded.records import remove_tree
 
 TYPE_CHECKING = False
@@ -26,17 +27,6 @@ if TYPE_CHECKING:
     from typing import Any
 
 DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
-SCRATCH_PLACES = {
-    "/tmp": 0o1777, "/var/tmp": 0o1777, "/run": 0o755, "/home": 0o755, "/root": 0o755, "/var/log": 0o755,  # noqa: S108
-    "/var/spool": 0o755, "/var/mail": 0o755,
-}  # fmt: skip
-SENSITIVE = (
-    "/boot", "/etc/shadow", "/etc/shadow-", "/etc/gshadow", "/etc/gshadow-", "/etc/sudoers", "/etc/sudoers.d",
-    "/etc/ssh", "/etc/ssl/private", "/etc/kubernetes", "/etc/rancher", "/etc/wireguard", "/etc/krb5.keytab",
-    "/etc/NetworkManager", "/etc/docker", "/etc/letsencrypt", "/var/lib/docker",
-    "/var/lib/containerd", "/var/lib/containers", "/var/lib/kubelet", "/var/lib/rancher", "/var/lib/etcd",
-    "/var/lib/systemd", "/var/lib/NetworkManager", "/var/lib/private", "/lost+found",
-)  # fmt: skip
 MASKED_PROC = (
     "/proc/acpi", "/proc/asound", "/proc/kcore", "/proc/keys", "/proc/latency_stats", "/proc/timer_list",
     "/proc/timer_stats", "/proc/sched_debug", "/proc/scsi", "/proc/interrupts", "/sys/firmware",
@@ -51,7 +41,7 @@ _MAX_LINKS = 40
 class HostImage:
     """What this machine shows to its containers, and how it is layered ("overlay", "folders" or "binds")."""
 
-    __slots__ = ("cover", "covered", "layering", "masked", "submounts", "userxattr", "visible")
+    __slots__ = ("_places", "cover", "covered", "layering", "submounts", "userxattr", "visible")
 
     def __init__(
         self, layering: str, *, userxattr: bool, visible: Sequence[str], masked: Sequence[str]
@@ -62,7 +52,11 @@ class HostImage:
         self.layering = layering
         self.userxattr = userxattr
         self.visible = tuple(visible)
-        self.masked = tuple(masked)
+        found = find_hidden(reads_all=not userxattr)
+        found |= {path: ("show", 0) for path in self.visible if path not in ("/", "/usr", "/usr/local")}
+        found |= dict.fromkeys(masked, ("mask", 0))
+        ordered = sorted(found.items(), key=lambda item: item[0].count("/"))
+        self._places = [(path, kind, mode) for path, (kind, mode) in ordered]
 
     def make_cover(self, directory: str) -> None:
         """Make the layer that hides what no container may see, and find the host's mounts that belong to its files."""
@@ -83,12 +77,11 @@ class HostImage:
 
     def places(self) -> list[tuple[str, str, int]]:
         """Return (path, "scratch" | "show" | "mask", mode), outermost first."""
-        found: dict[str, tuple[str, int]] = dict.fromkeys(SENSITIVE, ("mask", 0))
-        found |= {path: ("scratch", mode) for path, mode in SCRATCH_PLACES.items()}
-        found |= {path: ("show", 0) for path in self.visible if path not in ("/", "/usr", "/usr/local")}
-        found |= dict.fromkeys(self.masked, ("mask", 0))
-        ordered = sorted(found.items(), key=lambda item: item[0].count("/"))
-        return [(path, kind, mode) for path, (kind, mode) in ordered]
+        return self._places
+
+    def find_place(self, path: str) -> tuple[str, int]:
+        """Return the kind and mode of the place that is exactly this path, ("", 0) when it is none."""
+        return next(((kind, mode) for place, kind, mode in self._places if place == path), ("", 0))
 
 
 class View:
@@ -175,9 +168,12 @@ class _Root:
 
     def _lay_folders(self, image: HostImage) -> None:
         for entry in sorted(os.scandir("/"), key=lambda entry: entry.name):
-            if entry.path in image.covered and entry.path in SCRATCH_PLACES:
+            kind, mode = image.find_place(entry.path)
+            if kind == "mask":
+                continue
+            if entry.path in image.covered and kind == "scratch":
                 os.mkdir(f"root/{entry.name}")
-                os.chmod(f"root/{entry.name}", SCRATCH_PLACES[entry.path])
+                os.chmod(f"root/{entry.name}", mode)
             elif entry.is_symlink():
                 os.symlink(os.readlink(entry.path), f"root/{entry.name}")
             elif entry.path in _NEVER_SHOWN or not os.access(entry.path, os.R_OK):
