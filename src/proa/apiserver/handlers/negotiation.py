@@ -6,7 +6,6 @@ Follows apiserver/pkg/endpoints/handlers/negotiation. Protobuf is never chosen: 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Literal
 
@@ -15,6 +14,7 @@ import orjson
 from proa.apiserver.registry.refusals import generic
 from proa.client.protocol import Response
 from proa.objects.errors import NotAcceptable
+from proa.objects.quick_dataclass import dataclass
 
 JSON = "application/json"
 YAML = "application/yaml"
