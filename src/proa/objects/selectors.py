@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from proa.objects.errors import BadRequest
 from proa.objects.quick_dataclass import dataclass
+from proa.objects.validation import label_value, qualified_name
 
 Operator = Literal["in", "notin", "=", "==", "!=", "exists", "!", "gt", "lt"]
 
@@ -22,24 +23,7 @@ _WORDS: dict[str, Operator] = {"in": "in", "notin": "notin"}
 _TOKEN = re.compile(r"\s*(?:([=!<>(),]+)|([^\s=!<>(),]+))")
 _SPECIAL = re.compile(r"==|!=|[=!<>(),]")
 _OPERATORS = "in, notin, =, ==, !=, gt, lt"
-_NAME_PART = re.compile(r"([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]\Z")
-_PREFIX_PART = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*\Z")
 _INTEGER = re.compile(r"[+-]?[0-9]+\Z")
-NAME_MESSAGE = (
-    "name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an "
-    "alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is "
-    "'([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')"
-)
-VALUE_MESSAGE = (
-    "a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and must "
-    "start and end with an alphanumeric character (e.g. 'MyValue',  or 'my_value',  or '12345', regex used "
-    "for validation is '(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?')"
-)
-PREFIX_MESSAGE = (
-    "prefix part a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or "
-    "'.', and must start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is "
-    "'[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')"
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,8 +129,8 @@ def selector_from_labels(labels: Mapping[str, str] | None) -> LabelSelector:
 
 def make_requirement(key: str, operator: Operator, values: tuple[str, ...]) -> Requirement:
     """Build a requirement (`gt` and `lt` take one value); raise BadRequest where key or values are wrong."""
-    if problem := label_key_problem(key):
-        raise BadRequest(f'key: Invalid value: "{key}": {problem}')
+    if problems := qualified_name(key):
+        raise BadRequest(f'key: Invalid value: "{key}": {"; ".join(problems)}')
     if operator in ("in", "notin") and not values:
         raise BadRequest("values: Invalid value: []: for 'in', 'notin' operators, values set can't be empty")
     if operator in ("exists", "!") and values:
@@ -155,33 +139,9 @@ def make_requirement(key: str, operator: Operator, values: tuple[str, ...]) -> R
         problem = "for 'Gt', 'Lt' operators, the value must be an integer"
         raise BadRequest(f'values[0]: Invalid value: "{values[0]}": {problem}')
     for index, value in enumerate(values):
-        if problem := label_value_problem(value):
-            raise BadRequest(f'values[{index}][{key}]: Invalid value: "{value}": {problem}')
+        if problems := label_value(value):
+            raise BadRequest(f'values[{index}][{key}]: Invalid value: "{value}": {"; ".join(problems)}')
     return Requirement(key, operator, tuple(sorted(set(values))))
-
-
-def label_key_problem(key: str) -> str:
-    """Return what is wrong with a label (or annotation) key, "" when nothing is."""
-    prefix, slash, rest = key.rpartition("/")
-    if slash:
-        if not prefix:
-            return "prefix part must be non-empty"
-        if len(prefix) > 253:
-            return "prefix part must be no more than 253 bytes"
-        if not _PREFIX_PART.match(prefix):
-            return PREFIX_MESSAGE
-    if not rest:
-        return "name part must be non-empty"
-    if len(rest) > 63:
-        return "name part must be no more than 63 bytes"
-    return "" if _NAME_PART.match(rest) else NAME_MESSAGE
-
-
-def label_value_problem(value: str) -> str:
-    """Return what is wrong with a label's value, "" when nothing is."""
-    if len(value) > 63:
-        return "must be no more than 63 bytes"
-    return "" if not value or _NAME_PART.match(value) else VALUE_MESSAGE
 
 
 class _Parser:
@@ -217,8 +177,8 @@ class _Parser:
             key = self._next()
         if not key or _is_symbol(key):
             raise BadRequest(f"found '{key}', expected: identifier")
-        if problem := label_key_problem(key):
-            raise BadRequest(f'<nil>: Invalid value: "{key}": {problem}')
+        if problems := qualified_name(key):
+            raise BadRequest(f'<nil>: Invalid value: "{key}": {"; ".join(problems)}')
         if absent or self._peek() in ("", ","):
             return Requirement(key, "!" if absent else "exists")
         lexeme = self._next()

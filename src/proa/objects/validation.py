@@ -127,8 +127,9 @@ def _regex_problem(message: str, pattern: str, *examples: str) -> str:
     return f"{message} (e.g. {shown}regex used for validation is '{pattern}')"
 
 
-def _max_length(value: str, most: int) -> list[str]:
-    return [f"must be no more than {most} characters"] if len(value.encode()) > most else []
+def _max_length(value: str, most: int, unit: str = "characters") -> list[str]:
+    """Count bytes, whatever upstream calls them: characters in util/validation, bytes in validate/content."""
+    return [f"must be no more than {most} {unit}"] if len(value.encode()) > most else []
 
 
 def dns_label(value: str) -> list[str]:
@@ -155,7 +156,11 @@ def dns_subdomain(value: str) -> list[str]:
     """RFC 1123 subdomain: labels joined with dots."""
     if len(value) <= 253 and _IS_SUBDOMAIN.match(value):
         return []
-    problems = _max_length(value, 253)
+    return _subdomain_problems(value, "characters")
+
+
+def _subdomain_problems(value: str, unit: str) -> list[str]:
+    problems = _max_length(value, 253, unit)
     if not _IS_SUBDOMAIN.match(value):
         message = (
             "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', "
@@ -200,14 +205,14 @@ def qualified_name(value: str) -> list[str]:
         return [problem + " with an optional DNS subdomain prefix and '/' (e.g. 'example.com/MyName')"]
     if slash:
         problems += (
-            [f"prefix part {p}" for p in dns_subdomain(prefix)]
+            [f"prefix part {p}" for p in _subdomain_problems(prefix, "bytes")]
             if prefix
             else ["prefix part must be non-empty"]
         )
     if not name:
         problems.append("name part must be non-empty")
     else:
-        problems += [f"name part {p}" for p in _max_length(name, 63)]
+        problems += [f"name part {p}" for p in _max_length(name, 63, "bytes")]
     if not _IS_QUALIFIED.match(name):
         problems.append("name part " + _regex_problem(message, _QUALIFIED_NAME, *examples))
     return problems
@@ -217,7 +222,7 @@ def label_value(value: str) -> list[str]:
     """The value of a label: empty, or 63 characters of a few kinds."""
     if len(value) <= 63 and _IS_LABEL_VALUE.match(value):
         return []
-    problems = _max_length(value, 63)
+    problems = _max_length(value, 63, "bytes")
     if not _IS_LABEL_VALUE.match(value):
         message = (
             "a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', "

@@ -95,6 +95,31 @@ def test_what_cannot_be_created_is_refused_in_upstreams_words(api, path, body, s
     assert (answer.status, answer.message) == (status, message)
 
 
+@pytest.mark.parametrize(
+    ("path", "metadata", "causes"),
+    [
+        ("/api/v1/namespaces", {"name": "a.b"}, ['metadata.name: Invalid value: "a.b": must not contain dots']),
+        (CONFIG_MAPS, {}, ["metadata.name: Required value: name or generateName is required"]),
+        (CONFIG_MAPS, {"name": "a", "labels": {"a/": "b"}},
+         ['metadata.labels: Invalid value: "a/": name part must be non-empty',
+          'metadata.labels: Invalid value: "a/": name part must consist of alphanumeric characters']),
+        (CONFIG_MAPS, {"name": "a", "annotations": {"a": "\u00e9" * 140_000}},
+         ["metadata.annotations: Too long: may not be more than 262144 bytes"]),
+        (CONFIG_MAPS, {"name": "a", "finalizers": ["a"]},
+         ['metadata.finalizers[0]: Invalid value: "a": name is neither a standard finalizer name nor is it fully']),
+        (CONFIG_MAPS, {"name": "a", "ownerReferences": [{"kind": "A", "name": "a", "uid": "u", "apiVersion": ""}]},
+         ['metadata.ownerReferences[0].apiVersion: Invalid value: "": version must not be empty']),
+    ],
+    ids=["label", "no-name", "label-key", "bytes-not-characters", "finalizer", "owner"],
+)  # fmt: skip
+def test_metadata_is_refused_field_by_field(api, path, metadata, causes):
+    answer = api.post(path, {"metadata": metadata})
+    assert answer.status == 422
+    said = [f"{cause['field']}: {cause['message']}" for cause in answer.json["details"]["causes"]]
+    assert len(said) == len(causes)
+    assert all(one.startswith(start) for one, start in zip(said, causes, strict=True))
+
+
 def test_creating_twice_is_a_conflict(api):
     api.config_map("a")
     answer = api.post(CONFIG_MAPS, {"metadata": {"name": "a"}})

@@ -8,14 +8,13 @@ from proa.objects.errors import BadRequest
 from proa.objects.selectors import (
     NOTHING,
     LabelSelector,
-    label_key_problem,
-    label_value_problem,
     make_requirement,
     parse_field_selector,
     parse_label_selector,
     selector_from_dict,
     selector_from_labels,
 )
+from proa.objects.validation import label_value, qualified_name
 
 WEB = {"app": "web", "tier": "front", "level": "3"}
 
@@ -150,7 +149,7 @@ def test_a_requirement_and_its_opposite_never_agree(key, value, labels):
 
 @given(keys, values)
 def test_generated_keys_and_values_are_valid(key, value):
-    assert label_key_problem(key) == label_value_problem(value) == ""
+    assert qualified_name(key) == label_value(value) == []
 
 
 @pytest.mark.parametrize(

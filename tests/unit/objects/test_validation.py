@@ -56,6 +56,20 @@ def test_a_label_with_dots_is_told_so() -> None:
 
 
 @pytest.mark.parametrize(
+    ("format", "value", "problem"),
+    [
+        (dns_label, "a" * 64, "must be no more than 63 characters"),
+        (dns_subdomain, "a" * 254, "must be no more than 253 characters"),
+        (qualified_name, "a" * 64, "name part must be no more than 63 bytes"),
+        (qualified_name, "a" * 254 + "/b", "prefix part must be no more than 253 bytes"),
+        (label_value, "a" * 64, "must be no more than 63 bytes"),
+    ],
+)
+def test_what_is_too_long_is_told_in_upstreams_unit(format: Format, value: str, problem: str) -> None:
+    assert format(value) == [problem]
+
+
+@pytest.mark.parametrize(
     ("value", "shown"),
     [
         ("a", '"a"'),

@@ -6,24 +6,39 @@ objectmeta.go. The objects are private copies that these functions change.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
-import orjson
-
 from proa.apiserver.registry.definition import ResourceDefinition
-from proa.apiserver.registry.names import name_problems
 from proa.client.protocol import Object
 from proa.objects.errors import BadRequest, Cause
 from proa.objects.meta import format_time, random_suffix
 from proa.objects.randomness import random_bytes
-from proa.objects.selectors import label_key_problem, label_value_problem
+from proa.objects.validation import (
+    all_invalid,
+    dns1035_label,
+    dns_label,
+    dns_subdomain,
+    forbidden,
+    invalid,
+    path_segment,
+    qualified_name,
+    required,
+    validate_annotations,
+    validate_labels,
+)
 
 MAX_GENERATED_BASE = 63 - 5
-MAX_ANNOTATIONS_BYTES = 256 * 1024
 _KEPT = ("uid", "creationTimestamp", "generation", "deletionTimestamp", "deletionGracePeriodSeconds")
 STANDARD_FINALIZERS = frozenset(("orphan", "foregroundDeletion", "kubernetes"))
+NAME_RULES = {
+    "dns-subdomain": dns_subdomain,
+    "dns-label": dns_label,
+    "dns1035-label": dns1035_label,
+    "path-segment": path_segment,
+}
+"""What a name must look like, by `ResourceDefinition.name_rule`."""
 
 
 def new_uid() -> str:
@@ -84,7 +99,7 @@ def carry_over(new: dict[str, Any], old: Mapping[str, Any]) -> list[Cause]:
     for key in _KEPT:
         kept, given = old.get(key), new.get(key)
         if key in ("uid", "creationTimestamp") and given and given != kept:
-            causes.append(immutable(f"metadata.{key}", given))
+            causes.append(invalid(f"metadata.{key}", given, "field is immutable"))
         if kept is None:
             new.pop(key, None)
         else:
@@ -99,25 +114,9 @@ def carry_over(new: dict[str, Any], old: Mapping[str, Any]) -> list[Cause]:
         added = [f for f in new.get("finalizers") or () if f not in had]
         if added:
             listed = " ".join(f'"{f}"' for f in added)
-            causes.append(
-                Cause(
-                    "FieldValueForbidden",
-                    "Forbidden: no new finalizers can be added if the object is being deleted, found new finalizers "
-                    f"[]string{{{listed}}}",
-                    "metadata.finalizers",
-                )
-            )
+            why = "no new finalizers can be added if the object is being deleted, found new finalizers"
+            causes.append(forbidden("metadata.finalizers", f"{why} []string{{{listed}}}"))
     return causes
-
-
-def immutable(field: str, value: object) -> Cause:
-    """Say that a field may not change."""
-    return Cause("FieldValueInvalid", f"Invalid value: {shown(value)}: field is immutable", field)
-
-
-def shown(value: object) -> str:
-    """Print a value as upstream's messages do: JSON."""
-    return orjson.dumps(value).decode()
 
 
 def drop_empty(metadata: dict[str, Any]) -> None:
@@ -129,114 +128,42 @@ def drop_empty(metadata: dict[str, Any]) -> None:
 
 def validate_metadata(metadata: Mapping[str, Any], definition: ResourceDefinition) -> list[Cause]:
     """Return what is wrong with names, labels, annotations, finalizers and owner references."""
-    causes: list[Cause] = []
     name = metadata.get("name")
-    if not name:
-        causes.append(
-            Cause("FieldValueRequired", "Required value: name or generateName is required", "metadata.name")
-        )
+    if name:
+        causes = all_invalid("metadata.name", name, NAME_RULES[definition.name_rule](name))
     else:
-        causes += [
-            Cause("FieldValueInvalid", f"Invalid value: {shown(name)}: {problem}", "metadata.name")
-            for problem in name_problems(name, definition.name_rule)
-        ]
-    labels = metadata.get("labels")
-    if labels:
-        causes += _label_causes(labels)
-    annotations = metadata.get("annotations")
-    if annotations:
-        causes += _annotation_causes(annotations)
+        causes = [required("metadata.name", "name or generateName is required")]
+    causes += validate_labels(metadata.get("labels"), "metadata.labels")
+    causes += validate_annotations(metadata.get("annotations"), "metadata.annotations")
     causes += _finalizer_causes(metadata.get("finalizers") or ())
-    owners = metadata.get("ownerReferences")
-    if owners:
-        causes += _owner_causes(owners)
+    causes += _owner_causes(metadata.get("ownerReferences") or ())
     return causes
 
 
-def _label_causes(labels: Mapping[str, str]) -> list[Cause]:
-    causes = []
-    for key, value in labels.items():
-        if problem := label_key_problem(key):
-            causes.append(
-                Cause("FieldValueInvalid", f"Invalid value: {shown(key)}: {problem}", "metadata.labels")
-            )
-        if problem := label_value_problem(value):
-            causes.append(
-                Cause("FieldValueInvalid", f"Invalid value: {shown(value)}: {problem}", "metadata.labels")
-            )
-    return causes
-
-
-def _annotation_causes(annotations: Mapping[str, str]) -> list[Cause]:
-    causes, size = [], 0
-    for key, value in annotations.items():
-        size += len(key) + len(value)
-        if problem := label_key_problem(key.lower()):
-            causes.append(
-                Cause("FieldValueInvalid", f"Invalid value: {shown(key)}: {problem}", "metadata.annotations")
-            )
-    if size > MAX_ANNOTATIONS_BYTES:
-        causes.append(
-            Cause(
-                "FieldValueTooLong",
-                f"Too long: may not be more than {MAX_ANNOTATIONS_BYTES} bytes",
-                "metadata.annotations",
-            )
-        )
-    return causes
-
-
-def _finalizer_causes(finalizers: Any) -> list[Cause]:
-    causes = []
+def _finalizer_causes(finalizers: Sequence[str]) -> list[Cause]:
+    causes: list[Cause] = []
+    field = "metadata.finalizers"
     for index, finalizer in enumerate(finalizers):
-        field = f"metadata.finalizers[{index}]"
-        if problem := label_key_problem(finalizer):
-            causes.append(
-                Cause(
-                    "FieldValueInvalid",
-                    f"Invalid value: {shown(finalizer)}: {problem}",
-                    "metadata.finalizers",
-                )
-            )
+        if problems := qualified_name(finalizer):
+            causes += all_invalid(field, finalizer, problems)
         elif "/" not in finalizer and finalizer not in STANDARD_FINALIZERS:
-            causes.append(
-                Cause(
-                    "FieldValueInvalid",
-                    f"Invalid value: {shown(finalizer)}: name is neither a standard finalizer name nor is it fully "
-                    "qualified",
-                    field,
-                )
-            )
+            why = "name is neither a standard finalizer name nor is it fully qualified"
+            causes.append(invalid(f"{field}[{index}]", finalizer, why))
     if "orphan" in finalizers and "foregroundDeletion" in finalizers:
-        causes.append(
-            Cause(
-                "FieldValueInvalid",
-                f"Invalid value: {shown(list(finalizers))}: finalizer orphan and foregroundDeletion cannot be both "
-                "set",
-                "metadata.finalizers",
-            )
-        )
+        why = "finalizer orphan and foregroundDeletion cannot be both set"
+        causes.append(invalid(field, finalizers, why))
     return causes
 
 
-def _owner_causes(owners: Any) -> list[Cause]:
+def _owner_causes(owners: Sequence[Mapping[str, Any]]) -> list[Cause]:
     causes = []
-    controllers = 0
+    field = "metadata.ownerReferences"
     for index, owner in enumerate(owners):
-        field = f"metadata.ownerReferences[{index}]"
         for key in ("apiVersion", "kind", "name", "uid"):
             if not owner.get(key):
-                what = "version must not be empty" if key == "apiVersion" else f"{key} must not be empty"
-                causes.append(Cause("FieldValueInvalid", f'Invalid value: "": {what}', f"{field}.{key}"))
-        controllers += bool(owner.get("controller"))
-    if controllers > 1:
-        causes.append(
-            Cause(
-                "FieldValueInvalid",
-                "Invalid value: "
-                f'{shown(owners)}: Only one reference can have Controller set to true. Found "true" in more than '
-                "one reference",
-                "metadata.ownerReferences",
-            )
-        )
+                what = "version" if key == "apiVersion" else key
+                causes.append(invalid(f"{field}[{index}].{key}", "", f"{what} must not be empty"))
+    if sum(bool(owner.get("controller")) for owner in owners) > 1:
+        why = 'Only one reference can have Controller set to true. Found "true" in more than one reference'
+        causes.append(invalid(field, owners, why))
     return causes
