@@ -163,7 +163,7 @@ async def _serve(
             starting.cancel()
             await asyncio.gather(starting, return_exceptions=True)
             return
-        starting.result()
+        _check(starting)
         server = {
             "pid": os.getpid(),
             "server": cluster.url,
@@ -176,6 +176,16 @@ async def _serve(
         gc.freeze()
         await stopping
         cluster.is_stopping = True
+
+
+def _check(starting: asyncio.Task[None]) -> None:
+    """Raise what a start has failed with; a node that ended meanwhile is no fault of ours."""
+    from proa.node.runtimes.protocol import RuntimeFailure
+
+    try:
+        starting.result()
+    except RuntimeFailure as failure:
+        raise StartFailure(f"the node does not answer: {failure.message}; try again") from None
 
 
 @dataclass(frozen=True, slots=True)
