@@ -88,41 +88,13 @@ def resource_requests(pod: Object) -> dict[str, int]:
     Containers and sidecars add up; init containers run one at a time, each beside the sidecars before it,
     so the largest moment counts; pod-level resources and overhead come on top.
     """
-    return _pod_amounts(pod, "requests")
-
-
-def resource_limits(pod: Object) -> dict[str, int]:
-    """Return the sum of limits by the same rules; a resource that some container leaves open is left out."""
-    limits = _pod_amounts(pod, "limits")
-    bounded = set(limits)
-    for container in containers(pod):
-        bounded &= set((container.get("resources") or {}).get("limits") or {})
-    pod_level = ((pod.get("spec") or {}).get("resources") or {}).get("limits") or {}
-    return {key: amount for key, amount in limits.items() if key in bounded or key in pod_level}
-
-
-def container_amounts(container: Object, which: str) -> dict[str, int]:
-    """Return a container's `requests` or `limits` as numbers; a request falls back to the limit."""
-    resources = container.get("resources") or {}
-    chosen = dict(resources.get(which) or {})
-    if which == "requests":
-        chosen = {**(resources.get("limits") or {}), **chosen}
-    return amounts(chosen)
-
-
-def amounts(quantities: Object) -> dict[str, int]:
-    """Return a ResourceList as numbers: cpu in thousandths, all else in units."""
-    return {key: to_millis(text) if key == "cpu" else to_units(text) for key, text in quantities.items()}
-
-
-def _pod_amounts(pod: Object, which: str) -> dict[str, int]:
     total: dict[str, int] = {}
     for container in containers(pod):
-        _add(total, container_amounts(container, which))
+        _add(total, container_requests(container))
     sidecars: dict[str, int] = {}
     peak: dict[str, int] = {}
     for container in init_containers(pod):
-        need = container_amounts(container, which)
+        need = container_requests(container)
         if is_sidecar(container):
             _add(total, need)
             _add(sidecars, need)
@@ -132,12 +104,22 @@ def _pod_amounts(pod: Object, which: str) -> dict[str, int]:
         _raise_to(peak, need)
     _raise_to(total, peak)
     spec = pod.get("spec") or {}
-    for key, amount in amounts((spec.get("resources") or {}).get(which) or {}).items():
+    for key, amount in amounts((spec.get("resources") or {}).get("requests") or {}).items():
         if key in POD_LEVEL_RESOURCES or key.startswith("hugepages-"):
             total[key] = amount
-    overhead = amounts(spec.get("overhead") or {})
-    _add(total, {key: amount for key, amount in overhead.items() if which == "requests" or key in total})
+    _add(total, amounts(spec.get("overhead") or {}))
     return total
+
+
+def container_requests(container: Object) -> dict[str, int]:
+    """Return a container's requests as numbers; a request falls back to the limit."""
+    resources = container.get("resources") or {}
+    return amounts({**(resources.get("limits") or {}), **(resources.get("requests") or {})})
+
+
+def amounts(quantities: Object) -> dict[str, int]:
+    """Return a ResourceList as numbers: cpu in thousandths, all else in units."""
+    return {key: to_millis(text) if key == "cpu" else to_units(text) for key, text in quantities.items()}
 
 
 def _add(total: dict[str, int], more: dict[str, int]) -> None:

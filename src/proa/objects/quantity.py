@@ -53,23 +53,9 @@ def canonicalize(text: str | int | float) -> str:
     return _format(value, form)
 
 
-def format_millis(millis: int) -> str:
-    """Return thousandths as a canonical decimal quantity: 1500 -> "1500m", 2000 -> "2"."""
-    return _format(Decimal(millis) / 1000, "decimal")
-
-
 def format_bytes(count: int) -> str:
     """Return whole units as a canonical binary quantity: 1073741824 -> "1Gi"."""
     return _format(Decimal(count), "binary")
-
-
-def is_quantity(text: str | int | float) -> bool:
-    """Tell whether the text is a quantity."""
-    try:
-        parse_quantity(text)
-    except QuantityError:
-        return False
-    return True
 
 
 @lru_cache(maxsize=8192)

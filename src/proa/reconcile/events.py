@@ -13,7 +13,7 @@ import logging
 from collections import OrderedDict, deque
 from collections.abc import Awaitable, Callable
 from dataclasses import field, replace
-from typing import Any, Generic, Literal, TypeVar
+from typing import Any, Generic, TypeVar
 
 from proa.client.protocol import Client, Object
 from proa.objects import meta
@@ -35,7 +35,6 @@ RETRIES = 12
 RETRY_SECONDS = 1.0
 COMBINED_PREFIX = "(combined from similar events): "
 
-EventType = Literal["Normal", "Warning"]
 Reference = tuple[str, str, str, str, str, str]
 """apiVersion, kind, namespace, name, uid, fieldPath of what an Event is about."""
 

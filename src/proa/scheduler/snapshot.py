@@ -75,7 +75,7 @@ def _scored_amounts(pod: Object, requests: dict[str, int]) -> tuple[int, int]:
     pod_level = (pod["spec"].get("resources") or {}).get("requests") or {}
     amounts = []
     for resource, default in (("cpu", DEFAULT_CPU_MILLIS), ("memory", DEFAULT_MEMORY_BYTES)):
-        missing = sum(resource not in pods.container_amounts(c, "requests") for c in pods.containers(pod))
+        missing = sum(resource not in pods.container_requests(c) for c in pods.containers(pod))
         amounts.append(requests.get(resource, 0) + (0 if resource in pod_level else missing * default))
     return amounts[0], amounts[1]
 

@@ -55,13 +55,6 @@ def test_cpu_is_in_thousandths_and_all_else_in_units():
     }
 
 
-def test_a_resource_that_a_container_leaves_open_has_no_limit():
-    bounded = {"resources": {"limits": {"cpu": "1", "memory": "1Mi"}}}
-    assert pods.resource_limits(make_pod(bounded, bounded)) == {"cpu": 2000, "memory": 2 * 1024**2}
-    assert pods.resource_limits(make_pod(bounded, {"resources": {"limits": {"cpu": "1"}}})) == {"cpu": 2000}
-    assert pods.resource_limits(make_pod(bounded, {})) == {}
-
-
 def test_host_ports_are_those_asked_for_or_all_with_host_network():
     ports = [
         {"containerPort": 80},

@@ -57,7 +57,7 @@ def find_page(registry: ResourceRegistry, namespace: str, options: ListOptions) 
     try:
         entries, revision, remaining, last_key = _collect(registry, prefix, start_after, revision, options)
     except Compacted:
-        raise _expired(registry, options, start_after, prefix) from None
+        raise _expired(options, start_after, prefix) from None
     except FutureRevision as error:
         raise too_large(error.asked, error.current) from None
     metadata: dict[str, Any] = {"resourceVersion": str(revision)}
@@ -178,7 +178,7 @@ def _bad_token(why: str, *, key: bool = True) -> BadRequest:
     return BadRequest(f"invalid continue token: {'continue key is not valid: ' if key else ''}{why}")
 
 
-def _expired(registry: ResourceRegistry, options: ListOptions, start_after: str, prefix: str) -> ApiError:
+def _expired(options: ListOptions, start_after: str, prefix: str) -> ApiError:
     if not options.continue_token:
         return Expired(LIST_TOO_OLD)
     error = Expired(CONTINUE_TOO_OLD)

@@ -9,7 +9,6 @@ from proa.objects.errors import (
     ApiError,
     Cause,
     Conflict,
-    Expired,
     Forbidden,
     Invalid,
     MethodNotAllowed,
@@ -103,11 +102,6 @@ def unknown_resource() -> ApiError:
 def method_not_allowed() -> ApiError:
     """The resource has no such verb."""
     return generic(MethodNotAllowed("the server does not allow this method on the requested resource"))
-
-
-def too_old(message: str) -> Expired:
-    """History is gone."""
-    return Expired(message)
 
 
 def unnamed_failure(message: str) -> ApiError:

@@ -36,12 +36,6 @@ def schema_named(definition_name: str) -> Schema:
     return _definition(definition_name)
 
 
-def find_schema_for_kind(api_version: str, kind: str) -> Schema | None:
-    """Return the schema of a built-in kind, or None."""
-    name = find_definition_name(api_version, kind)
-    return None if name is None else _definition(name)
-
-
 def schema_for_kind(api_version: str, kind: str) -> Schema:
     """Return the schema of a built-in kind; raise KeyError when there is none."""
     return _definition(_table()["kinds"][f"{api_version} {kind}"])

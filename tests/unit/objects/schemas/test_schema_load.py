@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from proa.objects.schemas.load import find_schema_for_kind, schema_for_kind, schema_named
+from proa.objects.schemas.load import find_definition_name, schema_for_kind, schema_named
 
 ROOT = Path(__file__).parents[4]
 
@@ -20,7 +20,7 @@ def test_table_is_what_the_generator_writes() -> None:
 
 def test_kinds_are_found_by_api_version_and_name() -> None:
     assert schema_for_kind("apps/v1", "Deployment") is schema_named("io.k8s.api.apps.v1.Deployment")
-    assert find_schema_for_kind("v9", "Boat") is None
+    assert find_definition_name("v9", "Boat") is None
     with pytest.raises(KeyError):
         schema_named("io.k8s.api.core.v1.Boat")
 
