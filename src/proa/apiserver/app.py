@@ -17,6 +17,7 @@ from proa.apiserver.filters.authorization import Authorizer, allow_all, with_aut
 from proa.apiserver.filters.chain import Filter, chain
 from proa.apiserver.filters.errors import with_errors
 from proa.apiserver.filters.headers import with_headers
+from proa.apiserver.filters.impersonation import with_impersonation
 from proa.apiserver.filters.metrics import with_metrics
 from proa.apiserver.handlers.health import Check
 from proa.apiserver.registry.catalog import Catalog
@@ -82,6 +83,7 @@ class ApiServer:
             with_headers,
             with_errors,
             with_authentication(authenticate_token or self.tokens.authenticate),
+            with_impersonation(authorize),
             with_authorization(authorize),
         )
         self._handle = chain(filters, self.router.route)

@@ -29,7 +29,7 @@ def with_authorization(authorize: Authorizer) -> Filter:
             assert request.user is not None
             reason = authorize(request.user, info)
             if reason:
-                raise _refusal(request.user, info, reason)
+                raise refusal(request.user, info, reason)
             return await handler(request, info)
 
         return handle
@@ -37,7 +37,8 @@ def with_authorization(authorize: Authorizer) -> Filter:
     return wrap
 
 
-def _refusal(user: User, info: RequestInfo, reason: str) -> Forbidden:
+def refusal(user: User, info: RequestInfo, reason: str) -> Forbidden:
+    """Return the error in upstream's words."""
     if not info.is_resource:
         return Forbidden(f'forbidden: User "{user.name}" cannot {info.verb} path "{info.path}": {reason}')
     what = f"{info.plural}/{info.subresource}" if info.subresource else info.plural

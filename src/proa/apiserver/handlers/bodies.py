@@ -116,7 +116,9 @@ def parse(request: Request, kind: str) -> Object:
     if media_type == "application/json":
         value = parse_json(request.body, kind)
     elif media_type in ("application/yaml", "application/x-yaml", "text/yaml"):
-        value = parse_yaml(request.body, kind)
+        from proa.apiserver.handlers.yaml_bodies import load_yaml
+
+        value = load_yaml(request.body)
     elif media_type == PROTOBUF:
         from proa.apiserver.protobuf.decode import decode_object
 
@@ -136,18 +138,6 @@ def parse_json(body: bytes, kind: str) -> Any:
         return orjson.loads(body)
     except orjson.JSONDecodeError as error:
         raise _unrecognized(kind, _go_words(body, error.pos), body) from None
-
-
-def parse_yaml(body: bytes, kind: str) -> Any:
-    """Return decoded YAML as JSON would have it."""
-    import yaml
-
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    try:
-        value = yaml.load(body, Loader=loader)  # noqa: S506 safe loaders only
-        return orjson.loads(orjson.dumps(value, option=orjson.OPT_NON_STR_KEYS))
-    except (yaml.YAMLError, orjson.JSONEncodeError) as error:
-        raise BadRequest(f"error converting YAML to JSON: {error}") from None
 
 
 def _unrecognized(kind: str, why: str, body: bytes) -> BadRequest:
