@@ -20,11 +20,11 @@ from proa.node.container_status import pod_description
 from proa.node.node_services import NodeServices
 from proa.node.pod_containers import PodContainers
 from proa.node.pod_handle import PodHandle
+from proa.node.pod_status import pod_status
 from proa.node.pod_view import Ended, Health, PodView
 from proa.node.probes.prober import Target
 from proa.node.runtimes.protocol import Container, RuntimeFailure
 from proa.node.sandbox_config import log_directory, make_sandbox_config
-from proa.node.status import pod_status
 from proa.node.sysctls import FORBIDDEN_REASON, why_forbidden
 from proa.node.termination import read_message
 from proa.node.unsupported import unsupported_fields

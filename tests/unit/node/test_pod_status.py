@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from proa.node.backoff import BackOff, next_backoff
+from proa.node.pod_status import pod_status
 from proa.node.pod_view import Ended, Health, PodView, StartFailure
 from proa.node.runtimes.protocol import Container, ContainerConfig, Sandbox, SandboxConfig
-from proa.node.status import pod_status
 from proa.node.status_writer import make_patch
 from proa.objects.meta import format_time
 

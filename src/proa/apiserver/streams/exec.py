@@ -11,13 +11,12 @@ apiserver/pkg/util/proxy/websocket.go.
 from __future__ import annotations
 
 import asyncio
-import base64
-import binascii
 import json
 from collections.abc import Awaitable, Callable
 from typing import Literal, Protocol
 
 from proa.apiserver.streams import spdy, websocket
+from proa.apiserver.streams.channels import ChannelSocket
 from proa.apiserver.streams.context import StreamContext, UpgradedConnection
 from proa.apiserver.streams.options import exec_options, find_container, get_kubelet, get_pod
 from proa.client.kubelet_api import ExecOptions, ExecSession, PodRef
@@ -130,29 +129,20 @@ def exit_status(exit_code: int) -> Object:
 
 
 class WebSocketChannels:
-    """Channels as the first byte of each message; base64 subprotocols send text with the channel as a digit."""
+    """Channels of one WebSocket."""
 
     def __init__(self, socket: websocket.WebSocket, subprotocol: str) -> None:
-        self._socket = socket
-        self._base64 = "base64" in subprotocol
+        self._channels = ChannelSocket(socket, is_base64="base64" in subprotocol)
         self._can_close = subprotocol == V5
         self._status_is_json = subprotocol.startswith(("v4.", "v5."))
 
     async def greet(self, options: ExecOptions) -> None:
         """Send an empty message on the lowest channel that has output, so that the client knows it is connected."""
-        await self._send(STDOUT if options.stdout else STDERR if options.stderr else ERROR, b"")
+        await self._channels.send(STDOUT if options.stdout else STDERR if options.stderr else ERROR, b"")
 
     async def forward_input(self, session: ExecSession) -> None:
-        """See Channels. A message that cannot be understood is ignored, as upstream."""
-        while (message := await self._socket.receive()) is not None:
-            if not message:
-                continue
-            channel, data = message[0], message[1:]
-            if self._base64:
-                try:
-                    channel, data = channel - ord("0"), base64.b64decode(data, validate=True)
-                except binascii.Error:
-                    return
+        """See Channels. A message on another channel is ignored, as upstream does."""
+        async for channel, data in self._channels.messages():
             if channel == STDIN and data:
                 await session.write(data)
             elif channel == RESIZE:
@@ -162,18 +152,12 @@ class WebSocketChannels:
 
     async def send(self, stream: Literal["stdout", "stderr"], data: bytes) -> None:
         """See Channels."""
-        await self._send(STDOUT if stream == "stdout" else STDERR, data)
+        await self._channels.send(STDOUT if stream == "stdout" else STDERR, data)
 
     async def finish(self, status: Object) -> None:
         """See Channels."""
         if text := _last_word(status, as_json=self._status_is_json):
-            await self._send(ERROR, text)
-
-    async def _send(self, channel: int, data: bytes) -> None:
-        if self._base64:
-            await self._socket.send_text(f"{channel}{base64.b64encode(data).decode()}")
-        else:
-            await self._socket.send(bytes((channel,)) + data)
+            await self._channels.send(ERROR, text)
 
 
 class SpdyChannels:

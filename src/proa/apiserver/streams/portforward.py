@@ -10,12 +10,11 @@ Follows kubelet/pkg/cri/streaming/portforward/{httpstream,websocket}.go and apis
 from __future__ import annotations
 
 import asyncio
-import base64
-import binascii
 import struct
 from collections.abc import Awaitable, Callable
 
 from proa.apiserver.streams import spdy, websocket
+from proa.apiserver.streams.channels import ChannelSocket
 from proa.apiserver.streams.context import StreamContext, UpgradedConnection
 from proa.apiserver.streams.exec import spdy_headers, spdy_protocol
 from proa.apiserver.streams.options import get_kubelet, get_pod
@@ -137,8 +136,7 @@ class PortChannels:
     """Ports as pairs of WebSocket channels."""
 
     def __init__(self, socket: websocket.WebSocket, is_base64: bool, ports: list[int], label: str) -> None:
-        self._socket = socket
-        self._base64 = is_base64
+        self._channels = ChannelSocket(socket, is_base64=is_base64)
         self._ports = ports
         self._label = label
 
@@ -165,24 +163,16 @@ class PortChannels:
 
     async def _open(self, index: int, port: int, dial: Dial) -> ByteStream | None:
         for channel in (2 * index, 2 * index + 1):
-            await self._send(channel, struct.pack("<H", port))
+            await self._channels.send(channel, struct.pack("<H", port))
         try:
             return await dial(port)
         except ApiError as refusal:
             message = f"error forwarding port {port} to {self._label}: {refusal.message}"
-            await self._send(2 * index + 1, message.encode())
+            await self._channels.send(2 * index + 1, message.encode())
             return None
 
     async def _forward_input(self, targets: list[ByteStream | None]) -> None:
-        while (message := await self._socket.receive()) is not None:
-            if not message:
-                continue
-            channel, data = message[0], message[1:]
-            if self._base64:
-                try:
-                    channel, data = channel - ord("0"), base64.b64decode(data, validate=True)
-                except binascii.Error:
-                    return
+        async for channel, data in self._channels.messages():
             index, is_error = divmod(channel, 2)
             if is_error or not 0 <= index < len(targets):
                 continue
@@ -191,10 +181,4 @@ class PortChannels:
 
     async def _forward_output(self, index: int, target: ByteStream) -> None:
         while data := await target.read():
-            await self._send(2 * index, data)
-
-    async def _send(self, channel: int, data: bytes) -> None:
-        if self._base64:
-            await self._socket.send_text(f"{chr(ord('0') + channel)}{base64.b64encode(data).decode()}")
-        else:
-            await self._socket.send(bytes((channel,)) + data)
+            await self._channels.send(2 * index, data)

@@ -7,9 +7,9 @@ pkg/kubelet/status/generate.go. Conditions that others own (PodScheduled, readin
 from __future__ import annotations
 
 from proa.client.protocol import Object
-from proa.node.conditions import pod_conditions, with_transitions
 from proa.node.container_status import container_status
-from proa.node.phase import pod_phase
+from proa.node.pod_conditions import pod_conditions, with_transitions
+from proa.node.pod_phase import pod_phase
 from proa.node.pod_view import PodView
 from proa.objects.meta import format_time, is_deleting
 from proa.objects.pods import containers, init_containers
