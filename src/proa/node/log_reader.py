@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import suppress
 from io import BufferedReader
 from pathlib import Path
 
@@ -120,8 +119,7 @@ async def read_log(
     finally:
         if exited is not None:
             exited.cancel()
-            with suppress(asyncio.CancelledError):
-                await exited
+            await asyncio.gather(exited, return_exceptions=True)
         if watch is not None:
             watch.close()
         if file is not None:
@@ -184,8 +182,7 @@ async def _either(change: Awaitable[None], exited: asyncio.Future[None]) -> None
         await asyncio.wait({changed, exited}, return_when=asyncio.FIRST_COMPLETED)
     finally:
         changed.cancel()
-        with suppress(asyncio.CancelledError):
-            await changed
+        await asyncio.gather(changed, return_exceptions=True)
 
 
 def last_lines(path: Path, lines: int) -> bytes:

@@ -33,6 +33,7 @@ from proa.objects.meta import uid
 logger = logging.getLogger(__name__)
 
 MIN_GRACE_SECONDS = 2.0
+KILL_RETRY_SECONDS = 1.0
 
 
 class PodContainers:
@@ -189,7 +190,7 @@ class PodContainers:
             await node.cache.refresh_container(step.container_id)
         except RuntimeFailure as failure:
             logger.warning("container not killed container=%s error=%s", step.container_id, failure.message)
-            await asyncio.sleep(1.0)
+            await asyncio.sleep(KILL_RETRY_SECONDS)  # the worker asks for it again once it is woken
         finally:
             self.killing.pop(step.container_id, None)
         self._wake()

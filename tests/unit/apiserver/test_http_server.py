@@ -383,11 +383,11 @@ class TestTls:
 
 
 def test_closing_lets_the_answer_under_way_out():
-    started = asyncio.Event()
+    started, may_end = asyncio.Event(), asyncio.Event()
 
     async def handler(request: Request) -> Response:
         started.set()
-        await asyncio.sleep(0.05)
+        await may_end.wait()
         return Response(200, {}, b"done")
 
     async def scenario():
@@ -396,7 +396,10 @@ def test_closing_lets_the_answer_under_way_out():
         await server.serve(listener)
         answer = asyncio.create_task(exchange(listener.getsockname()[1], b"GET / HTTP/1.1\r\n\r\n"))
         await started.wait()
-        await server.close()
+        closing = asyncio.create_task(server.close())
+        await asyncio.sleep(0)
+        may_end.set()
+        await closing
         assert (await answer).endswith(b"done")
         assert not server.connections
 

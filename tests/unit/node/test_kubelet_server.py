@@ -59,12 +59,13 @@ def test_a_follower_ends_with_its_container(tmp_path: Path) -> None:
         async with harness(tmp_path) as node:
             await begin(node, make_pod(restartPolicy="Never"))
             say(node, "hello")
-            follower = asyncio.create_task(logs(node, follow=True))
-            await asyncio.sleep(0.01)
-            say(node, "bye")
-            node.runtime.exit(node.runtime.newest("app").id, 0)
+            follower = await node.kubelet.server.container_logs(WEB, LogOptions(follow=True))
+            async with asyncio.timeout(5):
+                assert await anext(follower) == b"hello\n"
+                say(node, "bye")
+                node.runtime.exit(node.runtime.newest("app").id, 0)
 
-            assert await asyncio.wait_for(follower, 5) == "hello\nbye\n"
+                assert [chunk async for chunk in follower] == [b"bye\n"]
 
     asyncio.run(main())
 

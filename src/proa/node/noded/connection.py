@@ -59,8 +59,7 @@ class NodedConnection:
         self._closed = True
         if self._reconnecting is not None:
             self._reconnecting.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._reconnecting
+            await asyncio.gather(self._reconnecting, return_exceptions=True)
         self._drop()
 
     async def ask(self, operation: str, arguments: dict[str, Any]) -> tuple[dict[str, Any], list[int]]:

@@ -114,17 +114,14 @@ async def _start(directory: Path, settings: NodedSettings) -> None:
         if not words.get("ready"):
             why = words.get("error") or f"it ended without a word; see {directory / 'noded.log'}"
             raise RuntimeFailure("NodedFailed", f"noded did not start: {why}")
-    except (
-        BaseException
-    ):  # a start that is called off leaves nothing: noded is of its starter's process group
+    except BaseException:
+        # A start that is called off leaves nothing: noded is of its starter's process group.
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
         raise
-    if (
-        words["level"] != "process"
-    ):  # the outer process has ended by now; without namespaces it stays as guard
-        process.wait()
+    if words["level"] != "process":
+        process.wait()  # it has ended by now; without namespaces it stays as guard
     else:
         process.returncode = 0  # detached on purpose: its end is not ours to wait for
 
