@@ -83,7 +83,8 @@ def check(options: argparse.Namespace) -> None:
 
 def run_here(home: Home, options: argparse.Namespace) -> int:
     """Be the server until told to stop."""
-    from proa.cluster import AlreadyRunning, StartFailure, run_server
+    from proa.cluster import StartFailure
+    from proa.server import AlreadyRunning, run_server
 
     terminal = Terminal()
 

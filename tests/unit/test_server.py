@@ -6,8 +6,9 @@ import asyncio
 
 import pytest
 
-from proa.cluster import StartFailure, _check
+from proa.cluster import StartFailure
 from proa.node.runtimes.protocol import RuntimeFailure
+from proa.server import _check
 
 
 def test_a_node_that_ends_during_the_start_is_told_without_a_traceback() -> None:

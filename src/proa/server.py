@@ -1,0 +1,116 @@
+"""Be the server process: hold the home's lock, run the cluster, say when it is ready, and end it when told to.
+
+On SIGTERM or SIGINT pods are stopped with their grace and everything is taken down. A killed server leaves its pods to
+the next one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import json
+import logging
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Coroutine
+from contextlib import AsyncExitStack
+from typing import Any
+
+from proa.cluster import Cluster, StartFailure
+from proa.home import Home, write_private
+
+GC_THRESHOLDS = (20_000, 20, 20)
+"""Objects without cycles are most of what is made here: looking for cycles at Python's own 700 costs a sixth."""
+
+
+class AlreadyRunning(Exception):
+    """Another server holds this home."""
+
+
+def run_server(
+    home: Home, *, port: int | None, listen: str | None, when_ready: Callable[[dict[str, Any]], None]
+) -> None:
+    """Be the server of this home until SIGTERM or SIGINT; raise AlreadyRunning or StartFailure."""
+    started = time.monotonic() - _process_age()
+    home.make()
+    try:
+        lock = home.lock()
+    except BlockingIOError:
+        raise AlreadyRunning(str(home.path)) from None
+    gc.set_threshold(*GC_THRESHOLDS)
+    try:
+        home.pid_file.unlink(missing_ok=True)
+        write_private(home.pid_file, json.dumps({"pid": os.getpid()}))
+        logging.basicConfig(
+            stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s"
+        )
+        _run(_serve(home, port, listen, started, when_ready))
+    finally:
+        home.pid_file.unlink(missing_ok=True)
+        os.close(lock)
+
+
+def _process_age() -> float:
+    """Return how many seconds this process lives, imports included."""
+    with open("/proc/self/stat", "rb") as stat, open("/proc/uptime", "rb") as uptime:
+        began = int(stat.read().rpartition(b")")[2].split()[19]) / os.sysconf("SC_CLK_TCK")
+        return max(0.0, float(uptime.read().split()[0]) - began)
+
+
+def _run(main: Coroutine[Any, Any, None]) -> None:
+    """Run on uvloop where it is installed, else on asyncio's own loop."""
+    try:
+        import uvloop
+    except ImportError:
+        asyncio.run(main)
+        return
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(main)
+
+
+async def _serve(
+    home: Home,
+    port: int | None,
+    listen: str | None,
+    started: float,
+    when_ready: Callable[[dict[str, Any]], None],
+) -> None:
+    """Start, say that it is ready, and stop when told to."""
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    async with AsyncExitStack() as stack:
+        cluster = Cluster(home, stack)
+        starting = asyncio.create_task(cluster.start(port, listen))
+        stopping = asyncio.create_task(stop.wait())
+        await asyncio.wait({starting, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        if not starting.done():
+            cluster.is_stopping = True
+            starting.cancel()
+            await asyncio.gather(starting, return_exceptions=True)
+            return
+        _check(starting)
+        server = {
+            "pid": os.getpid(),
+            "server": cluster.url,
+            "startedAt": time.time(),
+            "startSeconds": round(time.monotonic() - started, 3),
+            "ready": True,
+        }
+        write_private(home.pid_file, json.dumps(server))
+        when_ready(server)
+        gc.freeze()
+        await stopping
+        cluster.is_stopping = True
+
+
+def _check(starting: asyncio.Task[None]) -> None:
+    """Raise what a start has failed with; a node that ended meanwhile is no fault of ours."""
+    from proa.node.runtimes.protocol import RuntimeFailure
+
+    try:
+        starting.result()
+    except RuntimeFailure as failure:
+        raise StartFailure(f"the node does not answer: {failure.message}; try again") from None
