@@ -6,6 +6,7 @@ command line reads this before anything else.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
@@ -16,8 +17,47 @@ DEFAULT_HOME = "~/.proa"
 
 
 def find_home(option: str | None) -> Home:
-    """Return the home named by `--home`, else by `$PROA_HOME`, else `~/.proa`."""
-    return Home(Path(option or os.environ.get("PROA_HOME") or DEFAULT_HOME).expanduser().absolute())
+    """Return the home named by `--home`, else by `$PROA_HOME`, else `~/.proa`; raise UntrustedHome."""
+    home = Home(Path(option or os.environ.get("PROA_HOME") or DEFAULT_HOME).expanduser().absolute())
+    check_trust(home.path)
+    return home
+
+
+class UntrustedHome(PermissionError):
+    """Another user could put files of theirs into this home: keys to be trusted, a pid to be killed."""
+
+
+def check_trust(path: Path) -> None:
+    """Raise UntrustedHome where somebody who is neither root nor this user could change what is below `path`.
+
+    Each folder on the way must be ours or root's, and writable by others only where /tmp's bit keeps them apart.
+    """
+    me = os.geteuid()
+    real = Path(os.path.realpath(path))
+    for folder in (real, *real.parents):
+        try:
+            found = folder.stat()
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        allowed = {me} if folder == real else {me, 0, _overflow_uid()}
+        if found.st_uid not in allowed:
+            raise _untrusted(folder, f"it belongs to uid {found.st_uid}, not to you (uid {me})")
+        shared = found.st_mode & 0o002 or (found.st_mode & 0o020 and found.st_gid not in (0, os.getegid()))
+        if shared and not (found.st_mode & 0o1000 and folder != real):
+            raise _untrusted(folder, "other users may write to it")
+
+
+def _untrusted(folder: Path, why: str) -> UntrustedHome:
+    words = f"a cluster's home is safe nowhere below it: {why}; name another with --home or PROA_HOME"
+    return UntrustedHome(errno.EACCES, words, str(folder))
+
+
+def _overflow_uid() -> int:
+    """Return as whom a user namespace shows users that it does not have: those of the system around it."""
+    try:
+        return int(Path("/proc/sys/kernel/overflowuid").read_text())
+    except (FileNotFoundError, ValueError):
+        return 65534
 
 
 class Home(NamedTuple):  # no dataclass: each `proa` would wait for what that imports
@@ -76,7 +116,10 @@ class Home(NamedTuple):  # no dataclass: each `proa` would wait for what that im
 
     def make(self) -> None:
         """Create the folder for its owner alone."""
+        check_trust(self.path)
         self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if self.path.stat().st_mode & 0o077:
+            self.path.chmod(0o700)
 
     def lock(self) -> int:
         """Return a descriptor that holds the server's lock; raise BlockingIOError when a server runs."""

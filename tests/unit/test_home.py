@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from proa.home import Home, find_home, write_private
+from proa.home import Home, UntrustedHome, find_home, write_private
 
 
 def test_the_option_comes_before_the_environment_and_that_before_the_default(
@@ -50,3 +50,39 @@ def test_what_a_dead_server_wrote_is_not_believed(tmp_path: Path) -> None:
     lock = home.lock()
     assert home.find_server() == {"pid": 1, "ready": True}
     os.close(lock)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder to somebody else")
+@pytest.mark.parametrize("below", ["", "sub/home"])
+def test_a_folder_of_another_user_is_no_home(tmp_path: Path, below: str) -> None:
+    folder = tmp_path / "theirs"
+    folder.mkdir()
+    os.chown(folder, 4711, 4711)
+    with pytest.raises(UntrustedHome, match="belongs to uid 4711"):
+        find_home(str(folder / below))
+
+
+@pytest.mark.parametrize(("mode", "trusted"), [(0o777, False), (0o1777, True), (0o755, True)])
+def test_what_others_may_write_to_leads_to_no_home(tmp_path: Path, mode: int, trusted: bool) -> None:
+    folder = tmp_path / "shared"
+    folder.mkdir()
+    folder.chmod(mode)
+    if trusted:
+        assert find_home(str(folder / "home")).path == folder / "home"
+    else:
+        with pytest.raises(UntrustedHome, match="other users may write"):
+            find_home(str(folder / "home"))
+
+
+def test_a_link_is_judged_by_where_it_leads(tmp_path: Path) -> None:
+    (tmp_path / "open").mkdir(mode=0o700)
+    (tmp_path / "open").chmod(0o777)
+    (tmp_path / "link").symlink_to(tmp_path / "open")
+    with pytest.raises(UntrustedHome):
+        find_home(str(tmp_path / "link"))
+
+
+def test_making_a_home_closes_it(tmp_path: Path) -> None:
+    tmp_path.chmod(0o755)
+    Home(tmp_path).make()
+    assert tmp_path.stat().st_mode & 0o777 == 0o700

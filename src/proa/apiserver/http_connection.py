@@ -26,6 +26,8 @@ from proa.objects.errors import ApiError, BadRequest, RequestEntityTooLarge
 
 MAX_BODY_BYTES = 3 * 1024 * 1024
 MAX_HEAD_BYTES = 64 * 1024
+MAX_FRAMING_BYTES = 1024 * 1024
+"""So much may come with a body that is none of it: the sizes of chunks, trailers, the end of a request before."""
 MAX_PIPELINED = 16
 PIECE_BYTES = 200 * 1024
 HIGH_WATER_BYTES = 256 * 1024
@@ -112,6 +114,10 @@ class Connection(asyncio.Protocol):
             self._unfinished_bytes += 0 if self._began_here else len(data)
             if max(self._unfinished_bytes, self._head_bytes) > MAX_HEAD_BYTES:
                 self._refuse(_long_head())
+        else:
+            self._received_bytes += len(data)
+            if self._received_bytes > MAX_FRAMING_BYTES + 8 * self._body_bytes:
+                self._refuse(_long_head())
 
     def eof_received(self) -> bool:
         if self._upgraded is not None:
@@ -137,6 +143,7 @@ class Connection(asyncio.Protocol):
         self._body_bytes = 0
         self._head_bytes = 0
         self._unfinished_bytes = 0
+        self._received_bytes = 0
         self._in_body = False
         self._began_here = True
 

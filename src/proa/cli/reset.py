@@ -36,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Remove it."""
     home, terminal = find_home(options.home), Terminal()
-    if not home.settings.exists() and not home.pki.exists():
+    if not home.settings.exists() and not home.lock_file.exists():  # a pki alone may be anybody's
         terminal.line(f"there is no cluster in {home.path}")
         return 0
     if not options.yes and not is_confirmed(home):

@@ -404,3 +404,15 @@ def test_closing_lets_the_answer_under_way_out():
         assert not server.connections
 
     run(scenario)
+
+
+def test_a_request_does_not_go_on_for_ever_behind_its_body():
+    """A trailer is no body and no head: who is not known yet could fill the memory with one."""
+
+    async def scenario():
+        head = b"POST /x HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\nX: "
+        async with serving() as port:
+            answer = await exchange(port, head, *[b"e" * 65536] * 20)
+            assert answer.startswith(b"HTTP/1.1 431 ")
+
+    run(scenario)

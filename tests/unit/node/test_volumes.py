@@ -18,6 +18,7 @@ from proa.node.volumes.atomic_writer import FileContent, UnsafePath, write_paylo
 from proa.node.volumes.errors import VolumeError
 from proa.node.volumes.host_path import prepare_host_path
 from proa.node.volumes.mounter import MountedVolumes, VolumeMounter, make_mounts
+from proa.node.volumes.ownership import set_group
 from proa.node.volumes.payloads import Token, sources_of
 from proa.node.volumes.subpath import resolve_subpath
 from proa.objects.errors import NotFound
@@ -383,3 +384,16 @@ def test_which_objects_a_pod_shows() -> None:
         (CONFIG_MAPS, "default", "ca"),
         (SECRETS, "default", "s"),
     }
+
+
+def test_the_group_of_a_volume_never_reaches_what_a_link_points_to(tmp_path: Path) -> None:
+    (tmp_path / "outside").mkdir()
+    (tmp_path / "outside" / "secret").write_text("secret")
+    (tmp_path / "outside" / "secret").chmod(0o600)
+    volume = tmp_path / "volume"
+    (volume / "folder").mkdir(parents=True)
+    (volume / "link").symlink_to(tmp_path / "outside" / "secret")
+    (volume / "way").symlink_to(tmp_path / "outside")
+    set_group(volume, os.getegid())
+    assert (tmp_path / "outside" / "secret").stat().st_mode & 0o777 == 0o600
+    assert (volume / "folder").stat().st_mode & 0o2070 == 0o2070

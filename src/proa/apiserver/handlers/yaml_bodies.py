@@ -53,7 +53,7 @@ def _check(events: Any) -> None:
         elif isinstance(event, yaml.AliasEvent):
             if event.anchor in {anchor for anchor, _ in open_nodes}:
                 raise ValueError(f"yaml: anchor '{event.anchor}' value contains itself")
-            size += sizes.get(event.anchor, 1)
+            size += sizes.get(event.anchor or "", 1)
         elif isinstance(event, yaml.ScalarEvent):
             size += len(event.value) + 1
             if event.anchor:
