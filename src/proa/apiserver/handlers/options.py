@@ -5,6 +5,8 @@ Follows apimachinery/pkg/apis/meta/internalversion/validation/validation.go and 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from proa.apiserver.registry.definition import ResourceDefinition
 from proa.apiserver.registry.refusals import invalid
 from proa.client.protocol import Object, Request
@@ -16,8 +18,10 @@ from proa.objects.selectors import (
     parse_field_selector,
     parse_label_selector,
 )
+from proa.objects.validation import forbidden, not_supported
 
 _COMMON_FIELDS = ("metadata.name", "metadata.namespace")
+_MATCH = "resourceVersionMatch"
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,54 +108,31 @@ def _unknown_field(field: str, definition: ResourceDefinition) -> str:
 
 
 def _check_combination(revision: str, match: str, token: str, initial: str, watch: bool) -> None:
-    causes = []
-
-    def refuse(field: str, why: str) -> None:
-        causes.append(Cause("FieldValueForbidden", f"Forbidden: {why}", field))
-
-    if watch:
-        if initial and match != "NotOlderThan":
-            if match:
-                causes.append(
-                    Cause(
-                        "FieldValueNotSupported",
-                        f'Unsupported value: "{match}": supported values: "NotOlderThan"',
-                        "resourceVersionMatch",
-                    )
-                )
-            else:
-                refuse(
-                    "resourceVersionMatch",
-                    "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan",
-                )
-        elif match and not initial:
-            refuse(
-                "resourceVersionMatch",
-                "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided",
-            )
-    else:
-        if initial:
-            refuse("sendInitialEvents", "sendInitialEvents is forbidden for list")
-        if match and not revision:
-            refuse(
-                "resourceVersionMatch", "resourceVersionMatch is forbidden unless resourceVersion is provided"
-            )
-        elif match and token:
-            refuse("resourceVersionMatch", "resourceVersionMatch is forbidden when continue is provided")
-        elif match and match not in ("Exact", "NotOlderThan"):
-            causes.append(
-                Cause(
-                    "FieldValueNotSupported",
-                    f'Unsupported value: "{match}": supported values: "Exact", "NotOlderThan", ""',
-                    "resourceVersionMatch",
-                )
-            )
-        elif match == "Exact" and revision == "0":
-            refuse(
-                "resourceVersionMatch", 'resourceVersionMatch "exact" is forbidden for resourceVersion "0"'
-            )
-    if causes:
+    check = _watch_causes(match, initial) if watch else _list_causes(revision, match, token, initial)
+    if causes := list(check):
         raise invalid("ListOptions", "meta.k8s.io", "", causes)
+
+
+def _watch_causes(match: str, initial: str) -> Iterator[Cause]:
+    if initial and not match:
+        yield forbidden(_MATCH, "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan")
+    elif initial and match != "NotOlderThan":
+        yield not_supported(_MATCH, match, ("NotOlderThan",))
+    elif match and not initial:
+        yield forbidden(_MATCH, f"{_MATCH} is forbidden for watch unless sendInitialEvents is provided")
+
+
+def _list_causes(revision: str, match: str, token: str, initial: str) -> Iterator[Cause]:
+    if initial:
+        yield forbidden("sendInitialEvents", "sendInitialEvents is forbidden for list")
+    if match and not revision:
+        yield forbidden(_MATCH, f"{_MATCH} is forbidden unless resourceVersion is provided")
+    elif match and token:
+        yield forbidden(_MATCH, f"{_MATCH} is forbidden when continue is provided")
+    elif match and match not in ("Exact", "NotOlderThan"):
+        yield not_supported(_MATCH, match, ("Exact", "NotOlderThan", ""))
+    elif match == "Exact" and revision == "0":
+        yield forbidden(_MATCH, f'{_MATCH} "exact" is forbidden for resourceVersion "0"')
 
 
 def _integer(request: Request, name: str) -> int:

@@ -26,12 +26,13 @@ from proa.apiserver.registry.deletion import DeleteOptions, read_options
 from proa.apiserver.registry.refusals import generic, invalid
 from proa.apiserver.registry.registry import ResourceRegistry
 from proa.client.protocol import Object, Request, Response
-from proa.objects.errors import BadRequest, Cause, Invalid, NotFound, UnsupportedMediaType
+from proa.objects.errors import BadRequest, Invalid, NotFound, UnsupportedMediaType
 from proa.objects.patch.json_patch import apply_json_patch
 from proa.objects.patch.merge_patch import apply_merge_patch
 from proa.objects.patch.strategic_merge import apply_strategic_merge
 from proa.objects.schemas.load import schema_named
 from proa.objects.schemas.patched import check_patched
+from proa.objects.validation import not_supported
 
 JSON_PATCH = "application/json-patch+json"
 MERGE_PATCH = "application/merge-patch+json"
@@ -210,10 +211,7 @@ def is_dry_run(request: Request, kind: str) -> bool:
         return False
     wrong = [v for v in values if v != "All"]
     if wrong:
-        cause = Cause(
-            "FieldValueNotSupported", f'Unsupported value: "{wrong[0]}": supported values: "All"', "dryRun"
-        )
-        raise invalid(kind, "meta.k8s.io", "", [cause])
+        raise invalid(kind, "meta.k8s.io", "", [not_supported("dryRun", wrong[0], ("All",))])
     return True
 
 

@@ -12,7 +12,8 @@ from typing import Any, Literal
 from proa.apiserver.registry.definition import ResourceDefinition
 from proa.apiserver.registry.refusals import invalid, precondition_conflict
 from proa.client.protocol import Object
-from proa.objects.errors import BadRequest, Cause
+from proa.objects import validation
+from proa.objects.errors import BadRequest
 from proa.objects.meta import format_time, parse_time
 from proa.objects.quick_dataclass import dataclass
 
@@ -49,33 +50,15 @@ def read_options(body: Mapping[str, Any], query: Mapping[str, list[str]]) -> Del
         return values[0] if values else None
 
     grace, policy, orphan = given("gracePeriodSeconds"), given("propagationPolicy"), given("orphanDependents")
+    dry_run = body.get("dryRun") or query.get("dryRun") or []
     causes = []
     if policy is not None and orphan is not None:
-        causes.append(
-            Cause(
-                "FieldValueInvalid",
-                f'Invalid value: "{policy}": orphanDependents and deletionPropagation cannot be both set',
-                "propagationPolicy",
-            )
-        )
+        why = "orphanDependents and deletionPropagation cannot be both set"
+        causes.append(validation.invalid("propagationPolicy", policy, why))
     if policy is not None and policy not in _POLICIES:
-        supported = ", ".join(f'"{p}"' for p in (*_POLICIES, "nil"))
-        causes.append(
-            Cause(
-                "FieldValueNotSupported",
-                f'Unsupported value: "{policy}": supported values: {supported}',
-                "propagationPolicy",
-            )
-        )
-    dry_run = body.get("dryRun") or query.get("dryRun") or []
+        causes.append(validation.not_supported("propagationPolicy", policy, (*_POLICIES, "nil")))
     if any(value != "All" for value in dry_run):
-        causes.append(
-            Cause(
-                "FieldValueNotSupported",
-                f'Unsupported value: {_listed(dry_run)}: supported values: "All"',
-                "dryRun",
-            )
-        )
+        causes.append(validation.not_supported("dryRun", dry_run, ("All",)))
     if causes:
         raise invalid("DeleteOptions", "meta.k8s.io", "", causes)
     if orphan is not None:
@@ -95,10 +78,6 @@ def _seconds(grace: int | str) -> int:
         return int(grace)
     except ValueError:
         raise BadRequest(f'strconv.ParseInt: parsing "{grace}": invalid syntax') from None
-
-
-def _listed(values: list[str]) -> str:
-    return "[" + ",".join(f'"{v}"' for v in values) + "]"
 
 
 def decide(old: Object, definition: ResourceDefinition, options: DeleteOptions, now: float) -> Decision:

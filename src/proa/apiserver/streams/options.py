@@ -13,6 +13,7 @@ from proa.client.kubelet_api import ExecOptions, KubeletApi, LogOptions
 from proa.client.protocol import Object, Request
 from proa.objects.errors import BadRequest, Cause, Invalid
 from proa.objects.resource import PODS
+from proa.objects.validation import forbidden, invalid
 
 _INT64 = range(-(2**63), 2**63)
 _RFC3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)")
@@ -67,19 +68,14 @@ def log_options(request: Request, pod_name: str) -> LogOptions:
 
 def _log_causes(options: LogOptions) -> list[Cause]:
     causes = []
-
-    def invalid(field: str, value: object, why: str) -> None:
-        causes.append(Cause("FieldValueInvalid", f"Invalid value: {value}: {why}", field))
-
     if options.tail_lines is not None and options.tail_lines < 0:
-        invalid("tailLines", options.tail_lines, "must be greater than or equal to 0")
+        causes.append(invalid("tailLines", options.tail_lines, "must be greater than or equal to 0"))
     if options.limit_bytes is not None and options.limit_bytes < 1:
-        invalid("limitBytes", options.limit_bytes, "must be greater than 0")
+        causes.append(invalid("limitBytes", options.limit_bytes, "must be greater than 0"))
     if options.since_seconds is not None and options.since_time:
-        message = "Forbidden: at most one of `sinceTime` or `sinceSeconds` may be specified"
-        causes.append(Cause("FieldValueForbidden", message, ""))
+        causes.append(forbidden("", "at most one of `sinceTime` or `sinceSeconds` may be specified"))
     elif options.since_seconds is not None and options.since_seconds < 1:
-        invalid("sinceSeconds", options.since_seconds, "must be greater than 0")
+        causes.append(invalid("sinceSeconds", options.since_seconds, "must be greater than 0"))
     return causes
 
 
