@@ -138,7 +138,10 @@ class NodedClient:
 
         async def exit_code() -> int:
             async for _ in self.events():
-                container = await self.get_container(container_id)
+                try:
+                    container = await self.get_container(container_id)
+                except RuntimeFailure:
+                    continue  # noded has ended; when it is back, a resync comes
                 if container is None or container.state == "Exited":
                     return container.exit_code if container is not None else KILLED_EXIT_CODE
             return KILLED_EXIT_CODE

@@ -7,7 +7,6 @@ begins anew with a resync; a request that was under way fails with NodeUnavailab
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import os
 import socket
@@ -18,10 +17,11 @@ from typing import Any
 
 from proa.node.runtimes.protocol import RuntimeEvent, RuntimeFailure
 
-Revive = Callable[[], Awaitable[None]]
-"""Starts noded again, should it have ended when the connection is lost; raises RuntimeFailure."""
+Revive = Callable[[], Awaitable[bool]]
+"""Starts noded again where it has ended, and tells whether it did; raises RuntimeFailure, OSError."""
 KILLED_EXIT_CODE = 137
 _RECONNECT_SECONDS = (0.02, 0.1, 0.5, 1.0)
+_DYING_SECONDS = 0.1
 _PATIENCE_SECONDS = 10.0
 _CHUNK_BYTES = 1 << 18
 _MAX_FDS = 8
@@ -188,8 +188,7 @@ class NodedConnection:
                 self._socket = _connect(self._directory)
                 break
             except OSError:
-                await self._try_to_revive(attempt)
-                await asyncio.sleep(_RECONNECT_SECONDS[min(attempt, len(_RECONNECT_SECONDS) - 1)])
+                await asyncio.sleep(await self._try_to_revive(attempt))
                 attempt += 1
         self._reconnecting = None
         asyncio.get_running_loop().add_reader(self._socket.fileno(), self._on_readable)
@@ -208,12 +207,18 @@ class NodedConnection:
         answer, _ = await self.ask("subscribe", {})
         self._noded = str(answer.get("noded", ""))
 
-    async def _try_to_revive(self, attempt: int) -> None:
-        """Start noded again where that is ours to do; what goes wrong is tried again."""
+    async def _try_to_revive(self, attempt: int) -> float:
+        """Start noded again where that is ours to do; return after how many seconds to connect once more."""
+        delay = _RECONNECT_SECONDS[min(attempt, len(_RECONNECT_SECONDS) - 1)]
         if self._revive is None or attempt == 0:
-            return
-        with contextlib.suppress(RuntimeFailure):  # noded.log has the reason, and the node stays unavailable
-            await self._revive()
+            return delay
+        try:
+            return 0.0 if await self._revive() else min(delay, _DYING_SECONDS)
+        except (
+            RuntimeFailure,
+            OSError,
+        ):  # noded.log has the reason (a full disk, say); the node stays unavailable
+            return delay
 
 
 def _connect(directory: Path) -> socket.socket:

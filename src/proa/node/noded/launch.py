@@ -55,10 +55,12 @@ async def ensure_noded(directory: Path, settings: NodedSettings) -> NodedClient:
     """
     os.makedirs(directory, mode=0o700, exist_ok=True)
 
-    async def revive() -> None:
+    async def revive() -> bool:
         async with _locked(directory):
-            if running_pid(directory) is None and (directory / _CONFIGURATION).exists():
-                await _start(directory, settings)
+            if running_pid(directory) is not None or not (directory / _CONFIGURATION).exists():
+                return False
+            await _start(directory, settings)
+            return True
 
     async with _locked(directory):
         with contextlib.suppress(OSError):
