@@ -7,7 +7,7 @@ VERBS = {
     "down": "stop the cluster; everything it keeps stays",
     "status": "show whether it runs, its nodes and what it uses",
     "reset": "stop it and remove everything it keeps",
-    "doctor": "try what this machine offers, and print the mend for what is missing",
+    "doctor": "try what this machine offers, and say how to fix what is missing",
     "kubeconfig": "print the kubeconfig for kubectl, Helm and every other client",
     "demo": "train, serve, heal, scale and roll out a real model, with live progress",
 }

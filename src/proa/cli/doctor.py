@@ -1,4 +1,4 @@
-"""Try what this machine offers a cluster, and print the mend for what is missing."""
+"""Try what this machine offers a cluster, and say how to fix what is missing."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from proa.cli.terminal import GREEN, RED, YELLOW, Terminal, format_bytes, print_
 from proa.home import find_home
 
 DESCRIPTION = """\
-Try each isolation and network feature by doing it, as a pod would, and print how to mend what does not work.
+Try each isolation and network feature by doing it, as a pod would, and print how to fix what does not work.
 Nothing on the machine is changed.
 """
 EPILOG = """\
-Exit code 0: pods can run here, if with less isolation than the machine could give. 1: something must be mended first.
+Exit code 0: pods can run here, if with less isolation than the machine could give. 1: something must be fixed first.
 """
 LEVELS = {
     "root": "root: namespaces, overlay, limits",
@@ -30,12 +30,12 @@ LEVELS = {
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One feature: what was found, and how to mend it when `ok` is not "yes"."""
+    """One feature: what was found, and how to fix it when `ok` is not "yes"."""
 
     name: str
     ok: str
     found: str
-    mend: str = ""
+    fix: str = ""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -92,9 +92,9 @@ def _examine_uvloop() -> Finding:
     return Finding("uvloop", "less", "not installed: the API server is slower", "pip install 'proa[fast]'")
 
 
-def _examine_tool(name: str, mend: str) -> Finding:
+def _examine_tool(name: str, fix: str) -> Finding:
     found = shutil.which(name)
-    return Finding(name, "yes" if found else "less", found or "not on PATH", "" if found else mend)
+    return Finding(name, "yes" if found else "less", found or "not on PATH", "" if found else fix)
 
 
 def examine_isolation(features: dict[str, str]) -> list[Finding]:
@@ -109,13 +109,13 @@ def examine_isolation(features: dict[str, str]) -> list[Finding]:
 
 
 def print_findings(findings: list[Finding], level: str) -> None:
-    """Print a line a feature, its mend below it, and the rung of the ladder that pods get."""
+    """Print a line a feature, its fix below it, and the rung of the ladder that pods get."""
     terminal = Terminal()
     marks = {"yes": ("ok", GREEN), "less": ("--", YELLOW), "no": ("!!", RED)}
     width = max(len(f.name) for f in findings)
     for finding in findings:
         text, colour = marks[finding.ok]
         terminal.line(f"{terminal.paint(text, colour)}  {finding.name.ljust(width)}  {finding.found}")
-        if finding.mend:
-            terminal.line(f"    {' ' * width}  mend: {finding.mend}")
+        if finding.fix:
+            terminal.line(f"    {' ' * width}  fix: {finding.fix}")
     terminal.line(f"\npods run as {level} - {LEVELS[level]}")

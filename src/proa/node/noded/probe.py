@@ -19,7 +19,7 @@ _PROBE_SECONDS = 20.0
 
 
 def probe_features() -> Mapping[str, str]:
-    """Return what works: names mapped to "" (it does), or to why not and the mend.
+    """Return what works: names mapped to "" (it does), or to why not and what would help.
 
     `root`, `rootless-subids`, `rootless` are the rungs; the rest is what the highest of them has here.
     """
