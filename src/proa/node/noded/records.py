@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     Record = dict[str, Any]
 
 
+_MAX_DEPTH = 100
+
+
 class Records:
     """The records of one kind in one folder, by id, in memory and on disk."""
 
@@ -67,24 +70,29 @@ def remove_tree(path: str) -> None:
         os.chmod(path, 0o700)  # an overlay's work folder has mode 0
         fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
-        _empty(fd)
+        while names := os.listdir(fd):
+            for name in names:
+                _remove(name, fd, fd, _MAX_DEPTH)
     finally:
         os.close(fd)
     os.rmdir(path)
 
 
-def _empty(fd: int) -> None:
-    names = os.listdir(fd)
-    for name in names:
-        if not stat.S_ISDIR(os.stat(name, dir_fd=fd, follow_symlinks=False).st_mode):
-            _unlink(name, fd)
-            continue
-        inner = _open_folder(name, fd)
-        try:
-            _empty(inner)
-        finally:
-            os.close(inner)
-        os.rmdir(name, dir_fd=fd)
+def _remove(name: str, parent: int, top: int, depth: int) -> None:
+    """Remove an entry; folders at the depth are moved up to `top`, so that no depth is too much for us."""
+    if not stat.S_ISDIR(os.stat(name, dir_fd=parent, follow_symlinks=False).st_mode):
+        _unlink(name, parent)
+        return
+    inner = _open_folder(name, parent)
+    try:
+        for below in os.listdir(inner):
+            if depth:
+                _remove(below, inner, top, depth - 1)
+            else:
+                os.rename(below, f".{os.urandom(8).hex()}", src_dir_fd=inner, dst_dir_fd=top)
+    finally:
+        os.close(inner)
+    os.rmdir(name, dir_fd=parent)
 
 
 def _unlink(name: str, fd: int) -> None:

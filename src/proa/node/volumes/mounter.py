@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import shutil
 from dataclasses import field
 from math import inf
 from pathlib import Path
@@ -17,6 +16,7 @@ from proa.client.protocol import Object
 from proa.node.directories import make_private
 from proa.node.downward import DownwardSource
 from proa.node.environment import Lookup, expand
+from proa.node.noded.records import remove_tree
 from proa.node.runtimes.protocol import Mount
 from proa.node.volumes.atomic_writer import UnsafePath, write_payload
 from proa.node.volumes.claims import find_claimed_path
@@ -77,11 +77,11 @@ class VolumeMounter:
 
     async def unmount(self, pod_uid: str) -> None:
         """Remove all that was the pod's alone."""
-        await asyncio.to_thread(shutil.rmtree, self._pods / pod_uid / "volumes", True)
+        await asyncio.to_thread(_remove, self._pods / pod_uid / "volumes")
 
     async def forget(self, pod_uid: str) -> None:
         """Remove the pod's whole folder."""
-        await asyncio.to_thread(shutil.rmtree, self._pods / pod_uid, True)
+        await asyncio.to_thread(_remove, self._pods / pod_uid)
 
     def known_pods(self) -> list[str]:
         """Return the uids of pods that have a folder here."""
@@ -126,6 +126,12 @@ class VolumeMounter:
             path.mkdir()
             path.chmod(0o777)
         return path
+
+
+def _remove(folder: Path) -> None:
+    """Remove what a pod has left, however deep; what will not go stays, as the pod must not."""
+    with contextlib.suppress(OSError):
+        remove_tree(str(folder))
 
 
 def _group_of(pod: Object) -> int | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from proa.node.noded.records import Records, remove_tree
@@ -38,3 +39,17 @@ def test_a_tree_is_removed_with_what_may_not_be_read_and_no_link_is_followed(tmp
     assert not tree.exists()
     assert (outside / "kept").exists()
     remove_tree(str(tree))
+
+
+def test_a_tree_of_any_depth_is_removed(tmp_path: Path) -> None:
+    """A container may nest its folders deeper than Python calls, and than a process has descriptors."""
+    (tmp_path / "tree").mkdir()
+    fd = os.open(tmp_path / "tree", os.O_RDONLY)
+    for _ in range(3000):
+        os.mkdir("d", dir_fd=fd)
+        inner = os.open("d", os.O_RDONLY, dir_fd=fd)
+        os.close(fd)
+        fd = inner
+    os.close(fd)
+    remove_tree(str(tmp_path / "tree"))
+    assert not (tmp_path / "tree").exists()
