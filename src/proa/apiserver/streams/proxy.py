@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping
+from ipaddress import IPv6Address, ip_address
 from urllib.parse import quote, urlencode, urlsplit
 
 from proa.apiserver.streams.context import StreamContext, UpgradedConnection
@@ -141,7 +142,23 @@ def _number(port: str) -> int:
     return int(port)
 
 
+def is_allowed(address: str) -> bool:
+    """Tell whether an address may be a backend: not what is the host's alone (loopback, link-local), nor a group.
+
+    A pod's and an endpoint's address are what somebody wrote (pkg/proxy/util: IsProxyableIP).
+    """
+    try:
+        ip = ip_address(address)
+    except ValueError:
+        return False
+    if isinstance(ip, IPv6Address) and ip.ipv4_mapped is not None:
+        ip = ip.ipv4_mapped
+    return not (ip.is_loopback or ip.is_link_local or ip.is_multicast or ip.is_unspecified)
+
+
 async def _pass_on(request: Request, context: StreamContext, target: Target) -> Response:
+    if not is_allowed(target.host):
+        raise BadRequest("address not allowed")
     try:
         kubelet = await context.kubelet(target.node)
         stream = await connect(await kubelet.dial(target.host, target.port), target.scheme, target.host)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from proa.apiserver.streams.options import find_container, log_options
-from proa.apiserver.streams.proxy import split_name
+from proa.apiserver.streams.proxy import is_allowed, split_name
 from proa.client.protocol import Request
 from proa.objects.errors import ApiError
 
@@ -194,3 +194,15 @@ def test_the_container_that_is_meant(containers: list[str], name: str, expected:
     except ApiError as error:
         found = error.message
     assert found == expected
+
+
+@pytest.mark.parametrize(
+    ("address", "allowed"),
+    [
+        ("10.244.1.5", True), ("192.168.1.1", True), ("fd00::1", True), ("127.0.0.1", False), ("::1", False),
+        ("169.254.169.254", False), ("fe80::1", False), ("224.0.0.1", False), ("0.0.0.0", False),
+        ("::ffff:127.0.0.1", False), ("localhost", False), ("", False),
+    ],
+)  # fmt: skip
+def test_the_proxy_reaches_no_address_that_is_the_hosts_alone(address: str, allowed: bool) -> None:
+    assert is_allowed(address) is allowed
