@@ -2,19 +2,17 @@
 
 It keeps what the contract suite (tests/contract/test_client.py) pins: resourceVersion and conflicts, generated
 names, uid, generation, the status subresource, selectors, watches with history, finalizers and graceful
-deletion, bindings. It does not default, validate, authorize or collect garbage. Every write is a new
-decode of the bytes it stores, so that a caller's mutation is never seen by another.
+deletion, bindings. It does not default, validate, authorize or collect garbage. fake_store.py keeps the objects.
 """
 
 from __future__ import annotations
 
-import asyncio
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import aclosing
 from typing import Any, Literal
 
-import orjson
-
+from proa.client.fake_store import Change, FakeStore, copy_of, decode, place_of
 from proa.client.protocol import (
     JSON_PATCH,
     MERGE_PATCH,
@@ -26,12 +24,11 @@ from proa.client.protocol import (
     WatchEvent,
 )
 from proa.objects import meta, pods
-from proa.objects.errors import AlreadyExists, ApiError, BadRequest, Conflict, Expired, Invalid, NotFound
+from proa.objects.errors import AlreadyExists, ApiError, BadRequest, Conflict, Invalid, NotFound
 from proa.objects.quick_dataclass import dataclass
 from proa.objects.resource import PODS, Resource
 from proa.objects.selectors import parse_field_selector, parse_label_selector
 
-Place = tuple[str, str]
 STATUS_KINDS = frozenset(
     {
         *(
@@ -63,18 +60,6 @@ FIELDS: dict[str, Callable[[Object], str]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
-    """One write, kept for watches: what was stored before and after."""
-
-    resource: Resource
-    version: int
-    before: bytes | None
-    after: bytes | None
-    last: bytes
-    """The object as the event shows it: `after`, or the state at deletion."""
-
-
-@dataclass(frozen=True, slots=True)
 class Call:
     """One write that was asked for, in order: what a test may look at."""
 
@@ -96,13 +81,8 @@ class FakeClient:
     ):
         self.calls: list[Call] = []
         self._now = now
-        self._stored: dict[Resource, dict[Place, bytes]] = {}
-        self._history: list[Change] = []
-        self._version = 1
-        self._oldest = 0
-        self._waiters: set[asyncio.Event] = set()
+        self._store = FakeStore()
         self._failures: list[tuple[str, Resource | None, ApiError]] = []
-        self._closed = False
         for resource, obj in objects:
             self.add(resource, obj)
 
@@ -110,7 +90,7 @@ class FakeClient:
 
     def add(self, resource: Resource, obj: Object) -> Object:
         """Store an object as it is, status and uid included; return it as stored."""
-        copy = _copy(obj)
+        copy = copy_of(obj)
         metadata = copy.setdefault("metadata", {})
         metadata.setdefault("uid", str(uuid.uuid4()))
         metadata.setdefault("creationTimestamp", meta.format_time(self._now()))
@@ -118,16 +98,15 @@ class FakeClient:
             metadata.setdefault("namespace", "default")
         copy.setdefault("apiVersion", resource.api_version)
         copy.setdefault("kind", resource.kind)
-        return self._store(resource, copy, self._find(resource, copy))
+        return self._store.put(resource, copy)
 
     def peek(self, resource: Resource, name: str, namespace: str = "") -> Object | None:
         """Return an object without counting as a call; None when there is none."""
-        stored = self._of(resource).get((namespace, name))
-        return None if stored is None else _decode(stored)
+        return self._store.find(resource, name, namespace)
 
     def all(self, resource: Resource) -> list[Object]:
         """Return all objects of a resource, ordered by namespace and name."""
-        return [_decode(stored) for _, stored in sorted(self._of(resource).items())]
+        return self._store.all(resource)
 
     def fail_next(self, error: ApiError, verb: str, resource: Resource | None = None) -> None:
         """Let the next call of that verb (get, list, watch, create, update, patch, delete) raise `error`."""
@@ -135,15 +114,14 @@ class FakeClient:
 
     def compact(self) -> None:
         """Forget history, so that watches from before now raise Expired."""
-        self._oldest = self._version
-        self._history.clear()
+        self._store.compact()
 
     # Reading
 
     async def get(self, resource: Resource, name: str, namespace: str | None = None) -> Object:
         """Return one object; raise NotFound."""
         self._fail("get", resource)
-        return _decode(self._existing(resource, name, namespace))
+        return self._existing(resource, name, namespace)
 
     async def list(
         self,
@@ -161,12 +139,12 @@ class FakeClient:
         found = [obj for obj in self.all(resource) if picks(obj)]
         if continue_token:
             after = tuple(continue_token.split("/", 1))
-            found = [obj for obj in found if _place(obj) > after]
+            found = [obj for obj in found if place_of(obj) > after]
         token = ""
         if limit and len(found) > limit:
             found = found[:limit]
-            token = "/".join(_place(found[-1]))
-        return ObjectList(found, str(self._version), token)
+            token = "/".join(place_of(found[-1]))
+        return ObjectList(found, str(self._store.version), token)
 
     async def watch(
         self,
@@ -181,35 +159,25 @@ class FakeClient:
         """Yield changes after `resource_version` (none: first everything there is, as ADDED)."""
         self._fail("watch", resource)
         picks = _picker(namespace, label_selector, field_selector)
-        changed = asyncio.Event()
-        self._waiters.add(changed)
+        seen = int(resource_version or 0)
+        if seen == 0:
+            seen = self._store.version
+            for obj in self.all(resource):
+                if picks(obj):
+                    yield WatchEvent("ADDED", obj)
         try:
-            seen = int(resource_version or 0)
-            if seen == 0:
-                seen = self._version
-                for obj in self.all(resource):
-                    if picks(obj):
-                        yield WatchEvent("ADDED", obj)
-            while not self._closed:
-                if seen < self._oldest:
-                    raise Expired(f"too old resource version: {seen} ({self._oldest})")
-                changed.clear()
-                for change in [change for change in self._history if change.version > seen]:
-                    seen = change.version
+            async with aclosing(self._store.changes(seen, timeout_seconds or None)) as changes:
+                async for change in changes:
                     if change.resource == resource and (event := _event(change, picks)) is not None:
                         yield event
-                if seen == self._version or not self._history:
-                    await asyncio.wait_for(changed.wait(), timeout_seconds or None)
         except TimeoutError:
             return
-        finally:
-            self._waiters.discard(changed)
 
     # Writing
 
     async def create(self, resource: Resource, obj: Object, namespace: str | None = None) -> Object:
         """Create and return the object as stored; raise AlreadyExists, Invalid."""
-        copy = _copy(obj)
+        copy = copy_of(obj)
         metadata = copy.setdefault("metadata", {})
         if not metadata.get("name") and metadata.get("generateName"):
             metadata["name"] = metadata["generateName"] + meta.random_suffix()
@@ -224,7 +192,7 @@ class FakeClient:
             metadata["namespace"] = _agreed_namespace(metadata.get("namespace"), namespace)
         if metadata.get("resourceVersion"):
             raise BadRequest("resourceVersion should not be set on objects to be created")
-        if _place(copy) in self._of(resource):
+        if self._store.find(resource, metadata["name"], meta.namespace(copy)) is not None:
             raise AlreadyExists(
                 f'{resource.qualified_name} "{metadata["name"]}" already exists',
                 name=metadata["name"],
@@ -240,14 +208,14 @@ class FakeClient:
             if resource == PODS:
                 copy["status"] = {"phase": "Pending"}
         copy |= {"apiVersion": resource.api_version, "kind": resource.kind}
-        return self._store(resource, copy, None)
+        return self._store.put(resource, copy)
 
     async def update(self, resource: Resource, obj: Object, subresource: str = "") -> Object:
         """Replace the object (or its status) of the same name; raise Conflict when it has changed."""
         namespace = meta.namespace(obj) or None
         self._record("update", resource, meta.name(obj), namespace or "", subresource)
         stored = self._existing(resource, meta.name(obj), namespace)
-        return self._replace(resource, _decode(stored), _copy(obj), subresource)
+        return self._replace(resource, stored, copy_of(obj), subresource)
 
     async def patch(
         self,
@@ -261,8 +229,8 @@ class FakeClient:
     ) -> Object:
         """Apply `patch` and return the object as stored."""
         self._record("patch", resource, name, namespace or "", subresource)
-        old = _decode(self._existing(resource, name, namespace))
-        return self._replace(resource, old, _copy(_patched(old, patch, patch_type, resource)), subresource)
+        old = self._existing(resource, name, namespace)
+        return self._replace(resource, old, copy_of(_patched(old, patch, patch_type, resource)), subresource)
 
     async def delete(
         self,
@@ -277,7 +245,7 @@ class FakeClient:
     ) -> Object:
         """Delete; return the object (still there while it has finalizers or grace) or a Status."""
         self._record("delete", resource, name, namespace or "")
-        obj = _decode(self._existing(resource, name, namespace))
+        obj = self._existing(resource, name, namespace)
         metadata = obj["metadata"]
         for what, wanted, actual in (
             ("UID", uid, metadata["uid"]),
@@ -289,7 +257,6 @@ class FakeClient:
                     f"({wanted}) does not match the {what} in record ({actual}). The object might have been "
                     f"{'deleted and then recreated' if what == 'UID' else 'modified'}"
                 )
-        before = self._of(resource)[_place(obj)]
         finalizer = {"Foreground": "foregroundDeletion", "Orphan": "orphan"}.get(propagation_policy or "")
         if finalizer and finalizer not in meta.finalizers(obj):
             metadata["finalizers"] = [*meta.finalizers(obj), finalizer]
@@ -301,8 +268,8 @@ class FakeClient:
                 metadata["deletionGracePeriodSeconds"] = grace
                 if "generation" in metadata:
                     metadata["generation"] += 1
-            return self._store(resource, obj, before)
-        self._remove(resource, obj)
+            return self._store.put(resource, obj)
+        self._store.remove(resource, obj)
         if resource == PODS:
             return obj
         details = {"name": name, "group": resource.group, "kind": resource.plural, "uid": metadata["uid"]}
@@ -324,8 +291,7 @@ class FakeClient:
         if resource != PODS or subresource != "binding":
             raise NotFound("the server could not find the requested resource")
         self._record("create", resource, name, namespace or "", subresource)
-        stored = self._existing(resource, name, namespace)
-        pod = _decode(stored)
+        pod = self._existing(resource, name, namespace)
         if pods.node_name(pod):
             raise Conflict(
                 f'Operation cannot be fulfilled on pods/binding "{name}": pod {name} is already assigned to node '
@@ -339,7 +305,7 @@ class FakeClient:
         status["conditions"] = meta.with_condition(conditions, "PodScheduled", "True", "", "", self._now())
         if annotations := meta.annotations(obj):
             pod["metadata"]["annotations"] = {**meta.annotations(pod), **annotations}
-        self._store(resource, pod, stored)
+        self._store.put(resource, pod)
         return _success(201)
 
     async def request(self, method: str, path: str, body: object = None) -> Object:
@@ -352,19 +318,10 @@ class FakeClient:
 
     async def close(self) -> None:
         """End all watches."""
-        self._closed = True
-        self._wake()
+        self._store.close()
 
-    # The store
-
-    def _of(self, resource: Resource) -> dict[Place, bytes]:
-        return self._stored.setdefault(resource, {})
-
-    def _find(self, resource: Resource, obj: Object) -> bytes | None:
-        return self._of(resource).get(_place(obj))
-
-    def _existing(self, resource: Resource, name: str, namespace: str | None) -> bytes:
-        stored = self._of(resource).get((namespace or "", name))
+    def _existing(self, resource: Resource, name: str, namespace: str | None) -> Object:
+        stored = self._store.find(resource, name, namespace or "")
         if stored is None:
             raise NotFound(
                 f'{resource.qualified_name} "{name}" not found',
@@ -415,33 +372,11 @@ class FakeClient:
             and not meta.finalizers(new)
             and not metadata.get("deletionGracePeriodSeconds")
         ):
-            self._remove(resource, new)
+            self._store.remove(resource, new)
             return new
         if new == old:
             return new
-        return self._store(resource, new, self._find(resource, old))
-
-    def _store(self, resource: Resource, obj: Object, before: bytes | None) -> Object:
-        self._version += 1
-        obj["metadata"]["resourceVersion"] = str(self._version)
-        stored = orjson.dumps(obj)
-        self._of(resource)[_place(obj)] = stored
-        self._remember(Change(resource, self._version, before, stored, stored))
-        return _decode(stored)
-
-    def _remove(self, resource: Resource, obj: Object) -> None:
-        before = self._of(resource).pop(_place(obj))
-        self._version += 1
-        obj["metadata"]["resourceVersion"] = str(self._version)
-        self._remember(Change(resource, self._version, before, None, orjson.dumps(obj)))
-
-    def _remember(self, change: Change) -> None:
-        self._history.append(change)
-        self._wake()
-
-    def _wake(self) -> None:
-        for changed in self._waiters:
-            changed.set()
+        return self._store.put(resource, new)
 
     def _record(
         self, verb: Any, resource: Resource, name: str, namespace: str, subresource: str = ""
@@ -454,19 +389,6 @@ class FakeClient:
             if planned[0] == verb and planned[1] in (None, resource):
                 self._failures.remove(planned)
                 raise planned[2]
-
-
-def _decode(stored: bytes) -> Object:
-    obj: Object = orjson.loads(stored)
-    return obj
-
-
-def _copy(value: Any) -> Any:
-    return orjson.loads(orjson.dumps(value))
-
-
-def _place(obj: Object) -> Place:
-    return meta.namespace(obj), meta.name(obj)
 
 
 def _desired(obj: Object) -> Object:
@@ -502,8 +424,8 @@ def _picker(namespace: str | None, label_selector: str, field_selector: str) -> 
 
 def _event(change: Change, picks: Callable[[Object], bool]) -> WatchEvent | None:
     """Return what a watch with this selector sees: an object that leaves its sight is DELETED."""
-    was = change.before is not None and picks(_decode(change.before))
-    last = _decode(change.last)
+    was = change.before is not None and picks(decode(change.before))
+    last = decode(change.last)
     if change.after is not None and picks(last):
         return WatchEvent("MODIFIED" if was else "ADDED", last)
     return WatchEvent("DELETED", last) if was else None

@@ -102,10 +102,9 @@ def test_an_expired_watch_lists_again_and_tells_the_difference():
     async def scenario(client: FakeClient, informer: Informer) -> None:
         told = Told()
         informer.listen(told)
-        client._stored[CONFIG_MAPS].pop(("default", "gone"))
+        client._store._stored[CONFIG_MAPS].pop(("default", "gone"))
         await client.create(CONFIG_MAPS, make_config_map("new"))
         client.compact()
-        client._wake()
         await until(lambda: informer.get("new", "default") and not informer.get("gone", "default"))
         assert ("gone", "gone") in told.changes
         assert told.changes.count(("added", "kept")) == 1
