@@ -29,22 +29,10 @@ from proa.objects.quick_dataclass import dataclass
 from proa.objects.resource import PODS, Resource
 from proa.objects.selectors import parse_field_selector, parse_label_selector
 
-STATUS_KINDS = frozenset(
-    {
-        *(
-            "Deployment",
-            "ReplicaSet",
-            "StatefulSet",
-            "DaemonSet",
-            "Job",
-            "CronJob",
-            "Pod",
-            "Node",
-            "Namespace",
-        ),
-        *("Service", "PersistentVolume", "PersistentVolumeClaim"),
-    }
-)
+STATUS_KINDS = frozenset((
+    "Deployment", "ReplicaSet", "StatefulSet", "DaemonSet", "Job", "CronJob", "Pod", "Node", "Namespace", "Service",
+    "PersistentVolume", "PersistentVolumeClaim",
+))  # fmt: skip
 """Kinds whose status only the status subresource writes."""
 FIELDS: dict[str, Callable[[Object], str]] = {
     "metadata.name": meta.name,
