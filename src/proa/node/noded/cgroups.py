@@ -22,10 +22,15 @@ _CPU_PERIOD_MICROSECONDS = 100_000
 
 
 class Cgroups:
-    """The node's control groups. `features` maps cgroup-cpu, cgroup-memory, cgroup-pids to "" or why not."""
+    """The node's control groups. `features` maps cgroup-cpu, cgroup-memory, cgroup-pids to "" or why not.
 
-    def __init__(self, name: str) -> None:
+    The file `record` names, a line each, every group that may be there, before it is: whoever ends a noded that was
+    killed at any moment knows what to remove.
+    """
+
+    def __init__(self, name: str, record: str = os.devnull) -> None:
         self.name = name
+        self._record = record
         self.features: dict[str, str] = {}
         self._v1: dict[str, str] = {}
         self._v2 = ""
@@ -35,7 +40,7 @@ class Cgroups:
         """Find and try each controller; make the node's own group in those that work."""
         hierarchies, unified = parse_mounts(_read("/proc/self/mountinfo"))
         places = {c: f"{hierarchies[c]}/{self.name}" for c in (*CONTROLLERS, "cpuacct") if c in hierarchies}
-        tried = _try_groups(sorted(set(places.values())))
+        tried = self._try_groups(sorted(set(places.values())))
         self._v1 = {controller: place for controller, place in places.items() if not tried[place]}
         self.features |= {f"cgroup-{controller}": tried[place] for controller, place in places.items()}
         if unified:
@@ -51,11 +56,10 @@ class Cgroups:
         for parent in _candidate_parents(mount):
             if not missing:
                 break
-            refused = (
-                _enable(parent, missing) or _try_groups([f"{parent}/{self.name}"])[f"{parent}/{self.name}"]
-            )
+            own = f"{parent}/{self.name}"
+            refused = _enable(parent, missing) or self._try_groups([own])[own]
             if not refused:
-                self._v2 = f"{parent}/{self.name}"
+                self._v2 = own
                 refused = _enable(self._v2, missing)
             if not refused:
                 self._v2_controllers = set(missing)
@@ -64,6 +68,11 @@ class Cgroups:
             self.features[f"cgroup-{controller}"] = refused and (
                 f"{refused}; `systemd-run --user --scope -p Delegate=yes proa up` delegates control groups"
             )
+
+    def _try_groups(self, directories: list[str]) -> dict[str, str]:
+        with open(self._record, "a") as file:
+            file.write("".join(f"{directory}\n" for directory in directories))
+        return _try_groups(directories)
 
     def use(self, v1: Mapping[str, str], v2: str = "", v2_controllers: Iterable[str] = ()) -> None:
         """Take these groups as the node's own: a controller's v1 directory, the v2 directory."""

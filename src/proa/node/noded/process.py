@@ -71,11 +71,11 @@ def _serve(settings: dict[str, Any], level: str, state: str) -> None:
     os.makedirs(state, mode=0o711, exist_ok=True)
     runtime = ProcessRuntime(settings, state) if level == "process" else NativeRuntime(settings, state, level)
     runtime.set_up()
+    with open("noded.cgroups", "w") as file:  # it named those that were tried, too
+        file.write("\n".join(runtime.cgroup_directories()))
     runtime.clear()
     if level != "process":
         runtime.features["nftables"] = nftables.probe()
-    with open("noded.cgroups", "w") as file:
-        file.write("\n".join(runtime.cgroup_directories()))
     remove_tree(f"{state}/probe")
     loop = Loop()
     supervisor = Supervisor(loop, runtime, state, settings["pod_cidr"], __version__)

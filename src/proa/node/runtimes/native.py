@@ -44,7 +44,7 @@ class NativeRuntime:
         self._settings = settings
         self._state = state
         self._single_uid = level == "rootless"
-        self._cgroups = Cgroups(settings["cgroup"])
+        self._cgroups = Cgroups(settings["cgroup"], "noded.cgroups")
         self._namespaces: dict[str, dict[str, int]] = {}
         self._home = {
             name: os.open(f"/proc/self/ns/{name}", os.O_RDONLY | os.O_CLOEXEC)

@@ -122,3 +122,13 @@ def test_groups_inside_are_removed_first(tmp_path: Path) -> None:
     assert remove_group(str(tmp_path / "node"))
     assert not (tmp_path / "node").exists()
     assert remove_group(str(tmp_path / "node"))
+
+
+def test_groups_are_on_record_before_they_are_tried(tmp_path: Path) -> None:
+    record = tmp_path / "noded.cgroups"
+    groups = Cgroups("node", str(record))
+    wanted = [str(tmp_path / "cpu"), str(tmp_path / "memory")]
+    refused = groups._try_groups(wanted)  # plain folders: nothing can join
+    assert record.read_text().splitlines() == wanted
+    assert all(refused.values())
+    assert not (tmp_path / "cpu").exists()
