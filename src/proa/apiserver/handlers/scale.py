@@ -10,6 +10,7 @@ from typing import Any
 import orjson
 
 from proa.apiserver.handlers.bodies import check_auxiliary, read_auxiliary
+from proa.apiserver.handlers.field_managers import tracker
 from proa.apiserver.handlers.negotiation import answer_object, negotiate
 from proa.apiserver.handlers.write import is_dry_run, read_patch
 from proa.apiserver.registry.refusals import invalid, method_not_allowed
@@ -32,6 +33,10 @@ async def serve_scale(request: Request, registry: ResourceRegistry, namespace: s
     apply = read_patch(request, None) if request.method == "PATCH" else lambda old: body
     spec_path = _paths(registry)[0]
 
+    track = tracker(
+        request, registry, "UpdateOptions" if request.method == "PUT" else "PatchOptions", "scale"
+    )
+
     def transform(old: Object) -> Object:
         said = check_auxiliary(apply(make_scale(old, registry)), "Scale")
         replicas = (said.get("spec") or {}).get("replicas") or 0
@@ -44,7 +49,7 @@ async def serve_scale(request: Request, registry: ResourceRegistry, namespace: s
         return old
 
     value = await registry.update(
-        namespace, name, transform, request.user, dry_run=dry_run, unconditional=True
+        namespace, name, transform, request.user, dry_run=dry_run, unconditional=True, track=track
     )
     return answer_object(make_scale(orjson.loads(value), registry), representation)
 

@@ -12,6 +12,7 @@ import orjson
 
 from proa.apiserver.handlers.binding import bind_pod
 from proa.apiserver.handlers.bodies import read_auxiliary, read_object
+from proa.apiserver.handlers.field_managers import tracker
 from proa.apiserver.handlers.negotiation import answer_object, answer_success, negotiate
 from proa.apiserver.handlers.write import is_dry_run
 from proa.apiserver.registry.deletion import read_options
@@ -57,7 +58,14 @@ async def finalize_namespace(
         return old
 
     value = await registry.update(
-        "", name, transform, request.user, subresource="finalize", dry_run=dry_run, unconditional=True
+        "",
+        name,
+        transform,
+        request.user,
+        subresource="finalize",
+        dry_run=dry_run,
+        unconditional=True,
+        track=tracker(request, registry, "UpdateOptions", "finalize"),
     )
     return answer_object(orjson.loads(value), negotiate(request.headers.get("accept", "")))
 

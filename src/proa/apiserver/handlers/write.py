@@ -10,6 +10,7 @@ from typing import Any
 
 import orjson
 
+from proa.apiserver.handlers.apply import APPLY_PATCH, apply_object
 from proa.apiserver.handlers.bodies import (
     media_type_of,
     parse_json,
@@ -17,6 +18,7 @@ from proa.apiserver.handlers.bodies import (
     read_object,
     strictness_of,
 )
+from proa.apiserver.handlers.field_managers import tracker
 from proa.apiserver.handlers.list import find_page
 from proa.apiserver.handlers.negotiation import PLAIN, Representation, answer, negotiate
 from proa.apiserver.handlers.options import read_list_options
@@ -67,7 +69,8 @@ async def create_object(request: Request, registry: ResourceRegistry, namespace:
     representation = negotiate(request.headers.get("accept", ""))
     dry_run = is_dry_run(request, "CreateOptions")
     checked = read_object(request, registry.definition)
-    value = await registry.create(checked.obj, namespace, request.user, dry_run=dry_run)
+    track = tracker(request, registry, "CreateOptions")
+    value = await registry.create(checked.obj, namespace, request.user, dry_run=dry_run, track=track)
     return show(request, registry, value, representation, 201, checked.warnings)
 
 
@@ -86,6 +89,7 @@ async def update_object(
         request.user,
         subresource=subresource,
         dry_run=dry_run,
+        track=tracker(request, registry, "UpdateOptions", subresource),
     )
     return show(request, registry, value, representation, 200, checked.warnings)
 
@@ -96,6 +100,13 @@ async def patch_object(
     """Answer a PATCH of an object, or of its status."""
     representation = negotiate(request.headers.get("accept", ""))
     dry_run = is_dry_run(request, "PatchOptions")
+    if media_type_of(request) == APPLY_PATCH:
+        value, is_new = await apply_object(request, registry, namespace, name, subresource, dry_run=dry_run)
+        return show(request, registry, value, representation, 201 if is_new else 200)
+    track = tracker(request, registry, "PatchOptions", subresource)
+    if request.parameter("force"):
+        cause = Cause("FieldValueForbidden", "Forbidden: may not be specified for non-apply patch", "force")
+        raise invalid("PatchOptions", "meta.k8s.io", "", [cause])
     strictness = strictness_of(request)
     apply = read_patch(request, registry.definition)
     schema = schema_named(registry.definition.schema)
@@ -123,6 +134,7 @@ async def patch_object(
         subresource=subresource,
         dry_run=dry_run,
         unconditional=True,
+        track=track,
     )
     return show(request, registry, value, representation, 200, warnings)
 
@@ -150,8 +162,6 @@ def read_patch(request: Request, definition: ResourceDefinition | None) -> Calla
                 ) from None
 
         return apply
-    if media_type == "application/apply-patch+yaml":
-        raise UnsupportedMediaType("server-side apply (application/apply-patch+yaml) is not served yet")
     raise generic(UnsupportedMediaType("415: Unsupported Media Type"))
 
 

@@ -75,7 +75,7 @@ def match_namespace(metadata: dict[str, Any], namespace: str) -> None:
 
 def fill_new(metadata: dict[str, Any], definition: ResourceDefinition, now: float) -> None:
     """Wipe what only the system sets, and set it: uid, creationTimestamp, generation."""
-    for key in ("deletionTimestamp", "deletionGracePeriodSeconds", "selfLink", "managedFields", "generation"):
+    for key in ("deletionTimestamp", "deletionGracePeriodSeconds", "selfLink", "generation"):
         metadata.pop(key, None)
     metadata["uid"] = new_uid()
     metadata["creationTimestamp"] = _format_second(int(now))
@@ -105,10 +105,6 @@ def carry_over(new: dict[str, Any], old: Mapping[str, Any]) -> list[Cause]:
         else:
             new[key] = kept
     new.pop("selfLink", None)
-    if "managedFields" in old:
-        new["managedFields"] = old["managedFields"]
-    else:
-        new.pop("managedFields", None)
     if old.get("deletionTimestamp"):
         had = old.get("finalizers") or ()
         added = [f for f in new.get("finalizers") or () if f not in had]

@@ -37,6 +37,8 @@ from proa.apiserver.registry.refusals import (
 )
 from proa.client.protocol import Object, User
 from proa.objects.errors import BadRequest, Cause, Invalid
+from proa.objects.managed_fields.entries import Entry as FieldsEntry
+from proa.objects.managed_fields.entries import is_timing_alone
 from proa.objects.validation import invalid
 from proa.store.protocol import Entry, RevisionMismatch, Store
 
@@ -49,6 +51,10 @@ UPDATE_ATTEMPTS = 8
 
 Transform = Callable[[Object], Object]
 """Makes the new object of the stored one, which is a private copy."""
+
+
+Track = Callable[[Object | None, Object], list[FieldsEntry]]
+"""Returns the managedFields that a write leaves, given the stored object (None for a create) and the new one."""
 
 
 class ResourceRegistry:
@@ -100,11 +106,17 @@ class ResourceRegistry:
     # Writing.
 
     async def create(
-        self, obj: Object, namespace: str, user: User | None = None, *, dry_run: bool = False
+        self,
+        obj: Object,
+        namespace: str,
+        user: User | None = None,
+        *,
+        dry_run: bool = False,
+        track: Track | None = None,
     ) -> bytes:
         """Store a new object and return its bytes; raise AlreadyExists, Invalid, Forbidden.
 
-        `obj` is the caller's no longer.
+        `obj` is the caller's no longer. Without `track`, its fields are nobody's.
         """
         resource, definition = self.resource, self.definition
         metadata = metadata_of(obj)
@@ -119,6 +131,7 @@ class ResourceRegistry:
         if self.has_status:
             obj.pop("status", None)
         definition.default(obj)
+        _set_managed_fields(metadata, track(None, obj) if track else [])
         self._admit("CREATE", namespace, metadata.get("name", ""), "", obj, None, user)
         definition.prepare_create(obj)
         allocation = self._allocate(obj, None)
@@ -176,11 +189,13 @@ class ResourceRegistry:
         subresource: str = "",
         dry_run: bool = False,
         unconditional: bool | None = None,
+        track: Track | None = None,
     ) -> bytes:
         """Replace the object by what `transform` makes of it and return its bytes; raise Conflict, Invalid.
 
         An update that says no resourceVersion, or the one that `transform` was given, is tried again when another
-        write comes between. `unconditional` overrides the definition's rule about saying none.
+        write comes between. `unconditional` overrides the definition's rule about saying none. Without `track`, who
+        has which field stays as it is.
         """
         key = self.key(namespace, name)
         if unconditional is None:
@@ -197,7 +212,7 @@ class ResourceRegistry:
                 raise invalid_object(self.resource, name, [cause])
             if said and said != old["metadata"]["resourceVersion"]:
                 raise conflict(self.resource, name)
-            allocation = self._prepare_update(new, old, namespace, name, subresource, user)
+            allocation = self._prepare_update(new, old, namespace, name, subresource, user, track)
             try:
                 value = await self._store_update(key, current, new, old, dry_run)
             except RevisionMismatch:
@@ -214,7 +229,14 @@ class ResourceRegistry:
         raise conflict(self.resource, name)
 
     def _prepare_update(
-        self, new: Object, old: Object, namespace: str, name: str, subresource: str, user: User | None
+        self,
+        new: Object,
+        old: Object,
+        namespace: str,
+        name: str,
+        subresource: str,
+        user: User | None,
+        track: Track | None,
     ) -> Allocation:
         """Bring `new` to what may be stored in place of `old`; raise BadRequest, Conflict, Forbidden, Invalid."""
         definition, metadata = self.definition, new["metadata"]
@@ -226,6 +248,9 @@ class ResourceRegistry:
         elif self.has_status and not subresource:
             _take(new, old, "status")
         definition.default(new)
+        _set_managed_fields(
+            metadata, (track(old, new) if track else old["metadata"].get("managedFields")) or []
+        )
         self._admit("UPDATE", namespace, name, subresource, new, old, user)
         if subresource == "status":
             definition.prepare_status_update(new, old)
@@ -272,6 +297,8 @@ class ResourceRegistry:
     async def _store_update(self, key: str, current: Entry, new: Object, old: Object, dry_run: bool) -> bytes:
         metadata = new["metadata"]
         metadata["resourceVersion"] = old["metadata"]["resourceVersion"]
+        if is_timing_alone(new, old):
+            metadata["managedFields"] = old["metadata"]["managedFields"]
         if ends_with_update(old["metadata"], metadata) and self._may_go(new):
             if dry_run:
                 return orjson.dumps(new)
@@ -368,6 +395,13 @@ def _encoder(obj: Object) -> Callable[[int], bytes]:
             raise BadRequest(f"the object cannot be encoded: {error}") from None
 
     return encode
+
+
+def _set_managed_fields(metadata: dict[str, Any], entries: list[FieldsEntry]) -> None:
+    if entries:
+        metadata["managedFields"] = entries
+    else:
+        metadata.pop("managedFields", None)
 
 
 def _take(new: Object, old: Object, key: str) -> None:

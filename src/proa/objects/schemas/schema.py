@@ -42,3 +42,5 @@ class Schema:
     name: str = ""
     compiled: Any = field(default=None, repr=False, compare=False)
     """What check.py made of this node, once."""
+    typed: Any = field(default=None, repr=False, compare=False)
+    """What managed_fields/typed.py made of this node, once."""

@@ -1,0 +1,129 @@
+"""Answer server-side apply: PATCH with application/apply-patch+yaml, of an object that is there or not yet.
+
+Follows applyPatcher in apiserver/pkg/endpoints/handlers/patch.go; what applying does is in objects/managed_fields.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+
+from proa.apiserver.handlers.bodies import parse_yaml, strictness_of
+from proa.apiserver.handlers.field_managers import read_writer
+from proa.apiserver.registry.refusals import conflict, not_found
+from proa.apiserver.registry.registry import UPDATE_ATTEMPTS, ResourceRegistry
+from proa.client.protocol import Object, Request
+from proa.objects.errors import AlreadyExists, BadRequest, NotFound
+from proa.objects.managed_fields.apply import apply, check_config
+from proa.objects.managed_fields.entries import Entry
+from proa.objects.managed_fields.sets import LEAF, FieldSet
+from proa.objects.schemas.load import schema_named
+from proa.objects.schemas.patched import check_patched
+from proa.objects.schemas.schema import Schema
+
+APPLY_PATCH = "application/apply-patch+yaml"
+_NOT_THROUGH_STATUS = {"f:labels": LEAF, "f:ownerReferences": LEAF, "f:generateName": LEAF}
+"""What of metadata a write to the status subresource leaves alone."""
+
+
+async def apply_object(
+    request: Request,
+    registry: ResourceRegistry,
+    namespace: str,
+    name: str,
+    subresource: str = "",
+    *,
+    dry_run: bool = False,
+) -> tuple[bytes, bool]:
+    """Return the object as it is after the apply, and whether it is new; raise BadRequest, Conflict, Invalid."""
+    writer = read_writer(request, registry, "PatchOptions", subresource, required=True)
+    force = _is_forced(request)
+    strictness_of(request)
+    schema = schema_named(registry.definition.schema)
+    config = _read_config(request, registry, schema)
+    ignored = _ignored(registry, schema, subresource)
+    entries: list[Entry] = []
+
+    def transform(live: Object | None) -> Object:
+        nonlocal entries
+        new, entries = apply(live, config, schema, writer, force=force, ignored=ignored)
+        return check_patched(orjson.loads(orjson.dumps(new)), schema, "Ignore").obj
+
+    def track(old: Object | None, new: Object) -> list[Entry]:
+        return entries
+
+    for _ in range(UPDATE_ATTEMPTS):
+        try:
+            if registry.find(namespace, name) is not None:
+                value = await registry.update(
+                    namespace,
+                    name,
+                    transform,
+                    request.user,
+                    subresource=subresource,
+                    dry_run=dry_run,
+                    unconditional=True,
+                    track=track,
+                )
+                return value, False
+        except NotFound:
+            continue
+        if subresource:
+            raise not_found(registry.resource, name)
+        _check_new(config, registry, name)
+        try:
+            value = await registry.create(
+                transform(None), namespace, request.user, dry_run=dry_run, track=track
+            )
+            return value, True
+        except AlreadyExists:
+            continue
+    raise conflict(registry.resource, name)
+
+
+def _is_forced(request: Request) -> bool:
+    said = request.parameter("force", "false").lower()
+    if said not in ("true", "false", "1", "0", "t", "f", ""):
+        raise BadRequest(f'strconv.ParseBool: parsing "{said}": invalid syntax')
+    return said in ("true", "1", "t")
+
+
+def _read_config(request: Request, registry: ResourceRegistry, schema: Schema) -> Object:
+    """Return what is applied, which fits the schema and is of the resource's kind."""
+    try:
+        config: Any = orjson.loads(request.body)
+    except orjson.JSONDecodeError:
+        config = parse_yaml(request.body, registry.resource.kind)
+    if not isinstance(config, dict):
+        raise BadRequest("error decoding patch: the patch is not an object")
+    resource = registry.resource
+    kind, version = config.get("kind") or "", config.get("apiVersion") or ""
+    if (kind, version) != (resource.kind, resource.api_version):
+        shown = version if "/" in str(version) else f"/{version}"
+        raise BadRequest(f"invalid object type: {shown}, Kind={kind}")
+    check_config(config, schema)
+    return config
+
+
+def _ignored(registry: ResourceRegistry, schema: Schema, subresource: str) -> FieldSet:
+    """Return what a write to the resource, or to its status, leaves as it is."""
+    if subresource != "status":
+        return {"f:status": LEAF} if registry.has_status else {}
+    others = schema.properties.keys() - {"metadata", "status", "kind", "apiVersion"}
+    return {"f:metadata": _NOT_THROUGH_STATUS, **{f"f:{key}": LEAF for key in others}}
+
+
+def _check_new(config: Object, registry: ResourceRegistry, name: str) -> None:
+    """Raise BadRequest or Conflict where there is no object of the URL's name and this cannot become it."""
+    metadata = config.get("metadata") or {}
+    said = metadata.get("name")
+    if not said:
+        raise BadRequest(
+            f"the name of the object ({name} based on URL) was undeterminable: name must be provided"
+        )
+    if said != name:
+        raise BadRequest(f"the name of the object ({said}) does not match the name on the URL ({name})")
+    if metadata.get("uid"):
+        why = f"uid mismatch: the provided object specified uid {metadata['uid']}, and no existing object was found"
+        raise conflict(registry.resource, name, why)

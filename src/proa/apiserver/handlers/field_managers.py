@@ -1,0 +1,79 @@
+"""Know in whose name a request writes: its fieldManager, or what its User-Agent says before the first slash.
+
+Follows managerOrUserAgent in apiserver/pkg/endpoints/handlers/create.go, and ValidateFieldManager in
+apimachinery/pkg/apis/meta/v1/validation/validation.go.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+from proa.apiserver.registry.metadata import shown
+from proa.apiserver.registry.refusals import invalid
+from proa.apiserver.registry.registry import ResourceRegistry, Track
+from proa.client.protocol import Object, Request
+from proa.objects.errors import Cause
+from proa.objects.managed_fields.entries import Entry, Writer
+from proa.objects.managed_fields.update import created, replaced
+from proa.objects.meta import format_time
+from proa.objects.schemas.load import schema_named
+
+MAX_BYTES = 128
+
+
+def tracker(request: Request, registry: ResourceRegistry, options: str, subresource: str = "") -> Track:
+    """Return what gives the request's manager the fields that it changes; raise Invalid.
+
+    `options` names the kind of the request's query: CreateOptions, UpdateOptions or PatchOptions.
+    """
+    writer = read_writer(request, registry, options, subresource)
+    schema = schema_named(registry.definition.schema)
+
+    def track(old: Object | None, new: Object) -> list[Entry]:
+        if old is None:
+            return created(new, new["metadata"].get("managedFields"), schema, writer)
+        return replaced(old, new, schema, writer)
+
+    return track
+
+
+def read_writer(
+    request: Request, registry: ResourceRegistry, options: str, subresource: str, *, required: bool = False
+) -> Writer:
+    """Return who writes; raise Invalid where the name cannot be one, or is `required` and missing."""
+    manager = request.parameter("fieldManager") if request.query else ""
+    causes = _causes(manager, required) if manager or required else []
+    if causes:
+        raise invalid(options, "meta.k8s.io", "", causes)
+    name = manager or _name_in_user_agent(request.headers.get("user-agent", ""))
+    return Writer(name, registry.resource.api_version, _format_second(int(registry.now())), subresource)
+
+
+def _causes(manager: str, required: bool) -> list[Cause]:
+    if not manager and required:
+        return [Cause("FieldValueRequired", "Required value: is required for apply patch", "fieldManager")]
+    causes = []
+    if len(manager.encode()) > MAX_BYTES:
+        causes.append(
+            Cause("FieldValueTooLong", f"Too long: may not be more than {MAX_BYTES} bytes", "fieldManager")
+        )
+    position = 0
+    for character in manager:
+        if not character.isprintable():
+            why = f"invalid character U+{ord(character):04X} (at position {position})"
+            causes.append(
+                Cause("FieldValueInvalid", f"Invalid value: {shown(manager)}: {why}", "fieldManager")
+            )
+        position += len(character.encode())
+    return causes
+
+
+@lru_cache(maxsize=1024)
+def _name_in_user_agent(user_agent: str) -> str:
+    name = "".join(c for c in user_agent.partition("/")[0] if c.isprintable())
+    return name.encode()[:MAX_BYTES].decode(errors="ignore")
+
+
+@lru_cache(maxsize=4)
+def _format_second(now: int) -> str:
+    return format_time(now)
