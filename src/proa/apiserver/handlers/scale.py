@@ -10,7 +10,7 @@ from typing import Any
 import orjson
 
 from proa.apiserver.handlers.bodies import check_auxiliary, read_auxiliary
-from proa.apiserver.handlers.field_managers import tracker
+from proa.apiserver.handlers.field_managers import scale_tracker
 from proa.apiserver.handlers.negotiation import answer_object, negotiate
 from proa.apiserver.handlers.write import is_dry_run, read_patch
 from proa.apiserver.registry.refusals import invalid, method_not_allowed
@@ -33,9 +33,8 @@ async def serve_scale(request: Request, registry: ResourceRegistry, namespace: s
     apply = read_patch(request, None) if request.method == "PATCH" else lambda old: body
     spec_path = _paths(registry)[0]
 
-    track = tracker(
-        request, registry, "UpdateOptions" if request.method == "PUT" else "PatchOptions", "scale"
-    )
+    options = "UpdateOptions" if request.method == "PUT" else "PatchOptions"
+    track = scale_tracker(request, registry, options, spec_path)
 
     def transform(old: Object) -> Object:
         said = check_auxiliary(apply(make_scale(old, registry)), "Scale")

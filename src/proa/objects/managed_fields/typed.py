@@ -21,7 +21,7 @@ from proa.objects.managed_fields.elements import (
     value_element,
 )
 from proa.objects.managed_fields.sets import EMPTY, LEAF, FieldSet, is_member
-from proa.objects.managed_fields.zero_values import always_present, key_defaults
+from proa.objects.managed_fields.zero_values import always_present, key_defaults, times_present
 from proa.objects.schemas.schema import Schema
 
 Difference = tuple[FieldSet | None, FieldSet | None]
@@ -200,11 +200,12 @@ class _Parent(Node):
 class Struct(_Parent):
     """Fields that the schema names."""
 
-    __slots__ = ("_known", "_schema", "_zeros")
+    __slots__ = ("_known", "_schema", "_times", "_zeros")
 
     def __init__(self, schema: Schema) -> None:
         self._schema = schema
         self._known: dict[str, tuple[str, Node | None]] = {}
+        self._times = times_present(schema)
         self._zeros: Mapping[str, Any] | None = None
 
     def _find(self, key: str) -> tuple[str, Node | None]:
@@ -220,6 +221,8 @@ class Struct(_Parent):
         if not value:
             return LEAF
         known = self._known
+        if self._times:
+            value = {**dict.fromkeys(self._times), **value}
         out: FieldSet = {SELF: LEAF}
         for key in sorted(value):
             step, node = known.get(key) or self._find(key)
@@ -240,7 +243,7 @@ class Struct(_Parent):
         for key in sorted(new):
             value = new[key]
             had = old.get(key, _ABSENT)
-            if had == value:
+            if had == value or (value is None and had is _ABSENT):
                 continue
             step, node = known.get(key) or self._find(key)
             if had is _ABSENT:
@@ -264,7 +267,8 @@ class Struct(_Parent):
         for key in old.keys() - new.keys():
             step, node = self._known.get(key) or self._find(key)
             if key not in zeros:
-                removed[step] = LEAF if node is None else node.added(old[key])
+                if old[key] is not None:
+                    removed[step] = LEAF if node is None else node.added(old[key])
             elif old[key] != zeros[key]:
                 _put(step, (node or _LEAF).diff(old[key], zeros[key]), changed, removed)
 

@@ -71,6 +71,16 @@ def always_present(schema: Schema) -> dict[str, Any]:
     return {name: _zero(schema.properties[name]) for name in names if name in schema.properties}
 
 
+_TIMED = ("Condition", "ContainerStateRunning", "ContainerStateTerminated", "EventSeries", "VolumeError")
+
+
+def times_present(schema: Schema) -> tuple[str, ...]:
+    """Return the times that a struct has even where they are not set: JSON shows them as null, or not at all."""
+    if not schema.name.startswith("io.k8s.") or not schema.name.endswith(_TIMED):
+        return ()
+    return tuple(key for key, node in schema.properties.items() if node.format == "date-time")
+
+
 def _zero(schema: Schema) -> Any:
     if schema.type == "object":
         return None if schema.values is not None else {}
