@@ -336,7 +336,8 @@ class Cluster:
         from proa.client.local import LocalTransport
         from proa.client.protocol import User
 
-        return ApiClient(LocalTransport(server.handle, User(user, (*groups, "system:authenticated"))))
+        transport = LocalTransport(server.handle, User(user, (*groups, "system:authenticated")))
+        return ApiClient(transport, _user_agent(user))
 
     async def _dial_kubelet(self, name: str) -> KubeletApi:
         """Return the kubelet that logs, exec and port-forward of a node's pods go to."""
@@ -420,3 +421,9 @@ contexts:
     user: proa
 current-context: proa
 """
+
+
+def _user_agent(user: str) -> str:
+    """Return the name by which upstream's component of that user writes: it shows as a manager of fields."""
+    component = user.removeprefix("system:")
+    return {"apiserver": "kube-apiserver", f"node:{NODE}": "kubelet"}.get(component, component)

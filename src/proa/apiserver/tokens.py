@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import base64
 from collections import OrderedDict
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from proa.apiserver.handlers.bodies import read_auxiliary
+from proa.apiserver.handlers.bodies import AUXILIARY, read_auxiliary
+from proa.apiserver.handlers.field_managers import read_writer
 from proa.apiserver.handlers.negotiation import answer_object, negotiate
 from proa.apiserver.registry.catalog import Catalog
 from proa.apiserver.registry.metadata import new_uid
@@ -22,8 +24,10 @@ from proa.apiserver.registry.refusals import conflict, invalid, method_not_allow
 from proa.apiserver.registry.registry import ResourceRegistry
 from proa.client.protocol import Object, Request, Response, User
 from proa.objects.errors import BadRequest, Cause, ServiceUnavailable
+from proa.objects.managed_fields.update import created
 from proa.objects.meta import format_time
 from proa.objects.resource import NODES, PODS, SECRETS, SERVICE_ACCOUNTS, Resource
+from proa.objects.schemas.load import schema_named
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric import ec
@@ -75,15 +79,18 @@ class TokenIssuer:
         now = int(self._catalog.now())
         bound = self._bound_claims(namespace, name, spec.get("boundObjectRef"))
         claims = _make_claims(account, bound, audiences, seconds, now)
+        metadata: dict[str, Any] = {
+            "name": name,
+            "namespace": namespace,
+            "uid": new_uid(),
+            "creationTimestamp": format_time(now),
+        }
+        if entries := self._managed_fields(request, registry, body):
+            metadata["managedFields"] = entries
         answered = {
             "kind": "TokenRequest",
             "apiVersion": "authentication.k8s.io/v1",
-            "metadata": {
-                "name": name,
-                "namespace": namespace,
-                "uid": new_uid(),
-                "creationTimestamp": format_time(now),
-            },
+            "metadata": metadata,
             "spec": {
                 "audiences": audiences,
                 "expirationSeconds": seconds,
@@ -92,6 +99,11 @@ class TokenIssuer:
             "status": {"token": self.sign(claims), "expirationTimestamp": format_time(now + seconds)},
         }
         return answer_object(answered, negotiate(request.headers.get("accept", "")), 201)
+
+    def _managed_fields(self, request: Request, registry: ResourceRegistry, body: Object) -> list[Object]:
+        writer = read_writer(request, registry, "CreateOptions", "token")
+        writer = replace(writer, api_version="authentication.k8s.io/v1")
+        return created(body, None, schema_named(AUXILIARY["TokenRequest"]), writer)
 
     def _bound_claims(self, namespace: str, account: str, ref: Object | None) -> dict[str, Any]:
         """Return the claims about the object that the token is bound to, which must exist."""

@@ -52,7 +52,9 @@ class Informer:
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         transform: Callable[[Object], Object] | None = None,
     ) -> None:
-        """`transform` cuts down what is kept of an object, metadata's names and versions apart."""
+        """`transform` cuts down what is kept of an object, metadata's names and versions apart; without it,
+        metadata.managedFields is left out, which is most of many objects and no controller's business.
+        """
         self.scope = scope
         self._transform = transform
         self._client = client
@@ -209,8 +211,7 @@ class Informer:
         return bool(self._seen_version) and _version(obj) <= int(self._seen_version)
 
     def _put(self, obj: Object) -> None:
-        if self._transform is not None:
-            obj = self._transform(obj)
+        obj = _without_managed_fields(obj) if self._transform is None else self._transform(obj)
         place = _place(obj)
         old = self._objects.get(place)
         if meta.uid(obj) in self._deleted_uids or (old is not None and not _is_newer(obj, old)):
@@ -318,6 +319,13 @@ class InformerFactory:
         if informer.scope not in self._tasks:
             name = f"informer {informer.scope.resource.qualified_name}"
             self._tasks[informer.scope] = asyncio.create_task(informer.run(), name=name)
+
+
+def _without_managed_fields(obj: Object) -> Object:
+    metadata = obj["metadata"]
+    if "managedFields" not in metadata:
+        return obj
+    return {**obj, "metadata": {key: value for key, value in metadata.items() if key != "managedFields"}}
 
 
 def _place(obj: Object) -> Place:
