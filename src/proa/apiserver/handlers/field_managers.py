@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-from proa.apiserver.registry.metadata import shown
 from proa.apiserver.registry.refusals import invalid
 from proa.apiserver.registry.registry import ResourceRegistry, Track
 from proa.client.protocol import Object, Request
@@ -18,6 +17,8 @@ from proa.objects.managed_fields.sets import FieldSet, difference
 from proa.objects.managed_fields.update import created, replaced
 from proa.objects.meta import format_time
 from proa.objects.schemas.load import schema_named
+from proa.objects.validation import invalid as invalid_value
+from proa.objects.validation import too_long
 
 MAX_BYTES = 128
 
@@ -77,18 +78,12 @@ def read_writer(
 def _causes(manager: str, required: bool) -> list[Cause]:
     if not manager and required:
         return [Cause("FieldValueRequired", "Required value: is required for apply patch", "fieldManager")]
-    causes = []
-    if len(manager.encode()) > MAX_BYTES:
-        causes.append(
-            Cause("FieldValueTooLong", f"Too long: may not be more than {MAX_BYTES} bytes", "fieldManager")
-        )
+    causes = [too_long("fieldManager", MAX_BYTES)] if len(manager.encode()) > MAX_BYTES else []
     position = 0
     for character in manager:
         if not character.isprintable():
             why = f"invalid character U+{ord(character):04X} (at position {position})"
-            causes.append(
-                Cause("FieldValueInvalid", f"Invalid value: {shown(manager)}: {why}", "fieldManager")
-            )
+            causes.append(invalid_value("fieldManager", manager, why))
         position += len(character.encode())
     return causes
 

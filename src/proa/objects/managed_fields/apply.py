@@ -7,7 +7,6 @@ lastappliedupdater.go, conflict.go) and structured-merge-diff/merge/update.go (A
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import orjson
@@ -27,6 +26,7 @@ from proa.objects.managed_fields.sets import (
 )
 from proa.objects.managed_fields.typed import Node, node_of
 from proa.objects.managed_fields.update import EMPTY_OBJECT, STRIPPED, changes, ownable
+from proa.objects.quick_dataclass import dataclass
 from proa.objects.schemas.schema import Schema
 
 LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"

@@ -7,12 +7,12 @@ Entries are values: nothing here changes one.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import orjson
 
 from proa.objects.managed_fields.sets import EMPTY, FieldSet, difference, from_client, ordered, union
+from proa.objects.quick_dataclass import dataclass
 
 Entry = dict[str, Any]
 """A ManagedFieldsEntry."""
