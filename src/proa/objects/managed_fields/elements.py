@@ -14,6 +14,9 @@ import orjson
 
 SELF = "."
 """Marks, among the children of a step, that the step itself is in the set."""
+CACHED = 8192
+SHORT = 256
+"""Characters up to which a step is worth a place in a cache."""
 _ORDER = {SELF: -1, "f": 0, "k": 1, "v": 2, "i": 3}
 _GO_ESCAPES = {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", "\u2029": "\\u2029"}
 _ESCAPED = str.maketrans(_GO_ESCAPES)
@@ -24,14 +27,14 @@ def go_json(value: object) -> str:
     return orjson.dumps(value, option=orjson.OPT_SORT_KEYS).decode().translate(_ESCAPED)
 
 
-@lru_cache(maxsize=16384, typed=True)
+@lru_cache(maxsize=CACHED, typed=True)
 def key_element(names: tuple[str, ...], *values: object) -> str:
     """Return the step to an item of a list that is keyed by fields: `names` sorted, None for one that it lacks."""
     fields = (f"{go_json(n)}:{go_json(v)}" for n, v in zip(names, values, strict=True) if v is not None)
     return f"k:{{{','.join(fields)}}}"
 
 
-@lru_cache(maxsize=16384, typed=True)
+@lru_cache(maxsize=CACHED, typed=True)
 def value_element(value: object) -> str:
     """Return the step to an item of a list that is a set of scalars."""
     return "v:" + go_json(value)
@@ -60,11 +63,12 @@ def in_order(elements: Iterable[str]) -> list[str]:
     """Return steps as upstream orders them: names, keys, values; numbers by what they are."""
     found = sorted(elements)
     if len(found) > 1 and found[-1][0] != "f":
-        found.sort(key=_rank)
+        is_short = all(len(element) <= SHORT for element in found)
+        found.sort(key=_rank if is_short else _rank.__wrapped__)
     return found
 
 
-@lru_cache(maxsize=16384)
+@lru_cache(maxsize=CACHED)
 def _rank(element: str) -> tuple[Any, ...]:
     kind = element[0]
     order = _ORDER[kind]

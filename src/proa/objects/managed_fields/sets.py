@@ -18,6 +18,8 @@ FieldSet = dict[str, Any]
 LEAF: FieldSet = {}
 """What lies below a step that is in the set alone. Shared: never changed."""
 EMPTY: FieldSet = {}
+MAX_DEPTH = 100
+"""Steps of a path that a client may send; no schema goes that deep."""
 
 
 def union(a: FieldSet, b: FieldSet) -> FieldSet:
@@ -112,14 +114,14 @@ def ordered(fields: FieldSet) -> FieldSet:
     return {step: ordered(fields[step]) for step in in_order(fields)}
 
 
-def from_client(fields: object) -> FieldSet:
+def from_client(fields: object, depth: int = MAX_DEPTH) -> FieldSet:
     """Return a set that a client has sent, each step spelled as we do; raise ValueError."""
-    if not isinstance(fields, dict):
-        raise ValueError("fieldsV1 must be an object")
+    if not isinstance(fields, dict) or not depth:
+        raise ValueError("fieldsV1 must be an object, and not too deep")
     out: FieldSet = {}
     for step, below in fields.items():
         if step == SELF:
             out[SELF] = LEAF
         else:
-            out[canonical(step)] = from_client(below)
+            out[canonical(step)] = from_client(below, depth - 1)
     return LEAF if out.keys() == {SELF} else ordered(out)

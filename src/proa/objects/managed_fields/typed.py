@@ -15,6 +15,7 @@ from typing import Any
 
 from proa.objects.managed_fields.elements import (
     SELF,
+    SHORT,
     in_order,
     key_element,
     printed,
@@ -536,7 +537,10 @@ class ValueSet(_Associative):
 
     def step_of(self, item: Any) -> str:
         """See `_Associative`."""
-        return value_element(item) if not isinstance(item, (dict, list)) else "v:null"
+        if isinstance(item, (dict, list)):
+            return "v:null"
+        make = value_element.__wrapped__ if type(item) is str and len(item) > SHORT else value_element
+        return make(item)
 
     def items(self) -> Node:
         """See `_Associative`."""
@@ -566,8 +570,14 @@ class KeyedList(_Associative):
         """See `_Associative`."""
         names = self._names
         if len(names) == 1:
-            return key_element(names, item.get(names[0], self._defaults[0]))
-        return key_element(names, *[item.get(n, d) for n, d in zip(names, self._defaults, strict=True)])
+            value = item.get(names[0], self._defaults[0])
+            if type(value) is str and len(value) <= SHORT:
+                return key_element(names, value)
+            values = [value]
+        else:
+            values = [item.get(n, d) for n, d in zip(names, self._defaults, strict=True)]
+        is_long = any(type(value) is str and len(value) > SHORT for value in values)
+        return (key_element.__wrapped__ if is_long else key_element)(names, *values)
 
     def items(self) -> Node:
         """See `_Associative`."""

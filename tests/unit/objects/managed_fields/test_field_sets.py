@@ -16,6 +16,8 @@ from proa.objects.managed_fields.sets import (
     paths,
     union,
 )
+from proa.objects.managed_fields.typed import node_of
+from proa.objects.schemas.load import schema_named
 
 STEPS = ["f:a", "f:b", "f:c", 'k:{"name":"x"}', 'k:{"name":"y"}', 'v:"s"']
 PATHS = st.frozensets(st.lists(st.sampled_from(STEPS), min_size=1, max_size=4).map(tuple), max_size=12)
@@ -66,6 +68,20 @@ def test_what_changes_nothing_is_the_same_set():
     one = make({("f:a", "f:b"), ("f:c",)})
     assert union(one, make({("f:c",)})) is one
     assert difference(one, make({("f:b",)})) is one
+
+
+def test_a_set_that_is_too_deep_is_refused():
+    deep = {}
+    for _ in range(500):
+        deep = {"f:a": deep}
+    with pytest.raises(ValueError, match="not too deep"):
+        from_client(deep)
+
+
+def test_long_keys_are_no_different():
+    item = {"name": "x" * 1000}
+    names = node_of(schema_named("io.k8s.api.core.v1.PodSpec")).child("containers")
+    assert names.step_of(item) == key_element(("name",), "x" * 1000)
 
 
 def test_steps_are_ordered_by_kind_and_value():
