@@ -9,8 +9,9 @@ from typing import Any
 
 import orjson
 
-from proa.apiserver.handlers.bodies import parse_yaml, strictness_of
+from proa.apiserver.handlers.bodies import strictness_of
 from proa.apiserver.handlers.field_managers import read_writer
+from proa.apiserver.handlers.yaml_bodies import load_yaml
 from proa.apiserver.registry.refusals import conflict, not_found
 from proa.apiserver.registry.registry import UPDATE_ATTEMPTS, ResourceRegistry
 from proa.client.protocol import Object, Request
@@ -94,7 +95,7 @@ def _read_config(request: Request, registry: ResourceRegistry, schema: Schema) -
     try:
         config: Any = orjson.loads(request.body)
     except orjson.JSONDecodeError:
-        config = parse_yaml(request.body, registry.resource.kind)
+        config = load_yaml(request.body)
     if not isinstance(config, dict):
         raise BadRequest("error decoding patch: the patch is not an object")
     resource = registry.resource

@@ -18,6 +18,7 @@ from proa.objects.managed_fields.update import created, replaced
 from proa.objects.meta import format_time
 from proa.objects.schemas.load import schema_named
 from proa.objects.validation import invalid as invalid_value
+from proa.objects.validation import required as required_value
 from proa.objects.validation import too_long
 
 MAX_BYTES = 128
@@ -77,7 +78,7 @@ def read_writer(
 
 def _causes(manager: str, required: bool) -> list[Cause]:
     if not manager and required:
-        return [Cause("FieldValueRequired", "Required value: is required for apply patch", "fieldManager")]
+        return [required_value("fieldManager", "is required for apply patch")]
     causes = [too_long("fieldManager", MAX_BYTES)] if len(manager.encode()) > MAX_BYTES else []
     position = 0
     for character in manager:

@@ -34,7 +34,7 @@ from proa.objects.patch.merge_patch import apply_merge_patch
 from proa.objects.patch.strategic_merge import apply_strategic_merge
 from proa.objects.schemas.load import schema_named
 from proa.objects.schemas.patched import check_patched
-from proa.objects.validation import not_supported
+from proa.objects.validation import forbidden, not_supported
 
 JSON_PATCH = "application/json-patch+json"
 MERGE_PATCH = "application/merge-patch+json"
@@ -105,7 +105,7 @@ async def patch_object(
         return show(request, registry, value, representation, 201 if is_new else 200)
     track = tracker(request, registry, "PatchOptions", subresource)
     if request.parameter("force"):
-        cause = Cause("FieldValueForbidden", "Forbidden: may not be specified for non-apply patch", "force")
+        cause = forbidden("force", "may not be specified for non-apply patch")
         raise invalid("PatchOptions", "meta.k8s.io", "", [cause])
     strictness = strictness_of(request)
     apply = read_patch(request, registry.definition)

@@ -13,6 +13,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+import orjson
+
 from proa.objects.managed_fields.elements import (
     SELF,
     SHORT,
@@ -608,7 +610,9 @@ def _put(step: str, found: Difference, changed: FieldSet, removed: FieldSet) -> 
 
 
 def _shown(value: object) -> str:
-    return f"&value.valueUnstructured{{Value:{value!r}}}"
+    names = {dict: "map[string]interface {}", list: "[]interface {}"}
+    text = names.get(type(value)) or orjson.dumps(value).decode()[:SHORT]
+    return f"&value.valueUnstructured{{Value:{text}}}"
 
 
 _LEAF = Node()
