@@ -610,7 +610,7 @@ def _put(step: str, found: Difference, changed: FieldSet, removed: FieldSet) -> 
 
 
 def _shown(value: object) -> str:
-    names = {dict: "map[string]interface {}", list: "[]interface {}"}
+    names: dict[type, str] = {dict: "map[string]interface {}", list: "[]interface {}"}
     text = names.get(type(value)) or orjson.dumps(value).decode()[:SHORT]
     return f"&value.valueUnstructured{{Value:{text}}}"
 
