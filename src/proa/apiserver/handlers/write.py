@@ -110,12 +110,15 @@ async def patch_object(
     strictness = strictness_of(request)
     apply = read_patch(request, registry.definition)
     schema = schema_named(registry.definition.schema)
+    is_json_patch = media_type_of(request) == JSON_PATCH
     strategic = request.body if media_type_of(request) == STRATEGIC_PATCH else b""
     warnings: tuple[str, ...] = ()
 
     def transform(old: Object) -> Object:
         nonlocal warnings
         version = old["metadata"]["resourceVersion"]
+        if not is_json_patch:  # which could address them; who sends none keeps them
+            old["metadata"].pop("managedFields", None)
         new = apply(old)
         if not isinstance(new, dict):
             raise BadRequest("the patch does not make an object")
