@@ -168,7 +168,9 @@ class FakeClient:
         copy = copy_of(obj)
         metadata = copy.setdefault("metadata", {})
         if not metadata.get("name") and metadata.get("generateName"):
-            metadata["name"] = metadata["generateName"] + meta.random_suffix()
+            metadata["name"] = self._generate_name(
+                resource, metadata["generateName"], meta.namespace(copy) or namespace
+            )
         self._record(
             "create", resource, metadata.get("name", ""), namespace or metadata.get("namespace") or ""
         )
@@ -197,6 +199,13 @@ class FakeClient:
                 copy["status"] = {"phase": "Pending"}
         copy |= {"apiVersion": resource.api_version, "kind": resource.kind}
         return self._store.put(resource, copy)
+
+    def _generate_name(self, resource: Resource, prefix: str, namespace: str | None) -> str:
+        """Return a name that is free, as the API server tries again when a random one is taken."""
+        while True:
+            name = prefix + meta.random_suffix()
+            if self._store.find(resource, name, namespace or "") is None:
+                return name
 
     async def update(self, resource: Resource, obj: Object, subresource: str = "") -> Object:
         """Replace the object (or its status) of the same name; raise Conflict when it has changed."""
