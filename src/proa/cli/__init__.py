@@ -8,7 +8,7 @@ VERBS = {
     "status": "show whether it runs, its nodes and what it uses",
     "reset": "stop it and remove everything it keeps",
     "doctor": "try what this machine offers, and say how to fix what is missing",
-    "kubeconfig": "print the kubeconfig for kubectl, Helm and every other client",
+    "kubeconfig": "print the kubeconfig for kubectl and every other client",
     "demo": "train, serve, heal, scale and roll out a real model, with live progress",
 }
 

@@ -121,11 +121,6 @@ class PodWorker:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def settled(self) -> None:
-        """Return when there is nothing to do now but wait."""
-        while self._task is not None:
-            await asyncio.wait([self._task])
-
     def view(self) -> PodView:
         """Return all that is known of the pod now."""
         node = self._node

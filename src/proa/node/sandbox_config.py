@@ -9,7 +9,6 @@ from __future__ import annotations
 from pathlib import Path
 
 from proa.client.protocol import Object
-from proa.node.resources import qos_class
 from proa.node.runtime_cache import POD_NAME_LABEL, POD_NAMESPACE_LABEL, POD_UID_LABEL
 from proa.node.runtimes.protocol import SandboxConfig
 from proa.node.settings import KubeletSettings
@@ -60,7 +59,6 @@ def make_sandbox_config(pod: Object, settings: KubeletSettings, attempt: int) ->
             POD_NAMESPACE_LABEL: namespace(pod),
             POD_UID_LABEL: uid(pod),
         },
-        cgroup_parent=f"{qos_class(pod).lower()}/pod{uid(pod)}",
     )
 
 

@@ -18,7 +18,7 @@ import yaml
 from proa.cli import Failure
 from proa.cli.demo.app import client as model_client
 from proa.cli.demo.waiting import wait_until, wait_until_gone
-from proa.cli.terminal import GREEN, RED, Terminal
+from proa.cli.terminal import BOLD, GREEN, RED, Terminal
 from proa.cli.up import start_detached
 from proa.client.protocol import Client, Object
 from proa.home import Home
@@ -294,7 +294,7 @@ class Story:
         events = (await self.client.list(EVENTS, NAMESPACE)).items
         self.summary["events"] = len(events)
         self.terminal.line()
-        self.terminal.line(self.terminal.paint("What the cluster said (the last of its events):", "1"))
+        self.terminal.line(self.terminal.paint("What the cluster said (the last of its events):", BOLD))
         events.sort(key=lambda e: e.get("lastTimestamp") or e.get("eventTime") or "")
         for event in events[-12:]:
             where = f"{event['involvedObject']['kind']}/{event['involvedObject']['name']}"

@@ -14,8 +14,6 @@ from proa.node.noded.loop import READ, WRITE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from proa.node.noded.logs import LogFile
     from proa.node.noded.loop import Loop
 
@@ -44,7 +42,6 @@ class Output:
         self._log = log
         self._sources: dict[int, str] = {}
         self._listeners: list[Listener] = []
-        self.on_end: Callable[[], None] = lambda: None
 
     def add_source(self, fd: int, stream: str) -> None:
         """Read `fd` from now on; it is closed at its end."""

@@ -53,7 +53,6 @@ class SandboxConfig:
     sysctls: Mapping[str, str] = field(default_factory=dict)
     log_directory: str = ""
     labels: Mapping[str, str] = field(default_factory=dict)
-    cgroup_parent: str = ""
     domain_name: str = ""
 
 
