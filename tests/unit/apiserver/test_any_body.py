@@ -77,8 +77,8 @@ def make_odd(body: Any, random: random.Random) -> Any:
     changed = copy.deepcopy(body)
     for _ in range(random.choice((1, 1, 2))):
         container, key = random.choice(places(changed))
-        container[key] = random.choice(ODD)
-    return random.choice(ODD) if random.random() < 0.05 else changed
+        container[key] = copy.deepcopy(random.choice(ODD))
+    return copy.deepcopy(random.choice(ODD)) if random.random() < 0.05 else changed
 
 
 @pytest.mark.parametrize("request_name", REQUESTS)
