@@ -19,6 +19,7 @@ from proa.apiserver.filters.errors import with_errors
 from proa.apiserver.filters.headers import with_headers
 from proa.apiserver.filters.impersonation import with_impersonation
 from proa.apiserver.filters.metrics import with_metrics
+from proa.apiserver.filters.notes import with_notes
 from proa.apiserver.handlers.health import Check
 from proa.apiserver.registry.catalog import Catalog
 from proa.apiserver.registry.definition import ResourceDefinition
@@ -81,6 +82,7 @@ class ApiServer:
         filters: tuple[Filter, ...] = (
             with_metrics(self.requests),
             with_headers,
+            with_notes,
             with_errors,
             with_authentication(authenticate_token or self.tokens.authenticate),
             with_impersonation(authorize),

@@ -125,7 +125,7 @@ def _names(definitions: Iterable[ResourceDefinition]) -> set[str]:
     names = set(ALWAYS)
     for definition in definitions:
         resource = definition.resource
-        names |= {definition.schema, definition_of(resource.api_version, resource.kind + "List")}
+        names |= {definition.object_schema.name, definition_of(resource.api_version, resource.kind + "List")}
         for subresource in definition.subresources:
             names.add(definition_of(subresource.api_version or resource.api_version, subresource.kind))
     return names - {""}
@@ -147,15 +147,16 @@ def _as_version2(node: Any) -> Any:
     return written
 
 
-_CACHE: WeakKeyDictionary[Catalog, Documents] = WeakKeyDictionary()
+_CACHE: WeakKeyDictionary[Catalog, tuple[int, Documents]] = WeakKeyDictionary()
 
 
 def _documents(catalog: Catalog) -> Documents:
-    found = _CACHE.get(catalog)
-    if found is None:
+    generation, documents = _CACHE.get(catalog, (-1, None))
+    if documents is None or generation != catalog.generation:
         definitions = (r.definition for found in catalog.group_versions.values() for r in found.values())
-        found = _CACHE[catalog] = Documents(definitions)
-    return found
+        documents = Documents(definitions)
+        _CACHE[catalog] = (catalog.generation, documents)
+    return documents
 
 
 @lru_cache(maxsize=1)

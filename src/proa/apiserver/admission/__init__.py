@@ -1,4 +1,4 @@
-"""What looks at a write before it is validated: the plugins, in upstream's order, and the resources each concerns."""
+"""What looks at a write before it is stored, in upstream's order: pkg/kubeapiserver/options/plugins.go."""
 
 from proa.apiserver.admission import (
     claim_resize,
@@ -10,17 +10,20 @@ from proa.apiserver.admission import (
     storage_protection,
     taint_nodes,
 )
-from proa.apiserver.registry.attributes import Admission
-from proa.objects.resource import NODES, PERSISTENT_VOLUME_CLAIMS, PERSISTENT_VOLUMES, PODS, Resource
+from proa.apiserver.registry.attributes import Plugin
+from proa.objects.resource import NODES, PERSISTENT_VOLUME_CLAIMS, PERSISTENT_VOLUMES, PODS
 
-PLUGINS: tuple[tuple[Admission, tuple[Resource, ...]], ...] = (
-    (namespace_lifecycle.admit, ()),
-    (service_account.admit, (PODS,)),
-    (taint_nodes.admit, (NODES,)),
-    (priority.admit, (PODS,)),
-    (default_toleration_seconds.admit, (PODS,)),
-    (storage_protection.admit, (PERSISTENT_VOLUME_CLAIMS, PERSISTENT_VOLUMES)),
-    (default_storage_class.admit, (PERSISTENT_VOLUME_CLAIMS,)),
-    (claim_resize.admit, (PERSISTENT_VOLUME_CLAIMS,)),
+PLUGINS: tuple[Plugin, ...] = (
+    Plugin("NamespaceLifecycle", namespace_lifecycle.admit),
+    Plugin("ServiceAccount", service_account.admit, resources=(PODS,)),
+    Plugin("TaintNodesByCondition", taint_nodes.admit, resources=(NODES,)),
+    Plugin("Priority", priority.admit, resources=(PODS,)),
+    Plugin("DefaultTolerationSeconds", default_toleration_seconds.admit, resources=(PODS,)),
+    Plugin(
+        "StorageObjectInUseProtection",
+        storage_protection.admit,
+        resources=(PERSISTENT_VOLUME_CLAIMS, PERSISTENT_VOLUMES),
+    ),
+    Plugin("DefaultStorageClass", default_storage_class.admit, resources=(PERSISTENT_VOLUME_CLAIMS,)),
+    Plugin("PersistentVolumeClaimResize", claim_resize.admit, resources=(PERSISTENT_VOLUME_CLAIMS,)),
 )
-"""No resources: all of them."""

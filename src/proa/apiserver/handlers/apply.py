@@ -19,7 +19,6 @@ from proa.objects.errors import AlreadyExists, BadRequest, NotFound
 from proa.objects.managed_fields.apply import apply, check_config
 from proa.objects.managed_fields.entries import Entry
 from proa.objects.managed_fields.sets import LEAF, FieldSet
-from proa.objects.schemas.load import schema_named
 from proa.objects.schemas.patched import check_patched
 from proa.objects.schemas.schema import Schema
 
@@ -41,7 +40,7 @@ async def apply_object(
     writer = read_writer(request, registry, "PatchOptions", subresource, required=True)
     force = _is_forced(request)
     strictness_of(request)
-    schema = schema_named(registry.definition.schema)
+    schema = registry.definition.object_schema
     config = _read_config(request, registry, schema)
     ignored = _ignored(registry, schema, subresource)
     entries: list[Entry] = []

@@ -39,7 +39,7 @@ def check_object(
     obj: Object, definition: ResourceDefinition, strictness: Strictness, body: bytes = b""
 ) -> Checked:
     """Return the object checked against its kind's schema."""
-    return check(obj, schema_named(definition.schema), strictness, body)
+    return check(obj, definition.object_schema, strictness, body)
 
 
 def read_auxiliary(request: Request, kind: str) -> Object:

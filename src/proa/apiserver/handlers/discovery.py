@@ -42,12 +42,12 @@ GROUP_ORDER = (
 
 
 class Discovery:
-    """The documents, made once for a catalog."""
+    """The documents, made once for a generation of the catalog."""
 
     def __init__(self, catalog: Catalog, address: str) -> None:
         self._catalog = catalog
         self._address = address
-        self._aggregated: dict[tuple[str, str], tuple[bytes, str]] = {}
+        self._aggregated: dict[tuple[str, str, int], tuple[bytes, str]] = {}
 
     def groups(self) -> list[str]:
         """Return the named groups in order."""
@@ -110,8 +110,10 @@ class Discovery:
         return {"apiVersion": "v1", **document} if group else document
 
     def _serve_aggregated(self, request: Request, root: str, version: str) -> Response:
-        found = self._aggregated.get((root, version))
+        key = (root, version, self._catalog.generation)
+        found = self._aggregated.get(key)
         if found is None:
+            self._aggregated = {k: v for k, v in self._aggregated.items() if k[2] == key[2]}
             groups = [""] if root == "api" else self.groups()
             document = {
                 "kind": "APIGroupDiscoveryList",
@@ -120,7 +122,7 @@ class Discovery:
                 "items": [self._aggregated_group(group) for group in groups],
             }
             body = orjson.dumps(document)
-            found = self._aggregated[root, version] = (body, f'"{hashlib.sha512(body).hexdigest().upper()}"')
+            found = self._aggregated[key] = (body, f'"{hashlib.sha512(body).hexdigest().upper()}"')
         body, etag = found
         headers = {
             "Content-Type": f"{JSON};g=apidiscovery.k8s.io;v={version};as=APIGroupDiscoveryList",

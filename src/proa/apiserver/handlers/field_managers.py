@@ -16,7 +16,6 @@ from proa.objects.managed_fields.entries import Entry, Writer, fields_of
 from proa.objects.managed_fields.sets import FieldSet, difference
 from proa.objects.managed_fields.update import created, replaced
 from proa.objects.meta import format_time
-from proa.objects.schemas.load import schema_named
 from proa.objects.validation import invalid as invalid_value
 from proa.objects.validation import required as required_value
 from proa.objects.validation import too_long
@@ -30,7 +29,7 @@ def tracker(request: Request, registry: ResourceRegistry, options: str, subresou
     `options` names the kind of the request's query: CreateOptions, UpdateOptions or PatchOptions.
     """
     writer = read_writer(request, registry, options, subresource)
-    schema = schema_named(registry.definition.schema)
+    schema = registry.definition.object_schema
 
     def track(old: Object | None, new: Object) -> list[Entry]:
         if old is None:

@@ -32,7 +32,6 @@ from proa.objects.errors import BadRequest, Invalid, NotFound, UnsupportedMediaT
 from proa.objects.patch.json_patch import apply_json_patch
 from proa.objects.patch.merge_patch import apply_merge_patch
 from proa.objects.patch.strategic_merge import apply_strategic_merge
-from proa.objects.schemas.load import schema_named
 from proa.objects.schemas.patched import check_patched
 from proa.objects.validation import forbidden, not_supported
 
@@ -109,7 +108,7 @@ async def patch_object(
         raise invalid("PatchOptions", "meta.k8s.io", "", [cause])
     strictness = strictness_of(request)
     apply = read_patch(request, registry.definition)
-    schema = schema_named(registry.definition.schema)
+    schema = registry.definition.object_schema
     is_json_patch = media_type_of(request) == JSON_PATCH
     strategic = request.body if media_type_of(request) == STRATEGIC_PATCH else b""
     warnings: tuple[str, ...] = ()
@@ -150,7 +149,7 @@ def read_patch(request: Request, definition: ResourceDefinition | None) -> Calla
         merge = parse_json(request.body, "")
         return lambda old: apply_merge_patch(old, merge)
     if media_type == STRATEGIC_PATCH and definition is not None:
-        schema = schema_named(definition.schema)
+        schema = definition.object_schema
         strategic = parse_json(request.body, "")
         return lambda old: apply_strategic_merge(old, strategic, schema)
     if media_type == JSON_PATCH:

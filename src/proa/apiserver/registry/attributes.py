@@ -1,13 +1,14 @@
-"""What admission plugins see of a write (apiserver/pkg/admission/attributes.go)."""
+"""What admission plugins see of a write, and their shape: apiserver/pkg/admission/attributes.go, interfaces.go."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
 from proa.apiserver.registry.definition import ResourceDefinition
 from proa.client.protocol import Object, User
 from proa.objects.quick_dataclass import dataclass
+from proa.objects.resource import Resource
 
 if TYPE_CHECKING:
     from proa.apiserver.registry.catalog import Catalog
@@ -15,7 +16,12 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class Attributes:
-    """What admission sees of a write. `obj` may be changed; `old` may not. `obj` is None for a delete."""
+    """A write. `obj` may be changed in the mutating phase; `old` never. `obj` is None for a delete.
+
+    `operation` is CREATE, UPDATE, DELETE or CONNECT. `obj` is of the definition's kind, also for the status
+    subresource; for a subresource with a kind of its own (Binding, Eviction, Scale, PodExecOptions) it is that.
+    `options` are the CreateOptions, UpdateOptions, PatchOptions or DeleteOptions as an object, where known.
+    """
 
     operation: str
     definition: ResourceDefinition
@@ -26,7 +32,26 @@ class Attributes:
     old: Object | None
     user: User | None
     catalog: Catalog
+    dry_run: bool = False
+    options: Object | None = None
 
 
-Admission = Callable[[Attributes], None]
-"""Looks at a write before it is validated: may change `obj`, or raise Forbidden."""
+Admission = Callable[[Attributes], Awaitable[None] | None]
+"""Looks at a write: may raise Forbidden and the like. One that must wait returns an awaitable, else None."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plugin:
+    """An admission plugin. `admit` may change the object before it is validated; `validate` sees what would be stored.
+
+    `resources` are those it concerns; none: all of them. Both phases run in the order of the list of plugins.
+    """
+
+    name: str
+    admit: Admission | None = None
+    validate: Admission | None = None
+    resources: tuple[Resource, ...] = ()
+
+    def concerns(self, resource: Resource) -> bool:
+        """Tell whether writes of a resource go through the plugin."""
+        return not self.resources or resource in self.resources

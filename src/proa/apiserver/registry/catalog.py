@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 import orjson
 
 from proa.apiserver.allocators import ClusterAllocators
-from proa.apiserver.registry.attributes import Admission
+from proa.apiserver.registry.attributes import Plugin
 from proa.apiserver.registry.definition import ResourceDefinition
 from proa.apiserver.registry.deletion import Decision, DeleteOptions
 from proa.apiserver.registry.registry import ResourceRegistry
@@ -26,7 +26,7 @@ class Catalog:
         definitions: Iterable[ResourceDefinition],
         store: Store,
         allocators: ClusterAllocators,
-        admission: Sequence[tuple[Admission, Sequence[Resource]]],
+        plugins: Sequence[Plugin],
         now: Callable[[], float],
         deleters: dict[tuple[str, str], Deleter],
     ) -> None:
@@ -35,11 +35,28 @@ class Catalog:
         self.now = now
         self.deleters = deleters
         self.group_versions: dict[tuple[str, str], dict[str, ResourceRegistry]] = {}
+        self.generation = 0
+        """Rises whenever what is served changes: what was made of the catalog (discovery, OpenAPI) is made again."""
+        self._plugins = plugins
         for definition in definitions:
-            resource = definition.resource
-            found = self.group_versions.setdefault((resource.group, resource.version), {})
-            plugins = tuple(admit for admit, resources in admission if not resources or resource in resources)
-            found[resource.plural] = ResourceRegistry(definition, store, self, plugins)
+            self.add(definition)
+
+    def add(self, definition: ResourceDefinition) -> ResourceRegistry:
+        """Serve a resource from now on, in place of what was served under its name."""
+        resource = definition.resource
+        registry = ResourceRegistry(definition, self.store, self, self._plugins)
+        found = self.group_versions.setdefault((resource.group, resource.version), {})
+        found[resource.plural] = registry
+        self.generation += 1
+        return registry
+
+    def remove(self, resource: Resource) -> None:
+        """Serve a resource no more; a version without resources goes too."""
+        found = self.group_versions[resource.group, resource.version]
+        del found[resource.plural]
+        if not found:
+            del self.group_versions[resource.group, resource.version]
+        self.generation += 1
 
     def find(self, group: str, version: str, plural: str) -> ResourceRegistry | None:
         """Return a resource's registry, or None."""

@@ -14,6 +14,8 @@ from proa.client.protocol import Object
 from proa.objects.errors import Cause
 from proa.objects.quick_dataclass import dataclass
 from proa.objects.resource import Resource
+from proa.objects.schemas.load import schema_named
+from proa.objects.schemas.schema import Schema
 
 Verb = Literal["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"]
 ALL_VERBS: tuple[Verb, ...] = (
@@ -86,8 +88,8 @@ class ResourceDefinition:
 
     resource: Resource
     singular: str
-    schema: str
-    """The kind's name in the schema table, e.g. io.k8s.api.apps.v1.Deployment."""
+    schema: str | Schema
+    """The kind's name in the schema table, e.g. io.k8s.api.apps.v1.Deployment; custom ones bring their own."""
     short_names: tuple[str, ...] = ()
     categories: tuple[str, ...] = ()
     verbs: tuple[Verb, ...] = ALL_VERBS
@@ -124,3 +126,8 @@ class ResourceDefinition:
     """Whether DELETE answers with the object rather than a Status (upstream's ReturnDeletedObject)."""
     scale_paths: tuple[str, str, str] | None = None
     """Paths of spec replicas, status replicas and label selector, where there is a scale subresource."""
+
+    @property
+    def object_schema(self) -> Schema:
+        """Return the schema of the kind's objects."""
+        return schema_named(self.schema) if isinstance(self.schema, str) else self.schema

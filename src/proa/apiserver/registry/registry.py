@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from proa.apiserver.registry.allocation import Allocation
-from proa.apiserver.registry.attributes import Admission, Attributes
+from proa.apiserver.registry.attributes import Admission, Attributes, Plugin
 from proa.apiserver.registry.definition import ResourceDefinition
 from proa.apiserver.registry.deletion import DeleteOptions, decide, ends_with_update
 from proa.apiserver.registry.metadata import (
@@ -65,7 +65,7 @@ class ResourceRegistry:
         definition: ResourceDefinition,
         store: Store,
         catalog: Catalog,
-        admission: Sequence[Admission] = (),
+        plugins: Sequence[Plugin] = (),
     ) -> None:
         resource = definition.resource
         self.definition = definition
@@ -75,7 +75,9 @@ class ResourceRegistry:
         self.head = orjson.dumps({"kind": resource.kind, "apiVersion": resource.api_version})[:-1] + b","
         self.has_status = any(s.name == "status" for s in definition.subresources)
         self._catalog = catalog
-        self._admission = admission
+        concerned = [plugin for plugin in plugins if plugin.concerns(resource)]
+        self._mutating = tuple(plugin.admit for plugin in concerned if plugin.admit is not None)
+        self._validating = tuple(plugin.validate for plugin in concerned if plugin.validate is not None)
 
     def now(self) -> float:
         """Return seconds since the epoch."""
@@ -132,7 +134,10 @@ class ResourceRegistry:
             obj.pop("status", None)
         definition.default(obj)
         _set_managed_fields(metadata, track(None, obj) if track else [])
-        self._admit("CREATE", namespace, metadata.get("name", ""), "", obj, None, user)
+        attributes = self._attributes(
+            "CREATE", namespace, metadata.get("name", ""), "", obj, None, user, dry_run
+        )
+        await run(self._mutating, attributes)
         definition.prepare_create(obj)
         allocation = self._allocate(obj, None)
         try:
@@ -141,6 +146,7 @@ class ResourceRegistry:
             causes += definition.validate(obj)
             if causes:
                 raise invalid_object(resource, metadata.get("name", ""), causes)
+            await run(self._validating, attributes)
             if dry_run:
                 if self.store.latest(self.key(namespace, metadata["name"])) is not None:
                     raise already_exists(resource, metadata["name"])
@@ -212,8 +218,10 @@ class ResourceRegistry:
                 raise invalid_object(self.resource, name, [cause])
             if said and said != old["metadata"]["resourceVersion"]:
                 raise conflict(self.resource, name)
-            allocation = self._prepare_update(new, old, namespace, name, subresource, user, track)
+            attributes = self._attributes("UPDATE", namespace, name, subresource, new, old, user, dry_run)
+            allocation = await self._prepare_update(attributes, new, old, track)
             try:
+                await run(self._validating, attributes)
                 value = await self._store_update(key, current, new, old, dry_run)
             except RevisionMismatch:
                 allocation.roll_back()
@@ -228,18 +236,12 @@ class ResourceRegistry:
             return value
         raise conflict(self.resource, name)
 
-    def _prepare_update(
-        self,
-        new: Object,
-        old: Object,
-        namespace: str,
-        name: str,
-        subresource: str,
-        user: User | None,
-        track: Track | None,
+    async def _prepare_update(
+        self, attributes: Attributes, new: Object, old: Object, track: Track | None
     ) -> Allocation:
         """Bring `new` to what may be stored in place of `old`; raise BadRequest, Conflict, Forbidden, Invalid."""
         definition, metadata = self.definition, new["metadata"]
+        namespace, name, subresource = attributes.namespace, attributes.name, attributes.subresource
         match_namespace(metadata, namespace if self.resource.namespaced else "")
         self._check_identity(metadata, old["metadata"], name)
         causes = carry_over(metadata, old["metadata"])
@@ -251,7 +253,7 @@ class ResourceRegistry:
         _set_managed_fields(
             metadata, (track(old, new) if track else old["metadata"].get("managedFields")) or []
         )
-        self._admit("UPDATE", namespace, name, subresource, new, old, user)
+        await run(self._mutating, attributes)
         if subresource == "status":
             definition.prepare_status_update(new, old)
         elif not subresource:
@@ -321,7 +323,9 @@ class ResourceRegistry:
             if current is None:
                 raise not_found(self.resource, name)
             old = orjson.loads(current.value)
-            self._admit("DELETE", namespace, name, "", None, old, user)
+            attributes = self._attributes("DELETE", namespace, name, "", None, old, user, options.dry_run)
+            await run(self._mutating, attributes)
+            await run(self._validating, attributes)
             begin = self._catalog.deleters.get((self.resource.group, self.resource.plural), decide)
             decision = begin(old, self.definition, options, self._catalog.now())
             try:
@@ -339,7 +343,7 @@ class ResourceRegistry:
                 continue
         raise conflict(self.resource, name)
 
-    def _admit(
+    def _attributes(
         self,
         operation: str,
         namespace: str,
@@ -348,13 +352,25 @@ class ResourceRegistry:
         obj: Object | None,
         old: Object | None,
         user: User | None,
-    ) -> None:
-        """Put a write through the admission plugins, in order."""
-        attributes = Attributes(
-            operation, self.definition, namespace, name, subresource, obj, old, user, self._catalog
+        dry_run: bool,
+    ) -> Attributes:
+        return Attributes(
+            operation,
+            self.definition,
+            namespace,
+            name,
+            subresource,
+            obj,
+            old,
+            user,
+            self._catalog,
+            dry_run,
         )
-        for admit in self._admission:
-            admit(attributes)
+
+    async def admit(self, attributes: Attributes) -> None:
+        """Put what is not stored here (a CONNECT, a subresource's own kind) through both phases of admission."""
+        await run(self._mutating, attributes)
+        await run(self._validating, attributes)
 
     async def _remove(self, key: str, last: Object, current: Entry) -> Entry:
         entry = await self.store.delete(key, _encoder(last), expected_revision=current.revision)
@@ -382,6 +398,14 @@ class ResourceRegistry:
                 self._allocate(orjson.loads(entry.value), None).commit()
             except Invalid as error:
                 _log.warning("%s: %s", entry.key, error.message)
+
+
+async def run(phase: Sequence[Admission], attributes: Attributes) -> None:
+    """Ask each plugin of a phase, in order; what they raise refuses the write."""
+    for ask in phase:
+        waiting = ask(attributes)
+        if waiting is not None:
+            await waiting
 
 
 def _encoder(obj: Object) -> Callable[[int], bytes]:

@@ -1,0 +1,5 @@
+"""Kinds of the group flowcontrol.apiserver.k8s.io: one definition a file, and this list."""
+
+from proa.apiserver.registry.definition import ResourceDefinition
+
+DEFINITIONS: tuple[ResourceDefinition, ...] = ()
