@@ -10,8 +10,35 @@ from proa.apiserver.admission import (
     storage_protection,
     taint_nodes,
 )
+from proa.apiserver.admission.pod_security import plugin as pod_security
 from proa.apiserver.registry.attributes import Plugin
-from proa.objects.resource import NODES, PERSISTENT_VOLUME_CLAIMS, PERSISTENT_VOLUMES, PODS
+from proa.objects.resource import (
+    CRON_JOBS,
+    DAEMON_SETS,
+    DEPLOYMENTS,
+    JOBS,
+    NAMESPACES,
+    NODES,
+    PERSISTENT_VOLUME_CLAIMS,
+    PERSISTENT_VOLUMES,
+    POD_TEMPLATES,
+    PODS,
+    REPLICA_SETS,
+    REPLICATION_CONTROLLERS,
+    STATEFUL_SETS,
+)
+
+POD_MAKERS = (
+    CRON_JOBS,
+    DAEMON_SETS,
+    DEPLOYMENTS,
+    JOBS,
+    POD_TEMPLATES,
+    REPLICA_SETS,
+    REPLICATION_CONTROLLERS,
+    STATEFUL_SETS,
+)
+"""Kinds with a pod template."""
 
 PLUGINS: tuple[Plugin, ...] = (
     Plugin("NamespaceLifecycle", namespace_lifecycle.admit),
@@ -26,4 +53,5 @@ PLUGINS: tuple[Plugin, ...] = (
     ),
     Plugin("DefaultStorageClass", default_storage_class.admit, resources=(PERSISTENT_VOLUME_CLAIMS,)),
     Plugin("PersistentVolumeClaimResize", claim_resize.admit, resources=(PERSISTENT_VOLUME_CLAIMS,)),
+    Plugin("PodSecurity", validate=pod_security.validate, resources=(NAMESPACES, PODS, *POD_MAKERS)),
 )

@@ -1,0 +1,1 @@
+"""Pod Security Admission: levels.py reads a policy, evaluation.py lists the checks, plugin.py applies them."""
