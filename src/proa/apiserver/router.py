@@ -96,9 +96,9 @@ class Router:
         if verb not in registry.definition.verbs:
             raise method_not_allowed()
         if verb == "get":
-            return get_object(request, registry, namespace, name)
+            return await get_object(request, registry, namespace, name)
         if verb == "list":
-            return list_objects(request, registry, namespace, self._catalog.now())
+            return await list_objects(request, registry, namespace, self._catalog.now())
         if verb == "watch":
             return watch_objects(request, registry, namespace, name)
         if verb == "create" and not name and (namespace or not registry.resource.namespaced):
@@ -124,7 +124,7 @@ class Router:
             if info.verb not in offered.verbs:
                 raise method_not_allowed()
             if info.verb == "get":
-                return get_object(request, registry, namespace, name)
+                return await get_object(request, registry, namespace, name)
             write = update_object if info.verb == "update" else patch_object
             return await write(request, registry, namespace, name, "status")
         if subresource == "scale":

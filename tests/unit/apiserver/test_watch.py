@@ -3,51 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
 
-import orjson
 import pytest
 
+from .conftest import watching
+
 CONFIG_MAPS = "/api/v1/namespaces/default/configmaps"
-
-
-class Events:
-    """Reads a watch's stream event by event."""
-
-    def __init__(self, stream) -> None:
-        self._stream = stream
-        self._waiting: list[Any] = []
-
-    async def next(self) -> tuple[str, Any]:
-        while not self._waiting:
-            self._waiting = [orjson.loads(line) for line in (await self._stream.__anext__()).splitlines()]
-        event = self._waiting.pop(0)
-        return event["type"], event["object"]
-
-    async def names(self, count: int) -> list[tuple[str, str]]:
-        found = [await self.next() for _ in range(count)]
-        return [(kind, obj["metadata"]["name"]) for kind, obj in found]
-
-    async def rest(self) -> list[Any]:
-        events = list(self._waiting)
-        async for chunk in self._stream:
-            events += [orjson.loads(line) for line in chunk.splitlines()]
-        return events
-
-
-def watching(api, path, scenario, **headers):
-    """Run `scenario(events)` against a watch of `path`."""
-
-    async def run():
-        response = await api.send("GET", f"{path}{'&' if '?' in path else '?'}watch=true", **headers)
-        assert response.status == 200, response.body
-        try:
-            async with asyncio.timeout(10):
-                await scenario(Events(response.stream))
-        finally:
-            await response.stream.aclose()
-
-    asyncio.run(run())
 
 
 def create(api, name, **metadata):

@@ -13,6 +13,7 @@ import orjson
 
 from proa.apiserver.handlers.negotiation import JSON, answer_object, negotiate
 from proa.apiserver.registry.catalog import Catalog
+from proa.apiserver.registry.conversion import stored_resource
 from proa.apiserver.registry.definition import ResourceDefinition, Subresource
 from proa.client.protocol import Request, Response
 
@@ -178,7 +179,7 @@ def _resource(definition: ResourceDefinition) -> dict[str, Any]:
 
 def _storage_version_hash(definition: ResourceDefinition) -> str:
     """Return what upstream's StorageVersionHash returns: eight bytes of a SHA-256 of group/version/kind."""
-    resource = definition.resource
+    resource = stored_resource(definition)
     digest = hashlib.sha256(f"{resource.group}/{resource.version}/{resource.kind}".encode()).digest()
     return base64.b64encode(digest[:8]).decode()
 

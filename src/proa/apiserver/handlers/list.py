@@ -13,15 +13,15 @@ from typing import Any
 import orjson
 
 from proa.apiserver.handlers.negotiation import Representation, answer, negotiate
-from proa.apiserver.handlers.options import ListOptions, read_list_options
-from proa.apiserver.handlers.shapes import check_include, partial, table
+from proa.apiserver.handlers.options import ListOptions, Selection, read_list_options
+from proa.apiserver.handlers.pace import Pace, slices
+from proa.apiserver.handlers.shapes import check_include, partial, rows, table
 from proa.apiserver.registry.registry import ResourceRegistry
 from proa.client.protocol import Request, Response
 from proa.objects.errors import ApiError, BadRequest, Cause, Expired, Timeout
 from proa.objects.quick_dataclass import dataclass
 from proa.store.protocol import Compacted, Entry, FutureRevision
 
-PIECE_OBJECTS = 50
 LIST_TOO_OLD = "The resourceVersion for the provided list is too old."
 CONTINUE_TOO_OLD = (
     "The provided continue parameter is too old to display a consistent list result. You can start a new list without "
@@ -39,23 +39,27 @@ class Found:
     metadata: dict[str, Any]
 
 
-def list_objects(request: Request, registry: ResourceRegistry, namespace: str, now: float) -> Response:
+async def list_objects(request: Request, registry: ResourceRegistry, namespace: str, now: float) -> Response:
     """Answer a list."""
     representation = negotiate(request.headers.get("accept", ""))
     options = read_list_options(request, registry.definition)
     include = check_include(request.parameter("includeObject")) if representation.shape == "Table" else ""
-    found = find_page(registry, namespace, options)
+    found = await find_page(registry, namespace, options)
+    if representation.shape == "Table":
+        return answer(await _table(registry, found, representation, include, now), representation)
     if representation.shape:
-        return answer(orjson.dumps(_shaped(registry, found, representation, include, now)), representation)
-    return answer(_splice(registry, found), representation)
+        return answer(await _partial(found, representation), representation)
+    return answer(await _splice(registry, found), representation)
 
 
-def find_page(registry: ResourceRegistry, namespace: str, options: ListOptions) -> Found:
+async def find_page(registry: ResourceRegistry, namespace: str, options: ListOptions) -> Found:
     """Return the entries that the options pick; raise Expired, Timeout."""
     prefix = registry.scope(namespace)
     start_after, revision = _where(registry, prefix, options)
     try:
-        entries, revision, remaining, last_key = _collect(registry, prefix, start_after, revision, options)
+        entries, revision, remaining, last_key = await _collect(
+            registry, prefix, start_after, revision, options
+        )
     except Compacted:
         raise _expired(options, start_after, prefix) from None
     except FutureRevision as error:
@@ -85,7 +89,7 @@ def _where(registry: ResourceRegistry, prefix: str, options: ListOptions) -> tup
     return "", 0
 
 
-def _collect(
+async def _collect(
     registry: ResourceRegistry, prefix: str, start_after: str, revision: int, options: ListOptions
 ) -> tuple[Sequence[Entry], int, int, str]:
     """Return (entries, their revision, how many follow, the last key when something follows)."""
@@ -97,35 +101,54 @@ def _collect(
         if not selection.everything:
             if name is not None:
                 entries = [e for e in entries if e.key.endswith("/" + name)]
-            entries = [e for e in entries if selection.matches(orjson.loads(e.value))]
+            entries = await _picked(registry, selection, entries)
         last_key = page.entries[-1].key if page.remaining and page.entries else ""
         return entries, page.revision, page.remaining, last_key
     found: list[Entry] = []
     while True:
         page = registry.store.range(prefix, start_after=start_after, limit=max(limit, 100), revision=revision)
         revision = page.revision
-        for index, entry in enumerate(page.entries):
-            if selection.matches(orjson.loads(entry.value)):
-                found.append(entry)
-                if len(found) == limit:
-                    follows = page.remaining + len(page.entries) - index - 1
-                    return found, revision, follows, entry.key if follows else ""
+        picked = await _picked(registry, selection, page.entries)
+        if len(found) + len(picked) >= limit:
+            found += picked[: limit - len(found)]
+            last_key = found[-1].key
+            follows = page.remaining or last_key != page.entries[-1].key
+            return found, revision, page.remaining, last_key if follows else ""
+        found += picked
         if not page.remaining:
             return found, revision, 0, ""
         start_after = page.entries[-1].key
 
 
-def _splice(registry: ResourceRegistry, found: Found) -> list[bytes]:
+async def _picked(registry: ResourceRegistry, selection: Selection, entries: Sequence[Entry]) -> list[Entry]:
+    converts = registry.conversion is not None and selection.knows_kind
+    pace = Pace()
+    picked: list[Entry] = []
+    for part in slices(entries):
+        objects = [orjson.loads(entry.value) for entry in part]
+        if converts:
+            objects = await registry.hub(objects)
+        picked += [e for e, obj in zip(part, objects, strict=True) if selection.matches(obj)]
+        await pace.give_way()
+    return picked
+
+
+async def _splice(registry: ResourceRegistry, found: Found) -> list[bytes]:
     """Return the body in pieces: stored bytes, without the kind that each begins with."""
     resource = registry.resource
     head = {"kind": f"{resource.kind}List", "apiVersion": resource.api_version, "metadata": found.metadata}
     pieces = [orjson.dumps(head)[:-1] + b',"items":[']
     skip, expected = len(registry.head), registry.head
-    entries = found.entries
-    for start in range(0, len(entries), PIECE_OBJECTS):
-        values = [e.value for e in entries[start : start + PIECE_OBJECTS]]
+    pace = Pace()
+    opening = b"{"
+    for part in slices(found.entries):
+        values = [e.value for e in part]
+        if registry.conversion is not None:
+            values = await registry.served_values(values)
         items = [v[skip:] if v.startswith(expected) else _without_kind(v) for v in values]
-        pieces.append((b",{" if start else b"{") + b",{".join(items))
+        pieces.append(opening + b",{".join(items))
+        opening = b",{"
+        await pace.give_way()
     pieces.append(b"]}")
     return pieces
 
@@ -137,18 +160,42 @@ def _without_kind(value: bytes) -> bytes:
     return orjson.dumps(obj)[1:]
 
 
-def _shaped(
+async def _table(
     registry: ResourceRegistry, found: Found, representation: Representation, include: str, now: float
-) -> dict[str, Any]:
-    objects = [orjson.loads(entry.value) for entry in found.entries]
-    if representation.shape == "Table":
-        return table(registry.definition, objects, found.metadata, representation, include, now)
-    return {
+) -> list[bytes]:
+    """Return a Table in pieces."""
+    definition = registry.definition
+    pieces = [orjson.dumps(table(definition, (), found.metadata, representation, include, now))[:-2]]
+    pace = Pace()
+    for part in slices(found.entries):
+        objects = [orjson.loads(entry.value) for entry in part]
+        shown = objects
+        if registry.conversion is not None:
+            if include == "Object":
+                shown = await registry.served([orjson.loads(entry.value) for entry in part])
+            objects = await registry.hub(objects)
+        made = orjson.dumps(rows(definition, objects, shown, representation, include, now))[1:-1]
+        pieces.append(b"," + made if len(pieces) > 1 else made)
+        await pace.give_way()
+    pieces.append(b"]}")
+    return pieces
+
+
+async def _partial(found: Found, representation: Representation) -> list[bytes]:
+    """Return a PartialObjectMetadataList in pieces."""
+    head = {
         "kind": "PartialObjectMetadataList",
         "apiVersion": representation.api_version,
         "metadata": found.metadata,
-        "items": [partial(obj, representation) for obj in objects],
     }
+    pieces = [orjson.dumps(head)[:-1] + b',"items":[']
+    pace = Pace()
+    for part in slices(found.entries):
+        made = orjson.dumps([partial(orjson.loads(e.value), representation) for e in part])[1:-1]
+        pieces.append(b"," + made if len(pieces) > 1 else made)
+        await pace.give_way()
+    pieces.append(b"]}")
+    return pieces
 
 
 def _encode_token(revision: int, start: str) -> str:

@@ -33,6 +33,11 @@ class Selection:
     fields: FieldSelector
     everything: bool
 
+    @property
+    def knows_kind(self) -> bool:
+        """Tell whether it asks for more than metadata, so that the object's version matters."""
+        return any(field not in _COMMON_FIELDS for field, _, _ in self.fields.requirements)
+
     def matches(self, obj: Object) -> bool:
         """Tell whether an object is picked."""
         metadata = obj["metadata"]

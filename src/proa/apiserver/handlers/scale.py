@@ -24,7 +24,7 @@ async def serve_scale(request: Request, registry: ResourceRegistry, namespace: s
     """Answer GET, PUT and PATCH of the scale subresource."""
     representation = negotiate(request.headers.get("accept", ""))
     if request.method in ("GET", "HEAD"):
-        obj = orjson.loads(registry.get(namespace, name))
+        obj = orjson.loads(await registry.read(namespace, name))
         return answer_object(make_scale(obj, registry), representation)
     dry_run = is_dry_run(request, "UpdateOptions")
     if request.method not in ("PUT", "PATCH"):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Any
 
 from proa.apiserver.handlers.negotiation import Representation, Shape
@@ -32,15 +32,16 @@ def partial(obj: Object, representation: Representation) -> Object:
 
 def table(
     definition: ResourceDefinition,
-    objects: Iterable[Object],
+    objects: Sequence[Object],
     list_metadata: dict[str, Any],
     representation: Representation,
     include: str,
     now: float,
     *,
     headers: bool = True,
+    shown: Sequence[Object] | None = None,
 ) -> Object:
-    """Return a Table of the objects."""
+    """Return a Table of the objects; its rows hold those of `shown`, where these are of another version."""
     columns = [
         {
             "name": c.name,
@@ -56,12 +57,32 @@ def table(
         "apiVersion": representation.api_version,
         "metadata": list_metadata,
         "columnDefinitions": columns if headers else None,
-        "rows": [_row(definition, obj, representation, include, now) for obj in objects],
+        "rows": rows(definition, objects, shown or objects, representation, include, now),
     }
 
 
+def rows(
+    definition: ResourceDefinition,
+    objects: Sequence[Object],
+    shown: Sequence[Object],
+    representation: Representation,
+    include: str,
+    now: float,
+) -> list[Object]:
+    """Return a Table's rows: the cells of each of `objects`, and what `include` says of its like in `shown`."""
+    return [
+        _row(definition, obj, other, representation, include, now)
+        for obj, other in zip(objects, shown, strict=True)
+    ]
+
+
 def _row(
-    definition: ResourceDefinition, obj: Object, representation: Representation, include: str, now: float
+    definition: ResourceDefinition,
+    obj: Object,
+    other: Object,
+    representation: Representation,
+    include: str,
+    now: float,
 ) -> Object:
     if definition.cells is None:
         cells: Any = (obj["metadata"]["name"], age(obj, now))
@@ -69,19 +90,24 @@ def _row(
         cells = definition.cells(obj, now)
     shown: Object | None = None
     if include == "Metadata":
-        shown = partial(obj, representation)
+        shown = partial(other, representation)
     elif include == "Object":
-        shown = obj
+        shown = other
     return {"cells": list(cells), "object": shown}
 
 
 def shape_object(
-    obj: Object, definition: ResourceDefinition, representation: Representation, include: str, now: float
+    obj: Object,
+    served: Object,
+    definition: ResourceDefinition,
+    representation: Representation,
+    include: str,
+    now: float,
 ) -> Object:
-    """Return one object in the shape asked for."""
+    """Return one object, `served`, in the shape asked for; `obj` is the same as its kind's rules want it."""
     shape: Shape = representation.shape
     if shape == "Table":
         version = obj["metadata"].get("resourceVersion")
         metadata = {"resourceVersion": version} if version else {}
-        return table(definition, (obj,), metadata, representation, include, now)
-    return partial(obj, representation) if shape else obj
+        return table(definition, (obj,), metadata, representation, include, now, shown=(served,))
+    return partial(served, representation) if shape else served

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from typing import Any
 
 import orjson
@@ -16,16 +16,16 @@ import orjson
 from proa.apiserver.handlers.list import too_large
 from proa.apiserver.handlers.negotiation import JSON, Representation, negotiate
 from proa.apiserver.handlers.options import ListOptions, Selection, read_list_options
+from proa.apiserver.handlers.pace import Pace, slices
 from proa.apiserver.handlers.shapes import check_include, partial, table
 from proa.apiserver.registry.registry import ResourceRegistry
 from proa.client.protocol import Object, Request, Response
-from proa.objects.errors import Expired
-from proa.store.protocol import Change, Compacted, StoreError, Watch
+from proa.objects.errors import ApiError, Expired
+from proa.store.protocol import Change, Compacted, Entry, StoreError, Watch
 
 BOOKMARK_SECONDS = 60.0
 DEFAULT_SECONDS = 45 * 60.0
 MAX_PENDING_BYTES = 4 * 1024 * 1024
-INITIAL_OBJECTS = 50
 INITIAL_END = "k8s.io/initial-events-end"
 
 
@@ -44,15 +44,20 @@ def watch_objects(request: Request, registry: ResourceRegistry, namespace: str, 
     return Response(200, {"Content-Type": content_type}, stream=stream)
 
 
+Pair = tuple[Object | None, Object | None]
+"""The object after a change and before it; None where there was none."""
+
+
 class Burst:
     """Changes that became durable together, encoded and decoded at most once for all watchers."""
 
-    __slots__ = ("_decoded", "_joined", "changes")
+    __slots__ = ("_decoded", "_hubs", "_joined", "changes")
 
     def __init__(self, changes: Sequence[Change]) -> None:
         self.changes = changes
         self._joined = b""
-        self._decoded: list[tuple[Object | None, Object | None]] | None = None
+        self._decoded: list[Pair] | None = None
+        self._hubs: dict[ResourceRegistry, asyncio.Task[list[Pair]]] = {}
 
     def joined(self) -> bytes:
         """Return every change as an event."""
@@ -68,7 +73,7 @@ class Burst:
             self._joined = b"".join(pieces)
         return self._joined
 
-    def decoded(self) -> list[tuple[Object | None, Object | None]]:
+    def decoded(self) -> list[Pair]:
         """Return (new, previous) of each change; new is None for a delete. Never mutate them."""
         if self._decoded is None:
             self._decoded = [
@@ -79,6 +84,19 @@ class Burst:
                 for c in self.changes
             ]
         return self._decoded
+
+    async def hub(self, registry: ResourceRegistry) -> list[Pair]:
+        """Return the same in the version that a registry's rules are for. Never mutate them."""
+        task = self._hubs.get(registry)
+        if task is None:
+            task = self._hubs[registry] = asyncio.ensure_future(self._make_hub(registry))
+        return await asyncio.shield(task)
+
+    async def _make_hub(self, registry: ResourceRegistry) -> list[Pair]:
+        values = [value for change in self.changes for value in (change.value, change.previous)]
+        made = iter(await registry.hub([orjson.loads(value) for value in values if value is not None]))
+        found = [None if value is None else next(made) for value in values]
+        return list(zip(found[::2], found[1::2], strict=True))
 
 
 _recent: deque[Burst] = deque(maxlen=16)
@@ -121,22 +139,31 @@ class View:
         pieces = []
         for change, (new, previous) in zip(changes, burst.decoded(), strict=True):
             event = self._event(change, new, previous)
-            if event:
-                pieces.append(event)
+            if event is not None:
+                pieces.append(self._line(*event))
         return b"".join(pieces)
 
-    def _event(self, change: Change, new: Object | None, previous: Object | None) -> bytes:
+    async def encode_converted(self, changes: Sequence[Change]) -> bytes:
+        """Return the same where stored objects must be converted."""
+        pairs = await burst_of(changes).hub(self.registry)
+        events = [self._event(change, *pair) for change, pair in zip(changes, pairs, strict=True)]
+        return await self._lines([event for event in events if event is not None])
+
+    def _event(
+        self, change: Change, new: Object | None, previous: Object | None
+    ) -> tuple[bytes, Object, bytes | None] | None:
+        """Return the type of the event that this watcher sees of a change, its object and the object's bytes."""
         if new is None:
             if previous is None or not self._sees(previous):
-                return b""
-            return self._line(b"DELETED", previous, change.previous)
+                return None
+            return b"DELETED", previous, change.previous
         saw = previous is not None and self._sees(previous)
         if self._sees(new):
-            return self._line(b"MODIFIED" if saw else b"ADDED", new, change.value)
+            return b"MODIFIED" if saw else b"ADDED", new, change.value
         if not saw or previous is None:
-            return b""
+            return None
         left = {**previous, "metadata": {**previous["metadata"], "resourceVersion": str(change.revision)}}
-        return self._line(b"DELETED", left, None)
+        return b"DELETED", left, None
 
     def _sees(self, obj: Object) -> bool:
         if self._name and obj["metadata"]["name"] != self._name:
@@ -145,16 +172,30 @@ class View:
 
     def _line(self, kind: bytes, obj: Object, value: bytes | None) -> bytes:
         shown = (
-            value if value is not None and self._representation.is_plain else orjson.dumps(self._shaped(obj))
+            value
+            if value is not None and self._representation.is_plain
+            else orjson.dumps(self._shaped(obj, obj))
         )
         return b'{"type":"%b","object":%b}\n' % (kind, shown)
 
-    def _shaped(self, obj: Object) -> Object:
+    async def _lines(self, events: Sequence[tuple[bytes, Object, bytes | None]]) -> bytes:
+        """Return the lines of events whose objects are of the version that the registry's rules are for."""
+        objects = [obj for _, obj, _ in events]
+        served: Sequence[Object] = objects
+        if not self.registry.serves_hub:
+            served = await self.registry.served([orjson.loads(orjson.dumps(obj)) for obj in objects])
+        lines = (
+            b'{"type":"%b","object":%b}\n' % (kind, orjson.dumps(self._shaped(obj, shown)))
+            for (kind, obj, _), shown in zip(events, served, strict=True)
+        )
+        return b"".join(lines)
+
+    def _shaped(self, obj: Object, served: Object) -> Object:
         shape = self._representation.shape
         if not shape:
-            return obj
+            return served
         if shape != "Table":
-            return partial(obj, self._representation)
+            return partial(served, self._representation)
         metadata = {"resourceVersion": obj["metadata"].get("resourceVersion", "")}
         made = table(
             self.registry.definition,
@@ -164,29 +205,24 @@ class View:
             self._include,
             self.registry.now(),
             headers=self._headers,
+            shown=(served,),
         )
         self._headers = False
         return made
 
-    def initial(self, prefix: str) -> tuple[Iterable[bytes], int]:
-        """Return ADDED events for all that is there now, in pieces, and the revision that they show."""
-        page = self.registry.store.range(prefix)
-        entries = page.entries
-
-        def pieces() -> Iterable[bytes]:
-            for start in range(0, len(entries), INITIAL_OBJECTS):
-                lines = []
-                for entry in entries[start : start + INITIAL_OBJECTS]:
-                    if self._everything:
-                        lines.append(b'{"type":"ADDED","object":%b}\n' % entry.value)
-                        continue
-                    obj = orjson.loads(entry.value)
-                    if self._sees(obj):
-                        lines.append(self._line(b"ADDED", obj, entry.value))
-                if lines:
-                    yield b"".join(lines)
-
-        return pieces(), page.revision
+    async def initial(self, entries: Sequence[Entry]) -> bytes:
+        """Return ADDED events for those of the entries that this watcher sees."""
+        if self.registry.conversion is None:
+            if self._everything:
+                return b"".join([b'{"type":"ADDED","object":%b}\n' % entry.value for entry in entries])
+            objects = [orjson.loads(entry.value) for entry in entries]
+            return b"".join(
+                self._line(b"ADDED", obj, entry.value)
+                for obj, entry in zip(objects, entries, strict=True)
+                if self._sees(obj)
+            )
+        objects = await self.registry.hub([orjson.loads(entry.value) for entry in entries])
+        return await self._lines([(b"ADDED", obj, None) for obj in objects if self._sees(obj)])
 
     def bookmark(self, revision: int, *, ends_initial: bool = False) -> bytes:
         """Return a BOOKMARK event: nothing up to `revision` is missing."""
@@ -228,7 +264,9 @@ class WatchStream:
     def __init__(self, view: View, prefix: str, options: ListOptions) -> None:
         store = view.registry.store
         self._view = view
-        self._initial: Iterable[bytes] = ()
+        self._initial: Iterator[Sequence[Entry]] = iter(())
+        self._initial_end = b""
+        self._pace = Pace()
         self._pending: deque[bytes] = deque()
         self._pending_bytes = 0
         self._ended = False
@@ -240,14 +278,14 @@ class WatchStream:
         if revision is not None and revision > store.revision:
             raise too_large(revision, store.revision)
         if options.send_initial_events or (not revision and options.match == ""):
-            pieces, revision = view.initial(prefix)
-            self._initial = pieces
+            page = store.range(prefix)
+            revision = page.revision
+            self._initial = slices(page.entries)
             if options.send_initial_events:
-                self._initial = _chain(pieces, view.bookmark(revision, ends_initial=True))
+                self._initial_end = view.bookmark(revision, ends_initial=True)
         elif revision is None:
             revision = store.revision
         self._watch: Watch = store.watch(prefix, after_revision=revision)
-        self._initial_pieces = iter(self._initial)
         loop = asyncio.get_running_loop()
         seconds = float(options.timeout_seconds) or DEFAULT_SECONDS
         self._timers = [loop.call_later(seconds, self.close)]
@@ -259,8 +297,19 @@ class WatchStream:
         return self
 
     async def __anext__(self) -> bytes:
-        piece = next(self._initial_pieces, None)
-        if piece is not None:
+        for entries in self._initial:
+            try:
+                piece = await self._view.initial(entries)
+            except ApiError as error:
+                self._initial, self._initial_end = iter(()), b""
+                self._pending.clear()
+                self.close()
+                return _error(error)
+            await self._pace.give_way()
+            if piece:
+                return piece
+        if self._initial_end:
+            piece, self._initial_end = self._initial_end, b""
             return piece
         while not self._pending:
             if self._ended:
@@ -295,9 +344,13 @@ class WatchStream:
         _release(self._reader)
 
     async def _carry(self) -> None:
+        converts = self._view.registry.conversion is not None
         try:
             async for changes in self._watch:
-                events = self._view.encode(changes)
+                if converts:
+                    events = await self._view.encode_converted(changes)
+                else:
+                    events = self._view.encode(changes)
                 if not events:
                     continue
                 self._push(events)
@@ -306,9 +359,10 @@ class WatchStream:
                     self._waits_for_room = True
                     await self._room
                     self._waits_for_room = False
+        except ApiError as error:
+            self._push(_error(error))
         except StoreError as error:
-            status = Expired(f"too old resource version: {error}").status()
-            self._push(b'{"type":"ERROR","object":%b}\n' % orjson.dumps(status))
+            self._push(_error(Expired(f"too old resource version: {error}")))
         finally:
             self._ended = True
             _release(self._reader)
@@ -341,9 +395,8 @@ class WatchStream:
             self._push(self._view.bookmark(revision))
 
 
-def _chain(pieces: Iterable[bytes], last: bytes) -> Iterable[bytes]:
-    yield from pieces
-    yield last
+def _error(error: ApiError) -> bytes:
+    return b'{"type":"ERROR","object":%b}\n' % orjson.dumps(error.status())
 
 
 def _release(future: asyncio.Future[None] | None) -> None:

@@ -40,14 +40,14 @@ MERGE_PATCH = "application/merge-patch+json"
 STRATEGIC_PATCH = "application/strategic-merge-patch+json"
 
 
-def get_object(request: Request, registry: ResourceRegistry, namespace: str, name: str) -> Response:
+async def get_object(request: Request, registry: ResourceRegistry, namespace: str, name: str) -> Response:
     """Answer a GET of one object."""
-    value = registry.get(namespace, name)
+    value = await registry.read(namespace, name)
     representation = negotiate(request.headers.get("accept", ""))
-    return show(request, registry, value, representation)
+    return await show(request, registry, value, representation)
 
 
-def show(
+async def show(
     request: Request,
     registry: ResourceRegistry,
     value: bytes,
@@ -55,11 +55,14 @@ def show(
     status: int = 200,
     warnings: tuple[str, ...] = (),
 ) -> Response:
-    """Return stored bytes in the representation asked for."""
+    """Return an object's bytes, of the version served, in the representation asked for."""
     if representation.is_plain:
         return answer(value, PLAIN, status, warnings)
     include = check_include(request.parameter("includeObject"))
-    shaped = shape_object(orjson.loads(value), registry.definition, representation, include, registry.now())
+    obj = served = orjson.loads(value)
+    if registry.conversion is not None:
+        (obj,) = await registry.hub((orjson.loads(value),))
+    shaped = shape_object(obj, served, registry.definition, representation, include, registry.now())
     return answer(orjson.dumps(shaped), representation, status, warnings)
 
 
@@ -70,7 +73,7 @@ async def create_object(request: Request, registry: ResourceRegistry, namespace:
     checked = read_object(request, registry.definition)
     track = tracker(request, registry, "CreateOptions")
     value = await registry.create(checked.obj, namespace, request.user, dry_run=dry_run, track=track)
-    return show(request, registry, value, representation, 201, checked.warnings)
+    return await show(request, registry, value, representation, 201, checked.warnings)
 
 
 async def update_object(
@@ -90,7 +93,7 @@ async def update_object(
         dry_run=dry_run,
         track=tracker(request, registry, "UpdateOptions", subresource),
     )
-    return show(request, registry, value, representation, 200, checked.warnings)
+    return await show(request, registry, value, representation, 200, checked.warnings)
 
 
 async def patch_object(
@@ -101,7 +104,7 @@ async def patch_object(
     dry_run = is_dry_run(request, "PatchOptions")
     if media_type_of(request) == APPLY_PATCH:
         value, is_new = await apply_object(request, registry, namespace, name, subresource, dry_run=dry_run)
-        return show(request, registry, value, representation, 201 if is_new else 200)
+        return await show(request, registry, value, representation, 201 if is_new else 200)
     track = tracker(request, registry, "PatchOptions", subresource)
     if request.parameter("force"):
         cause = forbidden("force", "may not be specified for non-apply patch")
@@ -138,7 +141,7 @@ async def patch_object(
         unconditional=True,
         track=track,
     )
-    return show(request, registry, value, representation, 200, warnings)
+    return await show(request, registry, value, representation, 200, warnings)
 
 
 def read_patch(request: Request, definition: ResourceDefinition | None) -> Callable[[Object], Any]:
@@ -173,7 +176,7 @@ async def delete_object(request: Request, registry: ResourceRegistry, namespace:
     options = read_delete_options(request)
     value, gone = await registry.delete(namespace, name, options, request.user)
     if not gone or registry.definition.returns_deleted:
-        return show(request, registry, value, representation, 200)
+        return await show(request, registry, value, representation, 200)
     resource = registry.resource
     details = {"name": name, "group": resource.group, "kind": resource.plural}
     details["uid"] = orjson.loads(value)["metadata"]["uid"]
@@ -187,7 +190,7 @@ async def delete_collection(request: Request, registry: ResourceRegistry, namesp
     """Answer a DELETE of a collection: each object that the selectors pick, and the list of them."""
     representation = negotiate(request.headers.get("accept", ""))
     delete_options = read_delete_options(request)
-    found = find_page(registry, namespace, read_list_options(request, registry.definition))
+    found = await find_page(registry, namespace, read_list_options(request, registry.definition))
     items = []
     for entry in found.entries:
         obj = orjson.loads(entry.value)

@@ -20,6 +20,8 @@ class Attributes:
 
     `operation` is CREATE, UPDATE, DELETE or CONNECT. `obj` is of the definition's kind, also for the status
     subresource; for a subresource with a kind of its own (Binding, Eviction, Scale, PodExecOptions) it is that.
+    `request_definition` is that of the version that the client used, where that is not the definition's: what matches
+    by kind or shows the object to others (webhooks) goes by it, and `catalog.convert` brings objects there.
     `options` are the CreateOptions, UpdateOptions, PatchOptions or DeleteOptions as an object, where known.
     """
 
@@ -34,6 +36,7 @@ class Attributes:
     catalog: Catalog
     dry_run: bool = False
     options: Object | None = None
+    request_definition: ResourceDefinition | None = None
 
 
 Admission = Callable[[Attributes], Awaitable[None] | None]

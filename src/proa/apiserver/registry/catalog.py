@@ -8,6 +8,7 @@ import orjson
 
 from proa.apiserver.allocators import ClusterAllocators
 from proa.apiserver.registry.attributes import Plugin
+from proa.apiserver.registry.conversion import converted, stored_resource
 from proa.apiserver.registry.definition import ResourceDefinition
 from proa.apiserver.registry.deletion import Decision, DeleteOptions
 from proa.apiserver.registry.registry import ResourceRegistry
@@ -71,6 +72,29 @@ class Catalog:
         """Tell whether a resource is served."""
         return self.find(resource.group, resource.version, resource.plural) is not None
 
+    def versions_of(self, definition: ResourceDefinition) -> list[ResourceRegistry]:
+        """Return the registries that serve the same objects, in any group and version: `definition`'s own too."""
+        stored = stored_resource(definition)
+        return [
+            registry
+            for registries in self.group_versions.values()
+            for registry in registries.values()
+            if registry.stored_as == stored
+        ]
+
+    async def convert(self, objects: Sequence[Object], to: Resource) -> list[Object]:
+        """Return private copies of objects of one resource in the version of `to`, which is served."""
+        registry = self.of(to)
+        conversion = registry.definition.conversion
+        if conversion is None:
+            foreign = next((o["apiVersion"] for o in objects if o["apiVersion"] != to.api_version), None)
+            if foreign is None:
+                return list(objects)
+            others = self.versions_of(registry.definition)
+            conversion = next(r.definition.conversion for r in others if r.resource.api_version == foreign)
+            assert conversion is not None
+        return await converted(conversion.convert, objects, to)
+
     def namespace_state(self, name: str) -> tuple[bool, bool]:
         """Tell whether a namespace exists, and whether it is being deleted."""
         entry = self.store.latest(f"/registry/core/namespaces/{name}")
@@ -83,7 +107,8 @@ class Catalog:
         for registries in self.group_versions.values():
             for registry in registries.values():
                 if (
-                    registry.definition.allocate
+                    registry.stored_as == registry.resource
+                    and registry.definition.allocate
                     is not ResourceDefinition.__dataclass_fields__["allocate"].default
                 ):
                     registry.claim_stored()

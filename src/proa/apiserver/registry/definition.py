@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import field
 from typing import Any, Literal, Protocol
 
+from proa.apiserver.registry.conversion import Conversion
 from proa.client.protocol import Object
 from proa.objects.errors import Cause
 from proa.objects.quick_dataclass import dataclass
@@ -126,6 +127,8 @@ class ResourceDefinition:
     """Whether DELETE answers with the object rather than a Status (upstream's ReturnDeletedObject)."""
     scale_paths: tuple[str, str, str] | None = None
     """Paths of spec replicas, status replicas and label selector, where there is a scale subresource."""
+    conversion: Conversion | None = None
+    """How stored objects become these, where they are stored in another version or may be (conversion.py)."""
 
     @property
     def object_schema(self) -> Schema:

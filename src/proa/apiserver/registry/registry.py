@@ -16,6 +16,7 @@ import orjson
 
 from proa.apiserver.registry.allocation import Allocation
 from proa.apiserver.registry.attributes import Admission, Attributes, Plugin
+from proa.apiserver.registry.conversion import converted, stored_resource
 from proa.apiserver.registry.definition import ResourceDefinition
 from proa.apiserver.registry.deletion import DeleteOptions, decide, ends_with_update
 from proa.apiserver.registry.metadata import (
@@ -39,6 +40,7 @@ from proa.client.protocol import Object, User
 from proa.objects.errors import BadRequest, Cause, Invalid
 from proa.objects.managed_fields.entries import Entry as FieldsEntry
 from proa.objects.managed_fields.entries import is_timing_alone
+from proa.objects.resource import Resource
 from proa.objects.validation import invalid
 from proa.store.protocol import Entry, RevisionMismatch, Store
 
@@ -71,11 +73,15 @@ class ResourceRegistry:
         self.definition = definition
         self.resource = resource
         self.store = store
-        self.prefix = f"/registry/{resource.group or 'core'}/{resource.plural}/"
-        self.head = orjson.dumps({"kind": resource.kind, "apiVersion": resource.api_version})[:-1] + b","
+        self.stored_as = stored = stored_resource(definition)
+        self.conversion = definition.conversion
+        self._hub = stored if self.conversion is not None and self.conversion.hub == "stored" else resource
+        self.prefix = f"/registry/{stored.group or 'core'}/{stored.plural}/"
+        self.head = head_of(resource)
+        self._stored_head = head_of(stored)
         self.has_status = any(s.name == "status" for s in definition.subresources)
         self._catalog = catalog
-        concerned = [plugin for plugin in plugins if plugin.concerns(resource)]
+        concerned = [plugin for plugin in plugins if plugin.concerns(self._hub)]
         self._mutating = tuple(plugin.admit for plugin in concerned if plugin.admit is not None)
         self._validating = tuple(plugin.validate for plugin in concerned if plugin.validate is not None)
 
@@ -94,16 +100,72 @@ class ResourceRegistry:
         return f"{self.prefix}{namespace}/" if namespace and self.resource.namespaced else self.prefix
 
     def get(self, namespace: str, name: str) -> bytes:
-        """Return an object's bytes; raise NotFound."""
+        """Return an object's bytes as they are stored; raise NotFound."""
         entry = self.store.get(self.key(namespace, name))
         if entry is None:
             raise not_found(self.resource, name)
         return entry.value
 
     def find(self, namespace: str, name: str) -> Object | None:
-        """Return a private copy of the newest accepted object, or None."""
+        """Return a private copy of the newest accepted object as it is stored, or None."""
         entry = self.store.latest(self.key(namespace, name))
         return None if entry is None else orjson.loads(entry.value)
+
+    async def read(self, namespace: str, name: str) -> bytes:
+        """Return an object's bytes in the version that is served here; raise NotFound."""
+        value = self.get(namespace, name)
+        return value if self.conversion is None else await self.served_bytes(value)
+
+    # Conversion: only where the definition has one.
+
+    @property
+    def serves_hub(self) -> bool:
+        """Tell whether the definition's rules are for the version that is served."""
+        return self._hub == self.resource
+
+    async def served_bytes(self, value: bytes) -> bytes:
+        """Return stored bytes in the version that is served here."""
+        if value.startswith(self.head):
+            return value
+        (obj,) = await self.served((orjson.loads(value),))
+        return orjson.dumps(obj)
+
+    async def served_values(self, values: Sequence[bytes]) -> list[bytes]:
+        """Return the bytes of many objects in the version that is served here."""
+        if all(value.startswith(self.head) for value in values):
+            return list(values)
+        return [orjson.dumps(obj) for obj in await self.served([orjson.loads(value) for value in values])]
+
+    async def served(self, objects: Sequence[Object]) -> list[Object]:
+        """Return objects, private copies, in the version that is served here."""
+        return await self._converted(objects, self.resource)
+
+    async def hub(self, objects: Sequence[Object]) -> list[Object]:
+        """Return objects, private copies, in the version that the definition's rules are for."""
+        return await self._converted(objects, self._hub)
+
+    async def _converted(self, objects: Sequence[Object], to: Resource) -> list[Object]:
+        if self.conversion is None:
+            return list(objects)
+        made = await converted(self.conversion.convert, objects, to)
+        return [in_order(obj, to) for obj in made]
+
+    async def _hub_of(self, obj: Object) -> Object:
+        """Return an object that is to be written, of the served version, in the hub's."""
+        (made,) = await self.hub((obj,))
+        if self._hub != self.resource:
+            self._catalog.of(self._hub).definition.default(made)
+        return made
+
+    async def _to_store(self, obj: Object) -> Object:
+        """Return an object of the hub's version as it is stored."""
+        if self.conversion is None:
+            return in_order(obj, self.resource)
+        (made,) = await self._converted((obj,), self.stored_as)
+        return made
+
+    async def _answer(self, value: bytes) -> bytes:
+        return value if self.conversion is None else await self.served_bytes(value)
 
     # Writing.
 
@@ -129,11 +191,14 @@ class ResourceRegistry:
         if base:
             metadata["name"] = generate_name(base)
         fill_new(metadata, definition, self._catalog.now())
-        obj = self._in_order(obj, metadata)
+        obj = in_order(obj, resource)
         if self.has_status:
             obj.pop("status", None)
         definition.default(obj)
         _set_managed_fields(metadata, track(None, obj) if track else [])
+        if self.conversion is not None:
+            obj = await self._hub_of(obj)
+            metadata = obj["metadata"]
         attributes = self._attributes(
             "CREATE", namespace, metadata.get("name", ""), "", obj, None, user, dry_run
         )
@@ -151,13 +216,13 @@ class ResourceRegistry:
                 if self.store.latest(self.key(namespace, metadata["name"])) is not None:
                     raise already_exists(resource, metadata["name"])
                 allocation.roll_back()
-                return orjson.dumps(obj)
+                return await self._answer(orjson.dumps(obj))
             value = await self._store_new(obj, namespace, base)
         except BaseException:
             allocation.roll_back()
             raise
         allocation.commit()
-        return value
+        return await self._answer(value)
 
     def _allocate(self, new: Object, old: Object | None) -> Allocation:
         """Take the addresses and ports that the object needs; raise Invalid."""
@@ -171,6 +236,8 @@ class ResourceRegistry:
         return allocation
 
     async def _store_new(self, obj: Object, namespace: str, base: str) -> bytes:
+        if self.conversion is not None:
+            obj = await self._to_store(obj)
         metadata = obj["metadata"]
         for attempt in range(NAME_ATTEMPTS):
             try:
@@ -210,16 +277,23 @@ class ResourceRegistry:
             current = self.store.latest(key)
             if current is None:
                 raise not_found(self.resource, name)
-            old = orjson.loads(current.value)
-            new = transform(orjson.loads(current.value))
+            old, new = orjson.loads(current.value), orjson.loads(current.value)
+            if self.conversion is not None:
+                old, new = await self.served((old, new))
+            new = transform(new)
             said = metadata_of(new).get("resourceVersion")
             if not said and not unconditional:
                 cause = invalid("metadata.resourceVersion", 0, "must be specified for an update")
                 raise invalid_object(self.resource, name, [cause])
             if said and said != old["metadata"]["resourceVersion"]:
                 raise conflict(self.resource, name)
+            causes = self._settle(namespace, name, subresource, new, old, track)
+            if self.conversion is not None:
+                new = await self._hub_of(new)
+                if self._hub != self.resource:
+                    (old,) = await self.hub((orjson.loads(current.value),))
             attributes = self._attributes("UPDATE", namespace, name, subresource, new, old, user, dry_run)
-            allocation = await self._prepare_update(attributes, new, old, track)
+            allocation = await self._prepare_update(attributes, new, old, causes)
             try:
                 await run(self._validating, attributes)
                 value = await self._store_update(key, current, new, old, dry_run)
@@ -233,15 +307,14 @@ class ResourceRegistry:
                 allocation.roll_back()
             else:
                 allocation.commit()
-            return value
+            return await self._answer(value)
         raise conflict(self.resource, name)
 
-    async def _prepare_update(
-        self, attributes: Attributes, new: Object, old: Object, track: Track | None
-    ) -> Allocation:
-        """Bring `new` to what may be stored in place of `old`; raise BadRequest, Conflict, Forbidden, Invalid."""
-        definition, metadata = self.definition, new["metadata"]
-        namespace, name, subresource = attributes.namespace, attributes.name, attributes.subresource
+    def _settle(
+        self, namespace: str, name: str, subresource: str, new: Object, old: Object, track: Track | None
+    ) -> list[Cause]:
+        """Take from `old` what clients may not write, and default; return what the client tried to change of it."""
+        metadata = new["metadata"]
         match_namespace(metadata, namespace if self.resource.namespaced else "")
         self._check_identity(metadata, old["metadata"], name)
         causes = carry_over(metadata, old["metadata"])
@@ -249,10 +322,17 @@ class ResourceRegistry:
             _keep_all_but_status(new, old)
         elif self.has_status and not subresource:
             _take(new, old, "status")
-        definition.default(new)
+        self.definition.default(new)
         _set_managed_fields(
             metadata, (track(old, new) if track else old["metadata"].get("managedFields")) or []
         )
+        return causes
+
+    async def _prepare_update(
+        self, attributes: Attributes, new: Object, old: Object, causes: list[Cause]
+    ) -> Allocation:
+        """Bring `new` to what may be stored in place of `old`; raise Forbidden, Invalid: `causes` and more."""
+        definition, metadata, subresource = self.definition, new["metadata"], attributes.subresource
         await run(self._mutating, attributes)
         if subresource == "status":
             definition.prepare_status_update(new, old)
@@ -268,7 +348,7 @@ class ResourceRegistry:
             causes += validate_metadata(metadata, definition)
             causes += self._validate_update(new, old, subresource)
             if causes:
-                raise invalid_object(self.resource, name, causes)
+                raise invalid_object(self.resource, attributes.name, causes)
         except BaseException:
             allocation.roll_back()
             raise
@@ -304,13 +384,14 @@ class ResourceRegistry:
         if ends_with_update(old["metadata"], metadata) and self._may_go(new):
             if dry_run:
                 return orjson.dumps(new)
-            return (await self._remove(key, self._in_order(new, metadata), current)).value
-        if new == old:
+            return (await self._remove(key, await self._to_store(new), current)).value
+        if new == old and (self.conversion is None or current.value.startswith(self._stored_head)):
             return current.value
         if dry_run:
             return orjson.dumps(new)
-        ordered = self._in_order(new, metadata)
-        entry = await self.store.put(key, _encoder(ordered), expected_revision=current.revision)
+        entry = await self.store.put(
+            key, _encoder(await self._to_store(new)), expected_revision=current.revision
+        )
         return entry.value
 
     async def delete(
@@ -323,22 +404,23 @@ class ResourceRegistry:
             if current is None:
                 raise not_found(self.resource, name)
             old = orjson.loads(current.value)
-            attributes = self._attributes("DELETE", namespace, name, "", None, old, user, options.dry_run)
+            shown = old if self.conversion is None else (await self.hub((orjson.loads(current.value),)))[0]
+            attributes = self._attributes("DELETE", namespace, name, "", None, shown, user, options.dry_run)
             await run(self._mutating, attributes)
             await run(self._validating, attributes)
             begin = self._catalog.deleters.get((self.resource.group, self.resource.plural), decide)
             decision = begin(old, self.definition, options, self._catalog.now())
             try:
                 if decision.act == "nothing":
-                    return current.value, False
+                    return await self._answer(current.value), False
                 if decision.act == "mark" and decision.obj == orjson.loads(current.value):
-                    return current.value, False  # marked already: a write would only wake every watcher
+                    return await self._answer(current.value), False  # a write would only wake every watcher
                 if options.dry_run:
-                    return orjson.dumps(decision.obj), decision.act == "remove"
+                    return await self._answer(orjson.dumps(decision.obj)), decision.act == "remove"
                 if decision.act == "remove":
-                    return (await self._remove(key, decision.obj, current)).value, True
+                    return await self._answer((await self._remove(key, decision.obj, current)).value), True
                 entry = await self.store.put(key, _encoder(decision.obj), expected_revision=current.revision)
-                return entry.value, False
+                return await self._answer(entry.value), False
             except RevisionMismatch:
                 continue
         raise conflict(self.resource, name)
@@ -354,9 +436,12 @@ class ResourceRegistry:
         user: User | None,
         dry_run: bool,
     ) -> Attributes:
+        definition, asked = self.definition, None
+        if self._hub != self.resource:
+            definition, asked = self._catalog.of(self._hub).definition, self.definition
         return Attributes(
             operation,
-            self.definition,
+            definition,
             namespace,
             name,
             subresource,
@@ -365,6 +450,8 @@ class ResourceRegistry:
             user,
             self._catalog,
             dry_run,
+            None,
+            asked,
         )
 
     async def admit(self, attributes: Attributes) -> None:
@@ -381,16 +468,6 @@ class ResourceRegistry:
         """Tell whether nothing beside metadata holds the object: a namespace has finalizers of its own."""
         return not (self.resource.plural == "namespaces" and (obj.get("spec") or {}).get("finalizers"))
 
-    def _in_order(self, obj: Object, metadata: dict[str, Any]) -> Object:
-        """Return the object with kind, apiVersion and metadata first, as `head` promises."""
-        ordered: Object = {
-            "kind": self.resource.kind,
-            "apiVersion": self.resource.api_version,
-            "metadata": metadata,
-        }
-        ordered.update((k, v) for k, v in obj.items() if k not in ordered)
-        return ordered
-
     def claim_stored(self) -> None:
         """At start, let each stored object claim the addresses and ports that it has."""
         for entry in self.store.range(self.prefix).entries:
@@ -398,6 +475,22 @@ class ResourceRegistry:
                 self._allocate(orjson.loads(entry.value), None).commit()
             except Invalid as error:
                 _log.warning("%s: %s", entry.key, error.message)
+
+
+def head_of(resource: Resource) -> bytes:
+    """Return what the bytes of each object of a resource begin with, but for those of another version."""
+    return orjson.dumps({"kind": resource.kind, "apiVersion": resource.api_version})[:-1] + b","
+
+
+def in_order(obj: Object, resource: Resource) -> Object:
+    """Return the object with kind, apiVersion and metadata first, as `head_of` promises."""
+    ordered: Object = {
+        "kind": resource.kind,
+        "apiVersion": resource.api_version,
+        "metadata": obj["metadata"],
+    }
+    ordered.update((k, v) for k, v in obj.items() if k not in ordered)
+    return ordered
 
 
 async def run(phase: Sequence[Admission], attributes: Attributes) -> None:
