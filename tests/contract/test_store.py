@@ -369,6 +369,23 @@ def test_writes_in_flight_reach_a_watcher_as_few_bursts(check: Check) -> None:
     check(body)
 
 
+def test_what_a_watch_has_is_taken_without_waiting_once_the_writer_has_its_answer(check: Check) -> None:
+    async def body(store: Store) -> None:
+        watch = store.watch("/a/", after_revision=0)
+        assert list(watch.take()) == []
+        await store.put("/a/1", value("x"))
+        await store.put("/b/1", value("x"))
+        await store.delete("/a/1")
+        assert [(change.key, change.value is None) for change in watch.take()] == [
+            ("/a/1", False),
+            ("/a/1", True),
+        ]
+        assert list(watch.take()) == []
+        watch.close()
+
+    check(body)
+
+
 def test_closing_a_watch_ends_its_iteration(check: Check) -> None:
     async def body(store: Store) -> None:
         watch = store.watch("", after_revision=0)

@@ -12,8 +12,9 @@ from pathlib import Path
 
 from proa.apiserver.admission import PLUGINS
 from proa.apiserver.allocators import NODE_PORTS, ClusterAllocators
+from proa.apiserver.authorization.decision import AlwaysAllow, Authorizer
 from proa.apiserver.filters.authentication import TokenAuthenticator, with_authentication
-from proa.apiserver.filters.authorization import Authorizer, allow_all, with_authorization
+from proa.apiserver.filters.authorization import with_authorization
 from proa.apiserver.filters.chain import Filter, chain
 from proa.apiserver.filters.errors import with_errors
 from proa.apiserver.filters.headers import with_headers
@@ -49,7 +50,7 @@ class ApiSettings:
 
 
 class ApiServer:
-    """Serves `definitions` from `store`."""
+    """Serves `definitions` from `store`. Without an `authorizer`, everybody may do everything."""
 
     def __init__(
         self,
@@ -59,7 +60,7 @@ class ApiServer:
         *,
         kubelet: KubeletDialer | None = None,
         authenticate_token: TokenAuthenticator | None = None,
-        authorize: Authorizer = allow_all,
+        authorizer: Authorizer | None = None,
         now: Callable[[], float] = time.time,
     ) -> None:
         self.settings = settings or ApiSettings()
@@ -68,6 +69,7 @@ class ApiServer:
         self.catalog = Catalog(
             definitions, store, allocators, PLUGINS, now, {("", "namespaces"): decide_namespace}
         )
+        self.catalog.authorizer = authorizer or AlwaysAllow()
         self.catalog.claim_stored()
         self.tokens = TokenIssuer(
             self.catalog, self.settings.token_private_key, self.settings.token_public_key
@@ -85,8 +87,8 @@ class ApiServer:
             with_notes,
             with_errors,
             with_authentication(authenticate_token or self.tokens.authenticate),
-            with_impersonation(authorize),
-            with_authorization(authorize),
+            with_impersonation(self.catalog.authorizer),
+            with_authorization(self.catalog.authorizer),
         )
         self._handle = chain(filters, self.router.route)
 

@@ -8,7 +8,10 @@ from __future__ import annotations
 from urllib.parse import unquote
 
 from proa.client.protocol import Request
+from proa.objects.errors import BadRequest
 from proa.objects.quick_dataclass import dataclass
+from proa.objects.selectors import parse_field_selector
+from proa.objects.validation import path_segment
 
 _VERBS = {
     "POST": "create",
@@ -23,7 +26,10 @@ _NAMESPACE_SUBRESOURCES = frozenset(("status", "finalize"))
 
 @dataclass(slots=True)
 class RequestInfo:
-    """What is asked for. `subpath` follows the subresource, still percent-encoded, with its leading slash."""
+    """What is asked for. `subpath` follows the subresource, still percent-encoded, with its leading slash.
+
+    `selected_name` is the one name that the field selector of a list or watch picks: authorization takes it for `name`.
+    """
 
     is_resource: bool
     verb: str
@@ -35,6 +41,7 @@ class RequestInfo:
     name: str = ""
     subresource: str = ""
     subpath: str = ""
+    selected_name: str = ""
 
 
 def parse_request(request: Request) -> RequestInfo:
@@ -73,6 +80,8 @@ def parse_request(request: Request) -> RequestInfo:
     elif not info.name:
         if info.verb == "get":
             info.verb = "watch" if asks_for_watch(request) else "list"
+            if "fieldSelector" in request.query:
+                info.selected_name = _selected_name(request.query["fieldSelector"][0])
         elif info.verb == "delete":
             info.verb = "deletecollection"
     return info
@@ -80,6 +89,18 @@ def parse_request(request: Request) -> RequestInfo:
 
 def asks_for_watch(request: Request) -> bool:
     return request.parameter("watch", "false").lower() not in ("false", "0")
+
+
+def _selected_name(field_selector: str) -> str:
+    """Return the name that a field selector demands, "" where it does not demand one (RequiresExactMatch)."""
+    try:
+        requirements = parse_field_selector(field_selector).requirements
+    except BadRequest:  # what serves the request says so
+        return ""
+    for key, operator, name in requirements:
+        if key == "metadata.name" and operator == "=" and not path_segment(name):
+            return name
+    return ""
 
 
 def _after(path: str, rest: list[str]) -> str:

@@ -92,6 +92,12 @@ class Watch(Protocol):
     def __aiter__(self) -> AsyncIterator[Sequence[Change]]:
         """Iterating raises WatchOverflow when the watcher did not keep up."""
 
+    def take(self) -> Sequence[Change]:
+        """Return, without waiting, the changes that have arrived since the last call: for who reads now and then.
+
+        A write is among them by the time that its writer has its answer. Raises WatchOverflow.
+        """
+
     def close(self) -> None:
         """Stop; the iterator ends."""
 

@@ -73,6 +73,17 @@ class Subscription:
             self._buffered_changes = self._buffered_bytes = 0
         return burst
 
+    def take(self) -> Sequence[Change]:
+        """See `Watch.take`."""
+        if not self._bursts:
+            if self._overflowed:
+                raise WatchOverflow(self.prefix)
+            return ()
+        changes = [change for burst in self._bursts for change in burst]
+        self._bursts.clear()
+        self._buffered_changes = self._buffered_bytes = 0
+        return changes
+
     def close(self) -> None:
         """Stop; the iterator ends."""
         self._closed = True

@@ -26,7 +26,8 @@ def test_each_resource_is_told_with_its_subresources(api):
 def test_aggregated_discovery_comes_in_the_version_asked_for(api, version):
     answer = api.get("/apis", accept=AGGREGATED.format(version))
     assert answer.json["apiVersion"] == f"apidiscovery.k8s.io/{version}"
-    assert [item["metadata"]["name"] for item in answer.json["items"]][:2] == ["apps", "batch"]
+    names = [item["metadata"]["name"] for item in answer.json["items"]]
+    assert [name for name in names if name in ("apps", "batch")] == ["apps", "batch"]
     again = api.get("/apis", accept=AGGREGATED.format(version), if_none_match=answer.headers["ETag"])
     assert (again.status, again.raw) == (304, b"")
 

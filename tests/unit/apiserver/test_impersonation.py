@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from proa.apiserver.filters.authorization import Authorizer
+from proa.apiserver.authorization.decision import ALLOWED, AlwaysAllow, Authorizer, Decision
 from proa.apiserver.filters.chain import InfoHandler, chain
 from proa.apiserver.filters.impersonation import impersonated_user, with_impersonation
 from proa.apiserver.request_info import RequestInfo
@@ -16,9 +16,11 @@ from proa.objects.errors import BadRequest, Forbidden
 ADMIN = User("admin", ("system:masters",))
 
 
-def ask(authorize: Authorizer, handler: InfoHandler, request: Request) -> Response:
+def ask(authorizer: Authorizer, handler: InfoHandler, request: Request) -> Response:
     async def main() -> Response:
-        return await chain([with_impersonation(authorize)], handler)(request, RequestInfo(False, "get", "/x"))
+        return await chain([with_impersonation(authorizer)], handler)(
+            request, RequestInfo(False, "get", "/x")
+        )
 
     return asyncio.run(main())
 
@@ -62,9 +64,10 @@ def test_headers_that_name_nobody_or_are_unknown_are_refused(headers: dict[str, 
 def test_each_part_must_be_allowed() -> None:
     asked: list[tuple[str, str, str]] = []
 
-    def authorize(user: User, info: RequestInfo) -> str:
-        asked.append((info.verb, info.plural, info.name))
-        return "no" if info.plural == "groups" and info.name == "ops" else ""
+    class Recorder(AlwaysAllow):
+        def authorize(self, user: User, info: RequestInfo) -> Decision:
+            asked.append((info.verb, info.plural, info.name))
+            return Decision() if info.plural == "groups" and info.name == "ops" else ALLOWED
 
     async def handler(request: Request, info: RequestInfo) -> Response:
         raise AssertionError("it must not come through")
@@ -75,7 +78,7 @@ def test_each_part_must_be_allowed() -> None:
     with pytest.raises(
         Forbidden, match='groups "ops" is forbidden: User "admin" cannot impersonate resource "groups"'
     ):
-        ask(authorize, handler, request)
+        ask(Recorder(), handler, request)
     assert asked == [("impersonate", "users", "ann"), ("impersonate", "groups", "ops")]
 
 
@@ -87,4 +90,4 @@ def test_what_follows_sees_the_other_user_and_no_headers() -> None:
 
     headers = {"accept": "*/*", "impersonate-user": "ann"}
     request = Request("GET", "/x", headers=headers, user=ADMIN)
-    assert ask(lambda user, info: "", handler, request).status == 200
+    assert ask(AlwaysAllow(), handler, request).status == 200

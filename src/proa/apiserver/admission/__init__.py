@@ -6,6 +6,7 @@ from proa.apiserver.admission import (
     default_toleration_seconds,
     namespace_lifecycle,
     priority,
+    role_escalation,
     service_account,
     storage_protection,
     taint_nodes,
@@ -54,4 +55,5 @@ PLUGINS: tuple[Plugin, ...] = (
     Plugin("DefaultStorageClass", default_storage_class.admit, resources=(PERSISTENT_VOLUME_CLAIMS,)),
     Plugin("PersistentVolumeClaimResize", claim_resize.admit, resources=(PERSISTENT_VOLUME_CLAIMS,)),
     Plugin("PodSecurity", validate=pod_security.validate, resources=(NAMESPACES, PODS, *POD_MAKERS)),
+    Plugin("RoleEscalation", validate=role_escalation.validate, resources=role_escalation.RESOURCES),
 )

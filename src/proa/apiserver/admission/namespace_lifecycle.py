@@ -20,7 +20,7 @@ def admit(attributes: Attributes) -> None:
         if resource == NAMESPACES and attributes.name in IMMORTAL:
             raise forbidden(resource, attributes.name, "this namespace may not be deleted")
         return
-    if attributes.operation != "CREATE" or not resource.namespaced:
+    if attributes.operation != "CREATE" or not resource.namespaced or attributes.definition.review:
         return
     namespace = attributes.namespace
     is_there, is_going = attributes.catalog.namespace_state(namespace)

@@ -1,35 +1,24 @@
-"""Ask whether the user may do what was asked. For now every authenticated user may do everything.
-
-`Authorizer` is the seam for RBAC (docs/compatibility.md says what that means until then).
-"""
+"""Ask whether the user may do what was asked, before anything is done: endpoints/filters/authorization.go."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
+from proa.apiserver.authorization.decision import Authorizer
 from proa.apiserver.filters.chain import Filter, InfoHandler
 from proa.apiserver.request_info import RequestInfo
 from proa.client.protocol import Request, Response, User
 from proa.objects.errors import Forbidden
-
-Authorizer = Callable[[User, RequestInfo], str]
-"""Returns "" to allow, else the reason for refusing."""
+from proa.objects.validation import quote
 
 
-def allow_all(user: User, info: RequestInfo) -> str:
-    """Allow everything."""
-    return ""
-
-
-def with_authorization(authorize: Authorizer) -> Filter:
-    """Raise Forbidden, in upstream's words, where `authorize` refuses."""
+def with_authorization(authorizer: Authorizer) -> Filter:
+    """Raise Forbidden, in upstream's words, where the authorizer does not allow."""
 
     def wrap(handler: InfoHandler) -> InfoHandler:
         async def handle(request: Request, info: RequestInfo) -> Response:
             assert request.user is not None
-            reason = authorize(request.user, info)
-            if reason:
-                raise refusal(request.user, info, reason)
+            decision = authorizer.authorize(request.user, info)
+            if not decision.allowed:
+                raise refusal(request.user, info, decision.reason)
             return await handler(request, info)
 
         return handle
@@ -38,17 +27,27 @@ def with_authorization(authorize: Authorizer) -> Filter:
 
 
 def refusal(user: User, info: RequestInfo, reason: str) -> Forbidden:
-    """Return the error in upstream's words."""
+    """Return the error in upstream's words (responsewriters/errors.go)."""
+    why = f": {reason}" if reason else ""
     if not info.is_resource:
-        return Forbidden(f'forbidden: User "{user.name}" cannot {info.verb} path "{info.path}": {reason}')
+        said = _sanitized(f"User {quote(user.name)} cannot {info.verb} path {quote(info.path)}")
+        return Forbidden(f"forbidden: {said}{why}")
     what = f"{info.plural}/{info.subresource}" if info.subresource else info.plural
     subject = f"{info.plural}.{info.group}" if info.group else info.plural
-    named = f'{subject} "{info.name}"' if info.name else subject
-    where = f' in the namespace "{info.namespace}"' if info.namespace else " at the cluster scope"
+    name = info.name or info.selected_name
+    named = f'{subject} "{name}"' if name else subject
+    where = f"in the namespace {quote(info.namespace)}" if info.namespace else "at the cluster scope"
+    said = _sanitized(
+        f"User {quote(user.name)} cannot {info.verb} resource {quote(what)} in API group {quote(info.group)} {where}"
+    )
     return Forbidden(
-        f'{named} is forbidden: User "{user.name}" cannot {info.verb} resource "{what}" in API group '
-        f'"{info.group}"{where}: {reason}',
-        name=info.name,
+        f"{named} is forbidden: {said}{why}",
+        name=name,
         group=info.group,
         kind=info.plural,
     )
+
+
+def _sanitized(text: str) -> str:
+    """What a client has sent is shown to others: nothing that looks like valid HTML."""
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

@@ -6,10 +6,11 @@ impersonation. Repeated headers arrive joined by commas, so a group's name canno
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from urllib.parse import unquote
 
-from proa.apiserver.filters.authorization import Authorizer, refusal
+from proa.apiserver.authorization.decision import Authorizer
+from proa.apiserver.filters.authorization import refusal
 from proa.apiserver.filters.chain import Filter, InfoHandler
 from proa.apiserver.request_info import RequestInfo
 from proa.client.protocol import Request, Response, User
@@ -21,7 +22,7 @@ _ACCOUNT = "system:serviceaccount:"
 ANONYMOUS = "system:anonymous"
 
 
-def with_impersonation(authorize: Authorizer) -> Filter:
+def with_impersonation(authorizer: Authorizer) -> Filter:
     """Replace `request.user` by whom the headers name; raise Forbidden, BadRequest."""
 
     def wrap(handler: InfoHandler) -> InfoHandler:
@@ -29,10 +30,10 @@ def with_impersonation(authorize: Authorizer) -> Filter:
             if any(name.startswith(_PREFIX) for name in request.headers):
                 assert request.user is not None
                 wanted = impersonated_user(request.headers)
-                for needed in _needed(wanted, info):
-                    reason = authorize(request.user, needed)
-                    if reason:
-                        raise refusal(request.user, needed, reason)
+                for needed in _needed(wanted, _values(request.headers.get(GROUP, "")), info):
+                    decision = authorizer.authorize(request.user, needed)
+                    if not decision.allowed:
+                        raise refusal(request.user, needed, decision.reason)
                 request.user = wanted
                 for name in [name for name in request.headers if name.startswith(_PREFIX)]:
                     del request.headers[name]
@@ -67,14 +68,14 @@ def _with_usual_groups(name: str, groups: tuple[str, ...]) -> tuple[str, ...]:
     return groups if {"system:authenticated", "system:unauthenticated"} & {*groups} else (*groups, wanted)
 
 
-def _needed(user: User, info: RequestInfo) -> Iterator[RequestInfo]:
-    """Yield what must be allowed: the verb impersonate on each of what the user is."""
+def _needed(user: User, groups: Sequence[str], info: RequestInfo) -> Iterator[RequestInfo]:
+    """Yield what must be allowed: the verb impersonate on each of what the user is; usual groups are no question."""
     namespace, _, account = user.name.removeprefix(_ACCOUNT).partition(":")
     if user.name.startswith(_ACCOUNT) and account:
         yield _of(info, "serviceaccounts", account, namespace=namespace)
     else:
         yield _of(info, "users", user.name)
-    for group in user.groups:
+    for group in groups:
         yield _of(info, "groups", group)
     if user.uid:
         yield _of(info, "uids", user.uid, group="authentication.k8s.io")

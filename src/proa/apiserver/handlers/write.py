@@ -72,6 +72,9 @@ async def create_object(request: Request, registry: ResourceRegistry, namespace:
     dry_run = is_dry_run(request, "CreateOptions")
     checked = read_object(request, registry.definition)
     track = tracker(request, registry, "CreateOptions")
+    if registry.definition.review is not None:
+        answered = await registry.review(checked.obj, namespace, request.user, dry_run=dry_run, track=track)
+        return show(request, registry, orjson.dumps(answered), representation, 201, checked.warnings)
     value = await registry.create(checked.obj, namespace, request.user, dry_run=dry_run, track=track)
     return await show(request, registry, value, representation, 201, checked.warnings)
 

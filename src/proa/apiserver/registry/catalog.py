@@ -1,4 +1,4 @@
-"""Know every resource that is served, and what all of them share: the store, admission, allocators and the clock."""
+"""Know every resource that is served, and what all share: store, admission, authorization, allocators and clock."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 import orjson
 
 from proa.apiserver.allocators import ClusterAllocators
+from proa.apiserver.authorization.decision import AlwaysAllow, Authorizer
 from proa.apiserver.registry.attributes import Plugin
 from proa.apiserver.registry.conversion import converted, stored_resource
 from proa.apiserver.registry.definition import ResourceDefinition
@@ -38,6 +39,8 @@ class Catalog:
         self.group_versions: dict[tuple[str, str], dict[str, ResourceRegistry]] = {}
         self.generation = 0
         """Rises whenever what is served changes: what was made of the catalog (discovery, OpenAPI) is made again."""
+        self.authorizer: Authorizer = AlwaysAllow()
+        """Whom admission and reviews ask what somebody may do."""
         self._plugins = plugins
         for definition in definitions:
             self.add(definition)

@@ -6,9 +6,9 @@ selectors, subresources, tables. Follows apiserver/pkg/registry/generic and regi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import field
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from proa.apiserver.registry.conversion import Conversion
 from proa.client.protocol import Object
@@ -17,6 +17,9 @@ from proa.objects.quick_dataclass import dataclass
 from proa.objects.resource import Resource
 from proa.objects.schemas.load import schema_named
 from proa.objects.schemas.schema import Schema
+
+if TYPE_CHECKING:
+    from proa.apiserver.registry.attributes import Attributes
 
 Verb = Literal["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"]
 ALL_VERBS: tuple[Verb, ...] = (
@@ -129,6 +132,12 @@ class ResourceDefinition:
     """Paths of spec replicas, status replicas and label selector, where there is a scale subresource."""
     conversion: Conversion | None = None
     """How stored objects become these, where they are stored in another version or may be (conversion.py)."""
+    review: Callable[[Attributes], Object | Awaitable[Object]] | None = None
+    """For a kind that is asked and not stored (SubjectAccessReview, TokenReview): return the answer to a POST.
+
+    `attributes.obj` was defaulted, admitted and found valid by `validate`, and may be changed and returned. Such a kind
+    has `verbs=("create",)`.
+    """
 
     @property
     def object_schema(self) -> Schema:

@@ -224,6 +224,32 @@ class ResourceRegistry:
         allocation.commit()
         return await self._answer(value)
 
+    async def review(
+        self,
+        obj: Object,
+        namespace: str,
+        user: User | None = None,
+        *,
+        dry_run: bool = False,
+        track: Track | None = None,
+    ) -> Object:
+        """Return the answer of a kind that is asked and not stored; raise Invalid, Forbidden. `obj` is ours now."""
+        definition = self.definition
+        assert definition.review is not None
+        metadata = metadata_of(obj)
+        match_namespace(metadata, namespace if self.resource.namespaced else "")
+        obj = self._in_order(obj, metadata)
+        definition.default(obj)
+        _set_managed_fields(metadata, track(None, obj) if track else [])
+        attributes = self._attributes("CREATE", namespace, "", "", obj, None, user, dry_run)
+        await run(self._mutating, attributes)
+        causes = definition.validate(obj)
+        if causes:
+            raise invalid_object(self.resource, "", causes)
+        await run(self._validating, attributes)
+        answer = definition.review(attributes)
+        return answer if isinstance(answer, dict) else await answer
+
     def _allocate(self, new: Object, old: Object | None) -> Allocation:
         """Take the addresses and ports that the object needs; raise Invalid."""
         allocation = Allocation(self._catalog.allocators)

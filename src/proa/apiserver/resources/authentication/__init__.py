@@ -1,5 +1,6 @@
 """Kinds of the group authentication.k8s.io: one definition a file, and this list."""
 
 from proa.apiserver.registry.definition import ResourceDefinition
+from proa.apiserver.resources.authentication import selfsubjectreview
 
-DEFINITIONS: tuple[ResourceDefinition, ...] = ()
+DEFINITIONS: tuple[ResourceDefinition, ...] = (selfsubjectreview.DEFINITION,)

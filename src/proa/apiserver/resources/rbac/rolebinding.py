@@ -1,0 +1,34 @@
+"""A RoleBinding gives a Role or ClusterRole to subjects, in one namespace (pkg/registry/rbac/rolebinding)."""
+
+from __future__ import annotations
+
+from proa.apiserver.registry.definition import ResourceDefinition
+from proa.apiserver.resources.printing import doc
+from proa.apiserver.resources.rbac.policy_rules import (
+    binding_cells,
+    binding_columns,
+    default_binding,
+    validate_binding,
+    validate_binding_update,
+)
+from proa.client.protocol import Object
+from proa.objects.errors import Cause
+from proa.objects.resource import ROLE_BINDINGS
+
+
+def validate(binding: Object) -> list[Cause]:
+    """Check the role's reference and each subject."""
+    return validate_binding(binding, ("Role", "ClusterRole"), is_namespaced=True)
+
+
+DEFINITION = ResourceDefinition(
+    resource=ROLE_BINDINGS,
+    singular="rolebinding",
+    schema="io.k8s.api.rbac.v1.RoleBinding",
+    default=default_binding,
+    validate=validate,
+    validate_update=validate_binding_update,
+    columns=binding_columns("roleBinding", doc("rbac.v1.RoleBinding.roleRef")),
+    cells=binding_cells,
+    name_rule="path-segment",
+)
