@@ -39,8 +39,8 @@ def test_a_review_is_answered_with_its_question(api: Any, plural: str, spec: Any
     ("plural", "body", "message"),
     [
         ("selfsubjectaccessreviews", {"spec": {}},
-         "spec.resourceAttributes: Invalid value: null: exactly one of nonResourceAttributes or resourceAttributes must "
-         "be specified"),
+         "spec.resourceAttributes: Invalid value: null: exactly one of nonResourceAttributes or resourceAttributes "
+         "must be specified"),
         ("selfsubjectaccessreviews",
          {"spec": {"resourceAttributes": PODS, "nonResourceAttributes": {"path": "/x", "verb": "get"}}},
          'spec.nonResourceAttributes: Invalid value: {"Path":"/x","Verb":"get"}: cannot be specified in combination '
