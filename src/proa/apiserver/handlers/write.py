@@ -74,7 +74,7 @@ async def create_object(request: Request, registry: ResourceRegistry, namespace:
     track = tracker(request, registry, "CreateOptions")
     if registry.definition.review is not None:
         answered = await registry.review(checked.obj, namespace, request.user, dry_run=dry_run, track=track)
-        return show(request, registry, orjson.dumps(answered), representation, 201, checked.warnings)
+        return await show(request, registry, orjson.dumps(answered), representation, 201, checked.warnings)
     value = await registry.create(checked.obj, namespace, request.user, dry_run=dry_run, track=track)
     return await show(request, registry, value, representation, 201, checked.warnings)
 

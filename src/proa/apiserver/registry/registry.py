@@ -238,7 +238,7 @@ class ResourceRegistry:
         assert definition.review is not None
         metadata = metadata_of(obj)
         match_namespace(metadata, namespace if self.resource.namespaced else "")
-        obj = self._in_order(obj, metadata)
+        obj = in_order(obj, self.resource)
         definition.default(obj)
         _set_managed_fields(metadata, track(None, obj) if track else [])
         attributes = self._attributes("CREATE", namespace, "", "", obj, None, user, dry_run)
