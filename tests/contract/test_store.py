@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 
+from proa.store.etcd import EtcdStore
+from proa.store.etcd_address import parse_etcd_address
 from proa.store.log import LogStore
 from proa.store.memory import MemoryStore
 from proa.store.protocol import (
@@ -23,18 +25,34 @@ from proa.store.protocol import (
     WatchOverflow,
 )
 from proa.store.watch import MAX_BUFFERED_CHANGES
+from support.etcd import Etcd, run_etcd
 
 Body = Callable[[Store], Awaitable[None]]
 Check = Callable[[Body], None]
 
 
-@pytest.fixture(params=["memory", "log"])
+@pytest.fixture(scope="module")
+def etcd() -> Iterator[Etcd]:
+    """One etcd for all; each test has a prefix of its own."""
+    with run_etcd() as running:
+        yield running
+
+
+@pytest.fixture(params=["memory", "log", "etcd", "locked etcd"])
 def check(request: pytest.FixtureRequest, tmp_path: Path) -> Check:
     """Run a test's body against a fresh store of each kind."""
+    kind = request.param
+    etcd: Etcd | None = request.getfixturevalue("etcd") if "etcd" in kind else None
+
+    async def open_store() -> Store:
+        if etcd is not None:
+            address = parse_etcd_address(f"etcd://{etcd.host}{tmp_path}")
+            return await EtcdStore.open(address, owner="me" if kind == "locked etcd" else "")
+        return MemoryStore() if kind == "memory" else LogStore(tmp_path / "store")
 
     @asynccontextmanager
     async def opened() -> AsyncIterator[Store]:
-        store: Store = MemoryStore() if request.param == "memory" else LogStore(tmp_path / "store")
+        store = await open_store()
         try:
             yield store
         finally:
@@ -48,6 +66,25 @@ def check(request: pytest.FixtureRequest, tmp_path: Path) -> Check:
         asyncio.run(main())
 
     return run
+
+
+class Numbers:
+    """The revisions from where a store begins: each write takes the next, as long as nobody else writes."""
+
+    def __init__(self, store: Store) -> None:
+        self._base = store.revision
+
+    def __call__(self, number: int) -> int:
+        """Return the revision of the `number`th write."""
+        return self._base + number
+
+    def value(self, text: str, number: int) -> bytes:
+        """Return what `value(text)` makes in the `number`th write."""
+        return f"{text}@{self(number)}".encode()
+
+    def entry(self, key: str, text: str, number: int, revision: int | None = None) -> Entry:
+        """Return what the `number`th write put at a key; `revision` is that of another write which returned it."""
+        return Entry(key, self.value(text, number), self(revision or number))
 
 
 def value(text: str) -> Callable[[int], bytes]:
@@ -70,33 +107,38 @@ def keys(entries: Sequence[Entry]) -> list[str]:
 
 def test_a_store_begins_empty(check: Check) -> None:
     async def body(store: Store) -> None:
-        assert (store.revision, store.oldest_revision) == (0, 0)
+        assert store.revision == store.oldest_revision
         assert store.get("a") is None
         assert store.latest("a") is None
         page = store.range("")
-        assert (list(page.entries), page.revision, page.remaining) == ([], 0, 0)
+        assert (list(page.entries), page.revision, page.remaining) == ([], store.revision, 0)
 
     check(body)
 
 
 def test_every_write_takes_the_next_revision(check: Check) -> None:
     async def body(store: Store) -> None:
-        assert await store.put("a", value("x")) == Entry("a", b"x@1", 1)
-        assert await store.put("b", value("y")) == Entry("b", b"y@2", 2)
-        assert await store.delete("a") == Entry("a", b"x@1", 3)
-        assert await store.put("b", value("z")) == Entry("b", b"z@4", 4)
-        assert store.revision == 4
+        n = Numbers(store)
+        assert await store.put("a", value("x")) == n.entry("a", "x", 1)
+        assert await store.put("b", value("y")) == n.entry("b", "y", 2)
+        assert await store.delete("a") == n.entry("a", "x", 1, 3)
+        assert await store.put("b", value("z")) == n.entry("b", "z", 4)
+        assert store.revision == n(4)
         assert store.get("a") is None
-        assert store.get("b") == store.latest("b") == Entry("b", b"z@4", 4)
+        assert store.get("b") == store.latest("b") == n.entry("b", "z", 4)
 
     check(body)
 
 
 def test_writes_in_flight_get_distinct_revisions_in_order_of_acceptance(check: Check) -> None:
     async def body(store: Store) -> None:
-        entries = await asyncio.gather(*(store.put(f"k{n}", value("x")) for n in range(100)))
-        assert [entry.revision for entry in entries] == list(range(1, 101))
-        assert store.revision == 100
+        n = Numbers(store)
+        entries = await asyncio.gather(*(store.put(f"k{number}", value("x")) for number in range(100)))
+        revisions = [entry.revision for entry in entries]
+        if isinstance(store, EtcdStore):  # several connections: the order is etcd's
+            revisions.sort()
+        assert revisions == list(range(n(1), n(101)))
+        assert store.revision == n(100)
 
     check(body)
 
@@ -107,15 +149,16 @@ def test_writes_in_flight_get_distinct_revisions_in_order_of_acceptance(check: C
 ])  # fmt: skip
 def test_put_compares_and_swaps(check: Check, exists: bool, expected: int | None, fits: bool) -> None:
     async def body(store: Store) -> None:
+        n = Numbers(store)
         if exists:
             await store.put("a", value("old"))
         if fits:
-            await store.put("a", value("new"), expected_revision=expected)
+            await store.put("a", value("new"), expected_revision=expected and n(expected))
             return
         with pytest.raises(RevisionMismatch) as refused:
-            await store.put("a", value("new"), expected_revision=expected)
-        assert refused.value.current == (Entry("a", b"old@1", 1) if exists else None)
-        assert store.revision == int(exists), "a refused write takes no revision"
+            await store.put("a", value("new"), expected_revision=expected and n(expected))
+        assert refused.value.current == (n.entry("a", "old", 1) if exists else None)
+        assert store.revision == n(int(exists)), "a refused write takes no revision"
 
     check(body)
 
@@ -125,26 +168,28 @@ def test_put_compares_and_swaps(check: Check, exists: bool, expected: int | None
 ])  # fmt: skip
 def test_delete_compares(check: Check, exists: bool, expected: int | None, fits: bool) -> None:
     async def body(store: Store) -> None:
+        n = Numbers(store)
         if exists:
             await store.put("a", value("old"))
         if fits:
-            await store.delete("a", expected_revision=expected)
+            await store.delete("a", expected_revision=expected and n(expected))
             assert store.count("") == 0
             return
         with pytest.raises(RevisionMismatch) as refused:
-            await store.delete("a", expected_revision=expected)
-        assert refused.value.current == (Entry("a", b"old@1", 1) if exists else None)
+            await store.delete("a", expected_revision=expected and n(expected))
+        assert refused.value.current == (n.entry("a", "old", 1) if exists else None)
 
     check(body)
 
 
 def test_a_compare_and_swap_is_judged_against_what_is_pending(check: Check) -> None:
     async def body(store: Store) -> None:
+        n = Numbers(store)
         results = await asyncio.gather(
             store.put("a", value("1"), expected_revision=0),
-            store.put("a", value("2"), expected_revision=1),
-            store.put("a", value("3"), expected_revision=1),
-            store.delete("a", expected_revision=2),
+            store.put("a", value("2"), expected_revision=n(1)),
+            store.put("a", value("3"), expected_revision=n(1)),
+            store.delete("a", expected_revision=n(2)),
             store.put("a", value("4"), expected_revision=0),
             return_exceptions=True,
         )
@@ -155,15 +200,16 @@ def test_a_compare_and_swap_is_judged_against_what_is_pending(check: Check) -> N
             "Entry",
             "Entry",
         ]
-        assert store.get("a") == Entry("a", b"4@4", 4)
+        assert store.get("a") == n.entry("a", "4", 4)
 
     check(body)
 
 
 def test_only_one_of_many_racing_swaps_wins(check: Check) -> None:
     async def body(store: Store) -> None:
+        n = Numbers(store)
         await store.put("a", value("base"))
-        racing = [store.put("a", value(str(n)), expected_revision=1) for n in range(50)]
+        racing = [store.put("a", value(str(number)), expected_revision=n(1)) for number in range(50)]
         results = await asyncio.gather(*racing, return_exceptions=True)
         assert sum(isinstance(result, Entry) for result in results) == 1
 
@@ -172,13 +218,14 @@ def test_only_one_of_many_racing_swaps_wins(check: Check) -> None:
 
 def test_an_encoder_that_fails_costs_nothing(check: Check) -> None:
     def broken(revision: int) -> bytes:
-        raise ValueError(revision)
+        raise ValueError(f"broken at {revision}")
 
     async def body(store: Store) -> None:
-        with pytest.raises(ValueError, match="1"):
+        n = Numbers(store)
+        with pytest.raises(ValueError, match="broken"):
             await store.put("a", broken)
         assert store.latest("a") is None
-        assert (await store.put("a", value("x"))).revision == 1
+        assert (await store.put("a", value("x"))).revision == n(1)
 
     check(body)
 
@@ -226,6 +273,7 @@ def test_ranges_come_in_pages(check: Check) -> None:
 
 def test_pages_of_the_past_are_whole(check: Check) -> None:
     async def body(store: Store) -> None:
+        n = Numbers(store)
         for key in ("a/1", "a/2", "a/3"):
             await store.put(key, value("old"))
         await store.put("a/2", value("new"))
@@ -233,44 +281,46 @@ def test_pages_of_the_past_are_whole(check: Check) -> None:
         await store.put("a/0", value("new"))
         await store.delete("a/3")
         await store.put("a/3", value("again"))
-        page = store.range("a/", limit=2, revision=3)
+        page = store.range("a/", limit=2, revision=n(3))
         assert (list(page.entries), page.revision, page.remaining) == (
-            [Entry("a/1", b"old@1", 1), Entry("a/2", b"old@2", 2)], 3, 1,
+            [n.entry("a/1", "old", 1), n.entry("a/2", "old", 2)], n(3), 1,
         )  # fmt: skip
-        rest = store.range("a/", start_after="a/2", limit=2, revision=3)
-        assert (list(rest.entries), rest.remaining) == ([Entry("a/3", b"old@3", 3)], 0)
+        rest = store.range("a/", start_after="a/2", limit=2, revision=n(3))
+        assert (list(rest.entries), rest.remaining) == ([n.entry("a/3", "old", 3)], 0)
         assert keys(store.range("a/").entries) == ["a/0", "a/2", "a/3"]
-        assert keys(store.range("a/", revision=1).entries) == ["a/1"]
+        assert keys(store.range("a/", revision=n(1)).entries) == ["a/1"]
 
     check(body)
 
 
 def test_the_future_cannot_be_read(check: Check) -> None:
     async def body(store: Store) -> None:
+        n = Numbers(store)
         await store.put("a", value("x"))
         with pytest.raises(FutureRevision) as refused:
-            store.range("", revision=2)
-        assert (refused.value.asked, refused.value.current) == (2, 1)
+            store.range("", revision=n(2))
+        assert (refused.value.asked, refused.value.current) == (n(2), n(1))
         with pytest.raises(FutureRevision):
-            await store.compact(2)
+            await store.compact(n(2))
 
     check(body)
 
 
 def test_compaction_forgets_the_past_and_keeps_the_present(check: Check) -> None:
     async def body(store: Store) -> None:
+        n = Numbers(store)
         for number in range(5):
             await store.put("a", value(str(number)))
         await store.put("b", value("x"))
-        await store.compact(4)
-        assert store.oldest_revision == 4
-        assert store.range("", revision=4).entries == [Entry("a", b"3@4", 4)]
-        for call in (lambda: store.range("", revision=3), lambda: store.watch("", after_revision=3)):
+        await store.compact(n(4))
+        assert store.oldest_revision == n(4)
+        assert store.range("", revision=n(4)).entries == [n.entry("a", "3", 4)]
+        for call in (lambda: store.range("", revision=n(3)), lambda: store.watch("", after_revision=n(3))):
             with pytest.raises(Compacted) as refused:
                 call()
-            assert refused.value.oldest == 4
-        watch = store.watch("", after_revision=4)
-        assert [change.revision for change in await bursts(watch, 2)] == [5, 6]
+            assert refused.value.oldest == n(4)
+        watch = store.watch("", after_revision=n(4))
+        assert [change.revision for change in await bursts(watch, 2)] == [n(5), n(6)]
         watch.close()
         assert keys(store.range("").entries) == ["a", "b"]
 
@@ -279,7 +329,8 @@ def test_compaction_forgets_the_past_and_keeps_the_present(check: Check) -> None
 
 def test_a_watch_sees_each_change_once_in_order(check: Check) -> None:
     async def body(store: Store) -> None:
-        watch = store.watch("a/", after_revision=0)
+        n = Numbers(store)
+        watch = store.watch("a/", after_revision=n(0))
         await store.put("a/1", value("x"))
         await store.put("b/1", value("x"))
         await store.put("a/1", value("y"))
@@ -287,11 +338,11 @@ def test_a_watch_sees_each_change_once_in_order(check: Check) -> None:
         await store.put("a/2", value("z"))
         await store.delete("a/2")
         assert await bursts(watch, 5) == [
-            Change("a/1", b"x@1", None, 1),
-            Change("a/1", b"y@3", b"x@1", 3),
-            Change("a/1", None, b"last@4", 4),
-            Change("a/2", b"z@5", None, 5),
-            Change("a/2", None, b"z@5", 6),
+            Change("a/1", n.value("x", 1), None, n(1)),
+            Change("a/1", n.value("y", 3), n.value("x", 1), n(3)),
+            Change("a/1", None, n.value("last", 4), n(4)),
+            Change("a/2", n.value("z", 5), None, n(5)),
+            Change("a/2", None, n.value("z", 5), n(6)),
         ]
         watch.close()
 
@@ -300,14 +351,15 @@ def test_a_watch_sees_each_change_once_in_order(check: Check) -> None:
 
 def test_a_watch_from_the_past_goes_on_into_the_present_without_a_gap(check: Check) -> None:
     async def body(store: Store) -> None:
+        n = Numbers(store)
         for number in range(5):
             await store.put(f"a/{number}", value("x"))
         await store.delete("a/0", value("last"))
-        watch = store.watch("a/", after_revision=2)
+        watch = store.watch("a/", after_revision=n(2))
         await store.put("a/9", value("x"))
         seen = await bursts(watch, 5)
-        assert [change.revision for change in seen] == [3, 4, 5, 6, 7]
-        assert seen[3] == Change("a/0", None, b"last@6", 6)
+        assert [change.revision for change in seen] == [n(3), n(4), n(5), n(6), n(7)]
+        assert seen[3] == Change("a/0", None, n.value("last", 6), n(6))
         watch.close()
 
     check(body)
@@ -315,10 +367,11 @@ def test_a_watch_from_the_past_goes_on_into_the_present_without_a_gap(check: Che
 
 def test_a_watch_from_the_future_waits_for_it(check: Check) -> None:
     async def body(store: Store) -> None:
-        watch = store.watch("", after_revision=2)
+        n = Numbers(store)
+        watch = store.watch("", after_revision=n(2))
         for number in range(4):
             await store.put(f"a/{number}", value("x"))
-        assert [change.revision for change in await bursts(watch, 2)] == [3, 4]
+        assert [change.revision for change in await bursts(watch, 2)] == [n(3), n(4)]
         watch.close()
 
     check(body)
@@ -329,7 +382,7 @@ def test_watches_match_any_prefix(check: Check, prefix: str) -> None:
     written = ["a/b/c", "a/b/cd", "a/b", "a/x", "ab", "b/a/b/c", "a"]
 
     async def body(store: Store) -> None:
-        watch = store.watch(prefix, after_revision=0)
+        watch = store.watch(prefix, after_revision=store.revision)
         for key in written:
             await store.put(key, value("x"))
         expected = [key for key in written if key.startswith(prefix)]
@@ -341,10 +394,11 @@ def test_watches_match_any_prefix(check: Check, prefix: str) -> None:
 
 def test_what_a_watcher_sees_can_be_read(check: Check) -> None:
     async def body(store: Store) -> None:
-        watch = store.watch("", after_revision=0)
+        n = Numbers(store)
+        watch = store.watch("", after_revision=store.revision)
         write = asyncio.ensure_future(store.put("a", value("x")))
         (change,) = await bursts(watch, 1)
-        assert store.get("a") == Entry("a", b"x@1", 1)
+        assert store.get("a") == n.entry("a", "x", 1)
         assert store.revision >= change.revision
         await write
         watch.close()
@@ -354,9 +408,9 @@ def test_what_a_watcher_sees_can_be_read(check: Check) -> None:
 
 def test_writes_in_flight_reach_a_watcher_as_few_bursts(check: Check) -> None:
     async def body(store: Store) -> None:
-        if isinstance(store, MemoryStore):
-            return  # there every write is durable by itself
-        watch = store.watch("", after_revision=0)
+        if not isinstance(store, LogStore):
+            return  # in memory every write is durable by itself; how etcd groups them is its own choice
+        watch = store.watch("", after_revision=store.revision)
         await asyncio.gather(*(store.put(f"a/{n}", value("x")) for n in range(200)))
         count, iterator = 0, aiter(watch)
         seen = 0
@@ -388,7 +442,7 @@ def test_what_a_watch_has_is_taken_without_waiting_once_the_writer_has_its_answe
 
 def test_closing_a_watch_ends_its_iteration(check: Check) -> None:
     async def body(store: Store) -> None:
-        watch = store.watch("", after_revision=0)
+        watch = store.watch("", after_revision=store.revision)
         waiting = asyncio.ensure_future(anext(aiter(watch), None))
         await asyncio.sleep(0)
         assert not waiting.done()
@@ -403,7 +457,7 @@ def test_closing_a_watch_ends_its_iteration(check: Check) -> None:
 
 def test_closing_the_store_ends_every_watch_after_what_it_has(check: Check) -> None:
     async def body(store: Store) -> None:
-        watch = store.watch("", after_revision=0)
+        watch = store.watch("", after_revision=store.revision)
         await store.put("a", value("x"))
         assert store.refusal == ""
         await store.close()
@@ -418,8 +472,8 @@ def test_closing_the_store_ends_every_watch_after_what_it_has(check: Check) -> N
 
 def test_a_watcher_that_does_not_keep_up_is_told_so_and_holds_no_memory(check: Check) -> None:
     async def body(store: Store) -> None:
-        slow = store.watch("a/", after_revision=0)
-        other = store.watch("b/", after_revision=0)
+        slow = store.watch("a/", after_revision=store.revision)
+        other = store.watch("b/", after_revision=store.revision)
         await store.put("b/1", value("x"))
         for _ in range(MAX_BUFFERED_CHANGES // 500 + 1):
             await asyncio.gather(*(store.put("a/1", value("x")) for _ in range(500)))

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Iterator
+from itertools import count
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from proa.store.etcd import EtcdStore
+from proa.store.etcd_address import parse_etcd_address
 from proa.store.log import LogStore
 from proa.store.memory import MemoryStore
 from proa.store.protocol import Change, Compacted, Entry, RevisionMismatch, Store
+from support.etcd import Etcd, run_etcd
 
 KEYS = ["a", "a/", "a/b", "a/b/c", "a/bc", "b/1", "b/2", "b/2/x", "é/1"]
 PREFIXES = ["", "a", "a/", "a/b", "b/", "b/2", "é/", "z"]
@@ -39,13 +43,18 @@ steps = st.one_of(
 class Model:
     """Every state there ever was, and every change."""
 
-    def __init__(self) -> None:
+    def __init__(self, base: int) -> None:
+        self.base = base
         self.states: list[dict[str, Entry]] = [{}]
         self.changes: list[Change] = []
 
     @property
     def revision(self) -> int:
-        return len(self.changes)
+        return self.base + len(self.changes)
+
+    def after(self, share: float) -> int:
+        """Return the revision at that share of all changes."""
+        return self.base + int(share * len(self.changes))
 
     def apply(self, change: Change) -> None:
         state = dict(self.states[-1])
@@ -57,37 +66,73 @@ class Model:
         self.changes.append(change)
 
 
-@pytest.mark.parametrize("kind", ["memory", "log"])
+@pytest.fixture(scope="module")
+def etcd() -> Iterator[Etcd]:
+    with run_etcd() as running:
+        yield running
+
+
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(steps, max_size=14))
-def test_a_store_agrees_with_a_dict(kind: str, plan: list[tuple[str, object]]) -> None:
+def test_the_memory_store_agrees_with_a_dict(plan: list[tuple[str, object]]) -> None:
+    async def open_store() -> Store:
+        return MemoryStore()
+
+    asyncio.run(follow(plan, open_store, can_reopen=False))
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.lists(steps, max_size=14))
+def test_the_log_agrees_with_a_dict(plan: list[tuple[str, object]]) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        open_store: Callable[[], Store] = (
-            MemoryStore
-            if kind == "memory"
-            else lambda: LogStore(Path(folder) / "s", segment_bytes=SEGMENT_BYTES)
-        )
-        asyncio.run(follow(plan, open_store, can_reopen=kind == "log"))
+
+        async def open_store() -> Store:
+            return LogStore(Path(folder) / "s", segment_bytes=SEGMENT_BYTES)
+
+        asyncio.run(follow(plan, open_store))
+
+
+_prefixes = count()
+
+
+@settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))
+@given(st.lists(steps, max_size=14))
+def test_etcd_agrees_with_a_dict(etcd: Etcd, plan: list[tuple[str, object]]) -> None:
+    address = parse_etcd_address(f"etcd://{etcd.host}/{next(_prefixes)}")
+
+    async def open_store() -> Store:
+        return await EtcdStore.open(address)
+
+    asyncio.run(follow(plan, open_store, together=False))
 
 
 async def follow(
-    plan: list[tuple[str, object]], open_store: Callable[[], Store], *, can_reopen: bool
+    plan: list[tuple[str, object]],
+    open_store: Callable[[], Awaitable[Store]],
+    *,
+    can_reopen: bool = True,
+    together: bool = True,
 ) -> None:
-    model, store = Model(), open_store()
+    """Do what is planned. `together`: writes that are under way at once take revisions in the order of the calls."""
+    store = await open_store()
+    model = Model(store.revision)
     try:
         for step, detail in plan:
-            if step == "write":
+            if step == "write" and together:
                 await write_together(model, store, detail)  # type: ignore[arg-type]
+            elif step == "write":
+                for one in detail:  # type: ignore[attr-defined]
+                    await write_together(model, store, [one])
             elif step == "compact":
-                revision = int(detail * model.revision)  # type: ignore[operator]
+                revision = model.after(detail)  # type: ignore[arg-type]
                 oldest = max(store.oldest_revision, revision)
                 await store.compact(revision)
                 assert store.oldest_revision == oldest
             elif step == "reopen" and can_reopen:
                 await store.close()
-                store = open_store()
+                store = await open_store()
             elif step == "read":
-                read_the_past(model, store, int(detail * model.revision))  # type: ignore[operator]
+                read_the_past(model, store, model.after(detail))  # type: ignore[arg-type]
             compare(model, store)
         await compare_changes(model, store)
     finally:
@@ -136,7 +181,7 @@ def read_the_past(model: Model, store: Store, revision: int) -> None:
             with pytest.raises(Compacted):
                 store.range(prefix, revision=revision)
         elif revision:
-            check_range(model.states[revision], store, prefix, revision)
+            check_range(model.states[revision - model.base], store, prefix, revision)
 
 
 def compare(model: Model, store: Store) -> None:
@@ -168,7 +213,9 @@ async def compare_changes(model: Model, store: Store) -> None:
     for prefix in PREFIXES:
         watch = store.watch(prefix, after_revision=store.oldest_revision)
         expected = [
-            change for change in model.changes[store.oldest_revision :] if change.key.startswith(prefix)
+            change
+            for change in model.changes[store.oldest_revision - model.base :]
+            if change.key.startswith(prefix)
         ]
         found: list[Change] = []
         iterator = aiter(watch)

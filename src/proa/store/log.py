@@ -138,6 +138,9 @@ class LogStore:
         """See `Store.watch`."""
         return self._watchers.subscribe(prefix, after_revision, self._history.changes(prefix, after_revision))
 
+    async def barrier(self) -> None:
+        """See `Store.barrier`: there is no other writer."""
+
     async def compact(self, revision: int) -> None:
         """See `Store.compact`; also rewrites the log. Raises FutureRevision, ReadOnly, OSError (nothing is lost)."""
         self._history.compact(revision)

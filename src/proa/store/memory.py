@@ -78,6 +78,9 @@ class MemoryStore:
         """See `Store.watch`."""
         return self._watchers.subscribe(prefix, after_revision, self._history.changes(prefix, after_revision))
 
+    async def barrier(self) -> None:
+        """See `Store.barrier`: there is no other writer."""
+
     async def compact(self, revision: int) -> None:
         """See `Store.compact`; raises FutureRevision."""
         self._history.compact(revision)

@@ -1,6 +1,6 @@
 """The whole vocabulary of the store: a revisioned map of bytes with compare-and-swap, history and watch.
 
-Every write gets the next revision; one revision is one write. A write is acknowledged, and becomes visible
+Every write gets a higher revision; one revision is one write. A write is acknowledged, and becomes visible
 to `get`, `range` and watchers, only when it is durable. Writers see what is pending: a compare-and-swap is
 judged against the newest accepted value, so that read-modify-write loops do not fight their own queue.
 """
@@ -75,6 +75,10 @@ class ReadOnly(StoreError):
     """An I/O error stopped all writing until restart; reads go on."""
 
 
+class Unavailable(StoreError):
+    """The store cannot be reached now; whether a write happened may be unknown, and then the message says so."""
+
+
 class WatchOverflow(StoreError):
     """A watcher did not keep up and its buffer was dropped: read again and watch from there."""
 
@@ -138,7 +142,8 @@ class Store(Protocol):
         """Write and return once durable. `encode` gets the write's revision and returns the value.
 
         `expected_revision`: 0 = must not exist, n = must be at revision n, None = whatever is there.
-        Raises RevisionMismatch, ReadOnly. The compare and the revision are settled before the first await.
+        Raises RevisionMismatch, ReadOnly, Unavailable. Writes of one key are judged in the order of the calls; where
+        the store is this process's alone, before the first await.
         """
 
     async def delete(
@@ -152,6 +157,12 @@ class Store(Protocol):
 
     def watch(self, prefix: str, *, after_revision: int) -> Watch:
         """Subscribe to changes under `prefix` with a revision above `after_revision`. Raises Compacted."""
+
+    async def barrier(self) -> None:
+        """Return when reads show every write that was acknowledged before, by whichever process; raise Unavailable.
+
+        At once where no other process can write.
+        """
 
     async def compact(self, revision: int) -> None:
         """Forget history before `revision`; newest values stay."""

@@ -163,6 +163,10 @@ class Watchers:
             for subscription in tuple(self._by_prefix.get(prefix, ())):
                 subscription.drop()
 
+    def drop_all(self) -> None:
+        """Give up on every watcher."""
+        self.drop(tuple(self._by_prefix))
+
     def deliver(self) -> None:
         """Hand the gathered bursts over."""
         gathered, self._gathered = self._gathered, {}
