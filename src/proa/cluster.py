@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from proa.node.kubelet import Kubelet
     from proa.node.noded.client import NodedClient
     from proa.node.runtimes.protocol import RuntimeStatus
-    from proa.store.log import LogStore
+    from proa.store.protocol import Store
 
 logger = logging.getLogger(__name__)
 
@@ -80,11 +80,15 @@ class StartFailure(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What a cluster keeps of itself in `cluster.json`. `listen` is the host's address for API and NodePorts."""
+    """What a cluster keeps of itself in `cluster.json`. `listen` is the host's address for API and NodePorts.
+
+    `store` is where its objects are: "" for the log in the home, else an etcd's address.
+    """
 
     id: str
     port: int
     listen: str = LOOPBACK
+    store: str = ""
 
     @property
     def address(self) -> str:
@@ -161,18 +165,21 @@ class Cluster:
         address = self.settings.address
         return f"https://{f'[{address}]' if ':' in address else address}:{self.settings.port}"
 
-    async def start(self, port: int | None, listen: str | None) -> None:
-        """Start everything; return when the API answers, default/kubernetes exists and the node is Ready."""
+    async def start(self, port: int | None, listen: str | None, store: str | None = None) -> None:
+        """Start everything; return when the API answers, default/kubernetes exists and the node is Ready.
+
+        What is None is what it was before.
+        """
         noded = asyncio.create_task(self._start_noded())
         try:
             await asyncio.sleep(0)  # noded boots in a process of its own while this one goes on
             listener = self._listen(port, listen)
             keys = asyncio.get_running_loop().run_in_executor(None, self._ensure_pki)  # waits for the disk
-            store = self._open_store()
+            opened = await self._open_store(store)
             for module in COMPONENTS:
                 importlib.import_module(module)
             pki = await keys
-            server = self._make_api_server(store, pki)
+            server = self._make_api_server(opened, pki)
             node = await noded
         except BaseException:
             noded.cancel()
@@ -213,18 +220,21 @@ class Cluster:
         if self.is_stopping or not was_running:
             await stop_noded(directory)
 
-    def _open_store(self) -> LogStore:
-        from proa.store.log import LogStore
+    async def _open_store(self, wanted: str | None) -> Store:
+        """Open the store that this home was made with, or make the one that is wanted."""
+        from proa.store.choice import choose, open_store
         from proa.store.protocol import StoreError
 
         try:
-            store = LogStore(self.home.store)
-        except StoreError as error:
+            choice = choose(self.settings.store, wanted, self.home.store)
+            store = await open_store(choice, self.home.store, self.settings.id)
+        except (StoreError, ValueError) as error:
             raise StartFailure(str(error)) from None
         self._stack.push_async_callback(store.close)
+        self._keep(replace(self.settings, store=choice), self.settings)
         return store
 
-    def _make_api_server(self, store: LogStore, pki: Pki) -> ApiServer:
+    def _make_api_server(self, store: Store, pki: Pki) -> ApiServer:
         from proa.apiserver.app import ApiServer, ApiSettings
         from proa.apiserver.resources import DEFINITIONS
 
@@ -368,10 +378,14 @@ class Cluster:
             if kept
             else Settings(str(uuid.uuid4()), number, address)
         )
+        self._keep(settings, kept)
+        return listener
+
+    def _keep(self, settings: Settings, kept: Settings | None) -> None:
+        """Write what is not in cluster.json yet."""
         if settings != kept:
             write_private(self.home.settings, json.dumps(asdict(settings), indent=2))
         self.settings = settings
-        return listener
 
     def _read_settings(self) -> Settings | None:
         try:

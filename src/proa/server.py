@@ -30,7 +30,12 @@ class AlreadyRunning(Exception):
 
 
 def run_server(
-    home: Home, *, port: int | None, listen: str | None, when_ready: Callable[[dict[str, Any]], None]
+    home: Home,
+    *,
+    port: int | None,
+    listen: str | None,
+    store: str | None = None,
+    when_ready: Callable[[dict[str, Any]], None],
 ) -> None:
     """Be the server of this home until SIGTERM or SIGINT; raise AlreadyRunning or StartFailure."""
     started = time.monotonic() - _process_age()
@@ -46,7 +51,7 @@ def run_server(
         logging.basicConfig(
             stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s"
         )
-        _run(_serve(home, port, listen, started, when_ready))
+        _run(_serve(home, port, listen, store, started, when_ready))
     finally:
         home.pid_file.unlink(missing_ok=True)
         os.close(lock)
@@ -74,6 +79,7 @@ async def _serve(
     home: Home,
     port: int | None,
     listen: str | None,
+    store: str | None,
     started: float,
     when_ready: Callable[[dict[str, Any]], None],
 ) -> None:
@@ -83,7 +89,7 @@ async def _serve(
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     async with AsyncExitStack() as stack:
         cluster = Cluster(home, stack)
-        starting = asyncio.create_task(cluster.start(port, listen))
+        starting = asyncio.create_task(cluster.start(port, listen, store))
         stopping = asyncio.create_task(stop.wait())
         await asyncio.wait({starting, stopping}, return_when=asyncio.FIRST_COMPLETED)
         if not starting.done():

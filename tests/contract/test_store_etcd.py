@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import orjson
 import pytest
 
 from proa.apiserver.app import ApiServer
@@ -15,12 +14,21 @@ from proa.client.api import ApiClient
 from proa.client.local import LocalTransport
 from proa.client.protocol import Client, User
 from proa.objects.errors import Conflict, NotFound, ServiceUnavailable
-from proa.objects.resource import CONFIG_MAPS
+from proa.objects.resource import CONFIG_MAPS, NAMESPACES
 from proa.store import etcd as etcd_module
+from proa.store import etcd_client
 from proa.store.etcd import EtcdStore
 from proa.store.etcd_address import EtcdAddress, parse_etcd_address
 from proa.store.etcd_client import EtcdClient, EtcdUnavailable, decode, encode
-from proa.store.protocol import CannotOpen, Change, Entry, ReadOnly, RevisionMismatch, Unavailable, WatchOverflow
+from proa.store.protocol import (
+    CannotOpen,
+    Change,
+    Entry,
+    ReadOnly,
+    RevisionMismatch,
+    Unavailable,
+    WatchOverflow,
+)
 from support.etcd import Etcd, run_etcd
 
 
@@ -252,7 +260,9 @@ def test_a_write_whose_connection_broke_happens_exactly_once(
     asyncio.run(main())
 
 
-def test_an_etcd_that_dies_and_comes_back_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_etcd_that_dies_and_comes_back_loses_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async def main(etcd: Etcd) -> None:
         store = await EtcdStore.open(parse_etcd_address(f"etcd://{etcd.host}"))
         watch = store.watch("", after_revision=store.revision)
@@ -280,6 +290,48 @@ def test_an_etcd_that_dies_and_comes_back_loses_nothing(tmp_path: Path, monkeypa
         asyncio.run(main(own))
 
 
+def test_an_etcd_that_hangs_holds_nobody_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(etcd_client, "CALL_SECONDS", 0.5)
+
+    async def main(etcd: Etcd) -> None:
+        store = await EtcdStore.open(parse_etcd_address(f"etcd://{etcd.host}"))
+        watch = store.watch("", after_revision=store.revision)
+        etcd.pause()
+        writing = asyncio.create_task(store.put("/a", value("x"), expected_revision=0))
+        with pytest.raises(Unavailable, match="no answer"):
+            await store.barrier()
+        etcd.resume()
+        entry = await asyncio.wait_for(writing, 30)
+        burst = await asyncio.wait_for(anext(aiter(watch)), 10)
+        assert [change.revision for change in burst] == [entry.revision]
+        assert store.get("/a") == entry
+        await store.close()
+
+    with run_etcd() as own:
+        asyncio.run(main(own))
+
+
+def test_a_watch_that_has_fallen_silent_is_begun_anew(
+    address: EtcdAddress, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(etcd_module, "CATCH_UP_SECONDS", 0.5)
+
+    async def main() -> None:
+        one, two = await EtcdStore.open(address), await EtcdStore.open(address)
+        take, two._take = two._take, lambda answer: None  # type: ignore[method-assign]
+        entry = await one.put("/a", value("x"))
+        with pytest.raises(Unavailable, match="etcd tells nothing new"):
+            await two.barrier()
+        two._take = take  # type: ignore[method-assign]
+        monkeypatch.setattr(etcd_module, "CATCH_UP_SECONDS", 10.0)
+        await two.barrier()
+        assert two.get("/a") == entry
+        for store in (one, two):
+            await store.close()
+
+    asyncio.run(main())
+
+
 def make_client(store: EtcdStore) -> Client:
     server = ApiServer(store, DEFINITIONS)
     return ApiClient(LocalTransport(server.handle, User("admin", ("system:masters",))), "test")
@@ -290,8 +342,6 @@ def test_two_api_servers_share_an_etcd(address: EtcdAddress) -> None:
         stores = [await EtcdStore.open(address), await EtcdStore.open(address)]
         one, two = map(make_client, stores)
         namespace = {"metadata": {"name": "default"}}
-        from proa.objects.resource import NAMESPACES
-
         await one.create(NAMESPACES, namespace)
         created = await one.create(CONFIG_MAPS, {"metadata": {"name": "a"}, "data": {"k": "1"}}, "default")
         found = await two.get(CONFIG_MAPS, "a", "default")
@@ -309,7 +359,6 @@ def test_two_api_servers_share_an_etcd(address: EtcdAddress) -> None:
             await store.close()
 
     asyncio.run(main())
-    assert orjson
 
 
 def test_an_api_server_without_its_etcd_answers_503(address: EtcdAddress) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import os
 import shutil
 import signal
 import socket
@@ -83,12 +82,15 @@ class Etcd:
 
     def pause(self) -> None:
         """Stop it in the middle of whatever it does; connections stay open."""
-        assert self._process is not None
-        os.kill(self._process.pid, signal.SIGSTOP)
+        self._signal(signal.SIGSTOP)
 
     def resume(self) -> None:
+        """Let it go on; harmless where it is not paused."""
+        self._signal(signal.SIGCONT)
+
+    def _signal(self, number: signal.Signals) -> None:
         assert self._process is not None
-        os.kill(self._process.pid, signal.SIGCONT)
+        self._process.send_signal(number)  # nothing where it has been waited for
 
 
 def find_etcd() -> str:

@@ -80,12 +80,19 @@ class Router:
         elif info.name and not namespace:
             raise unknown_resource()
         serve = self._subresource if info.subresource else self._resource
+        await self._see_what_is_acknowledged(request)
         response = await serve(request, info, registry, namespace)
         if registry.definition.deprecation:
             said = warning(registry.definition.deprecation)
             had = response.headers.get("Warning")
             response.headers["Warning"] = f"{said}\n{had}" if had else said
         return response
+
+    async def _see_what_is_acknowledged(self, request: Request) -> None:
+        """Where other servers write to the store too, wait for what they have; not for reads of any state."""
+        store, asked = self._catalog.store, request.parameter("resourceVersion")
+        if not asked or (len(asked) < 20 and asked.isdecimal() and int(asked) > store.revision):
+            await store.barrier()
 
     async def _resource(
         self, request: Request, info: RequestInfo, registry: ResourceRegistry, namespace: str

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 
 from proa.cli import Failure, UsageError
@@ -42,9 +43,20 @@ def run(options: argparse.Namespace) -> int:
     if not options.yes and not is_confirmed(home):
         raise Failure("nothing was removed")
     stop(home, 30.0, terminal)
+    elsewhere = find_store(home)
     remove(home)
     terminal.line(f"removed: {home.path}")
+    if elsewhere:
+        terminal.line(f"its objects are still in {elsewhere}; `etcdctl del --prefix` removes them")
     return 0
+
+
+def find_store(home: Home) -> str:
+    """Return the address of the etcd that has the cluster's objects, "" where they are in its home."""
+    try:
+        return str(json.loads(home.settings.read_text()).get("store") or "")
+    except (OSError, ValueError, AttributeError):
+        return ""
 
 
 def is_confirmed(home: Home) -> bool:

@@ -31,6 +31,7 @@ If the server is killed, pods go on; the next `proa up` finds them again.
 examples:
   proa up --detach                       start, return when ready
   proa up --detach --home /tmp/second    another cluster beside the first
+  proa up --store etcd://10.0.0.5:2379   keep objects in an etcd
 """
 READY_TIMEOUT_SECONDS = 60.0
 
@@ -51,6 +52,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--nodes", type=int, default=1, metavar="N", help="how many nodes; so far there is one (default: 1)"
+    )
+    parser.add_argument(
+        "--store",
+        metavar="STORE",
+        help="where objects are kept: `log`, in the cluster's folder (default), or an etcd, as "
+        "etcd://HOST:PORT[,HOST:PORT][/PREFIX], or etcds://…[?ca=FILE][&cert=FILE&key=FILE]; kept for later starts",
     )
     parser.add_argument("--ready-fd", type=int, help=argparse.SUPPRESS)
 
@@ -96,7 +103,7 @@ def run_here(home: Home, options: argparse.Namespace) -> int:
             terminal.line(ready_line(home, server))
 
     try:
-        run_server(home, port=options.port, listen=options.listen, when_ready=when_ready)
+        run_server(home, port=options.port, listen=options.listen, store=options.store, when_ready=when_ready)
     except AlreadyRunning:
         raise Failure(already(home)) from None
     except StartFailure as error:
@@ -109,7 +116,9 @@ def run_detached(home: Home, options: argparse.Namespace) -> int:
     terminal = Terminal()
     if not home.is_running():
         try:
-            server = start_detached(home, port=options.port, listen=options.listen, terminal=terminal)
+            server = start_detached(
+                home, port=options.port, listen=options.listen, store=options.store, terminal=terminal
+            )
         except Failure:
             if not home.is_running():  # else another `proa up` was faster, which is as good
                 raise
@@ -121,7 +130,12 @@ def run_detached(home: Home, options: argparse.Namespace) -> int:
 
 
 def start_detached(
-    home: Home, *, port: int | None = None, listen: str | None = None, terminal: Terminal | None = None
+    home: Home,
+    *,
+    port: int | None = None,
+    listen: str | None = None,
+    store: str | None = None,
+    terminal: Terminal | None = None,
 ) -> dict[str, Any]:
     """Start the server and return what it says of itself once it is ready; raise Failure with its last words."""
     home.make()
@@ -129,6 +143,7 @@ def start_detached(
     command = [sys.executable, "-m", "proa", "up", "--home", str(home.path), "--ready-fd", str(writer)]
     command += ["--port", str(port)] if port is not None else []
     command += ["--listen", listen] if listen is not None else []
+    command += ["--store", store] if store is not None else []
     log = os.open(home.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
     log_start = os.fstat(log).st_size
     try:

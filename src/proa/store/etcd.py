@@ -427,6 +427,10 @@ class EtcdStore:
             async with asyncio.timeout(CATCH_UP_SECONDS):
                 await waiter
         except TimeoutError:
+            if not self._closed and not self._trouble and self._following is not None:
+                logger.warning("etcd's watch is silent, although there is news: watching anew")
+                self._following.cancel()
+                self._following = _start(self._follow(), "etcd follower")
             raise Unavailable(
                 f"{self._trouble or 'etcd tells nothing new'}: what is known here is older than revision {revision}"
             ) from None

@@ -13,7 +13,7 @@ from proa.apiserver.filters.chain import InfoHandler
 from proa.apiserver.request_info import RequestInfo
 from proa.client.protocol import Request, Response
 from proa.objects.errors import ApiError, InternalError, ServiceUnavailable
-from proa.store.protocol import ReadOnly
+from proa.store.protocol import ReadOnly, Unavailable
 
 _log = logging.getLogger(__name__)
 
@@ -28,6 +28,10 @@ def with_errors(handler: InfoHandler) -> InfoHandler:
             return error_response(error)
         except ReadOnly as error:
             return error_response(ServiceUnavailable(f"the store takes no writes: {error}"))
+        except Unavailable as error:
+            return error_response(
+                ServiceUnavailable(f"the store is out of reach: {error}", retry_after_seconds=1)
+            )
         except Exception as error:
             _log.exception("%s %s failed", request.method, request.path)
             return error_response(InternalError(f"Internal error occurred: {error}"))
