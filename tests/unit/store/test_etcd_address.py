@@ -24,7 +24,8 @@ def test_an_address_names_members_prefix_and_keys(text: str, address: EtcdAddres
 @pytest.mark.parametrize(("text", "words"), [
     ("http://a", r"a store is etcd://HOST"), ("etcd://", "is no HOST"), ("etcd://a:0", "is no HOST"),
     ("etcd://a,", "is no HOST"), ("etcd://a:99999", "is no HOST"), ("etcd://u:p@a", "is no HOST"),
-    ("etcd://a?ca=/x", "begin with etcds"), ("etcds://a?x=1", "unknown option x"), ("etcds://a?key=/k", "add cert=FILE"),
+    ("etcd://a?ca=/x", "begin with etcds"), ("etcds://a?x=1", "unknown option x"),
+    ("etcds://a?key=/k", "add cert=FILE"),
 ])  # fmt: skip
 def test_what_is_no_address_is_refused_with_words(text: str, words: str) -> None:
     with pytest.raises(ValueError, match=words):
@@ -50,7 +51,9 @@ def test_a_home_keeps_the_store_that_it_was_made_with(
         choose(kept, wanted, directory)
 
 
-@pytest.mark.parametrize("key", ["", "/", "a", "/registry/core/pods/d/p", "=", "/=a", "/!head", "!head", "é/1", "//"])
+@pytest.mark.parametrize(
+    "key", ["", "/", "a", "/registry/core/pods/d/p", "=", "/=a", "/!head", "!head", "é/1", "//"]
+)
 def test_every_key_has_a_place_of_its_own_in_etcd(key: str) -> None:
     space = KeySpace("/proa")
     name = space.encode(key)
