@@ -425,7 +425,7 @@ def test_writes_in_flight_reach_a_watcher_as_few_bursts(check: Check) -> None:
 
 def test_what_a_watch_has_is_taken_without_waiting_once_the_writer_has_its_answer(check: Check) -> None:
     async def body(store: Store) -> None:
-        watch = store.watch("/a/", after_revision=0)
+        watch = store.watch("/a/", after_revision=store.revision)
         assert list(watch.take()) == []
         await store.put("/a/1", value("x"))
         await store.put("/b/1", value("x"))
