@@ -6,7 +6,9 @@ too. Follows kube-openapi pkg/handler3 and pkg/handler.
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
+import operator
 from collections.abc import Iterable
 from functools import lru_cache
 from typing import Any
@@ -14,8 +16,10 @@ from weakref import WeakKeyDictionary
 
 import orjson
 
-from proa.apiserver.openapi_paths import make_paths
+from proa.apiserver.openapi_custom import custom_components
+from proa.apiserver.openapi_paths import discovered_name, make_discovery_paths, make_paths
 from proa.apiserver.openapi_schemas import META, definition_of, make_components
+from proa.apiserver.openapi_version2 import path_in_version2, schema_in_version2
 from proa.apiserver.registry.catalog import Catalog
 from proa.apiserver.registry.definition import ResourceDefinition
 from proa.client.protocol import Request, Response
@@ -26,28 +30,30 @@ INFO = {"title": "Kubernetes", "version": "v1.36.2"}
 ALWAYS = tuple(META + kind for kind in ("DeleteOptions", "Patch", "Status", "WatchEvent"))
 
 
-def serve(request: Request, parts: list[str], catalog: Catalog) -> Response | None:
+async def serve(request: Request, parts: list[str], catalog: Catalog) -> Response | None:
     """Answer /openapi/…, of which `parts` are the rest; None where there is no such document."""
     if request.method not in ("GET", "HEAD"):
         return Response(405, {"Content-Type": "text/plain; charset=utf-8"}, b"Method Not Allowed\n")
     documents = _documents(catalog)
     if parts == ["v2"]:
-        return _answer(request, documents.version2())
+        return _answer(request, await asyncio.to_thread(documents.version2))
     if parts == ["v3"]:
-        return _answer(request, documents.index())
+        response = _answer(request, documents.index())
+        response.headers["Content-Type"] = "text/plain; charset=utf-8"  # as upstream's, which is JSON too
+        return response
     if not parts or parts[0] != "v3":
         return None
-    return _serve_document(request, "/".join(parts[1:]), documents)
+    return await _serve_document(request, "/".join(parts[1:]), documents)
 
 
-def _serve_document(request: Request, path: str, documents: Documents) -> Response | None:
+async def _serve_document(request: Request, path: str, documents: Documents) -> Response | None:
     if path not in documents.paths:
         return None
     hashed = documents.hash_of(path)
     asked = request.parameter("hash")
     if asked and asked != hashed:
         return Response(301, {"Location": f"/openapi/v3/{path}?hash={hashed}"})
-    response = _answer(request, documents.document(path), hashed)
+    response = _answer(request, await asyncio.to_thread(documents.document, path), hashed)
     if asked:
         response.headers["Cache-Control"] = "public, immutable"
         response.headers["Expires"] = "Thu, 31 Dec 2037 23:55:55 GMT"
@@ -63,17 +69,23 @@ def _answer(request: Request, body: bytes, hashed: str = "") -> Response:
 
 
 class Documents:
-    """The documents of a set of definitions, made when first asked for."""
+    """The documents of a set of definitions, made when first asked for; what `before` had made is used again."""
 
-    def __init__(self, definitions: Iterable[ResourceDefinition]) -> None:
-        self._definitions = tuple(definitions)
-        self._made: dict[str, bytes] = {}
+    def __init__(self, definitions: Iterable[ResourceDefinition], before: Documents | None = None) -> None:
         self.paths: dict[str, list[ResourceDefinition]] = {}
         """What each document covers: its path, such as "apis/apps/v1", and its resources."""
-        for definition in self._definitions:
+        for definition in definitions:
             resource = definition.resource
             root = f"apis/{resource.group}" if resource.group else "api"
             self.paths.setdefault(f"{root}/{resource.version}", []).append(definition)
+            self.paths.setdefault(root, [])
+        self.paths |= {path: [] for path in ("apis", "version") if self.paths}
+        self._made: dict[str, bytes] = {}
+        self._hashes: dict[str, str] = {}
+        if before is not None:
+            for path in [path for path, had in before.paths.items() if _same(had, self.paths.get(path))]:
+                self._hashes |= {path: before._hashes[path]} if path in before._hashes else {}
+                self._made |= {path: before._made[path]} if path in before._made else {}
 
     def index(self) -> bytes:
         """Return the list of documents, with the URL of each."""
@@ -84,67 +96,89 @@ class Documents:
 
     def hash_of(self, path: str) -> str:
         """Return a hash that changes with the document; of what it is made from, not of the document itself."""
-        facts = [
-            (d.resource.plural, d.verbs, [(s.name, s.kind, s.verbs) for s in d.subresources])
-            for d in self.paths[path]
-        ]
-        return hashlib.sha512(_table_digest() + repr(facts).encode()).hexdigest().upper()
+        found = self._hashes.get(path)
+        if found is None:
+            facts = [
+                (d.resource, d.verbs, d.kind_of_list, [(s.name, s.kind, s.verbs) for s in d.subresources])
+                for d in self.paths[path]
+            ]
+            digest = hashlib.sha512(_table_digest() + path.encode() + repr(facts).encode())
+            for definition in self.paths[path]:
+                if definition.is_custom:
+                    digest.update(orjson.dumps(definition.openapi))
+            found = self._hashes[path] = digest.hexdigest().upper()
+        return found
 
     def document(self, path: str) -> bytes:
-        """Return the OpenAPI v3 document of one group version."""
+        """Return the OpenAPI v3 document of one group version, or of what leads there."""
         made = self._made.get(path)
         if made is None:
-            made = self._made[path] = orjson.dumps(self._make(self.paths[path]))
+            made = self._made[path] = orjson.dumps(self._make(path))
         return made
 
-    def _make(self, definitions: list[ResourceDefinition]) -> dict[str, Any]:
+    def _make(self, path: str) -> dict[str, Any]:
+        definitions = self.paths[path]
         paths = {path: item for d in definitions for path, item in make_paths(d).items()}
-        components = make_components(_names(definitions), self._group_versions())
+        paths |= make_discovery_paths(path)
+        names = {discovered_name(path)} | (_names(definitions) if definitions else set())
+        components = make_components(names, self._group_versions())
+        for definition in definitions:
+            if definition.is_custom:
+                components |= custom_components(definition)
         return {
             "openapi": "3.0.0",
             "info": INFO,
             "paths": dict(sorted(paths.items())),
-            "components": {"schemas": components},
+            "components": {"schemas": dict(sorted(components.items()))},
         }
 
     def version2(self) -> bytes:
-        """Return the Swagger 2.0 document: the definitions of every kind, for clients that look kinds up there."""
+        """Return the Swagger 2.0 document: every kind and path, for clients that look there."""
         made = self._made.get("v2")
         if made is None:
-            components = make_components(_names(self._definitions), self._group_versions())
-            definitions = {name: _as_version2(component) for name, component in components.items()}
-            swagger = {"swagger": "2.0", "info": INFO, "paths": {}, "definitions": definitions}
+            every = [definition for found in self.paths.values() for definition in found]
+            names = _names(every) | {discovered_name(path) for path in self.paths}
+            components = make_components(names, self._group_versions())
+            paths: dict[str, Any] = {}
+            for definition in every:
+                paths |= {path: path_in_version2(item) for path, item in make_paths(definition).items()}
+                if definition.is_custom:
+                    components |= custom_components(definition, version2=True)
+            for path in self.paths:
+                found = make_discovery_paths(path)
+                paths |= {path: path_in_version2(item) for path, item in found.items()}
+            definitions = {name: schema_in_version2(component) for name, component in components.items()}
+            swagger = {
+                "swagger": "2.0",
+                "info": INFO,
+                "paths": dict(sorted(paths.items())),
+                "definitions": dict(sorted(definitions.items())),
+            }
             made = self._made["v2"] = orjson.dumps(swagger)
         return made
 
     def _group_versions(self) -> list[tuple[str, str]]:
-        return sorted({(d.resource.group, d.resource.version) for d in self._definitions})
+        every = (d.resource for found in self.paths.values() for d in found if not d.is_custom)
+        return sorted({(resource.group, resource.version) for resource in every})
+
+
+def _same(some: list[ResourceDefinition], others: list[ResourceDefinition] | None) -> bool:
+    return others is not None and len(some) == len(others) and all(map(operator.is_, some, others))
 
 
 def _names(definitions: Iterable[ResourceDefinition]) -> set[str]:
+    """Return the built-in components that the documents of some resources refer to."""
     names = set(ALWAYS)
     for definition in definitions:
         resource = definition.resource
-        names |= {definition.object_schema.name, definition_of(resource.api_version, resource.kind + "List")}
+        if not definition.is_custom:
+            list_name = definition_of(resource.api_version, definition.kind_of_list)
+            names |= {definition.object_schema.name, list_name}
+        else:
+            names |= {META + "ObjectMeta", META + "ListMeta"}
         for subresource in definition.subresources:
             names.add(definition_of(subresource.api_version or resource.api_version, subresource.kind))
     return names - {""}
-
-
-def _as_version2(node: Any) -> Any:
-    """Return a v3 schema as Swagger 2.0 writes it: plain references, and no oneOf."""
-    if isinstance(node, list):
-        return [_as_version2(item) for item in node]
-    if not isinstance(node, dict):
-        return node
-    written = {key: _as_version2(value) for key, value in node.items() if key not in ("allOf", "oneOf")}
-    if "oneOf" in node:
-        written["type"] = "string"
-    for part in node.get("allOf", ()):
-        written |= _as_version2(part)
-    if isinstance(written.get("$ref"), str):
-        written["$ref"] = written["$ref"].replace("#/components/schemas/", "#/definitions/")
-    return written
 
 
 _CACHE: WeakKeyDictionary[Catalog, tuple[int, Documents]] = WeakKeyDictionary()
@@ -154,7 +188,7 @@ def _documents(catalog: Catalog) -> Documents:
     generation, documents = _CACHE.get(catalog, (-1, None))
     if documents is None or generation != catalog.generation:
         definitions = (r.definition for found in catalog.group_versions.values() for r in found.values())
-        documents = Documents(definitions)
+        documents = Documents(definitions, documents)
         _CACHE[catalog] = (catalog.generation, documents)
     return documents
 

@@ -5,8 +5,10 @@ Follows apiserver/pkg/endpoints/installer.go.
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
+from proa.apiserver.openapi_custom import custom_name
 from proa.apiserver.openapi_schemas import META, Json, definition_of, reference
 from proa.apiserver.registry.definition import ResourceDefinition, Subresource
 
@@ -53,10 +55,55 @@ PATCH_TYPES = (
     "application/merge-patch+json",
     "application/strategic-merge-patch+json",
 )
+CUSTOM_PATCH_TYPES = PATCH_TYPES[:3]
 ANSWER_TYPES = ("application/json", "application/yaml")
 ACTIONS = {"get": "get", "create": "post", "update": "put", "patch": "patch", "delete": "delete"}
 METHODS = {"get": "get", "create": "post", "update": "put", "patch": "patch", "delete": "delete"}
 WORDS = {"get": "read", "create": "create", "update": "replace", "patch": "patch", "delete": "delete"}
+
+
+DISCOVERED = {"apis": "APIGroupList", "group": "APIGroup", "version": "APIResourceList", "api": "APIVersions"}
+_WORDS = {"apis": "APIVersions", "group": "APIGroup", "version": "APIResources", "api": "APIVersions"}
+"""The kind that discovery answers with, by how deep a path leads."""
+
+
+def discovered_name(path: str) -> str:
+    """Return the component that the server answers with at a document's path, such as "apis/apps"."""
+    if path == "version":
+        return "io.k8s.apimachinery.pkg.version.Info"
+    return META + DISCOVERED[_depth(path)]
+
+
+def _depth(path: str) -> str:
+    count = path.count("/")
+    if not count:
+        return path
+    return "group" if path.startswith("apis/") and count == 1 else "version"
+
+
+def make_discovery_paths(path: str) -> Json:
+    """Return the path that tells what is below a document's path; the server's own version for "version"."""
+    tag = operation_id = ""
+    if path == "version":
+        tag, operation_id = "version", "getCodeVersion"
+    else:
+        root, _, rest = path.partition("/")
+        group, _, version = ("core", "", rest) if root == "api" else rest.partition("/")
+        tag = "_".join(filter(None, (_tag(group), version))) or root
+        operation_id = f"get{_identifier(group)}{version.capitalize()}{_WORDS[_depth(path)]}"
+    responses = _responses(discovered_name(path), ("200",))
+    return {f"/{path}/": {"get": {"tags": [tag], "operationId": operation_id, "responses": responses}}}
+
+
+def _identifier(group: str) -> str:
+    """Return a group's name within an operation's id: RbacAuthorization."""
+    trimmed = group.removesuffix(".k8s.io")
+    return "".join(part[:1].upper() + part[1:] for part in re.split(r"[^A-Za-z0-9]+", trimmed))
+
+
+def _tag(group: str) -> str:
+    name = _identifier(group)
+    return name[:1].lower() + name[1:]
 
 
 def make_paths(definition: ResourceDefinition) -> Json:
@@ -78,9 +125,10 @@ class _Writer:
     def __init__(self, definition: ResourceDefinition) -> None:
         resource = definition.resource
         self.definition = definition
-        group = (resource.group or "core").partition(".")[0]
-        self.tag = f"{group}_{resource.version}"
-        self.id_part = group.capitalize() + resource.version.capitalize()
+        group = resource.group or "core"
+        self.tag = f"{_tag(group)}_{resource.version}"
+        self.id_part = _identifier(group) + resource.version.capitalize()
+        self.patch_types = PATCH_TYPES if not definition.is_custom else CUSTOM_PATCH_TYPES
         self.scope = "Namespaced" if resource.namespaced else ""
         self.gvk = {"group": resource.group, "kind": resource.kind, "version": resource.version}
 
@@ -125,9 +173,15 @@ class _Writer:
             item[METHODS[verb]] = self._operation(verb, gvk, operation_id)
         return {**item, "parameters": self._path_parameters(with_name=True)}
 
+    def _component(self, api_version: str, kind: str) -> str:
+        resource = self.definition.resource
+        if self.definition.is_custom and api_version == resource.api_version:
+            return custom_name(resource, kind)
+        return definition_of(api_version, kind)
+
     def _list(self, operation_id: str) -> Json:
         resource = self.definition.resource
-        name = definition_of(resource.api_version, resource.kind + "List")
+        name = self._component(resource.api_version, self.definition.kind_of_list)
         return {
             "tags": [self.tag],
             "operationId": operation_id,
@@ -139,7 +193,7 @@ class _Writer:
 
     def _operation(self, verb: str, gvk: Json, operation_id: str, action: str = "") -> Json:
         api_version = f"{gvk['group']}/{gvk['version']}" if gvk["group"] else gvk["version"]
-        name = definition_of(api_version, gvk["kind"])
+        name = self._component(api_version, gvk["kind"])
         operation: Json = {"tags": [self.tag], "operationId": operation_id}
         if not name:  # connect: streams and proxies
             return {
@@ -157,7 +211,7 @@ class _Writer:
             operation["requestBody"] = {"content": {"*/*": {"schema": reference(name)}}, "required": True}
         elif verb == "patch":
             patch = {"schema": reference(META + "Patch")}
-            operation["requestBody"] = {"content": dict.fromkeys(PATCH_TYPES, patch), "required": True}
+            operation["requestBody"] = {"content": dict.fromkeys(self.patch_types, patch), "required": True}
         elif verb == "delete":
             operation["requestBody"] = {"content": {"*/*": {"schema": reference(META + "DeleteOptions")}}}
         answers_status = verb == "delete" and (action or not self.definition.returns_deleted)

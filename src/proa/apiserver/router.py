@@ -174,6 +174,8 @@ class Router:
             if request.method not in ("GET", "HEAD"):
                 raise method_not_allowed()
             return self._discovery.serve(request, parts) or page_not_found()
+        if not parts:
+            return self._discovery.serve_root(request)
         path = f"/{first}" if first in _HEALTH else "/" + "/".join(parts)  # /version/ is /version
         answer = self._paths().get(path)
         if answer is not None:
@@ -207,7 +209,7 @@ class Router:
     async def _openapi(self, request: Request, parts: list[str]) -> Response:
         from proa.apiserver.openapi import serve
 
-        return serve(request, parts[1:], self._catalog) or page_not_found()
+        return await serve(request, parts[1:], self._catalog) or page_not_found()
 
 
 _HEALTH = ("healthz", "livez", "readyz")

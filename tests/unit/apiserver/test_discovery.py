@@ -7,6 +7,9 @@ import asyncio
 import pytest
 
 from proa.apiserver.app import ApiSettings
+from proa.apiserver.registry.definition import ResourceDefinition, Subresource
+from proa.objects.resource import Resource
+from proa.objects.schemas.schema import Schema
 
 AGGREGATED = "application/json;g=apidiscovery.k8s.io;v={};as=APIGroupDiscoveryList,application/json"
 
@@ -95,3 +98,99 @@ def test_every_answer_has_an_audit_id_and_is_not_cached(api):
 def test_a_deprecated_kind_says_so(api):
     warning = api.get("/api/v1/endpoints").headers["Warning"]
     assert warning == '299 - "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice"'
+
+
+def add_boats(api, *versions, **facts):
+    """Serve a custom kind in each of the versions."""
+    for version in versions:
+        definition = ResourceDefinition(
+            resource=Resource("sea.example.com", version, "boats", "Boat"),
+            singular="boat",
+            schema=Schema("object", preserve_unknown=True),
+            subresources=(
+                Subresource("status", "Boat", ("get", "patch", "update")),
+                Subresource("scale", "Scale", ("get", "patch", "update"), "autoscaling/v1"),
+            ),
+            **{"openapi": {}, **facts},
+        )
+        api.server.catalog.add(definition)
+
+
+def test_versions_are_in_the_order_of_their_age(api):
+    add_boats(api, "v1beta2", "v1", "foo", "v2alpha1", "v11", "v1beta10", "v2")
+    group = api.get("/apis/sea.example.com").json
+    order = ["v11", "v2", "v1", "v1beta10", "v1beta2", "v2alpha1", "foo"]
+    assert [version["version"] for version in group["versions"]] == order
+    assert group["preferredVersion"]["version"] == "v11"
+    last = api.get("/apis", accept=AGGREGATED.format("v2")).json["items"][-1]
+    assert last["metadata"]["name"] == "sea.example.com", "custom groups come after the built-in ones"
+    assert [version["version"] for version in last["versions"]] == order
+
+
+def test_a_custom_kind_is_told_of_with_its_group_and_version(api):
+    before = api.get("/apis", accept=AGGREGATED.format("v2")).headers["ETag"]
+    add_boats(api, "v1")
+    answer = api.get("/apis", accept=AGGREGATED.format("v2"), if_none_match=before)
+    (boats,) = answer.json["items"][-1]["versions"][0]["resources"]
+    assert boats["responseKind"] == {"group": "sea.example.com", "version": "v1", "kind": "Boat"}
+    assert [s["subresource"] for s in boats["subresources"]] == ["status", "scale"]
+    assert boats["subresources"][1]["responseKind"] == {
+        "group": "autoscaling",
+        "version": "v1",
+        "kind": "Scale",
+    }
+    api.server.catalog.remove(Resource("sea.example.com", "v1", "boats", "Boat"))
+    assert api.get("/apis", accept=AGGREGATED.format("v2"), if_none_match=before).status == 304
+
+
+def test_the_root_names_every_path(api):
+    add_boats(api, "v1")
+    paths = api.get("/").json["paths"]
+    assert {"/api", "/api/v1", "/apis", "/apis/apps/v1", "/apis/sea.example.com", "/version"} <= {*paths}
+    assert paths == sorted(paths)
+
+
+def test_the_documents_of_a_custom_kind_say_what_its_author_said(api):
+    parts = {"spec": {"type": "object", "description": "what it is", "properties": {
+        "size": {"type": "integer", "minimum": 1}, "any": {"x-kubernetes-preserve-unknown-fields": True},
+        "port": {"x-kubernetes-int-or-string": True}, "crew": {"type": "string", "nullable": True}}}}  # fmt: skip
+    add_boats(api, "v1", openapi={"type": "object", "properties": parts}, list_kind="Fleet")
+    url = api.get("/openapi/v3").json["paths"]["apis/sea.example.com/v1"]["serverRelativeURL"]
+    document = api.get(url).json
+    schemas = document["components"]["schemas"]
+    boat = schemas["com.example.sea.v1.Boat"]
+    assert boat["properties"]["spec"]["properties"]["size"] == {"type": "integer", "minimum": 1}
+    assert boat["properties"]["spec"]["properties"]["port"]["anyOf"]
+    assert boat["x-kubernetes-group-version-kind"] == [
+        {"group": "sea.example.com", "version": "v1", "kind": "Boat"}
+    ]
+    assert schemas["com.example.sea.v1.Fleet"]["properties"]["items"]["items"] == {
+        "$ref": "#/components/schemas/com.example.sea.v1.Boat"
+    }
+    patch = document["paths"]["/apis/sea.example.com/v1/namespaces/{namespace}/boats/{name}"]["patch"]
+    assert "application/strategic-merge-patch+json" not in patch["requestBody"]["content"]
+    assert patch["operationId"] == "patchSeaExampleComV1NamespacedBoat"
+    swagger = api.get("/openapi/v2").json
+    spec = swagger["definitions"]["com.example.sea.v1.Boat"]["properties"]["spec"]["properties"]
+    assert "type" not in spec["crew"]
+    assert swagger["paths"]["/apis/sea.example.com/v1/boats"]["get"]["operationId"]
+
+
+def test_what_did_not_change_is_not_made_again(api):
+    first = api.get("/openapi/v3").json["paths"]
+    body = api.get(first["apis/apps/v1"]["serverRelativeURL"]).raw
+    add_boats(api, "v1")
+    second = api.get("/openapi/v3").json["paths"]
+    assert second["apis/apps/v1"] == first["apis/apps/v1"]
+    assert api.get(second["apis/apps/v1"]["serverRelativeURL"]).raw is body
+    add_boats(api, "v1", openapi={"type": "object", "description": "new"})
+    third = api.get("/openapi/v3").json["paths"]
+    assert third["apis/sea.example.com/v1"] != second["apis/sea.example.com/v1"]
+
+
+def test_swagger_has_the_parameters_that_old_clients_look_for(api):
+    paths = api.get("/openapi/v2").json["paths"]
+    patch = paths["/api/v1/namespaces/{namespace}/pods/{name}"]["patch"]
+    assert {"fieldValidation", "body"} <= {parameter["name"] for parameter in patch["parameters"]}
+    assert "application/strategic-merge-patch+json" in patch["consumes"]
+    assert patch["x-kubernetes-group-version-kind"] == {"group": "", "version": "v1", "kind": "Pod"}

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 from typing import Any
 
 import orjson
@@ -40,6 +41,23 @@ GROUP_ORDER = (
     "flowcontrol.apiserver.k8s.io",
 )
 """Upstream's order: that in which kubectl looks for a short name."""
+
+_VERSION = re.compile(r"v([1-9]\d*)(?:(alpha|beta)([1-9]\d*))?")
+_STAGES = {"": 0, "beta": 1, "alpha": 2}
+ROOT_PATHS = (
+    "/.well-known/openid-configuration",
+    "/api",
+    "/apis",
+    "/healthz",
+    "/livez",
+    "/metrics",
+    "/openapi/v2",
+    "/openapi/v3",
+    "/openid/v1/jwks",
+    "/readyz",
+    "/version",
+)
+"""What there is beside the groups."""
 
 
 class Discovery:
@@ -75,6 +93,13 @@ class Discovery:
             return None
         return answer_object(document, negotiate(request.headers.get("accept", "")))
 
+    def serve_root(self, request: Request) -> Response:
+        """Answer / with every path that leads on (apiserver/pkg/server/routes/index.go)."""
+        paths = set(ROOT_PATHS)
+        for group, version in self._catalog.group_versions:
+            paths |= {f"/apis/{group}", f"/apis/{group}/{version}"} if group else {f"/api/{version}"}
+        return answer_object({"paths": sorted(paths)}, negotiate(request.headers.get("accept", "")))
+
     def _versions(self) -> dict[str, Any]:
         return {
             "kind": "APIVersions",
@@ -83,7 +108,8 @@ class Discovery:
         }
 
     def _versions_of(self, group: str) -> list[str]:
-        return [version for g, version in self._catalog.group_versions if g == group]
+        found = [version for g, version in self._catalog.group_versions if g == group]
+        return sorted(found, key=version_rank)
 
     def _group_list(self) -> dict[str, Any]:
         return {"kind": "APIGroupList", "apiVersion": "v1", "groups": [self._group(g) for g in self.groups()]}
@@ -105,7 +131,7 @@ class Discovery:
         for plural in sorted(registries):
             definition = registries[plural].definition
             resources.append(_resource(definition))
-            resources += [_subresource(definition, s) for s in sorted(definition.subresources, key=_name)]
+            resources += [_subresource(definition, s) for s in _subresources(definition)]
         group_version = f"{group}/{version}" if group else version
         document = {"kind": "APIResourceList", "groupVersion": group_version, "resources": resources}
         return {"apiVersion": "v1", **document} if group else document
@@ -156,8 +182,20 @@ def _aggregated_version(accept: str) -> str:
     return ""
 
 
-def _name(subresource: Subresource) -> str:
-    return subresource.name
+def version_rank(version: str) -> tuple[object, ...]:
+    """Return a key that sorts versions v2, v1, v1beta1, other: apimachinery/pkg/version/helpers.go."""
+    parsed = _VERSION.fullmatch(version)
+    if parsed is None:
+        return 1, version
+    major, stage, minor = parsed.groups()
+    return 0, _STAGES[stage or ""], -int(major), -int(minor or 0)
+
+
+def _subresources(definition: ResourceDefinition) -> list[Subresource]:
+    """Return the subresources in upstream's order: a custom kind's are as they were defined."""
+    if definition.is_custom:
+        return list(definition.subresources)
+    return sorted(definition.subresources, key=lambda subresource: subresource.name)
 
 
 def _resource(definition: ResourceDefinition) -> dict[str, Any]:
@@ -208,9 +246,10 @@ def _group_version(definition: ResourceDefinition, subresource: Subresource) -> 
 
 def _aggregated_resource(definition: ResourceDefinition) -> dict[str, Any]:
     resource = definition.resource
+    own = (resource.group, resource.version) if definition.is_custom else ("", "")
     document: dict[str, Any] = {
         "resource": resource.plural,
-        "responseKind": {"group": "", "version": "", "kind": resource.kind},
+        "responseKind": {"group": own[0], "version": own[1], "kind": resource.kind},
         "scope": "Namespaced" if resource.namespaced else "Cluster",
         "singularResource": definition.singular,
         "verbs": list(definition.verbs),
@@ -220,8 +259,10 @@ def _aggregated_resource(definition: ResourceDefinition) -> dict[str, Any]:
     if definition.categories:
         document["categories"] = list(definition.categories)
     subresources = []
-    for subresource in sorted(definition.subresources, key=_name):
+    for subresource in _subresources(definition):
         group, version = _group_version(definition, subresource)
+        if not version:
+            group, version = own
         subresources.append(
             {
                 "subresource": subresource.name,

@@ -136,7 +136,11 @@ async def _picked(registry: ResourceRegistry, selection: Selection, entries: Seq
 async def _splice(registry: ResourceRegistry, found: Found) -> list[bytes]:
     """Return the body in pieces: stored bytes, without the kind that each begins with."""
     resource = registry.resource
-    head = {"kind": f"{resource.kind}List", "apiVersion": resource.api_version, "metadata": found.metadata}
+    head = {
+        "kind": registry.definition.kind_of_list,
+        "apiVersion": resource.api_version,
+        "metadata": found.metadata,
+    }
     pieces = [orjson.dumps(head)[:-1] + b',"items":[']
     skip, expected = len(registry.head), registry.head
     pace = Pace()

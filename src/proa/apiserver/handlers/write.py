@@ -208,7 +208,7 @@ async def delete_collection(request: Request, registry: ResourceRegistry, namesp
         items.append(shown)
     resource = registry.resource
     body = {
-        "kind": f"{resource.kind}List",
+        "kind": registry.definition.kind_of_list,
         "apiVersion": resource.api_version,
         "metadata": {"resourceVersion": str(registry.store.revision)},
         "items": items,

@@ -130,6 +130,11 @@ class ResourceDefinition:
     """Whether DELETE answers with the object rather than a Status (upstream's ReturnDeletedObject)."""
     scale_paths: tuple[str, str, str] | None = None
     """Paths of spec replicas, status replicas and label selector, where there is a scale subresource."""
+    openapi: Mapping[str, Any] | None = None
+    """A custom kind's OpenAPI v3 schema as its author wrote it, {} for none, for clients; a built-in kind's is made
+    of `schema`."""
+    list_kind: str = ""
+    """The kind of a list of these; "": the kind and "List"."""
     conversion: Conversion | None = None
     """How stored objects become these, where they are stored in another version or may be (conversion.py)."""
     review: Callable[[Attributes], Object | Awaitable[Object]] | None = None
@@ -138,6 +143,16 @@ class ResourceDefinition:
     `attributes.obj` was defaulted, admitted and found valid by `validate`, and may be changed and returned. Such a kind
     has `verbs=("create",)`.
     """
+
+    @property
+    def is_custom(self) -> bool:
+        """Tell whether a CustomResourceDefinition made this."""
+        return self.openapi is not None
+
+    @property
+    def kind_of_list(self) -> str:
+        """Return the kind of a list of the kind's objects."""
+        return self.list_kind or f"{self.resource.kind}List"
 
     @property
     def object_schema(self) -> Schema:
