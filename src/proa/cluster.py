@@ -180,6 +180,7 @@ class Cluster:
                 importlib.import_module(module)
             pki = await keys
             server = self._make_api_server(opened, pki)
+            self._stack.push_async_callback(server.close)
             node = await noded
         except BaseException:
             noded.cancel()

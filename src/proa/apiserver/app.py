@@ -26,8 +26,9 @@ from proa.apiserver.registry.catalog import Catalog
 from proa.apiserver.registry.definition import ResourceDefinition
 from proa.apiserver.registry.namespace_deletion import decide_namespace
 from proa.apiserver.request_info import parse_request
-from proa.apiserver.router import Router
+from proa.apiserver.router import Router, no_kubelet
 from proa.apiserver.tokens import TokenIssuer
+from proa.apiserver.webhooks.webhooks import Webhooks
 from proa.client.kubelet_api import KubeletDialer
 from proa.client.protocol import Request, Response
 from proa.objects.quick_dataclass import dataclass
@@ -71,6 +72,7 @@ class ApiServer:
         )
         self.catalog.authorizer = authorizer or AlwaysAllow()
         self.catalog.claim_stored()
+        self.webhooks = self.catalog.webhooks = Webhooks(self.catalog, kubelet or no_kubelet)
         self.tokens = TokenIssuer(
             self.catalog, self.settings.token_private_key, self.settings.token_public_key
         )
@@ -91,6 +93,10 @@ class ApiServer:
             with_authorization(self.catalog.authorizer),
         )
         self._handle = chain(filters, self.router.route)
+
+    async def close(self) -> None:
+        """Let go of the connections to others."""
+        await self.webhooks.close()
 
     async def handle(self, request: Request) -> Response:
         """Answer a request. Where `request.user` is set, the transport has authenticated it."""

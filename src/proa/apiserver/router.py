@@ -56,7 +56,7 @@ class Router:
         self._catalog = catalog
         self._settings = settings
         self._tokens = tokens
-        self._kubelet = kubelet or _no_kubelet
+        self._kubelet = kubelet or no_kubelet
         self._metrics = metrics
         self._discovery = Discovery(catalog, f"{settings.advertise_address}:{settings.advertise_port}")
         self._live = {"ping": lambda: "", "etcd": lambda: catalog.store.refusal}
@@ -220,5 +220,6 @@ def page_not_found() -> Response:
     return Response(404, dict(TEXT), b"404 page not found\n")
 
 
-async def _no_kubelet(node: str) -> KubeletApi:
+async def no_kubelet(node: str) -> KubeletApi:
+    """Refuse: there are no nodes."""
     raise ServiceUnavailable(f'no kubelet of node "{node}" can be reached')

@@ -10,6 +10,7 @@ from proa.apiserver.admission import (
     service_account,
     storage_protection,
     taint_nodes,
+    webhooks,
 )
 from proa.apiserver.admission.pod_security import plugin as pod_security
 from proa.apiserver.registry.attributes import Plugin
@@ -54,6 +55,8 @@ PLUGINS: tuple[Plugin, ...] = (
     ),
     Plugin("DefaultStorageClass", default_storage_class.admit, resources=(PERSISTENT_VOLUME_CLAIMS,)),
     Plugin("PersistentVolumeClaimResize", claim_resize.admit, resources=(PERSISTENT_VOLUME_CLAIMS,)),
+    Plugin("MutatingAdmissionWebhook", webhooks.admit),
     Plugin("PodSecurity", validate=pod_security.validate, resources=(NAMESPACES, PODS, *POD_MAKERS)),
     Plugin("RoleEscalation", validate=role_escalation.validate, resources=role_escalation.RESOURCES),
+    Plugin("ValidatingAdmissionWebhook", validate=webhooks.validate),
 )

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING
+from dataclasses import field
+from typing import TYPE_CHECKING, Any
 
 from proa.apiserver.registry.definition import ResourceDefinition
 from proa.client.protocol import Object, User
@@ -12,6 +13,20 @@ from proa.objects.resource import Resource
 
 if TYPE_CHECKING:
     from proa.apiserver.registry.catalog import Catalog
+
+
+@dataclass(slots=True)
+class Reinvocation:
+    """The second round of the mutating phase: apiserver/pkg/admission/reinvocation.go.
+
+    A plugin that asks others (webhooks, policies) sets `needed` when what they answered changes the object; then every
+    plugin of the phase is asked once more, with `is_second`. `memory` is what such a plugin keeps from the first round
+    for the second, by its name.
+    """
+
+    needed: bool = False
+    is_second: bool = False
+    memory: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -37,6 +52,8 @@ class Attributes:
     dry_run: bool = False
     options: Object | None = None
     request_definition: ResourceDefinition | None = None
+    reinvocation: Reinvocation | None = None
+    """Made by the plugin that needs it."""
 
 
 Admission = Callable[[Attributes], Awaitable[None] | None]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING
 
 import orjson
 
@@ -16,6 +17,9 @@ from proa.apiserver.registry.registry import ResourceRegistry
 from proa.client.protocol import Object
 from proa.objects.resource import Resource
 from proa.store.protocol import Store
+
+if TYPE_CHECKING:
+    from proa.apiserver.webhooks.webhooks import Webhooks
 
 Deleter = Callable[[Object, ResourceDefinition, DeleteOptions, float], Decision]
 
@@ -41,6 +45,8 @@ class Catalog:
         """Rises whenever what is served changes: what was made of the catalog (discovery, OpenAPI) is made again."""
         self.authorizer: Authorizer = AlwaysAllow()
         """Whom admission and reviews ask what somebody may do."""
+        self.webhooks: Webhooks | None = None
+        """What admission webhooks are called with; none are called without."""
         self._plugins = plugins
         for definition in definitions:
             self.add(definition)

@@ -202,7 +202,7 @@ class ResourceRegistry:
         attributes = self._attributes(
             "CREATE", namespace, metadata.get("name", ""), "", obj, None, user, dry_run
         )
-        await run(self._mutating, attributes)
+        await mutate(self._mutating, attributes)
         definition.prepare_create(obj)
         allocation = self._allocate(obj, None)
         try:
@@ -242,7 +242,7 @@ class ResourceRegistry:
         definition.default(obj)
         _set_managed_fields(metadata, track(None, obj) if track else [])
         attributes = self._attributes("CREATE", namespace, "", "", obj, None, user, dry_run)
-        await run(self._mutating, attributes)
+        await mutate(self._mutating, attributes)
         causes = definition.validate(obj)
         if causes:
             raise invalid_object(self.resource, "", causes)
@@ -359,7 +359,7 @@ class ResourceRegistry:
     ) -> Allocation:
         """Bring `new` to what may be stored in place of `old`; raise Forbidden, Invalid: `causes` and more."""
         definition, metadata, subresource = self.definition, new["metadata"], attributes.subresource
-        await run(self._mutating, attributes)
+        await mutate(self._mutating, attributes)
         if subresource == "status":
             definition.prepare_status_update(new, old)
         elif not subresource:
@@ -432,7 +432,7 @@ class ResourceRegistry:
             old = orjson.loads(current.value)
             shown = old if self.conversion is None else (await self.hub((orjson.loads(current.value),)))[0]
             attributes = self._attributes("DELETE", namespace, name, "", None, shown, user, options.dry_run)
-            await run(self._mutating, attributes)
+            await mutate(self._mutating, attributes)
             await run(self._validating, attributes)
             begin = self._catalog.deleters.get((self.resource.group, self.resource.plural), decide)
             decision = begin(old, self.definition, options, self._catalog.now())
@@ -482,7 +482,7 @@ class ResourceRegistry:
 
     async def admit(self, attributes: Attributes) -> None:
         """Put what is not stored here (a CONNECT, a subresource's own kind) through both phases of admission."""
-        await run(self._mutating, attributes)
+        await mutate(self._mutating, attributes)
         await run(self._validating, attributes)
 
     async def _remove(self, key: str, last: Object, current: Entry) -> Entry:
@@ -525,6 +525,15 @@ async def run(phase: Sequence[Admission], attributes: Attributes) -> None:
         waiting = ask(attributes)
         if waiting is not None:
             await waiting
+
+
+async def mutate(phase: Sequence[Admission], attributes: Attributes) -> None:
+    """Ask each plugin that may change the object, and all of them again where a change asks for it."""
+    await run(phase, attributes)
+    again = attributes.reinvocation
+    if again is not None and again.needed:
+        again.is_second = True
+        await run(phase, attributes)
 
 
 def _encoder(obj: Object) -> Callable[[int], bytes]:

@@ -7,10 +7,13 @@ by an address, and whoever may use the proxy may open the same connection with p
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from proa.client.kubelet_api import ByteStream
 from proa.objects.quick_dataclass import dataclass
+
+if TYPE_CHECKING:
+    import ssl
 
 MAX_HEAD_BYTES = 1024 * 1024
 
@@ -158,14 +161,15 @@ class Prefixed:
 
 
 class TlsStream:
-    """TLS, as a client that checks no certificate, over a ByteStream."""
+    """TLS, as a client, over a ByteStream; without a context, no certificate is checked."""
 
-    def __init__(self, stream: ByteStream, host: str) -> None:
+    def __init__(self, stream: ByteStream, host: str, context: ssl.SSLContext | None = None) -> None:
         import ssl
 
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
+        if context is None:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+            context.check_hostname = False
+            context.verify_mode = ssl.CERT_NONE
         self._stream = stream
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._tls = context.wrap_bio(self._incoming, self._outgoing, server_hostname=host)

@@ -1,0 +1,32 @@
+"""Say what is wrong with match conditions: names, and expressions that do not compile.
+
+Follows validateMatchConditions in pkg/apis/admissionregistration/validation/validation.go.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from proa.client.protocol import Object
+from proa.objects.errors import Cause
+from proa.objects.validation import all_invalid, duplicate, qualified_name, required, too_many
+
+MAX_CONDITIONS = 64
+
+
+def validate_match_conditions(conditions: Sequence[Object], field: str) -> list[Cause]:
+    """Check a list of match conditions."""
+    causes = []
+    if len(conditions) > MAX_CONDITIONS:
+        causes.append(too_many(field, len(conditions), MAX_CONDITIONS))
+    names: set[str] = set()
+    for index, condition in enumerate(conditions):
+        at = f"{field}[{index}]"
+        name = condition.get("name") or ""
+        if not (condition.get("expression") or "").strip():
+            causes.append(required(f"{at}.expression"))
+        causes += all_invalid(f"{at}.name", name, qualified_name(name)) if name else [required(f"{at}.name")]
+        if name and name in names:
+            causes.append(duplicate(f"{at}.name", name))
+        names.add(name)
+    return causes

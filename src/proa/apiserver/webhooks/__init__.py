@@ -1,0 +1,1 @@
+"""Ask programs outside of the server: admission and conversion webhooks, over HTTPS."""
