@@ -1,7 +1,8 @@
 """Tell whether a webhook or a policy concerns a request: rules, selectors, and equivalent versions of a resource.
 
 Follows predicates/{rules,namespace,object} of apiserver/pkg/admission/plugin/webhook and pkg/admission/plugin/policy/
-matching. A `Matcher` is made once of a configuration; asking it costs a few comparisons and reads at most one namespace.
+matching. A `Matcher` is made once of a configuration; asking it costs a few comparisons, and reads one namespace at
+most.
 """
 
 from __future__ import annotations

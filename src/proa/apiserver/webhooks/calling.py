@@ -10,7 +10,7 @@ from typing import Any
 
 import orjson
 
-from proa.apiserver.admission.matching import Match, requested_resource
+from proa.apiserver.admission.matching import Match
 from proa.apiserver.registry.attributes import Attributes
 from proa.apiserver.registry.metadata import new_uid
 from proa.apiserver.registry.notes import annotate_audit, warn
@@ -39,7 +39,9 @@ async def view(attributes: Attributes, match: Match) -> Views:
     """Return the objects in the matched version; where that is the one that they are in, as they are."""
     if is_foreign(attributes, match):
         to = match.resource
-        return Views(await _convert(attributes.obj, to, attributes), await _convert(attributes.old, to, attributes))
+        return Views(
+            await _convert(attributes.obj, to, attributes), await _convert(attributes.old, to, attributes)
+        )
     return Views(attributes.obj, attributes.old)
 
 
@@ -57,7 +59,13 @@ async def _convert(obj: Object | None, to: Resource, attributes: Attributes) -> 
 
 
 async def ask(
-    client: WebhookClient, webhook: Webhook, attributes: Attributes, match: Match, views: Views, *, mutating: bool
+    client: WebhookClient,
+    webhook: Webhook,
+    attributes: Attributes,
+    match: Match,
+    views: Views,
+    *,
+    mutating: bool,
 ) -> Verdict:
     """Return a webhook's verdict, which allows; raise CallFailure, or the ApiError that refuses the request."""
     if attributes.dry_run and webhook.side_effects not in ("None", "NoneOnDryRun"):

@@ -110,9 +110,7 @@ class WebhookClient:
             raise CallFailure(_refusal(answer))
         if not answer.body:
             kind = answer.headers.get("content-type", "")
-            raise CallFailure(
-                f"0-length response with status code: {answer.status} and content type: {kind}"
-            )
+            raise CallFailure(f"0-length response with status code: {answer.status} and content type: {kind}")
         return answer.body
 
     async def close(self) -> None:
@@ -234,5 +232,7 @@ def _refusal(answer: Answer) -> str:
     if answer.status == 403:
         return text or "unknown"
     if answer.status >= 500:
-        return f"an error on the server ({quote(text or 'unknown')}) has prevented the request from succeeding"
+        return (
+            f"an error on the server ({quote(text or 'unknown')}) has prevented the request from succeeding"
+        )
     return f"the server responded with the status code {answer.status} but did not return more information"

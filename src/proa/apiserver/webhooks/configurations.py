@@ -66,9 +66,7 @@ class Configurations:
             found = self._found[key] = self._concerned(definition, webhooks)
         return found
 
-    def _concerned(
-        self, definition: ResourceDefinition, webhooks: Sequence[Webhook]
-    ) -> Sequence[Webhook]:
+    def _concerned(self, definition: ResourceDefinition, webhooks: Sequence[Webhook]) -> Sequence[Webhook]:
         if is_exempt(definition):
             return ()
         versions = equivalents(self._catalog, definition)
@@ -87,7 +85,9 @@ def compile_webhooks(configuration: Object) -> list[Webhook]:
     counts: dict[str, itertools.count[int]] = {}
     return [
         _compile_webhook(
-            webhook, of, f"{of}/{webhook['name']}/{next(counts.setdefault(webhook['name'], itertools.count()))}"
+            webhook,
+            of,
+            f"{of}/{webhook['name']}/{next(counts.setdefault(webhook['name'], itertools.count()))}",
         )
         for webhook in configuration.get("webhooks") or ()
     ]

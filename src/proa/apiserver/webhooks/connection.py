@@ -51,7 +51,9 @@ async def secure(stream: ByteStream, context: ssl.SSLContext, server_name: str) 
         raise NoAnswer(f"tls: failed to verify certificate: x509: {_distrust(error, server_name)}") from error
     except (OSError, ValueError) as error:
         await stream.close()
-        raise NoAnswer("EOF" if isinstance(error, ssl.SSLEOFError) else f"remote error: tls: {error}") from error
+        raise NoAnswer(
+            "EOF" if isinstance(error, ssl.SSLEOFError) else f"remote error: tls: {error}"
+        ) from error
     except BaseException:
         await stream.close()
         raise
@@ -100,6 +102,7 @@ class Connection:
         """Note the end (httptools); an interim answer is none."""
         if self._parser.get_status_code() >= 200:
             self._complete = True
+            self.is_reusable = self._parser.should_keep_alive()
         else:
             self._headers.clear()
 
@@ -119,7 +122,6 @@ class Connection:
         except BaseException:
             self.is_reusable = False
             raise
-        self.is_reusable = self._parser.should_keep_alive()
         return Answer(self._parser.get_status_code(), self._headers, b"".join(self._body))
 
     async def _receive(self, reused: bool) -> None:

@@ -29,8 +29,7 @@ async def ask_all(client: WebhookClient, found: Sequence[Webhook], attributes: A
         if match is not None and await meets_conditions(webhook, attributes, match):
             relevant.append((webhook, match))
     asking = [
-        _ask_one(client, webhook, attributes, match, index)
-        for index, (webhook, match) in enumerate(relevant)
+        _ask_one(client, webhook, attributes, match, index) for index, (webhook, match) in enumerate(relevant)
     ]
     outcomes = await asyncio.gather(*asking, return_exceptions=True)
     errors = [outcome for outcome in outcomes if outcome is not None]

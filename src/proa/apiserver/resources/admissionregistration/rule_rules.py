@@ -60,9 +60,7 @@ def _validate_resources(resources: Sequence[str], field: str) -> list[Cause]:
             has_plain = resource != "*"
             continue
         if name in whole_resources:
-            causes.append(
-                invalid(at, resource, f"if '{name}/*' is present, must not specify {resource}")
-            )
+            causes.append(invalid(at, resource, f"if '{name}/*' is present, must not specify {resource}"))
         if subresource in whole_subresources:
             causes.append(
                 invalid(at, resource, f"if '*/{subresource}' is present, must not specify {resource}")
