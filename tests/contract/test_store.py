@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -485,5 +486,66 @@ def test_a_watcher_that_does_not_keep_up_is_told_so_and_holds_no_memory(check: C
         assert len(await bursts(again, 1)) == 1
         for watch in (slow, other, again):
             watch.close()
+
+    check(body)
+
+
+def test_lists_and_watches_lead_to_the_same_state_under_writes_compaction_and_reconnects(
+    check: Check,
+) -> None:
+    chance = random.Random(7)
+
+    async def write(store: Store, own: int) -> None:
+        for number in range(80):
+            key = f"a/{own}-{chance.randrange(5)}"
+            if store.latest(key) is not None and chance.random() < 0.3:
+                await store.delete(key, value("last"))
+            else:
+                await store.put(key, value(str(number)))
+
+    async def compact(store: Store, ended: asyncio.Event) -> None:
+        while not ended.is_set():
+            await store.compact(
+                store.revision - chance.randrange(3) if store.revision > 3 else store.revision
+            )
+            await asyncio.sleep(0.01)
+
+    async def follow(store: Store, ended: asyncio.Event) -> dict[str, bytes]:
+        """List, then watch, with a new watch now and then; the last write is of a key that says so."""
+        while True:
+            page = store.range("a/")
+            state = {entry.key: entry.value for entry in page.entries}
+            seen = page.revision
+            while "a/end" not in state:
+                try:
+                    watch = store.watch("a/", after_revision=seen)
+                except Compacted:
+                    break
+                for _ in range(chance.randrange(1, 20)):
+                    if "a/end" in state:
+                        break
+                    for change in await asyncio.wait_for(anext(aiter(watch)), 10):
+                        assert change.revision > seen
+                        assert change.previous == state.get(change.key) or change.value is None
+                        seen = change.revision
+                        if change.value is None:
+                            del state[change.key]
+                        else:
+                            state[change.key] = change.value
+                watch.close()
+            else:
+                return state
+
+    async def body(store: Store) -> None:
+        ended = asyncio.Event()
+        helpers = [asyncio.create_task(compact(store, ended))]
+        following = [asyncio.create_task(follow(store, ended)) for _ in range(3)]
+        await asyncio.gather(*(write(store, own) for own in range(8)))
+        await store.put("a/end", value("end"))
+        ended.set()
+        await asyncio.gather(*helpers)
+        states = await asyncio.gather(*following)
+        final = {entry.key: entry.value for entry in store.range("a/").entries}
+        assert states == [final] * 3
 
     check(body)

@@ -6,12 +6,18 @@ file is filled with zeros in the background once the current one is half full.
 
 After any failure nothing is written again and no sync is retried: what the disk holds is then unknown, and a
 second sync may report success for pages that the kernel has already dropped. Whatever was or gets queued fails.
+
+One failure passes: a next file that cannot be made for want of room. Nothing of the batch has been written then, and
+the file is gone again. The batch fails, and all that is queued behind it, which was numbered after it; the event
+loop then says (`Resume`) that what follows is numbered anew, and each later batch tries again, once a second at most.
 """
 
 from __future__ import annotations
 
 import asyncio
+import errno
 import threading
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -24,6 +30,10 @@ from proa.store.segment import DELETE, FRAME, HEADER_BYTES, RECORD, Place, Segme
 
 MAX_FRAME_BYTES = 1 << 20
 _GROWTH = 4
+_PASSING = {errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.ENOMEM}
+"""Errors of making a file that say nothing against the disk."""
+_FULL_SECONDS = 1.0
+_SMALL_SEGMENT_BYTES = 1 << 20
 
 
 class Write:
@@ -56,11 +66,24 @@ class Seal:
         self.future = future
 
 
+class Resume:
+    """Says that whatever is queued from here on was numbered after the failure for want of room."""
+
+    __slots__ = ()
+
+
+class _NoRoom(Exception):
+    """No next file can be made for now."""
+
+
 _Request = TypeVar("_Request", Write, Seal)
 
 
 class Committer:
-    """The thread. `on_durable` and `on_failed` are called on the event loop of the writes they get."""
+    """The thread. The three callbacks are called on the event loop of the writes they get.
+
+    `on_full` has a third argument: whether this is news, and a `Resume` is waited for.
+    """
 
     def __init__(
         self,
@@ -72,8 +95,9 @@ class Committer:
         sealed_bytes: int,
         on_durable: Callable[[Sequence[Write]], None],
         on_failed: Callable[[Sequence[Write | Seal], BaseException], None],
+        on_full: Callable[[Sequence[Write | Seal], BaseException, bool], None],
     ) -> None:
-        self.queue: SimpleQueue[Write | Seal | None] = SimpleQueue()
+        self.queue: SimpleQueue[Write | Seal | Resume | None] = SimpleQueue()
         self.sealed_bytes = sealed_bytes
         self._disk = disk
         self._directory = directory
@@ -81,8 +105,12 @@ class Committer:
         self._segment_bytes = segment_bytes
         self._on_durable = on_durable
         self._on_failed = on_failed
+        self._on_full = on_full
         self._filler = ThreadPoolExecutor(max_workers=1, thread_name_prefix="proa-store-filler")
         self._failure: Exception | None = None
+        self._no_room: OSError | None = None
+        self._awaits_resume = False
+        self._tried_at = float("-inf")
         self._prepared: Future[Segment] | None = None
         if prepared is not None:
             self._prepared = Future()
@@ -103,20 +131,29 @@ class Committer:
                 self._attempt(self._commit, batch)
             if isinstance(request, Seal):
                 self._attempt(self._seal, [request])
+            if isinstance(request, Resume):
+                self._awaits_resume = False
             if request is None:
                 return
 
     def _attempt(self, act: Callable[[list[_Request]], None], requests: list[_Request]) -> None:
         """Do it, unless something has failed before; see the module's docstring."""
-        if self._failure is None:
+        if self._failure is None and not self._awaits_resume:
             try:
                 act(requests)
+                return
+            except _NoRoom:
+                self._awaits_resume = True
+                _call(requests[0].future, self._on_full, requests, self._no_room, True)
+                return
             except Exception as error:
                 self._failure = error
         if self._failure is not None:
             _call(requests[0].future, self._on_failed, requests, self._failure)
+        else:
+            _call(requests[0].future, self._on_full, requests, self._no_room, False)
 
-    def _take(self) -> tuple[list[Write], Seal | Write | None]:
+    def _take(self) -> tuple[list[Write], Seal | Resume | Write | None]:
         """Wait for work; return the writes of one frame, and what to do after them (a Write: nothing)."""
         item = self.queue.get()
         batch: list[Write] = []
@@ -133,7 +170,8 @@ class Committer:
         return batch, item
 
     def _commit(self, batch: Sequence[Write]) -> None:
-        if self._prepared is None and self._active.tail > self._active.size_bytes // 2:
+        is_half_full = self._active.tail > self._active.size_bytes // 2
+        if is_half_full and self._prepared is None and self._no_room is None:
             self._prepare()
         pieces: list[bytes] = []
         pack = RECORD.pack
@@ -158,16 +196,44 @@ class Committer:
             _call(request.future, _answer, request.future, (sealed, self.sealed_bytes))
 
     def _advance(self, frame_bytes: int) -> None:
-        """Go on in the next file, made large enough for a frame of `frame_bytes`."""
-        prepared = self._prepared or self._prepare()
-        following = prepared.result()
-        if HEADER_BYTES + frame_bytes > following.size_bytes:
-            following.grow(self._disk, HEADER_BYTES + frame_bytes)
+        """Go on in the next file, made large enough for a frame of `frame_bytes`; raise _NoRoom."""
+        following = self._make_room(HEADER_BYTES + frame_bytes)
         self.sealed_bytes += self._active.tail
         self._active, self._prepared = following, None
+        self._no_room = None
+
+    def _make_room(self, size_bytes: int) -> Segment:
+        """Return the next file, of at least that size; raise _NoRoom where nothing but room is missing."""
+        prepared = self._prepared
+        if prepared is not None and prepared.done() and prepared.exception() is not None:
+            prepared = self._prepared = None  # it was tried in the background: now is another time
+        if self._no_room is not None and time.monotonic() - self._tried_at < _FULL_SECONDS:
+            raise _NoRoom
+        try:
+            following = (prepared or self._prepare()).result()
+            if size_bytes > following.size_bytes:
+                following.grow(self._disk, size_bytes)
+        except OSError as error:
+            if error.errno not in _PASSING:
+                raise
+            self._discard()
+            if self._no_room is None and size_bytes <= _SMALL_SEGMENT_BYTES < self._segment_bytes:
+                self._no_room, self._tried_at = error, float("-inf")
+                return self._make_room(size_bytes)  # perhaps there is room for a small one
+            self._no_room, self._tried_at = error, time.monotonic()
+            raise _NoRoom from error
+        return following
+
+    def _discard(self) -> None:
+        """Remove a next file that could not be made large enough."""
+        prepared, self._prepared = self._prepared, None
+        if prepared is not None and prepared.exception() is None:
+            self._disk.remove(prepared.result().path)
 
     def _prepare(self) -> Future[Segment]:
         size_bytes = min(self._segment_bytes, self._active.size_bytes * _GROWTH)
+        if self._no_room is not None:
+            size_bytes = min(size_bytes, _SMALL_SEGMENT_BYTES)
         self._prepared = self._filler.submit(
             create_segment,
             self._disk,

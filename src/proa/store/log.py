@@ -16,11 +16,21 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from proa.store.committer import Committer, Seal, Write
+from proa.store.committer import Committer, Resume, Seal, Write
 from proa.store.compaction import write_base
 from proa.store.disk import Disk
 from proa.store.history import History, Past
-from proa.store.protocol import CannotOpen, Change, Entry, Page, ReadOnly, RevisionMismatch, StoreError, Watch
+from proa.store.protocol import (
+    CannotOpen,
+    Change,
+    DiskFull,
+    Entry,
+    Page,
+    ReadOnly,
+    RevisionMismatch,
+    StoreError,
+    Watch,
+)
 from proa.store.recovery import recover
 from proa.store.segment import DELETE, DELETE_WITH_LAST, MAX_KEY_BYTES, PUT, Place
 from proa.store.watch import Watchers
@@ -56,8 +66,11 @@ class LogStore:
         self._hot: dict[str, Entry] = {}
         self._hot_bytes = 0
         self._refusal = ""
+        self._full = ""
         self._rewriting: asyncio.Task[None] | None = None
         self._dropped_bytes = 0
+        self._rewrite_from = 0
+        """How much must have been written to full files before rewriting is tried again."""
         _make_directory(self._disk, directory)
         self._lock = _lock(directory)
         try:
@@ -77,6 +90,7 @@ class LogStore:
             found.sealed_bytes,
             self._publish,
             self._fail,
+            self._refuse_for_now,
         )
 
     @property
@@ -91,8 +105,8 @@ class LogStore:
 
     @property
     def refusal(self) -> str:
-        """See `Store.refusal`."""
-        return self._refusal
+        """See `Store.refusal`; while the disk is full, that."""
+        return self._refusal or self._full
 
     def get(self, key: str) -> Entry | None:
         """See `Store.get`."""
@@ -195,6 +209,7 @@ class LogStore:
 
     def _publish(self, writes: Sequence[Write]) -> None:
         """Let readers, watchers and then the writers see what is now durable."""
+        self._full = ""
         for write in writes:
             self._apply(write)
         self._history.trim()
@@ -203,8 +218,13 @@ class LogStore:
             if not write.future.done():
                 write.future.set_result(write.entry)
         excess = self._committer.sealed_bytes - self._dropped_bytes - 2 * self._segment_bytes
-        if excess > 0 and excess > self._live_bytes and self._rewriting is None:
-            self._start_rewriting().add_done_callback(_report)
+        if (
+            excess > 0
+            and excess > self._live_bytes
+            and self._rewriting is None
+            and self._committer.sealed_bytes >= self._rewrite_from
+        ):
+            self._start_rewriting().add_done_callback(self._report)
 
     def _apply(self, write: Write) -> None:
         key, place = write.entry.key, write.place
@@ -268,7 +288,8 @@ class LogStore:
         """Stop writing until restart, and tell those who waited."""
         if not self._refusal:
             self._refusal = (
-                f"writing to {self._directory} failed ({error}): the store is read-only until restart"
+                f"writing to {self._directory} failed ({error}): the store is read-only until restart; see that the "
+                "disk is well, then restart proa"
             )
             logger.error("%s", self._refusal)
         for request in requests:
@@ -277,6 +298,24 @@ class LogStore:
             if not request.future.done():
                 request.future.set_exception(ReadOnly(self._refusal))
 
+    def _refuse_for_now(self, requests: Sequence[Write | Seal], error: BaseException, is_news: bool) -> None:
+        """Fail what there is no room for, and number anew what comes next."""
+        if not self._full:
+            self._full = (
+                f"there is no room in {self._directory} ({error}): free some, and writes go on by themselves"
+            )
+            logger.error("%s", self._full)
+        refused = [*requests]
+        if is_news:
+            refused += [*self._pending.values(), *self._outbox]
+            self._pending.clear()
+            self._outbox.clear()
+            self._accepted = self._history.revision
+            self._committer.queue.put(Resume())
+        for request in refused:
+            if not request.future.done():
+                request.future.set_exception(DiskFull(self._full))
+
     def _start_rewriting(self) -> asyncio.Task[None]:
         self._rewriting = asyncio.get_running_loop().create_task(self._rewrite())
         self._rewriting.add_done_callback(self._rewritten)
@@ -284,6 +323,12 @@ class LogStore:
 
     def _rewritten(self, task: asyncio.Task[None]) -> None:
         self._rewriting = None
+
+    def _report(self, task: asyncio.Task[None]) -> None:
+        """Log why the log could not be rewritten. Nothing is lost: it stays long; another full file, another try."""
+        if not task.cancelled() and isinstance(error := task.exception(), OSError | StoreError):
+            logger.warning("the log could not be rewritten: %s", error)
+            self._rewrite_from = self._committer.sealed_bytes + self._segment_bytes
 
     async def _rewrite(self) -> None:
         """Replace all full files by one base of what is live; writes go on meanwhile."""
@@ -321,9 +366,3 @@ def _lock(directory: Path) -> int:
         os.close(descriptor)
         raise CannotOpen(f"{directory}: another process has this store open") from None
     return descriptor
-
-
-def _report(task: asyncio.Task[None]) -> None:
-    """Log why the log could not be rewritten. Nothing is lost: it stays long, and the next full file tries again."""
-    if not task.cancelled() and isinstance(error := task.exception(), OSError | StoreError):
-        logger.warning("the log could not be rewritten: %s", error)

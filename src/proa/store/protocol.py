@@ -75,6 +75,10 @@ class ReadOnly(StoreError):
     """An I/O error stopped all writing until restart; reads go on."""
 
 
+class DiskFull(ReadOnly):
+    """There is no room for what was to be written. Nothing was; writes go on as soon as there is room."""
+
+
 class Unavailable(StoreError):
     """The store cannot be reached now; whether a write happened may be unknown, and then the message says so."""
 

@@ -1,22 +1,30 @@
-"""Kill the writer at any moment: every write that it acknowledged is there afterwards."""
+"""Kill the writer at any moment, on disks that fail: every write that it acknowledged is there afterwards.
+
+A sync that fails drops what was written since the last one, as the kernel may; a full disk has room again later.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import random
 import select
 import signal
 import struct
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
+from proa.store import committer
+from proa.store.disk import Disk
 from proa.store.log import LogStore
-from proa.store.protocol import RevisionMismatch
+from proa.store.protocol import ReadOnly, RevisionMismatch
 
-ROUNDS = 200
+ROUNDS = 100
+SEEDS = [20261122, 1, 2, 3, 4]
 SEGMENT_BYTES = 64 * 1024
 KEYS = 60
 ACK = struct.Struct("<IQ?")
@@ -28,24 +36,59 @@ def make_value(number: int, revision: int) -> bytes:
     return f"{number}@{revision}:".encode() + b"v" * (revision * 7919 % 3000)
 
 
+class FaultyDisk(Disk):
+    """Fails at random: a sync in a few hundred, and one new file in ten for want of room."""
+
+    def __init__(self, chance: random.Random) -> None:
+        self._chance = chance
+        self._unsynced: dict[int, list[tuple[int, bytes]]] = {}
+
+    def create(self, path: Path) -> int:
+        if self._chance.random() < 0.1:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return super().create(path)
+
+    def write(self, descriptor: int, pieces: Sequence[bytes], offset: int) -> None:
+        size = sum(map(len, pieces))
+        self._unsynced.setdefault(descriptor, []).append((offset, os.pread(descriptor, size, offset)))
+        super().write(descriptor, pieces, offset)
+
+    def sync(self, descriptor: int) -> None:
+        written = self._unsynced.pop(descriptor, [])
+        if self._chance.random() >= 1 / 300:
+            super().sync(descriptor)
+            return
+        for offset, before in reversed(written):  # in pages, each of which may have reached the disk
+            for start in range(0, len(before), 4096):
+                if self._chance.random() < 0.5:
+                    os.pwrite(descriptor, before[start : start + 4096], offset + start)
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+
 async def write_until_killed(directory: Path, pipe: int, seed: int) -> None:
-    store = LogStore(directory, segment_bytes=SEGMENT_BYTES)
+    """Write and say so, until killed; a store that takes no more writes is left waiting for that."""
     chance = random.Random(seed)
+    try:
+        store = LogStore(directory, segment_bytes=SEGMENT_BYTES, disk=FaultyDisk(chance))
+    except OSError:
+        await asyncio.Event().wait()
+
+    async def write(number: int) -> None:
+        if chance.random() < 0.2:
+            entry = await store.delete(f"k{number}")
+            os.write(pipe, ACK.pack(number, entry.revision, True))
+        else:
+            entry = await store.put(f"k{number}", lambda revision: make_value(number, revision))
+            os.write(pipe, ACK.pack(number, entry.revision, False))
 
     async def writer(own: int) -> None:
         while True:
-            number = chance.randrange(KEYS // 16) * 16 + own
-            if chance.random() < 0.2:
-                try:
-                    entry = await store.delete(f"k{number}")
-                except RevisionMismatch:
-                    continue
-                os.write(pipe, ACK.pack(number, entry.revision, True))
-            else:
-                entry = await store.put(
-                    f"k{number}", lambda revision, number=number: make_value(number, revision)
-                )
-                os.write(pipe, ACK.pack(number, entry.revision, False))
+            try:
+                await write(chance.randrange(KEYS // 16) * 16 + own)
+            except RevisionMismatch:
+                continue
+            except ReadOnly:
+                await asyncio.sleep(0.001)
 
     await asyncio.gather(*(writer(own) for own in range(16)))
 
@@ -100,12 +143,16 @@ async def check(directory: Path, newest: dict[int, tuple[int, bool]]) -> int:
 
 
 @pytest.mark.crash
-def test_no_acknowledged_write_is_lost_when_the_writer_is_killed_200_times(tmp_path: Path) -> None:
-    chance = random.Random(20261122)
+@pytest.mark.parametrize("seed", SEEDS)
+def test_no_acknowledged_write_is_lost_when_the_writer_is_killed_100_times_on_a_failing_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
+    monkeypatch.setattr(committer, "_FULL_SECONDS", 0.005)
+    chance = random.Random(seed)
     newest: dict[int, tuple[int, bool]] = {}
     previous_revision = total = 0
     for _ in range(ROUNDS):
-        acknowledged = run_and_kill(tmp_path, chance.randrange(1 << 30), chance.uniform(0.0, 0.12))
+        acknowledged = run_and_kill(tmp_path, chance.randrange(1 << 30), chance.uniform(0.0, 0.08))
         for number, revision, is_deleted in ACK.iter_unpack(
             acknowledged[: len(acknowledged) // ACK.size * ACK.size]
         ):
@@ -115,7 +162,7 @@ def test_no_acknowledged_write_is_lost_when_the_writer_is_killed_200_times(tmp_p
         assert revision >= previous_revision
         previous_revision = revision
     assert total > ROUNDS * 10, "the writers hardly wrote anything"
-    assert int(max(tmp_path.glob("*.log")).stem) > 100, "files were hardly ever changed"
+    assert int(max(tmp_path.glob("*.log")).stem) > 50, "files were hardly ever changed"
     assert list(tmp_path.glob("*.base")), "nothing was compacted"
     live = sum(path.stat().st_size for path in tmp_path.iterdir())
-    assert live < 20 * SEGMENT_BYTES
+    assert live < 30 * SEGMENT_BYTES

@@ -10,25 +10,26 @@ from pathlib import Path
 
 import pytest
 
-from proa.store import log
+from proa.store import committer, log
 from proa.store.disk import Disk
 from proa.store.log import LogStore
-from proa.store.protocol import Entry, ReadOnly, WatchOverflow
+from proa.store.protocol import DiskFull, Entry, ReadOnly, WatchOverflow
 from proa.store.segment import Segment
 
 
 class FailingDisk(Disk):
     """Fails one kind of call, or the renaming of bases alone, from the moment it is told to."""
 
-    def __init__(self, broken: str) -> None:
+    def __init__(self, broken: str, number: int = errno.ENOSPC) -> None:
         self.broken = broken
+        self.number = number
         self.is_failing = False
         self.calls_while_failing = 0
 
     def _maybe_fail(self, call: str) -> None:
         if self.is_failing and call == self.broken:
             self.calls_while_failing += 1
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            raise OSError(self.number, os.strerror(self.number))
 
     def create(self, path: Path) -> int:
         self._maybe_fail("create")
@@ -37,6 +38,10 @@ class FailingDisk(Disk):
     def write(self, descriptor: int, pieces: Sequence[bytes], offset: int) -> None:
         self._maybe_fail("write")
         super().write(descriptor, pieces, offset)
+
+    def write_zeros(self, descriptor: int, start: int, end: int) -> None:
+        self._maybe_fail("zeros")
+        super().write_zeros(descriptor, start, end)
 
     def sync(self, descriptor: int) -> None:
         self._maybe_fail("sync")
@@ -90,32 +95,125 @@ def test_every_writer_in_flight_fails_and_nothing_is_tried_again(tmp_path: Path,
     asyncio.run(after_restart())
 
 
-@pytest.mark.parametrize("broken", ["create", "rename"])
-def test_when_no_next_file_can_be_made_writing_stops_at_the_end_of_this_one(
-    tmp_path: Path, broken: str
+@pytest.mark.parametrize("broken", ["create", "rename", "zeros"])
+def test_a_full_disk_refuses_writes_until_there_is_room_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broken: str
 ) -> None:
+    monkeypatch.setattr(committer, "_FULL_SECONDS", 0.0)
     disk = FailingDisk(broken)
 
-    async def main() -> list[str]:
+    async def main() -> list[Entry]:
         store = LogStore(tmp_path, disk=disk, segment_bytes=8192)
+        watch = store.watch("", after_revision=0)
         disk.is_failing = True
         results = [await asyncio.gather(put(store, f"k{n}", 500), return_exceptions=True) for n in range(30)]
+        kinds = [type(result) for (result,) in results]
+        assert kinds == sorted(kinds, key=[Entry, DiskFull].index), "first there is room, then there is none"
+        assert "No space left on device" in store.refusal
+        assert "writes go on by themselves" in store.refusal
+        written = [result for (result,) in results if isinstance(result, Entry)]
+        assert 10 < len(written) < 20
+        assert store.revision == len(written)
+        assert store.latest("k29") is None
+        disk.is_failing = False
+        written += await asyncio.gather(*(put(store, f"again{n}", 500) for n in range(20)))
+        assert store.refusal == ""
+        assert [entry.revision for entry in written] == list(range(1, len(written) + 1))
+        seen: list[int] = []
+        while len(seen) < len(written):
+            seen += [change.revision for change in await anext(aiter(watch))]
+        assert seen == [entry.revision for entry in written]
         await store.close()
-        assert [type(result) for (result,) in results] == sorted(
-            (type(result) for (result,) in results), key=[Entry, ReadOnly].index
-        )
-        return [result.key for (result,) in results if isinstance(result, Entry)]
+        return written
 
     written = asyncio.run(main())
-    assert 10 < len(written) < 20
     assert list(tmp_path.glob("*.tmp")) == []
 
     async def after_restart() -> None:
         store = LogStore(tmp_path)
-        assert sorted(entry.key for entry in store.range("").entries) == sorted(written)
+        assert list(store.range("").entries) == sorted(written, key=lambda entry: entry.key)
         await store.close()
 
     asyncio.run(after_restart())
+
+
+def test_everything_that_is_queued_behind_a_full_disk_fails_and_is_numbered_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(committer, "_FULL_SECONDS", 0.0)
+    monkeypatch.setattr(committer, "MAX_FRAME_BYTES", 1000)
+    disk = FailingDisk("create")
+
+    async def main() -> None:
+        store = LogStore(tmp_path, disk=disk, segment_bytes=8192)
+        disk.is_failing = True
+        writing = [asyncio.ensure_future(put(store, f"k{n % 7}", 600)) for n in range(60)]
+        results = await asyncio.gather(*writing, return_exceptions=True)
+        written = [result for result in results if isinstance(result, Entry)]
+        assert {type(result) for result in results} == {Entry, DiskFull}
+        assert results[: len(written)] == written
+        disk.is_failing = False
+        again = await put(store, "k0", 600)
+        assert again.revision == store.revision == len(written) + 1
+        await store.close()
+
+    asyncio.run(main())
+
+    async def after_restart() -> None:
+        store = LogStore(tmp_path)
+        assert store.count("") == 7
+        await store.close()
+
+    asyncio.run(after_restart())
+
+
+def test_a_full_disk_is_asked_again_once_a_second_at_most(tmp_path: Path) -> None:
+    disk = FailingDisk("create")
+
+    async def main() -> None:
+        store = LogStore(tmp_path, disk=disk, segment_bytes=8192)
+        disk.is_failing = True
+        for number in range(60):
+            await asyncio.gather(put(store, f"k{number}", 500), return_exceptions=True)
+        assert disk.calls_while_failing < 6
+        await store.close()
+
+    asyncio.run(main())
+
+
+def test_a_disk_that_is_ill_while_a_file_is_made_stops_writing_until_restart(tmp_path: Path) -> None:
+    disk = FailingDisk("create", errno.EIO)
+
+    async def main() -> None:
+        store = LogStore(tmp_path, disk=disk, segment_bytes=8192)
+        disk.is_failing = True
+        for number in range(30):
+            await asyncio.gather(put(store, f"k{number}", 500), return_exceptions=True)
+        disk.is_failing = False
+        with pytest.raises(ReadOnly, match="read-only until restart"):
+            await put(store, "later")
+        await store.close()
+
+    asyncio.run(main())
+
+
+def test_a_compaction_that_has_no_room_waits_for_another_full_file(tmp_path: Path) -> None:
+    disk = FailingDisk("rename.base")
+
+    async def main() -> None:
+        store = LogStore(tmp_path, disk=disk, segment_bytes=8192)
+        disk.is_failing = True
+        for number in range(200):
+            await put(store, f"k{number % 3}", 500)
+        assert 2 < disk.calls_while_failing < 20
+        disk.is_failing = False
+        for number in range(60):
+            await put(store, f"k{number % 3}", 500)
+        await store.compact(store.revision)
+        assert len(list(tmp_path.glob("*.log"))) < 5
+        await store.close()
+
+    asyncio.run(main())
 
 
 def test_a_compaction_that_fails_loses_nothing_and_can_be_tried_again(tmp_path: Path) -> None:
