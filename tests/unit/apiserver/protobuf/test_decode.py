@@ -108,3 +108,14 @@ def test_any_bytes_are_an_object_or_a_bad_request(data: bytes) -> None:
             assert isinstance(decode_object(sent, "Pod"), dict)
         except BadRequest:
             continue
+
+
+@pytest.mark.parametrize("api_version", ["v1", "apps/v1", "helm.example/v1"])
+def test_delete_options_are_known_in_every_group(api_version: str) -> None:
+    sent = body(api_version, "DeleteOptions", (1, 0), (4, "Background"))
+    assert decode_object(sent, "DeleteOptions") == {
+        "apiVersion": api_version,
+        "kind": "DeleteOptions",
+        "gracePeriodSeconds": 0,
+        "propagationPolicy": "Background",
+    }
