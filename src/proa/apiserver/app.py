@@ -12,7 +12,8 @@ from pathlib import Path
 
 from proa.apiserver.admission import PLUGINS
 from proa.apiserver.allocators import NODE_PORTS, ClusterAllocators
-from proa.apiserver.authorization.decision import AlwaysAllow, Authorizer
+from proa.apiserver.authorization.decision import Authorizer, AuthorizerChain, PrivilegedGroup
+from proa.apiserver.authorization.rbac import RbacAuthorizer
 from proa.apiserver.filters.authentication import TokenAuthenticator, with_authentication
 from proa.apiserver.filters.authorization import with_authorization
 from proa.apiserver.filters.chain import Filter, chain
@@ -51,7 +52,7 @@ class ApiSettings:
 
 
 class ApiServer:
-    """Serves `definitions` from `store`. Without an `authorizer`, everybody may do everything."""
+    """Serves `definitions` from `store`. Without an `authorizer`, RBAC decides, and system:masters may do everything."""
 
     def __init__(
         self,
@@ -70,7 +71,7 @@ class ApiServer:
         self.catalog = Catalog(
             definitions, store, allocators, PLUGINS, now, {("", "namespaces"): decide_namespace}
         )
-        self.catalog.authorizer = authorizer or AlwaysAllow()
+        self.catalog.authorizer = authorizer or AuthorizerChain(PrivilegedGroup(), RbacAuthorizer(store))
         self.catalog.claim_stored()
         self.webhooks = self.catalog.webhooks = Webhooks(self.catalog, kubelet or no_kubelet)
         self.tokens = TokenIssuer(

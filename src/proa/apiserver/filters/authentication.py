@@ -1,8 +1,9 @@
 """Know who asks: a client certificate, a bearer token, or the in-process client that says so itself.
 
 Certificates are verified by TLS, and `user_of_certificate` arrives as `Request.user` (http_connection.py), as does the
-user of an in-process transport; anonymous requests are refused but for the paths that load balancers ask. Follows
-apiserver/pkg/authentication and endpoints/filters/authentication.go.
+user of an in-process transport. Who shows nothing is system:anonymous, who may do what is bound to the group
+system:unauthenticated: ask for health and version. Follows apiserver/pkg/authentication and
+endpoints/filters/authentication.go.
 """
 
 from __future__ import annotations
@@ -17,7 +18,6 @@ from proa.objects.errors import Unauthorized
 
 TokenAuthenticator = Callable[[str], User | None]
 """Returns whom a bearer token names, or None where it is not valid."""
-OPEN_PATHS = frozenset(("/healthz", "/livez", "/readyz", "/version"))
 ANONYMOUS = User("system:anonymous", ("system:unauthenticated",))
 
 
@@ -27,7 +27,7 @@ def with_authentication(authenticate_token: TokenAuthenticator) -> Filter:
     def wrap(handler: InfoHandler) -> InfoHandler:
         async def handle(request: Request, info: RequestInfo) -> Response:
             if request.user is None:
-                request.user = _find_user(request, info, authenticate_token)
+                request.user = _find_user(request, authenticate_token)
             return await handler(request, info)
 
         return handle
@@ -35,11 +35,11 @@ def with_authentication(authenticate_token: TokenAuthenticator) -> Filter:
     return wrap
 
 
-def _find_user(request: Request, info: RequestInfo, authenticate_token: TokenAuthenticator) -> User:
+def _find_user(request: Request, authenticate_token: TokenAuthenticator) -> User:
     token = bearer_token(request)
-    user = authenticate_token(token) if token else None
-    if user is None and not token and _is_open(info):
-        user = ANONYMOUS
+    if not token:
+        return ANONYMOUS
+    user = authenticate_token(token)
     if user is None:
         raise Unauthorized("Unauthorized")
     return user
@@ -81,9 +81,3 @@ def _decode(text: str) -> str:
         return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)).decode("ascii")
     except ValueError:
         return ""
-
-
-def _is_open(info: RequestInfo) -> bool:
-    return not info.is_resource and (
-        info.path in OPEN_PATHS or info.path.startswith(("/livez/", "/readyz/", "/healthz/"))
-    )
