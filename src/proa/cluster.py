@@ -181,13 +181,14 @@ class Cluster:
             pki = await keys
             server = self._make_api_server(opened, pki)
             self._stack.push_async_callback(server.close)
+            self._client = self._make_client(server, "system:apiserver", "system:masters")
+            await self._make_policy(server)
             node = await noded
         except BaseException:
             noded.cancel()
             await asyncio.gather(noded, return_exceptions=True)
             raise
         await self._serve(server, pki, listener, node)
-        self._client = self._make_client(server, "system:apiserver")
         await self._make_system_objects(node)
         await self._start_components(server, node, pki)
 
@@ -262,6 +263,14 @@ class Cluster:
         self._stack.push_async_callback(self._door.close)
         await self._door.open()
 
+    async def _make_policy(self, server: ApiServer) -> None:
+        """See that the roles and bindings are there by which everybody but the administrator may do anything."""
+        from proa.apiserver.authorization.bootstrap_policy import ensure_policy
+        from proa.apiserver.bootstrap import ensure_namespaces
+
+        await ensure_namespaces(self._client)
+        await ensure_policy(server.catalog)
+
     async def _make_system_objects(self, node: Node) -> None:
         """See that namespaces, default/kubernetes, DNS and the default storage class are there."""
         from proa.apiserver.bootstrap import ensure, ensure_system_objects
@@ -290,7 +299,10 @@ class Cluster:
         self.home.volumes.mkdir(mode=0o700, exist_ok=True)
         settings = ControllerSettings(pki.authority.certificate.read_text(), self.home.volumes)
         manager = Manager(
-            self._make_client(server, "system:kube-controller-manager"), make_controllers(), settings
+            self._make_client(server, "system:kube-controller-manager"),
+            make_controllers(),
+            settings,
+            client_of=lambda account: self._make_account_client(server, account),
         )
         informers, events = manager.informers, manager.events
         scheduler = Scheduler(
@@ -341,14 +353,20 @@ class Cluster:
                     await asyncio.sleep(delay)
                     delay = min(delay * 2, MAX_RENEWAL_SECONDS)
 
-    def _make_client(self, server: ApiServer, user: str, *groups: str) -> Client:
+    def _make_client(self, server: ApiServer, user: str, *groups: str, agent: str = "") -> Client:
         """Return an in-process client that the API server knows as `user`."""
         from proa.client.api import ApiClient
         from proa.client.local import LocalTransport
         from proa.client.protocol import User
 
         transport = LocalTransport(server.handle, User(user, (*groups, "system:authenticated")))
-        return ApiClient(transport, _user_agent(user))
+        return ApiClient(transport, agent or _user_agent(user))
+
+    def _make_account_client(self, server: ApiServer, account: str) -> Client:
+        """Return the client of a controller, which acts as its own service account, as upstream's do."""
+        groups = ("system:serviceaccounts", "system:serviceaccounts:kube-system")
+        user = f"system:serviceaccount:kube-system:{account}"
+        return self._make_client(server, user, *groups, agent="kube-controller-manager")
 
     async def _dial_kubelet(self, name: str) -> KubeletApi:
         """Return the kubelet that logs, exec and port-forward of a node's pods go to."""

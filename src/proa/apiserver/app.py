@@ -52,7 +52,7 @@ class ApiSettings:
 
 
 class ApiServer:
-    """Serves `definitions` from `store`. Without an `authorizer`, RBAC decides, and system:masters may do everything."""
+    """Serves `definitions` from `store`. Without an `authorizer`, RBAC decides and system:masters may do all."""
 
     def __init__(
         self,

@@ -21,14 +21,19 @@ PORT = 443
 
 async def ensure_system_objects(client: Client, *, service_cidr: str, address: str, port: int) -> None:
     """Create what is missing, and bring the endpoints to `address`:`port`, where the API server listens for pods."""
-    await asyncio.gather(
-        *[ensure(client, NAMESPACES, {"metadata": {"name": name}}, None) for name in SYSTEM_NAMESPACES]
-    )
+    await ensure_namespaces(client)
     endpoint_slice = make_endpoint_slice(address, port)
     await asyncio.gather(
         ensure(client, SERVICES, make_service(service_cidr, port), "default"),
         ensure(client, ENDPOINTS, make_endpoints(address, port), "default", ("subsets",)),
         ensure(client, ENDPOINT_SLICES, endpoint_slice, "default", ("endpoints", "ports")),
+    )
+
+
+async def ensure_namespaces(client: Client) -> None:
+    """Create the namespaces of the system that are missing."""
+    await asyncio.gather(
+        *[ensure(client, NAMESPACES, {"metadata": {"name": name}}, None) for name in SYSTEM_NAMESPACES]
     )
 
 

@@ -7,6 +7,7 @@ graph), so two clusters in one process must not share them.
 from __future__ import annotations
 
 from proa.controllers import (
+    clusterrole_aggregation,
     endpoints,
     endpointslice,
     local_path,
@@ -30,6 +31,7 @@ CONTROLLERS: tuple[Controller | type[Controller], ...] = (
     namespace,
     serviceaccount,
     root_ca,
+    clusterrole_aggregation,
     replicaset,
     deployment,
     job,

@@ -31,6 +31,7 @@ from proa.reconcile.service_pods import (
 )
 
 NAME = "endpoint-slice"
+ACCOUNT = "endpointslice-controller"
 MAX_ENDPOINTS = 100
 SERVICE_LABEL = "kubernetes.io/service-name"
 MANAGED_BY_LABEL = "endpointslice.kubernetes.io/managed-by"

@@ -22,6 +22,7 @@ from proa.objects.resource import NODES, PERSISTENT_VOLUME_CLAIMS, PERSISTENT_VO
 from proa.reconcile.protocol import DONE, Caches, Context, Key, Result, Watch
 
 NAME = "local-path-provisioner"
+ACCOUNT = "local-path-provisioner"
 PROVISIONER = "proa.local/path"
 CLASS = "local-path"
 PROVISIONED_BY = "pv.kubernetes.io/provisioned-by"

@@ -68,6 +68,7 @@ class PodGarbageCollector:
     """A `reconcile.protocol.Controller`; it remembers since when which node has been gone."""
 
     NAME = "pod-garbage-collector"
+    ACCOUNT = "pod-garbage-collector"
     WATCHES = (Watch(PODS, find_keys=_keys_of_pod), Watch(NODES, find_keys=_keys_of_node))
 
     def __init__(self) -> None:

@@ -16,6 +16,7 @@ from proa.objects.resource import CONFIG_MAPS, NAMESPACES
 from proa.reconcile.protocol import DONE, Context, Key, Result, Watch
 
 NAME = "root-ca-publisher"
+ACCOUNT = "root-ca-cert-publisher"
 CONFIG_MAP = "kube-root-ca.crt"
 DESCRIPTION = (
     "Contains a CA bundle that can be used to verify the kube-apiserver when using internal endpoints such as "

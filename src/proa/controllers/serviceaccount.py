@@ -16,6 +16,7 @@ from proa.objects.resource import NAMESPACES, SERVICE_ACCOUNTS
 from proa.reconcile.protocol import DONE, Context, Key, Result, Watch
 
 NAME = "serviceaccount"
+ACCOUNT = "service-account-controller"
 DEFAULT = "default"
 
 

@@ -18,6 +18,7 @@ from proa.objects.resource import NODES, PODS
 from proa.reconcile.protocol import DONE, Caches, Context, Key, Result, Watch
 
 NAME = "taint-eviction-controller"
+ACCOUNT = "node-controller"
 
 
 def _keys_of_pod(pod: Object, caches: Caches) -> Iterable[Key]:

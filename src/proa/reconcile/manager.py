@@ -30,7 +30,11 @@ WORKERS = 8
 
 
 class Manager:
-    """Owns the informers, queues and tasks of a list of controllers. `settings` reaches them as they are."""
+    """Owns the informers, queues and tasks of a list of controllers. `settings` reaches them as they are.
+
+    Informers and events use `client`; each controller acts as a service account, with what `client_of` returns for
+    its name (default: `client`).
+    """
 
     def __init__(
         self,
@@ -39,10 +43,11 @@ class Manager:
         settings: Any = None,
         now: Callable[[], float] = time.time,
         random: Callable[[], float] = default_random.random,
+        client_of: Callable[[str], Client] | None = None,
     ) -> None:
         self.informers = InformerFactory(client, random=random)
         self.events = EventSink(client, now)
-        self._client = OwnWritesClient(client, self.informers)
+        self._client_of = client_of or (lambda account: client)
         self._controllers = controllers
         self._settings = settings
         self._now = now
@@ -54,7 +59,7 @@ class Manager:
         """Start informers and workers; return when all caches have synced and work has begun."""
         for controller in self._controllers:
             context = Context(
-                client=self._client,
+                client=OwnWritesClient(self._client_of(account_name(controller)), self.informers),
                 caches=self.informers,
                 events=self.events.recorder(component_name(controller)),
                 now=self._now,
@@ -104,6 +109,12 @@ class Manager:
 def component_name(controller: Controller) -> str:
     """Return the source of the controller's events: "replicaset" reports as "replicaset-controller"."""
     return controller.NAME if controller.NAME.endswith("-controller") else f"{controller.NAME}-controller"
+
+
+def account_name(controller: Controller) -> str:
+    """Return the account of kube-system that the controller acts as: `ACCOUNT`, or what its events come from."""
+    account: str = getattr(controller, "ACCOUNT", "") or component_name(controller)
+    return account
 
 
 class _Runner:

@@ -11,6 +11,7 @@ import orjson
 import pytest
 
 from proa.apiserver.app import ApiServer, ApiSettings
+from proa.apiserver.authorization.bootstrap_policy import ensure_policy
 from proa.apiserver.resources import DEFINITIONS
 from proa.client.protocol import Request, Response, User
 from proa.store.memory import MemoryStore
@@ -126,6 +127,20 @@ def watching(api, path, scenario, **headers):
             await response.stream.aclose()
 
     asyncio.run(run())
+
+
+def secure(api: Api) -> Api:
+    """Give a server the namespaces and the roles that every cluster has."""
+    for name in ("default", "kube-system", "kube-public"):
+        api.post("/api/v1/namespaces", {"metadata": {"name": name}})
+    asyncio.run(ensure_policy(api.server.catalog))
+    return api
+
+
+@pytest.fixture
+def secured_api() -> Api:
+    """A server with the namespaces and the roles that every cluster has."""
+    return secure(Api())
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ import orjson
 import pytest
 
 from proa.apiserver.app import ApiSettings
+from proa.apiserver.authorization.bootstrap_policy import ensure_policy
 from proa.apiserver.filters.authentication import user_of_certificate
 from proa.apiserver.pki import ensure_pki
 
@@ -25,7 +26,9 @@ def pki(tmp_path_factory):
 def api(make_api, pki):
     keys = pki.service_account
     made = make_api(ApiSettings(token_private_key=keys.key, token_public_key=keys.certificate))
-    made.post("/api/v1/namespaces", {"metadata": {"name": "default"}})
+    for name in ("default", "kube-system", "kube-public"):
+        made.post("/api/v1/namespaces", {"metadata": {"name": name}})
+    asyncio.run(ensure_policy(made.server.catalog))
     made.post("/api/v1/namespaces/default/serviceaccounts", {"metadata": {"name": "default"}})
     return made
 
@@ -37,7 +40,7 @@ def request_token(api, **spec) -> str:
 
 
 def come_in(api, token: str) -> int:
-    answer = asyncio.run(api.ask("GET", "/api/v1/namespaces", user=None, authorization=f"Bearer {token}"))
+    answer = asyncio.run(api.ask("GET", "/api", user=None, authorization=f"Bearer {token}"))
     return answer.status
 
 
@@ -51,7 +54,8 @@ def test_without_credentials_only_the_open_paths_answer(api):
         return asyncio.run(api.ask("GET", path, user=None)).status
 
     assert [status(p) for p in ("/healthz", "/livez", "/readyz", "/version")] == [200] * 4
-    assert [status(p) for p in ("/api", "/metrics", "/api/v1/pods", "/openapi/v3", "/nope")] == [401] * 5
+    closed = ("/api", "/metrics", "/api/v1/pods", "/openapi/v3", "/livez/ping", "/nope")
+    assert [status(p) for p in closed] == [403] * 6
 
 
 def test_a_wrong_token_is_refused_even_where_none_is_needed(api):

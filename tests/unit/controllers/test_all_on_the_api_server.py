@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from proa.apiserver.app import ApiServer
+from proa.apiserver.authorization.bootstrap_policy import ensure_policy
 from proa.apiserver.bootstrap import ensure_system_objects
 from proa.apiserver.resources import DEFINITIONS
 from proa.client.api import ApiClient
@@ -134,11 +135,16 @@ async def running(tmp_path: Path) -> AsyncIterator[Cluster]:
     store = MemoryStore()
     server = ApiServer(store, DEFINITIONS)
 
-    def client(name: str) -> Client:
-        return ApiClient(LocalTransport(server.handle, User(name, ("system:masters",))))
+    def client(name: str, *groups: str) -> Client:
+        return ApiClient(LocalTransport(server.handle, User(name, (*groups, "system:authenticated"))))
 
-    admin = client("admin")
+    def client_of(account: str) -> Client:
+        groups = ("system:serviceaccounts", "system:serviceaccounts:kube-system")
+        return client(f"system:serviceaccount:kube-system:{account}", *groups)
+
+    admin = client("admin", "system:masters")
     await ensure_system_objects(admin, service_cidr="10.96.0.0/16", address="10.243.0.1", port=6443)
+    await ensure_policy(server.catalog)
     await admin.create(STORAGE_CLASSES, make_storage_class())
     await admin.create(NODES, {"metadata": {"name": NODE, "labels": {"kubernetes.io/hostname": NODE}}})
     node = await admin.get(NODES, NODE)
@@ -147,7 +153,9 @@ async def running(tmp_path: Path) -> AsyncIterator[Cluster]:
     )
     await admin.update(NODES, {**node, "status": {"conditions": ready}}, subresource="status")
     settings = ControllerSettings("CA", tmp_path / "volumes")
-    manager = Manager(client("system:kube-controller-manager"), make_controllers(), settings)
+    manager = Manager(
+        client("system:kube-controller-manager"), make_controllers(), settings, client_of=client_of
+    )
     await manager.start()
     cluster = Cluster(admin, manager)
     try:

@@ -57,7 +57,9 @@ def _read(policy: Mapping[str, Any], label: str, prefix: str) -> Iterator[Defaul
         if name.startswith(prefix):
             account = f"ServiceAccount kube-system/{name.removeprefix(prefix)}"
             bound = {"role": f"ClusterRole {name}", "subjects": [account]}
-            yield Default(CLUSTER_ROLE_BINDINGS, _binding(CLUSTER_ROLE_BINDINGS, _metadata(name, label), bound))
+            yield Default(
+                CLUSTER_ROLE_BINDINGS, _binding(CLUSTER_ROLE_BINDINGS, _metadata(name, label), bound)
+            )
     for name, said in policy.get("clusterRoleBindings", {}).items():
         yield Default(CLUSTER_ROLE_BINDINGS, _binding(CLUSTER_ROLE_BINDINGS, _metadata(name, label), said))
     for name, said in policy.get("roles", {}).items():

@@ -211,7 +211,8 @@ def _resource(definition: ResourceDefinition) -> dict[str, Any]:
         document["shortNames"] = list(definition.short_names)
     if definition.categories:
         document["categories"] = list(definition.categories)
-    document["storageVersionHash"] = _storage_version_hash(definition)
+    if definition.review is None:
+        document["storageVersionHash"] = _storage_version_hash(definition)
     return document
 
 

@@ -49,6 +49,7 @@ class GarbageCollector:
     """A `reconcile.protocol.SelfWatching` controller; a key's name is the uid of the object to look at."""
 
     NAME = "garbage-collector"
+    ACCOUNT = "generic-garbage-collector"
     WATCHES: tuple[Watch, ...] = ()
     WORKERS = 20
 

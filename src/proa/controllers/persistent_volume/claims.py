@@ -26,6 +26,7 @@ from proa.objects.resource import NODES, PERSISTENT_VOLUME_CLAIMS, PERSISTENT_VO
 from proa.reconcile.protocol import DONE, Caches, Context, Key, Result, Watch, no_keys
 
 NAME = "persistentvolume-controller"
+ACCOUNT = "persistent-volume-binder"
 PROVISIONER = "volume.kubernetes.io/storage-provisioner"
 PROVISIONER_BETA = "volume.beta.kubernetes.io/storage-provisioner"
 DEFAULT_CLASS = "storageclass.kubernetes.io/is-default-class"

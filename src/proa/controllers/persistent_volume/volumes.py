@@ -17,6 +17,7 @@ from proa.objects.resource import PERSISTENT_VOLUME_CLAIMS, PERSISTENT_VOLUMES
 from proa.reconcile.protocol import DONE, Caches, Context, Key, Result, Watch
 
 NAME = "persistentvolume-phase"
+ACCOUNT = "persistent-volume-binder"
 PROVISIONED_BY = "pv.kubernetes.io/provisioned-by"
 
 

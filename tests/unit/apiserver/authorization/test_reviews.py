@@ -82,8 +82,8 @@ def test_selectors_that_cannot_be_read_are_said_to_be_ignored(api: Any) -> None:
     )
 
 
-def test_who_asks_who_he_is_is_told(api: Any) -> None:
-    asked = api.ask("POST", "/apis/authentication.k8s.io/v1/selfsubjectreviews", {}, user=ANN)
+def test_who_asks_who_he_is_is_told(secured_api: Any) -> None:
+    asked = secured_api.ask("POST", "/apis/authentication.k8s.io/v1/selfsubjectreviews", {}, user=ANN)
     user = {"username": "ann", "uid": "7", "groups": ["dev", "system:authenticated"]}
     expected = {**user, "extra": {"acme.com/team": ["a", "b"]}}
     assert asyncio.run(asked).json["status"] == {"userInfo": expected}

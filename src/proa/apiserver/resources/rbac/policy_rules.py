@@ -123,11 +123,14 @@ def validate_binding_update(new: Object, old: Object) -> list[Cause]:
 
 
 def binding_columns(kind: str, role: str) -> tuple[Column, ...]:
-    """Return the columns of `kubectl get`; `role` describes the roleRef of a roleBinding or clusterRoleBinding."""
+    """Return the columns of `kubectl get`; `role` describes the roleRef of a roleBinding or clusterRoleBinding.
+
+    Upstream describes it as v1beta1 did, which did not say that it cannot change.
+    """
     of = f"in the {kind}"
     return (
         NAME,
-        Column("Role", description=role),
+        Column("Role", description=role.removesuffix(" This field is immutable.")),
         Column("Age", description=doc("meta.v1.ObjectMeta.creationTimestamp")),
         Column("Users", description=f"Users {of}", priority=1),
         Column("Groups", description=f"Groups {of}", priority=1),
