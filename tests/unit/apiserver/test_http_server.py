@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import datetime
+import gzip
 import socket
 import ssl
 from collections.abc import AsyncIterator
@@ -414,5 +415,35 @@ def test_a_request_does_not_go_on_for_ever_behind_its_body():
         async with serving() as port:
             answer = await exchange(port, head, *[b"e" * 65536] * 20)
             assert answer.startswith(b"HTTP/1.1 431 ")
+
+    run(scenario)
+
+
+@pytest.mark.parametrize(
+    ("accepted", "size", "is_compressed"),
+    [
+        ("gzip, deflate", 200_000, True),
+        ("gzip", 100_000, False),
+        ("br", 200_000, False),
+        ("", 200_000, False),
+    ],
+)
+@pytest.mark.parametrize("pieces", [1, 4])
+def test_long_answers_are_compressed_for_those_who_accept_it(accepted, size, is_compressed, pieces):
+    whole = bytes(range(250)) * (size // 250)
+    part = len(whole) // pieces
+
+    async def answer(request: Request) -> Response:
+        parts = [whole[start : start + part] for start in range(0, len(whole), part)]
+        return Response(200, {"Vary": "Accept"}, parts if pieces > 1 else whole)
+
+    async def scenario():
+        async with serving(answer) as port:
+            head = f"GET / HTTP/1.1\r\nAccept-Encoding: {accepted}\r\nConnection: close\r\n\r\n"
+            head, _, body = (await exchange(port, head.encode())).partition(b"\r\n\r\n")
+            assert (b"Content-Encoding: gzip" in head) == is_compressed
+            assert (b"Vary: Accept, Accept-Encoding" in head) == is_compressed
+            assert f"Content-Length: {len(body)}".encode() in head
+            assert (gzip.decompress(body) if is_compressed else body) == whole
 
     run(scenario)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 from urllib.parse import quote
 
 import pytest
@@ -84,11 +85,36 @@ class TestPages:
         resumed = four.get(f"{CONFIG_MAPS}?continue={expired.json['metadata']['continue']}")
         assert names(resumed) == ["c", "d", "z"]
 
-    @pytest.mark.parametrize("token", ["abc", "e30", "!!!"])
-    def test_a_wrong_token_is_refused(self, four, token):
+    def test_from_any_revision_there_are_no_pages(self, four):
+        found = four.get(f"{CONFIG_MAPS}?limit=2&resourceVersion=0")
+        assert (names(found), "continue" in found.json["metadata"]) == (["a", "b", "c", "d"], False)
+
+    @pytest.mark.parametrize(
+        ("token", "why"),
+        [
+            ("abc", "invalid character"),
+            ("!!!", ""),
+            (b"{}", "server does not recognize this encoded version "),
+            (b"[]", "json: cannot unmarshal array"),
+            (b'{"v":"v9","rv":1,"start":"a"}', "server does not recognize this encoded version v9"),
+            (
+                b'{"v":"meta.k8s.io/v1","start":"a"}',
+                "incorrect encoded start resourceVersion (version meta.k8s.io/v1)",
+            ),
+            (
+                b'{"v":"meta.k8s.io/v1","rv":1}',
+                "encoded start key empty (version meta.k8s.io/v1)",
+            ),
+            (b'{"v":"meta.k8s.io/v1","rv":1,"start":"../secrets/a"}', "../secrets/a"),
+            (b'{"v":"meta.k8s.io/v1","rv":1,"start":"a//b"}', "a//b"),
+        ],
+    )
+    def test_a_wrong_token_is_refused(self, four, token, why):
+        if isinstance(token, bytes):
+            token = base64.urlsafe_b64encode(token).decode().rstrip("=")
         answer = four.get(f"{CONFIG_MAPS}?limit=1&continue={token}")
         assert answer.status == 400
-        assert answer.message.startswith("invalid continue token: ")
+        assert answer.message.startswith(f"invalid continue token: continue key is not valid: {why}")
 
 
 class TestResourceVersions:
@@ -108,6 +134,20 @@ class TestResourceVersions:
         answer = four.get(f"{CONFIG_MAPS}?resourceVersion=999&resourceVersionMatch=NotOlderThan")
         assert (answer.status, answer.headers["Retry-After"]) == (504, "1")
         assert answer.message == f"Timeout: Too large resource version: 999, current: {four.store.revision}"
+
+    def test_a_get_may_ask_how_new_the_object_is(self, four):
+        assert four.get(f"{CONFIG_MAPS}/a?resourceVersion=0").status == 200
+        assert four.get(f"{CONFIG_MAPS}/a?resourceVersion={four.store.revision}").status == 200
+        assert four.get(f"{CONFIG_MAPS}/a?resourceVersion=999").status == 504
+        assert four.get(f"{CONFIG_MAPS}/a?resourceVersion=x").status == 500
+
+    def test_one_name_is_looked_up_at_the_revision_asked_for(self, four):
+        past = four.store.revision
+        four.delete(f"{CONFIG_MAPS}/a")
+        by_name = f"{CONFIG_MAPS}?fieldSelector=metadata.name%3Da"
+        assert names(four.get(by_name)) == []
+        assert names(four.get(f"{by_name}&resourceVersion={past}&resourceVersionMatch=Exact")) == ["a"]
+        assert names(four.get(f"{by_name}&labelSelector=n%3Dnone")) == []
 
     @pytest.mark.parametrize(
         "query",

@@ -130,13 +130,79 @@ def test_it_ends_after_its_timeout(api):
     watching(api, f"{CONFIG_MAPS}?timeoutSeconds=1", scenario)
 
 
-def test_a_compacted_version_is_gone(api):
+def test_a_compacted_version_is_gone_and_the_watch_says_so(api):
     api.config_map("a")
     api.config_map("b")
     asyncio.run(api.store.compact(api.store.revision))
-    answer = api.get(f"{CONFIG_MAPS}?watch=1&resourceVersion=1")
-    assert (answer.status, answer.json["reason"]) == (410, "Expired")
-    assert answer.message.startswith("too old resource version: 1 (")
+
+    async def scenario(events):
+        (said,) = await events.rest()
+        assert (said["type"], said["object"]["code"], said["object"]["reason"]) == ("ERROR", 410, "Expired")
+        assert said["object"]["message"].startswith("too old resource version: 1 (")
+
+    watching(api, f"{CONFIG_MAPS}?resourceVersion=1", scenario)
+
+
+def test_from_the_future_it_waits_for_what_comes_after(api):
+    async def scenario(events):
+        await create(api, "a")
+        await create(api, "b")
+        assert await events.names(1) == [("ADDED", "b")]
+
+    watching(api, f"{CONFIG_MAPS}?resourceVersion={api.store.revision + 1}", scenario)
+
+
+def test_initial_events_of_the_future_are_refused_in_the_stream(api):
+    async def scenario(events):
+        (said,) = await events.rest()
+        assert (said["type"], said["object"]["code"]) == ("ERROR", 504)
+        assert said["object"]["details"]["causes"][0]["reason"] == "ResourceVersionTooLarge"
+
+    query = "sendInitialEvents=true&resourceVersionMatch=NotOlderThan&resourceVersion=999999"
+    watching(api, f"{CONFIG_MAPS}?{query}", scenario)
+
+
+@pytest.mark.parametrize("query", ["resourceVersion=0", "resourceVersion=", ""])
+def test_who_allows_bookmarks_hears_of_the_end_of_what_was_there(api, query):
+    api.config_map("a")
+
+    async def scenario(events):
+        assert await events.names(1) == [("ADDED", "a")]
+        kind, obj = await events.next()
+        assert (kind, obj["metadata"]["annotations"]) == ("BOOKMARK", {"k8s.io/initial-events-end": "true"})
+
+    watching(api, f"{CONFIG_MAPS}?allowWatchBookmarks=true&{query}", scenario)
+
+
+def test_without_initial_events_it_begins_now(api):
+    api.config_map("a")
+
+    async def scenario(events):
+        await create(api, "b")
+        assert await events.names(1) == [("ADDED", "b")]
+
+    query = "sendInitialEvents=false&resourceVersionMatch=NotOlderThan"
+    watching(api, f"{CONFIG_MAPS}?{query}", scenario)
+    api.delete(f"{CONFIG_MAPS}/b")
+    watching(api, f"{CONFIG_MAPS}?{query}&resourceVersion=0", scenario)
+
+
+def test_the_last_bookmark_comes_before_the_end(api, monkeypatch):
+    monkeypatch.setattr("proa.apiserver.handlers.watch.LAST_BOOKMARK_SECONDS", 0.9)
+
+    async def scenario(events):
+        assert [event["type"] for event in await events.rest()] == ["BOOKMARK"]
+
+    query = f"resourceVersion={api.store.revision}&allowWatchBookmarks=true&timeoutSeconds=1"
+    watching(api, f"{CONFIG_MAPS}?{query}", scenario)
+
+
+def test_a_selector_of_another_name_is_refused(api):
+    answer = api.get(f"{CONFIG_MAPS}/a?watch=1&fieldSelector=metadata.name%3Db")
+    assert (answer.status, answer.message) == (
+        400,
+        "fieldSelector metadata.name doesn't match requested name",
+    )
 
 
 def test_a_table_watch_names_its_columns_once(api):
@@ -156,7 +222,6 @@ def test_a_table_watch_names_its_columns_once(api):
     ("query", "status"),
     [
         ("resourceVersion=x", 400),
-        ("resourceVersion=999999", 504),
         ("sendInitialEvents=true", 422),
         ("resourceVersionMatch=Exact", 422),
     ],

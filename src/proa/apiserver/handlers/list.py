@@ -16,6 +16,7 @@ from proa.apiserver.handlers.negotiation import Representation, answer, negotiat
 from proa.apiserver.handlers.options import ListOptions, Selection, read_list_options
 from proa.apiserver.handlers.pace import Pace, slices
 from proa.apiserver.handlers.shapes import check_include, partial, rows, table
+from proa.apiserver.registry.refusals import unnamed_failure
 from proa.apiserver.registry.registry import ResourceRegistry
 from proa.client.protocol import Request, Response
 from proa.objects.errors import ApiError, BadRequest, Cause, Expired, Timeout
@@ -73,12 +74,15 @@ async def find_page(registry: ResourceRegistry, namespace: str, options: ListOpt
 
 
 def _where(registry: ResourceRegistry, prefix: str, options: ListOptions) -> tuple[str, int]:
-    """Return the key after which to start, and the revision to read at (0: the newest)."""
+    """Return the key after which to start, and the revision to read at (0: the newest).
+
+    As in apiserver/pkg/storage/interfaces.go (ValidateListOptions).
+    """
     asked = options.revision
     if options.continue_token:
+        revision, start = _decode_token(options.continue_token)
         if asked:
             raise BadRequest("specifying resource version is not allowed when using continue")
-        revision, start = _decode_token(options.continue_token)
         return prefix + start, max(revision, 0)
     if not asked:
         return "", 0
@@ -94,7 +98,13 @@ async def _collect(
 ) -> tuple[Sequence[Entry], int, int, str]:
     """Return (entries, their revision, how many follow, the last key when something follows)."""
     selection, limit = options.selection, options.limit
+    if options.revision == 0 and not options.continue_token:
+        limit = 0  # upstream's cache takes no limit then (storage/cacher, computeListLimit)
     name = selection.fields.required_value("metadata.name")
+    if name is not None and (prefix != registry.prefix or not registry.resource.namespaced):
+        page = registry.store.range(prefix + name, limit=1, revision=revision)  # at most the one of that name
+        found = [entry for entry in page.entries if entry.key == prefix + name]
+        return await _picked(registry, selection, found), page.revision, 0, ""
     if selection.everything or not limit:
         page = registry.store.range(prefix, start_after=start_after, limit=limit, revision=revision)
         entries = page.entries
@@ -104,7 +114,7 @@ async def _collect(
             entries = await _picked(registry, selection, entries)
         last_key = page.entries[-1].key if page.remaining and page.entries else ""
         return entries, page.revision, page.remaining, last_key
-    found: list[Entry] = []
+    found = []
     while True:
         page = registry.store.range(prefix, start_after=start_after, limit=max(limit, 100), revision=revision)
         revision = page.revision
@@ -214,19 +224,26 @@ def _decode_token(text: str) -> tuple[int, str]:
         token = orjson.loads(raw)
     except orjson.JSONDecodeError:
         shown = raw[:1].decode("latin-1")
-        raise _bad_token(f"invalid character '{shown}' looking for beginning of value") from None
+        raise _bad_token(f": invalid character '{shown}' looking for beginning of value") from None
     except ValueError as error:
-        raise _bad_token(str(error)) from None
+        raise _bad_token(f": {error}") from None
+    if not isinstance(token, dict):
+        shown = {list: "array", str: "string", bool: "bool"}.get(type(token), "number")
+        raise _bad_token(f": json: cannot unmarshal {shown} into Go value of type storage.continueToken")
     if token.get("v") != "meta.k8s.io/v1":
-        raise _bad_token("server does not recognize this encoded version", key=False)
+        raise _bad_token(f": server does not recognize this encoded version {token.get('v') or ''}")
     revision, start = token.get("rv"), token.get("start")
-    if not isinstance(revision, int) or not revision or not isinstance(start, str) or not start:
-        raise _bad_token("incorrect encoded start resourceVersion (version meta.k8s.io/v1)", key=False)
-    return revision, start.removesuffix("\0")
+    if not isinstance(revision, int) or not revision:
+        raise _bad_token(": incorrect encoded start resourceVersion (version meta.k8s.io/v1)")
+    if not isinstance(start, str) or not start:
+        raise _bad_token(": encoded start key empty (version meta.k8s.io/v1)")
+    if any(part in ("", ".", "..") for part in start.removeprefix("/").split("/")):
+        raise _bad_token(f": {start}")
+    return revision, start.removeprefix("/").removesuffix("\0")
 
 
-def _bad_token(why: str, *, key: bool = True) -> BadRequest:
-    return BadRequest(f"invalid continue token: {'continue key is not valid: ' if key else ''}{why}")
+def _bad_token(why: str) -> BadRequest:
+    return BadRequest(f"invalid continue token: continue key is not valid{why}")
 
 
 def _expired(options: ListOptions, start_after: str, prefix: str) -> ApiError:
@@ -235,6 +252,17 @@ def _expired(options: ListOptions, start_after: str, prefix: str) -> ApiError:
     error = Expired(CONTINUE_TOO_OLD)
     error.list_metadata = {"continue": _encode_token(-1, start_after.removeprefix(prefix))}
     return error
+
+
+def check_freshness(asked: str, current: int) -> None:
+    """Raise Timeout where a revision that one asks to be no older than has not happened yet, or is none."""
+    if not asked.isascii() or not asked.isdigit():
+        why = (
+            f'resourceVersion: Invalid value: "{asked}": strconv.ParseUint: parsing "{asked}": invalid syntax'
+        )
+        raise unnamed_failure(why)
+    if int(asked) > current:
+        raise too_large(int(asked), current)
 
 
 def too_large(asked: int, current: int) -> ApiError:

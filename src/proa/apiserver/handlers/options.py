@@ -67,7 +67,8 @@ class ListOptions:
     match: str = ""
     timeout_seconds: int = 0
     bookmarks: bool = False
-    send_initial_events: bool = False
+    initial_events: bool = False
+    """Whether a watch begins with what is there: where it was asked for, and where no revision was given."""
 
 
 def read_list_options(
@@ -77,13 +78,16 @@ def read_list_options(
     selection = read_selection(request, definition)
     query = request.query
     if not query:
-        return ListOptions(selection)
+        return ListOptions(selection, initial_events=watch)
     raw_revision = request.parameter("resourceVersion")
     match = request.parameter("resourceVersionMatch")
     token = request.parameter("continue")
     initial = request.parameter("sendInitialEvents")
     limit, timeout = _integer(request, "limit"), _integer(request, "timeoutSeconds")
     _check_combination(raw_revision, match, token, initial, watch)
+    is_legacy = (
+        watch and not initial and raw_revision in ("", "0")
+    )  # pkg/apis/meta/internalversion/defaults.go
     return ListOptions(
         selection,
         max(limit, 0),
@@ -92,7 +96,7 @@ def read_list_options(
         match,
         timeout,
         _is_true(request.parameter("allowWatchBookmarks")),
-        _is_true(initial),
+        is_legacy or _is_true(initial),
     )
 
 
@@ -113,31 +117,33 @@ def _unknown_field(field: str, definition: ResourceDefinition) -> str:
 
 
 def _check_combination(revision: str, match: str, token: str, initial: str, watch: bool) -> None:
-    check = _watch_causes(match, initial) if watch else _list_causes(revision, match, token, initial)
+    check = _watch_causes(match, token, initial) if watch else _list_causes(revision, match, token, initial)
     if causes := list(check):
         raise invalid("ListOptions", "meta.k8s.io", "", causes)
 
 
-def _watch_causes(match: str, initial: str) -> Iterator[Cause]:
-    if initial and not match:
-        yield forbidden(_MATCH, "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan")
-    elif initial and match != "NotOlderThan":
-        yield not_supported(_MATCH, match, ("NotOlderThan",))
-    elif match and not initial:
+def _watch_causes(match: str, token: str, initial: str) -> Iterator[Cause]:
+    if initial and match != "NotOlderThan":
+        yield forbidden(_MATCH, f"sendInitialEvents requires setting {_MATCH} to NotOlderThan")
+    if match and not initial:
         yield forbidden(_MATCH, f"{_MATCH} is forbidden for watch unless sendInitialEvents is provided")
+    if match and match != "NotOlderThan":
+        yield not_supported(_MATCH, match, ("NotOlderThan",))
+    if match and token:
+        yield forbidden(_MATCH, f"{_MATCH} is forbidden when continue is provided")
 
 
 def _list_causes(revision: str, match: str, token: str, initial: str) -> Iterator[Cause]:
-    if initial:
-        yield forbidden("sendInitialEvents", "sendInitialEvents is forbidden for list")
     if match and not revision:
         yield forbidden(_MATCH, f"{_MATCH} is forbidden unless resourceVersion is provided")
-    elif match and token:
+    if match and token:
         yield forbidden(_MATCH, f"{_MATCH} is forbidden when continue is provided")
-    elif match and match not in ("Exact", "NotOlderThan"):
+    if match and match not in ("Exact", "NotOlderThan"):
         yield not_supported(_MATCH, match, ("Exact", "NotOlderThan", ""))
-    elif match == "Exact" and revision == "0":
+    if match == "Exact" and revision == "0":
         yield forbidden(_MATCH, f'{_MATCH} "exact" is forbidden for resourceVersion "0"')
+    if initial:
+        yield forbidden("sendInitialEvents", "sendInitialEvents is forbidden for list")
 
 
 def _integer(request: Request, name: str) -> int:

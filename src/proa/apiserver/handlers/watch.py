@@ -20,11 +20,15 @@ from proa.apiserver.handlers.pace import Pace, slices
 from proa.apiserver.handlers.shapes import check_include, partial, table
 from proa.apiserver.registry.registry import ResourceRegistry
 from proa.client.protocol import Object, Request, Response
-from proa.objects.errors import ApiError, Expired
+from proa.objects.errors import ApiError, BadRequest, Expired
+from proa.objects.randomness import random_bytes
 from proa.store.protocol import Change, Compacted, Entry, StoreError, Watch
 
 BOOKMARK_SECONDS = 60.0
-DEFAULT_SECONDS = 45 * 60.0
+LAST_BOOKMARK_SECONDS = 2.0
+"""The last bookmark comes this long before the end, so that who watches again starts from near now."""
+MIN_SECONDS = 30 * 60.0
+"""A watch without `timeoutSeconds` lasts between this and twice this, so that not all end at once."""
 MAX_PENDING_BYTES = 4 * 1024 * 1024
 INITIAL_END = "k8s.io/initial-events-end"
 
@@ -34,12 +38,15 @@ def watch_objects(request: Request, registry: ResourceRegistry, namespace: str, 
     representation = negotiate(request.headers.get("accept", ""))
     options = read_list_options(request, registry.definition, watch=True)
     include = check_include(request.parameter("includeObject")) if representation.shape == "Table" else ""
+    if name and options.selection.fields.required_value("metadata.name") not in (None, name):
+        raise BadRequest("fieldSelector metadata.name doesn't match requested name")
     view = View(registry, options.selection, name, representation, include)
-    try:
-        stream = WatchStream(view, registry.scope(namespace), options)
-    except Compacted as error:
-        asked = options.revision or 0
-        raise Expired(f"too old resource version: {asked} ({error.oldest})") from None
+    stream = WatchStream(view, registry.scope(namespace), options)
+    if "upgrade" in request.headers:
+        from proa.apiserver.streams.watch import is_websocket_request, watch_over_websocket
+
+        if is_websocket_request(request):
+            return watch_over_websocket(request, stream)
     content_type = f"{JSON};stream=watch" if representation.shape else JSON
     return Response(200, {"Content-Type": content_type}, stream=stream)
 
@@ -126,6 +133,8 @@ class View:
         self.registry = registry
         self._selection = selection
         self._name = name
+        self.single = name or selection.fields.required_value("metadata.name") or ""
+        """The one name that it can be about, "" for any: others are passed over by their key."""
         self._representation = representation
         self._include = include
         self._everything = selection.everything and not name and representation.is_plain
@@ -133,20 +142,32 @@ class View:
 
     def encode(self, changes: Sequence[Change]) -> bytes:
         """Return the events of a burst that this watcher sees, b"" for none."""
-        burst = burst_of(changes)
+        burst = self._burst_of(changes)
+        if burst is None:
+            return b""
         if self._everything:
             return burst.joined()
         pieces = []
-        for change, (new, previous) in zip(changes, burst.decoded(), strict=True):
+        for change, (new, previous) in zip(burst.changes, burst.decoded(), strict=True):
             event = self._event(change, new, previous)
             if event is not None:
                 pieces.append(self._line(*event))
         return b"".join(pieces)
 
+    def _burst_of(self, changes: Sequence[Change]) -> Burst | None:
+        if not self.single:
+            return burst_of(changes)
+        ending = f"/{self.single}"
+        own = [change for change in changes if change.key.endswith(ending)]
+        return Burst(own) if own else None
+
     async def encode_converted(self, changes: Sequence[Change]) -> bytes:
         """Return the same where stored objects must be converted."""
-        pairs = await burst_of(changes).hub(self.registry)
-        events = [self._event(change, *pair) for change, pair in zip(changes, pairs, strict=True)]
+        burst = self._burst_of(changes)
+        if burst is None:
+            return b""
+        pairs = await burst.hub(self.registry)
+        events = [self._event(change, *pair) for change, pair in zip(burst.changes, pairs, strict=True)]
         return await self._lines([event for event in events if event is not None])
 
     def _event(
@@ -275,23 +296,50 @@ class WatchStream:
         self._waits_for_room = False
         self._sink: Sink | None = None
         revision = options.revision
-        if revision is not None and revision > store.revision:
-            raise too_large(revision, store.revision)
-        if options.send_initial_events or (not revision and options.match == ""):
-            page = store.range(prefix)
-            revision = page.revision
-            self._initial = slices(page.entries)
-            if options.send_initial_events:
-                self._initial_end = view.bookmark(revision, ends_initial=True)
-        elif revision is None:
+        if options.initial_events:
+            revision = self._begin_with_all(prefix, options)
+        elif not revision:
             revision = store.revision
-        self._watch: Watch = store.watch(prefix, after_revision=revision)
+        self._watch: Watch | None = None
         loop = asyncio.get_running_loop()
-        seconds = float(options.timeout_seconds) or DEFAULT_SECONDS
+        seconds = float(options.timeout_seconds)
+        if seconds <= 0:
+            seconds = MIN_SECONDS * (1.0 + int.from_bytes(random_bytes(2), "big") / 0x10000)
+        self._ends_at = loop.time() + seconds
         self._timers = [loop.call_later(seconds, self.close)]
         if options.bookmarks:
-            self._timers.append(loop.call_later(BOOKMARK_SECONDS, self._add_bookmark))
-        self._task = loop.create_task(self._carry())
+            seconds = self._until_bookmark()
+            if seconds > 0:
+                self._timers.append(loop.call_later(seconds, self._add_bookmark))
+        self._task: asyncio.Task[None] | None = None
+        try:
+            if options.initial_events and (options.revision or 0) > store.revision:
+                raise too_large(options.revision or 0, store.revision)
+            self._watch = store.watch(prefix, after_revision=revision)
+        except Compacted as error:
+            # As upstream: what is wrong with a watch is said in it (storage/cacher, newErrWatcher).
+            self._fail(Expired(f"too old resource version: {revision} ({error.oldest})"))
+        except ApiError as error:
+            self._fail(error)
+        else:
+            self._task = loop.create_task(self._carry(self._watch))
+
+    def _begin_with_all(self, prefix: str, options: ListOptions) -> int:
+        """Begin with what is there now; return the revision that this is."""
+        registry, name = self._view.registry, self._view.single
+        is_key = name and (prefix != registry.prefix or not registry.resource.namespaced)
+        page = registry.store.range(prefix + name, limit=1) if is_key else registry.store.range(prefix)
+        self._initial = slices(page.entries)
+        if options.bookmarks:
+            self._initial_end = self._view.bookmark(page.revision, ends_initial=True)
+        return page.revision
+
+    def _fail(self, error: ApiError) -> None:
+        """Say what is wrong, and end."""
+        self._initial, self._initial_end = iter(()), b""
+        self._pending.clear()
+        self._push(_error(error))
+        self.close()
 
     def __aiter__(self) -> AsyncIterator[bytes]:
         return self
@@ -301,10 +349,8 @@ class WatchStream:
             try:
                 piece = await self._view.initial(entries)
             except ApiError as error:
-                self._initial, self._initial_end = iter(()), b""
-                self._pending.clear()
-                self.close()
-                return _error(error)
+                self._fail(error)
+                break
             await self._pace.give_way()
             if piece:
                 return piece
@@ -339,14 +385,16 @@ class WatchStream:
         self._ended = True
         for timer in self._timers:
             timer.cancel()
-        self._watch.close()
-        self._task.cancel()
+        if self._watch is not None:
+            self._watch.close()
+        if self._task is not None:
+            self._task.cancel()
         _release(self._reader)
 
-    async def _carry(self) -> None:
+    async def _carry(self, watch: Watch) -> None:
         converts = self._view.registry.conversion is not None
         try:
-            async for changes in self._watch:
+            async for changes in watch:
                 if converts:
                     events = await self._view.encode_converted(changes)
                 else:
@@ -385,10 +433,16 @@ class WatchStream:
         if self._ended:
             return
         loop = asyncio.get_running_loop()
-        self._timers[1] = loop.call_later(BOOKMARK_SECONDS, self._add_bookmark)
+        if (seconds := self._until_bookmark()) > 0:
+            self._timers[1] = loop.call_later(seconds, self._add_bookmark)
         if not self._waits_for_room:
             revision = self._view.registry.store.revision
             loop.call_soon(lambda: loop.call_soon(self._push_bookmark, revision))
+
+    def _until_bookmark(self) -> float:
+        """Return when the next bookmark is due: in a minute, or shortly before the end."""
+        last = self._ends_at - LAST_BOOKMARK_SECONDS - asyncio.get_running_loop().time()
+        return min(BOOKMARK_SECONDS, last)
 
     def _push_bookmark(self, revision: int) -> None:
         if not self._ended and not self._waits_for_room:

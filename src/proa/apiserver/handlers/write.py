@@ -19,7 +19,7 @@ from proa.apiserver.handlers.bodies import (
     strictness_of,
 )
 from proa.apiserver.handlers.field_managers import tracker
-from proa.apiserver.handlers.list import find_page
+from proa.apiserver.handlers.list import check_freshness, find_page
 from proa.apiserver.handlers.negotiation import PLAIN, Representation, answer, negotiate
 from proa.apiserver.handlers.options import read_list_options
 from proa.apiserver.handlers.shapes import check_include, shape_object
@@ -41,7 +41,9 @@ STRATEGIC_PATCH = "application/strategic-merge-patch+json"
 
 
 async def get_object(request: Request, registry: ResourceRegistry, namespace: str, name: str) -> Response:
-    """Answer a GET of one object."""
+    """Answer a GET of one object; a `resourceVersion` says how new it must be at least."""
+    if request.query and (asked := request.parameter("resourceVersion")):
+        check_freshness(asked, registry.store.revision)
     value = await registry.read(namespace, name)
     representation = negotiate(request.headers.get("accept", ""))
     return await show(request, registry, value, representation)
