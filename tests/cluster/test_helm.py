@@ -9,6 +9,7 @@ import pytest
 
 from support.clusters import Cluster
 
+pytestmark = [pytest.mark.cluster, pytest.mark.xdist_group("cluster")]
 CHART = str(Path(__file__).parent / "charts" / "quay")
 WAITING: dict[str, Any] = {"wait": "watcher", "timeout": 90}
 

@@ -1,10 +1,12 @@
-"""The official Python client and kr8s list, watch, create, exec and forward, unmodified."""
+"""The Python clients list, watch, create, patch, apply, exec and forward, unmodified."""
 
 from __future__ import annotations
 
 import asyncio
 import gc
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import kr8s.asyncio
@@ -12,7 +14,7 @@ import pytest
 from kr8s.asyncio.objects import ConfigMap, Pod
 from kubernetes import client, config, stream, watch
 
-from support.clusters import Cluster
+from support.clusters import Cluster, run
 
 pytestmark = [
     pytest.mark.cluster,
@@ -107,3 +109,38 @@ def test_kr8s_lists_watches_and_creates(cluster: Cluster, namespace: str) -> Non
 
     assert "ADDED late" in asyncio.run(asyncio.wait_for(main(), 60))
     gc.collect()
+
+
+def test_the_asynchronous_client_creates_watches_and_deletes(cluster: Cluster, namespace: str) -> None:
+    async def main() -> list[str]:
+        from kubernetes_asyncio import client, config, watch
+
+        await config.load_kube_config(str(cluster.kubeconfig))
+        seen = []
+        async with client.ApiClient() as api:
+            core = client.CoreV1Api(api)
+            for name in ("a", "b"):
+                await core.create_namespaced_config_map(
+                    namespace, {"metadata": {"name": name}, "data": {"k": "v"}}
+                )
+            await core.patch_namespaced_config_map("a", namespace, {"data": {"k": "w"}})
+            await core.delete_namespaced_config_map("b", namespace)
+            version = (await core.list_namespaced_config_map(namespace)).metadata.resource_version
+            await core.create_namespaced_config_map(namespace, {"metadata": {"name": "c"}})
+            async with watch.Watch() as watching:
+                async for event in watching.stream(
+                    core.list_namespaced_config_map, namespace, resource_version=version, timeout_seconds=20
+                ):
+                    seen.append(f"{event['type']} {event['object'].metadata.name}")
+                    if event["object"].metadata.name == "c":
+                        break
+        return seen
+
+    assert "ADDED c" in asyncio.run(asyncio.wait_for(main(), 60))
+    gc.collect()
+
+
+def test_lightkube_applies_waits_patches_and_reads_logs(cluster: Cluster, namespace: str) -> None:
+    program = str(Path(__file__).parent / "programs" / "with_lightkube.py")
+    done = run([sys.executable, program, str(cluster.kubeconfig), namespace])
+    assert done.stdout.splitlines() == ["Apply", "4", "409 Conflict", "ready", "[]"]
