@@ -82,13 +82,15 @@ class StartFailure(Exception):
 class Settings:
     """What a cluster keeps of itself in `cluster.json`. `listen` is the host's address for API and NodePorts.
 
-    `store` is where its objects are: "" for the log in the home, else an etcd's address.
+    `store` is where its objects are: "" for the log in the home, else an etcd's address. `encryption` is the file
+    that says how they are encrypted there, "" for none.
     """
 
     id: str
     port: int
     listen: str = LOOPBACK
     store: str = ""
+    encryption: str = ""
 
     @property
     def address(self) -> str:
@@ -165,7 +167,13 @@ class Cluster:
         address = self.settings.address
         return f"https://{f'[{address}]' if ':' in address else address}:{self.settings.port}"
 
-    async def start(self, port: int | None, listen: str | None, store: str | None = None) -> None:
+    async def start(
+        self,
+        port: int | None,
+        listen: str | None,
+        store: str | None = None,
+        encryption_config: str | None = None,
+    ) -> None:
         """Start everything; return when the API answers, default/kubernetes exists and the node is Ready.
 
         What is None is what it was before.
@@ -175,7 +183,7 @@ class Cluster:
             await asyncio.sleep(0)  # noded boots in a process of its own while this one goes on
             listener = self._listen(port, listen)
             keys = asyncio.get_running_loop().run_in_executor(None, self._ensure_pki)  # waits for the disk
-            opened = await self._open_store(store)
+            opened = await self._open_store(store, encryption_config)
             for module in COMPONENTS:
                 importlib.import_module(module)
             pki = await keys
@@ -222,18 +230,19 @@ class Cluster:
         if self.is_stopping or not was_running:
             await stop_noded(directory)
 
-    async def _open_store(self, wanted: str | None) -> Store:
+    async def _open_store(self, wanted: str | None, encryption_config: str | None) -> Store:
         """Open the store that this home was made with, or make the one that is wanted."""
         from proa.store.choice import choose, open_store
         from proa.store.protocol import StoreError
 
         try:
             choice = choose(self.settings.store, wanted, self.home.store)
-            store = await open_store(choice, self.home.store, self.settings.id)
+            encryption = self.settings.encryption if encryption_config is None else encryption_config
+            store = await open_store(choice, self.home.store, self.settings.id, encryption)
         except (StoreError, ValueError) as error:
             raise StartFailure(str(error)) from None
         self._stack.push_async_callback(store.close)
-        self._keep(replace(self.settings, store=choice), self.settings)
+        self._keep(replace(self.settings, store=choice, encryption=encryption), self.settings)
         return store
 
     def _make_api_server(self, store: Store, pki: Pki) -> ApiServer:

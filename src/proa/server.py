@@ -35,6 +35,7 @@ def run_server(
     port: int | None,
     listen: str | None,
     store: str | None = None,
+    encryption_config: str | None = None,
     when_ready: Callable[[dict[str, Any]], None],
 ) -> None:
     """Be the server of this home until SIGTERM or SIGINT; raise AlreadyRunning or StartFailure."""
@@ -51,7 +52,7 @@ def run_server(
         logging.basicConfig(
             stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s"
         )
-        _run(_serve(home, port, listen, store, started, when_ready))
+        _run(_serve(home, port, listen, store, encryption_config, started, when_ready))
     finally:
         home.pid_file.unlink(missing_ok=True)
         os.close(lock)
@@ -80,6 +81,7 @@ async def _serve(
     port: int | None,
     listen: str | None,
     store: str | None,
+    encryption_config: str | None,
     started: float,
     when_ready: Callable[[dict[str, Any]], None],
 ) -> None:
@@ -89,7 +91,7 @@ async def _serve(
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     async with AsyncExitStack() as stack:
         cluster = Cluster(home, stack)
-        starting = asyncio.create_task(cluster.start(port, listen, store))
+        starting = asyncio.create_task(cluster.start(port, listen, store, encryption_config))
         stopping = asyncio.create_task(stop.wait())
         await asyncio.wait({starting, stopping}, return_when=asyncio.FIRST_COMPLETED)
         if not starting.done():

@@ -17,6 +17,7 @@ from proa.objects.errors import Conflict, NotFound, ServiceUnavailable
 from proa.objects.resource import CONFIG_MAPS, NAMESPACES
 from proa.store import etcd as etcd_module
 from proa.store import etcd_client
+from proa.store.encryption import read_encryption_config
 from proa.store.etcd import EtcdStore
 from proa.store.etcd_address import EtcdAddress, parse_etcd_address
 from proa.store.etcd_client import EtcdClient, EtcdUnavailable, decode, encode
@@ -372,3 +373,36 @@ def test_an_api_server_without_its_etcd_answers_503(address: EtcdAddress) -> Non
 
     with run_etcd() as own:
         asyncio.run(main(own))
+
+
+def test_etcd_has_no_word_of_what_is_encrypted(address: EtcdAddress, tmp_path: Path) -> None:
+    config = tmp_path / "config.yaml"
+    config.write_text(
+        "kind: EncryptionConfiguration\napiVersion: apiserver.config.k8s.io/v1\nresources:\n"
+        "- resources: [secrets]\n  providers:\n  - aesgcm: {keys: [{name: k1, secret: AAAAAAAAAAAAAAAAAAAAAA==}]}\n"
+    )
+    key = "/registry/core/secrets/default/x"
+
+    async def main() -> None:
+        one, two = [
+            await EtcdStore.open(address, transformer=read_encryption_config(config)) for _ in range(2)
+        ]
+        watch = two.watch("", after_revision=two.revision)
+        made = await one.put(key, value("hush"))
+        gone = await one.put(key + "2", value("hush"))
+        gone = await one.delete(key + "2", value("hush, gone"))
+        client = EtcdClient(address)
+        _, found = await client.snapshot(f"{address.prefix}/".encode(), f"{address.prefix}0".encode())
+        assert not [kv for kv in found if b"hush" in decode(kv["value"])]
+        await two.barrier()
+        assert two.get(key) == made
+        changes: list[Change] = []
+        while len(changes) < 3:
+            changes += await asyncio.wait_for(anext(aiter(watch)), 10)
+        assert changes[2].previous == gone.value == f"hush, gone@{gone.revision}".encode()
+        with pytest.raises(CannotOpen, match=r"x' is|x is encrypted \(aesgcm, key \"k1\"\)"):
+            await EtcdStore.open(address)
+        for opened in (one, two, client):
+            await opened.close()
+
+    asyncio.run(main())

@@ -59,6 +59,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="where objects are kept: `log`, in the cluster's folder (default), or an etcd, as "
         "etcd://HOST:PORT[,HOST:PORT][/PREFIX], or etcds://…[?ca=FILE][&cert=FILE&key=FILE]; kept for later starts",
     )
+    parser.add_argument(
+        "--encryption-config",
+        metavar="FILE",
+        help="an EncryptionConfiguration (apiserver.config.k8s.io/v1) that says which resources are encrypted at rest, "
+        'and with which keys; kept for later starts; "" for none',
+    )
     parser.add_argument("--ready-fd", type=int, help=argparse.SUPPRESS)
 
 
@@ -72,6 +78,13 @@ def run(options: argparse.Namespace) -> int:
 
 
 def check(options: argparse.Namespace) -> None:
+    """Refuse what cannot be, and make a file's name one that holds in every folder."""
+    check_address(options)
+    if options.encryption_config:
+        options.encryption_config = os.path.abspath(options.encryption_config)
+
+
+def check_address(options: argparse.Namespace) -> None:
     """Refuse what cannot be listened on, and more nodes than there can be."""
     if options.nodes != 1:
         raise UsageError(f"--nodes {options.nodes}: a cluster has one node so far; leave the option out")
@@ -117,7 +130,12 @@ def run_detached(home: Home, options: argparse.Namespace) -> int:
     if not home.is_running():
         try:
             server = start_detached(
-                home, port=options.port, listen=options.listen, store=options.store, terminal=terminal
+                home,
+                port=options.port,
+                listen=options.listen,
+                store=options.store,
+                encryption_config=options.encryption_config,
+                terminal=terminal,
             )
         except Failure:
             if not home.is_running():  # else another `proa up` was faster, which is as good
@@ -135,6 +153,7 @@ def start_detached(
     port: int | None = None,
     listen: str | None = None,
     store: str | None = None,
+    encryption_config: str | None = None,
     terminal: Terminal | None = None,
 ) -> dict[str, Any]:
     """Start the server and return what it says of itself once it is ready; raise Failure with its last words."""
@@ -144,6 +163,7 @@ def start_detached(
     command += ["--port", str(port)] if port is not None else []
     command += ["--listen", listen] if listen is not None else []
     command += ["--store", store] if store is not None else []
+    command += ["--encryption-config", encryption_config] if encryption_config is not None else []
     log = os.open(home.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
     log_start = os.fstat(log).st_size
     try:

@@ -9,7 +9,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from proa.store.protocol import CannotOpen, Store
+from proa.store.transformer import CannotDecrypt, Transformer
 
+SECRETS = "/registry/core/secrets/"
 LOG = "log"
 """What `--store` calls the home's own log."""
 
@@ -39,13 +41,27 @@ def choose(kept: str, wanted: str | None, directory: Path) -> str:
     )
 
 
-async def open_store(choice: str, directory: Path, owner: str) -> Store:
-    """Open it; raise CannotOpen. An etcd is kept for `owner`, this cluster, alone."""
+async def open_store(choice: str, directory: Path, owner: str, encryption_config: str) -> Store:
+    """Open it; raise CannotOpen, CannotDecrypt. An etcd is kept for `owner`, this cluster, alone.
+
+    `encryption_config` is an EncryptionConfiguration's file, "" for none.
+    """
+    transformer: Transformer | None = None
+    if encryption_config:
+        from proa.store.encryption import read_encryption_config
+
+        transformer = read_encryption_config(Path(encryption_config))
     if not choice:
         from proa.store.log import LogStore
 
-        return LogStore(directory)
+        store = LogStore(directory, transformer=transformer)
+        try:
+            store.range(SECRETS, limit=1)  # a key that does not fit is told of now, not by each request
+        except CannotDecrypt:
+            await store.close()
+            raise
+        return store
     from proa.store.etcd import EtcdStore
     from proa.store.etcd_address import parse_etcd_address
 
-    return await EtcdStore.open(parse_etcd_address(choice), owner=owner)
+    return await EtcdStore.open(parse_etcd_address(choice), owner=owner, transformer=transformer)

@@ -26,7 +26,7 @@ from typing import TypeVar
 
 from proa.store.disk import Disk
 from proa.store.protocol import Entry
-from proa.store.segment import DELETE, FRAME, HEADER_BYTES, RECORD, Place, Segment, create_segment
+from proa.store.segment import FRAME, HEADER_BYTES, RECORD, Place, Segment, create_segment
 
 MAX_FRAME_BYTES = 1 << 20
 _GROWTH = 4
@@ -39,17 +39,19 @@ _SMALL_SEGMENT_BYTES = 1 << 20
 class Write:
     """One accepted write on its way to the disk.
 
-    `entry` is what its writer gets back, `recorded` the value that goes to disk: none for a delete whose last
-    value is there already.
+    `entry` is what its writer gets back, `recorded` the value as it goes to disk, sealed: none for a delete whose
+    last value is there already.
     """
 
     __slots__ = ("entry", "future", "key_bytes", "kind", "place", "recorded")
 
-    def __init__(self, entry: Entry, key_bytes: bytes, kind: int, future: asyncio.Future[Entry]) -> None:
+    def __init__(
+        self, entry: Entry, key_bytes: bytes, kind: int, recorded: bytes, future: asyncio.Future[Entry]
+    ) -> None:
         self.entry = entry
         self.key_bytes = key_bytes
         self.kind = kind
-        self.recorded = b"" if kind == DELETE else entry.value
+        self.recorded = recorded
         self.future = future
         self.place: Place | None = None
 

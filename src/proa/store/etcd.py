@@ -46,6 +46,7 @@ from proa.store.protocol import (
     Unavailable,
     Watch,
 )
+from proa.store.transformer import CannotDecrypt, Plain, Transformer
 from proa.store.watch import Watchers
 
 OPEN_SECONDS = 20.0
@@ -64,9 +65,16 @@ class EtcdStore:
     """A `protocol.Store` on etcd. Open one with `EtcdStore.open`."""
 
     def __init__(
-        self, client: EtcdClient, keys: KeySpace, lock: ServerLock | None, clock: Callable[[], float]
+        self,
+        client: EtcdClient,
+        keys: KeySpace,
+        lock: ServerLock | None,
+        transformer: Transformer,
+        clock: Callable[[], float],
     ) -> None:
         """Use `open`."""
+        self._transformer = transformer
+        self._stale: set[str] = set()
         self._client = client
         self._keys = keys
         self._lock = lock
@@ -87,7 +95,12 @@ class EtcdStore:
 
     @classmethod
     async def open(
-        cls, address: EtcdAddress, *, owner: str = "", clock: Callable[[], float] = time.monotonic
+        cls,
+        address: EtcdAddress,
+        *,
+        owner: str = "",
+        transformer: Transformer | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> EtcdStore:
         """Read the whole state and follow it from there; raise CannotOpen.
 
@@ -98,7 +111,7 @@ class EtcdStore:
         try:
             async with asyncio.timeout(OPEN_SECONDS):
                 lock = await ServerLock.take(client, keys.server, owner) if owner else None
-                store = cls(client, keys, lock, clock)
+                store = cls(client, keys, lock, transformer or Plain(), clock)
                 await store._load()
         except (EtcdUnavailable, EtcdRefused, TimeoutError) as error:
             await client.close()
@@ -134,6 +147,10 @@ class EtcdStore:
 
     latest = get
 
+    def is_stale(self, key: str) -> bool:
+        """See `Store.is_stale`."""
+        return key in self._stale
+
     def range(self, prefix: str, *, start_after: str = "", limit: int = 0, revision: int = 0) -> Page:
         """See `Store.range`."""
         return self._history.range(prefix, start_after, limit, revision)
@@ -147,7 +164,8 @@ class EtcdStore:
     ) -> Entry:
         """See `Store.put`."""
         self._check_writable()
-        stored = pack(encode)
+        packed = pack(encode)
+        stored = self._transformer.seal(key, packed)
         async with self._turn(key):
             while True:
                 current = self.get(key)
@@ -156,7 +174,7 @@ class EtcdStore:
                     raise RevisionMismatch(key, current)
                 revision = await self._write(key, found, stored, None)
                 if revision:
-                    return Entry(key, unpack(stored, revision), revision)
+                    return Entry(key, unpack(packed, revision), revision)
 
     async def delete(
         self, key: str, encode: Callable[[int], bytes] | None = None, *, expected_revision: int | None = None
@@ -247,7 +265,7 @@ class EtcdStore:
         compare: list[Json] = [{"key": name, "target": "MOD", "mod_revision": str(found), "result": "EQUAL"}]
         if self._lock is not None:
             compare.append(self._lock.condition())
-        noted = identity.encode() + b"\n" + (last or b"")
+        noted = identity.encode() + b"\n" + (self._transformer.seal(key, last) if last else b"")
         act: Json = (
             {"request_delete_range": {"key": name}}
             if stored is None
@@ -319,10 +337,9 @@ class EtcdStore:
             if key is not None:
                 changed = int(kv["mod_revision"])
                 try:
-                    value = unpack(decode(kv.get("value", "")), changed)
-                except CannotOpen as error:
+                    values.append((key, self._read(key, decode(kv.get("value", "")), changed)))
+                except (CannotOpen, CannotDecrypt) as error:
                     raise CannotOpen(f"etcd's {decode(kv['key'])!r}: {error}") from None
-                values.append((key, Entry(key, value, changed)))
         self._history = History(lambda key, entry: entry, clock=self._clock)
         self._history.restore(values, revision)
         self._resume = revision
@@ -393,7 +410,7 @@ class EtcdStore:
         for key, event in writes:
             try:
                 self._apply_one(key, event, revision, last)
-            except CannotOpen as error:
+            except (CannotOpen, CannotDecrypt) as error:
                 logger.error("%s at revision %d is left out: %s", key, revision, error)
         self._history.revision = self._resume = revision
         if identity.decode() in self._seen:
@@ -406,15 +423,24 @@ class EtcdStore:
         entry: Entry | None = None
         final: Entry | None = None
         if not is_delete:
-            entry = Entry(key, unpack(decode(event["kv"].get("value", "")), revision), revision)
+            entry = self._read(key, decode(event["kv"].get("value", "")), revision)
         elif last:
-            final = Entry(key, unpack(last, revision), revision)
+            final = self._read(key, last, revision)
         size_bytes = len(entry.value if entry else final.value if final else b"")
         past = self._history.apply(key, revision, entry, final, size_bytes=size_bytes)
         prefixes = self._watchers.prefixes_of(key)
         if prefixes:
             change: Change = self._history.change(past)
             self._watchers.gather(prefixes, change)
+
+    def _read(self, key: str, stored: bytes, revision: int) -> Entry:
+        """Return what a stored value is; raise CannotOpen, CannotDecrypt."""
+        packed, is_stale = self._transformer.open(key, stored)
+        if is_stale:
+            self._stale.add(key)
+        else:
+            self._stale.discard(key)
+        return Entry(key, unpack(packed, revision), revision)
 
     async def _reached(self, revision: int) -> None:
         """Return when the mirror shows everything up to `revision`; raise Unavailable."""

@@ -33,6 +33,7 @@ from proa.store.protocol import (
 )
 from proa.store.recovery import recover
 from proa.store.segment import DELETE, DELETE_WITH_LAST, MAX_KEY_BYTES, PUT, Place
+from proa.store.transformer import Plain, Transformer
 from proa.store.watch import Watchers
 
 SEGMENT_BYTES = 16 << 20
@@ -45,12 +46,16 @@ logger = logging.getLogger(__name__)
 
 
 class LogStore:
-    """A `protocol.Store` on disk. Reads of values that are not in memory block for one read of a file."""
+    """A `protocol.Store` on disk. Reads of values that are not in memory block for one read of a file.
+
+    Values are in memory as they are, and on disk as `transformer` seals them.
+    """
 
     def __init__(
         self,
         directory: Path,
         *,
+        transformer: Transformer | None = None,
         disk: Disk | None = None,
         clock: Callable[[], float] = time.monotonic,
         segment_bytes: int = SEGMENT_BYTES,
@@ -58,6 +63,8 @@ class LogStore:
         """Open, or begin, the store in `directory`; raise CannotOpen."""
         self._directory = directory
         self._disk = disk or Disk()
+        self._transformer = transformer or Plain()
+        self._stale: set[str] = set()
         self._segment_bytes = segment_bytes
         self._history: History[Place] = History(self._load, clock=clock)
         self._watchers = Watchers()
@@ -118,6 +125,10 @@ class LogStore:
         if write is None:
             return self._history.get(key)
         return write.entry if write.kind == PUT else None
+
+    def is_stale(self, key: str) -> bool:
+        """See `Store.is_stale`."""
+        return key in self._stale
 
     def range(self, prefix: str, *, start_after: str = "", limit: int = 0, revision: int = 0) -> Page:
         """See `Store.range`."""
@@ -193,7 +204,8 @@ class LogStore:
             )
         future: asyncio.Future[Entry] = asyncio.get_running_loop().create_future()
         kept = bytes(memoryview(value))  # encoders leave slack behind their result; a copy has none
-        write = Write(Entry(key, kept, revision), key_bytes, kind, future)
+        recorded = b"" if kind == DELETE else self._transformer.seal(key, kept)
+        write = Write(Entry(key, kept, revision), key_bytes, kind, recorded, future)
         self._accepted = revision
         self._pending[key] = write
         if not self._outbox:
@@ -238,7 +250,8 @@ class LogStore:
             place if write.kind == DELETE_WITH_LAST else None,
             size_bytes=len(write.recorded),
         )
-        size_bytes = len(key) + len(write.entry.value) if is_put else 0
+        size_bytes = len(key) + len(write.recorded) if is_put else 0
+        self._stale.discard(key)
         self._live_bytes += size_bytes - (len(key) + past.previous[2] if past.previous else 0)
         prefixes = self._watchers.prefixes_of(key)
         if prefixes:
@@ -255,7 +268,7 @@ class LogStore:
             return
         try:
             previous = self._load(key, past.previous).value if past.previous else None
-        except OSError as error:
+        except (OSError, StoreError) as error:
             logger.error("%s: the value before revision %d cannot be read: %s", key, past.revision, error)
             self._watchers.drop(prefixes)
         else:
@@ -267,8 +280,12 @@ class LogStore:
         if entry is not None and entry.revision == place[3]:
             return entry
         segment, offset, length, revision = place
-        read = Entry(key, segment.read(offset, length), revision)
-        if entry is None and self._hot_bytes + length <= HOT_BYTES and self._history.values.get(key) is place:
+        value, is_stale = self._transformer.open(key, segment.read(offset, length))
+        read = Entry(key, value, revision)
+        is_newest = self._history.values.get(key) is place
+        if is_stale and is_newest:
+            self._stale.add(key)
+        if entry is None and self._hot_bytes + length <= HOT_BYTES and is_newest:
             self._heat(read)
         return read
 

@@ -42,6 +42,10 @@ class MemoryStore:
 
     latest = get
 
+    def is_stale(self, key: str) -> bool:
+        """See `Store.is_stale`: nothing is stored."""
+        return False
+
     def range(self, prefix: str, *, start_after: str = "", limit: int = 0, revision: int = 0) -> Page:
         """See `Store.range`."""
         return self._history.range(prefix, start_after, limit, revision)

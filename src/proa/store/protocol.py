@@ -131,6 +131,12 @@ class Store(Protocol):
     def latest(self, key: str) -> Entry | None:
         """Return the newest accepted value, durable or pending: the base for a read-modify-write."""
 
+    def is_stale(self, key: str) -> bool:
+        """Tell whether a value that was just read is stored as it should be no more: with an old key, or unencrypted.
+
+        A write that changes nothing is then to be done all the same.
+        """
+
     def range(self, prefix: str, *, start_after: str = "", limit: int = 0, revision: int = 0) -> Page:
         """Return entries under `prefix`, after the key `start_after`, at most `limit` (0: all).
 

@@ -411,7 +411,8 @@ class ResourceRegistry:
             if dry_run:
                 return orjson.dumps(new)
             return (await self._remove(key, await self._to_store(new), current)).value
-        if new == old and (self.conversion is None or current.value.startswith(self._stored_head)):
+        is_stored_well = self.conversion is None or current.value.startswith(self._stored_head)
+        if new == old and is_stored_well and not self.store.is_stale(key):
             return current.value
         if dry_run:
             return orjson.dumps(new)
