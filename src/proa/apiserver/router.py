@@ -146,12 +146,17 @@ class Router:
     async def _stream(
         self, request: Request, info: RequestInfo, registry: ResourceRegistry, namespace: str
     ) -> Response:
+        from proa.apiserver.streams.connect_options import CONNECTING, connect_options
         from proa.apiserver.streams.context import StreamContext
         from proa.apiserver.streams.routes import SUBRESOURCE_HANDLERS
 
         handler = SUBRESOURCE_HANDLERS.get((registry.resource.plural, info.subresource))
         if handler is None:
             raise unknown_resource()
+        if info.subresource in CONNECTING:
+            options = connect_options(request, info)
+            user = request.user
+            await registry.admit_other("CONNECT", namespace, info.name, info.subresource, options, user)
         context = StreamContext(
             namespace, info.name, info.subpath, self._get_object, self._list_objects, self._kubelet
         )

@@ -18,6 +18,8 @@ import orjson
 from proa.apiserver.handlers.bodies import AUXILIARY, read_auxiliary
 from proa.apiserver.handlers.field_managers import read_writer
 from proa.apiserver.handlers.negotiation import answer_object, negotiate
+from proa.apiserver.handlers.options import write_options
+from proa.apiserver.handlers.write import is_dry_run
 from proa.apiserver.registry.catalog import Catalog
 from proa.apiserver.registry.metadata import new_uid
 from proa.apiserver.registry.refusals import conflict, invalid, method_not_allowed, not_found
@@ -72,6 +74,16 @@ class TokenIssuer:
         account = registry.find(namespace, name)
         if account is None:
             raise not_found(registry.resource, name)
+        await registry.admit_other(
+            "CREATE",
+            namespace,
+            name,
+            "token",
+            body,
+            request.user,
+            dry_run=is_dry_run(request, "CreateOptions"),
+            options=write_options(request, "CreateOptions"),
+        )
         spec = body.get("spec") or {}
         seconds = spec.get("expirationSeconds") or DEFAULT_SECONDS
         _check_seconds(seconds)

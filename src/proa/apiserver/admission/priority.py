@@ -17,7 +17,7 @@ DEFAULT_PREEMPTION = "PreemptLowerPriority"
 def admit(attributes: Attributes) -> None:
     """Set spec.priority and spec.preemptionPolicy of a new pod; raise Forbidden."""
     pod = attributes.obj
-    if attributes.operation != "CREATE" or pod is None:
+    if attributes.operation != "CREATE" or attributes.subresource or pod is None:
         return
     spec = pod.setdefault("spec", {})
     name = spec.get("priorityClassName")

@@ -23,7 +23,7 @@ TOKEN_SECONDS = 3607
 def admit(attributes: Attributes) -> None:
     """Set the account and mount what it gives; raise Forbidden where it does not exist."""
     pod = attributes.obj
-    if attributes.operation != "CREATE" or pod is None:
+    if attributes.operation != "CREATE" or attributes.subresource or pod is None:
         return
     if MIRROR_ANNOTATION in (pod["metadata"].get("annotations") or {}):
         return

@@ -11,6 +11,7 @@ import orjson
 
 from proa.apiserver.handlers.bodies import strictness_of
 from proa.apiserver.handlers.field_managers import read_writer
+from proa.apiserver.handlers.options import write_options
 from proa.apiserver.handlers.yaml_bodies import load_yaml
 from proa.apiserver.registry.refusals import conflict, not_found
 from proa.apiserver.registry.registry import UPDATE_ATTEMPTS, ResourceRegistry
@@ -65,6 +66,7 @@ async def apply_object(
                     dry_run=dry_run,
                     unconditional=True,
                     track=track,
+                    options=write_options(request, "UpdateOptions"),
                 )
                 return value, False
         except NotFound:
@@ -74,7 +76,12 @@ async def apply_object(
         _check_new(config, registry, name)
         try:
             value = await registry.create(
-                transform(None), namespace, request.user, dry_run=dry_run, track=track
+                transform(None),
+                namespace,
+                request.user,
+                dry_run=dry_run,
+                track=track,
+                options=write_options(request, "CreateOptions"),
             )
             return value, True
         except AlreadyExists:

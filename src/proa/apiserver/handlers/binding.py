@@ -10,6 +10,7 @@ from typing import Any
 
 from proa.apiserver.handlers.bodies import read_auxiliary
 from proa.apiserver.handlers.negotiation import answer_success
+from proa.apiserver.handlers.options import write_options
 from proa.apiserver.handlers.write import is_dry_run
 from proa.apiserver.registry.refusals import conflict, invalid, method_not_allowed, uid_conflict
 from proa.apiserver.registry.registry import ResourceRegistry
@@ -26,6 +27,10 @@ async def bind_pod(request: Request, registry: ResourceRegistry, namespace: str,
         raise method_not_allowed()
     dry_run = is_dry_run(request, "CreateOptions")
     binding = read_auxiliary(request, "Binding")
+    options = write_options(request, "CreateOptions")
+    await registry.admit_other(
+        "CREATE", namespace, name, "binding", binding, request.user, dry_run=dry_run, options=options
+    )
     metadata, target = binding.get("metadata") or {}, binding.get("target") or {}
     if causes := _validate_target(target):
         raise invalid("Binding", "", metadata.get("name", name), causes)
@@ -44,6 +49,7 @@ async def bind_pod(request: Request, registry: ResourceRegistry, namespace: str,
         subresource="binding",
         dry_run=dry_run,
         unconditional=True,
+        is_admitted=True,
     )
     return answer_success(201)
 

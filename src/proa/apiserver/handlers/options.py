@@ -169,3 +169,16 @@ def _revision(text: str) -> int | None:
 
 def _is_true(text: str) -> bool:
     return text.lower() not in ("", "0", "false")
+
+
+def write_options(request: Request, kind: str) -> Object:
+    """Return a write's options as admission is shown them; `kind` is CreateOptions, or UpdateOptions (of a patch too)."""
+    options: Object = {"kind": kind, "apiVersion": "meta.k8s.io/v1"}
+    query = request.query
+    if query:
+        if "dryRun" in query:
+            options["dryRun"] = query["dryRun"]
+        for key in ("fieldManager", "fieldValidation"):
+            if value := request.parameter(key):
+                options[key] = value
+    return options

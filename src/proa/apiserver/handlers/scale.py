@@ -12,9 +12,10 @@ import orjson
 from proa.apiserver.handlers.bodies import check_auxiliary, read_auxiliary
 from proa.apiserver.handlers.field_managers import scale_tracker
 from proa.apiserver.handlers.negotiation import answer_object, negotiate
+from proa.apiserver.handlers.options import write_options
 from proa.apiserver.handlers.write import is_dry_run, read_patch
 from proa.apiserver.registry.refusals import invalid, method_not_allowed
-from proa.apiserver.registry.registry import ResourceRegistry
+from proa.apiserver.registry.registry import Face, ResourceRegistry
 from proa.client.protocol import Object, Request, Response
 from proa.objects.selectors import selector_from_dict
 from proa.objects.validation import validate_non_negative
@@ -48,7 +49,19 @@ async def serve_scale(request: Request, registry: ResourceRegistry, namespace: s
         return old
 
     value = await registry.update(
-        namespace, name, transform, request.user, dry_run=dry_run, unconditional=True, track=track
+        namespace,
+        name,
+        transform,
+        request.user,
+        dry_run=dry_run,
+        unconditional=True,
+        track=track,
+        options=write_options(request, "UpdateOptions"),
+        face=Face(
+            "scale",
+            lambda obj: make_scale(obj, registry),
+            lambda obj, scale: _set_path(obj, spec_path, (scale.get("spec") or {}).get("replicas") or 0),
+        ),
     )
     return answer_object(make_scale(orjson.loads(value), registry), representation)
 

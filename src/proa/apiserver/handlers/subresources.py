@@ -14,6 +14,7 @@ from proa.apiserver.handlers.binding import bind_pod
 from proa.apiserver.handlers.bodies import read_auxiliary, read_object
 from proa.apiserver.handlers.field_managers import tracker
 from proa.apiserver.handlers.negotiation import answer_object, answer_success, negotiate
+from proa.apiserver.handlers.options import write_options
 from proa.apiserver.handlers.write import is_dry_run
 from proa.apiserver.registry.deletion import read_options
 from proa.apiserver.registry.refusals import method_not_allowed
@@ -36,7 +37,17 @@ async def evict_pod(request: Request, registry: ResourceRegistry, namespace: str
             f"name in URL does not match name in Eviction object: name={name!r}, eviction={said!r}"
         )
     options = read_options(eviction.get("deleteOptions") or {}, request.query)
-    await registry.delete(namespace, name, options, request.user)
+    await registry.admit_other(
+        "CREATE",
+        namespace,
+        name,
+        "eviction",
+        eviction,
+        request.user,
+        dry_run=options.dry_run,
+        options=write_options(request, "CreateOptions"),
+    )
+    await registry.delete(namespace, name, options, request.user, is_admitted=True)
     return answer_success(201)
 
 
@@ -66,6 +77,7 @@ async def finalize_namespace(
         dry_run=dry_run,
         unconditional=True,
         track=tracker(request, registry, "UpdateOptions", "finalize"),
+        options=write_options(request, "UpdateOptions"),
     )
     return answer_object(orjson.loads(value), negotiate(request.headers.get("accept", "")))
 

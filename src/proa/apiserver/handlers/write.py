@@ -21,7 +21,7 @@ from proa.apiserver.handlers.bodies import (
 from proa.apiserver.handlers.field_managers import tracker
 from proa.apiserver.handlers.list import check_freshness, find_page
 from proa.apiserver.handlers.negotiation import PLAIN, Representation, answer, negotiate
-from proa.apiserver.handlers.options import read_list_options
+from proa.apiserver.handlers.options import read_list_options, write_options
 from proa.apiserver.handlers.shapes import check_include, shape_object
 from proa.apiserver.registry.definition import ResourceDefinition
 from proa.apiserver.registry.deletion import DeleteOptions, read_options
@@ -77,7 +77,14 @@ async def create_object(request: Request, registry: ResourceRegistry, namespace:
     if registry.definition.review is not None:
         answered = await registry.review(checked.obj, namespace, request.user, dry_run=dry_run, track=track)
         return await show(request, registry, orjson.dumps(answered), representation, 201, checked.warnings)
-    value = await registry.create(checked.obj, namespace, request.user, dry_run=dry_run, track=track)
+    value = await registry.create(
+        checked.obj,
+        namespace,
+        request.user,
+        dry_run=dry_run,
+        track=track,
+        options=write_options(request, "CreateOptions"),
+    )
     return await show(request, registry, value, representation, 201, checked.warnings)
 
 
@@ -97,6 +104,7 @@ async def update_object(
         subresource=subresource,
         dry_run=dry_run,
         track=tracker(request, registry, "UpdateOptions", subresource),
+        options=write_options(request, "UpdateOptions"),
     )
     return await show(request, registry, value, representation, 200, checked.warnings)
 
@@ -145,6 +153,7 @@ async def patch_object(
         dry_run=dry_run,
         unconditional=True,
         track=track,
+        options=write_options(request, "UpdateOptions"),
     )
     return await show(request, registry, value, representation, 200, warnings)
 

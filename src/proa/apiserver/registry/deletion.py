@@ -73,6 +73,21 @@ def read_options(body: Mapping[str, Any], query: Mapping[str, list[str]]) -> Del
     )
 
 
+def options_object(options: DeleteOptions) -> Object:
+    """Return the options as admission is shown them."""
+    shown: Object = {"kind": "DeleteOptions", "apiVersion": "meta.k8s.io/v1"}
+    if options.grace_seconds is not None:
+        shown["gracePeriodSeconds"] = options.grace_seconds
+    said = {"uid": options.uid, "resourceVersion": options.resource_version}
+    if preconditions := {key: value for key, value in said.items() if value}:
+        shown["preconditions"] = preconditions
+    if options.policy:
+        shown["propagationPolicy"] = options.policy
+    if options.dry_run:
+        shown["dryRun"] = ["All"]
+    return shown
+
+
 def _seconds(grace: int | str) -> int:
     try:
         return int(grace)

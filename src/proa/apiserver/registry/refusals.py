@@ -10,6 +10,7 @@ from proa.objects.errors import (
     Cause,
     Conflict,
     Forbidden,
+    InternalError,
     Invalid,
     MethodNotAllowed,
     NotFound,
@@ -108,4 +109,11 @@ def unnamed_failure(message: str) -> ApiError:
     """A failure for which upstream has no reason: 500 and the message alone."""
     error = ApiError(message)
     error.reason = ""
+    return error
+
+
+def internal(why: str) -> InternalError:
+    """Something that the request needs has failed: upstream's NewInternalError."""
+    error = InternalError(f"Internal error occurred: {why}")
+    error.details["causes"] = [{"message": why}]
     return error

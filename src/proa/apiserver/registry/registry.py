@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -18,7 +19,7 @@ from proa.apiserver.registry.allocation import Allocation
 from proa.apiserver.registry.attributes import Admission, Attributes, Plugin
 from proa.apiserver.registry.conversion import converted, stored_resource
 from proa.apiserver.registry.definition import ResourceDefinition
-from proa.apiserver.registry.deletion import DeleteOptions, decide, ends_with_update
+from proa.apiserver.registry.deletion import DeleteOptions, decide, ends_with_update, options_object
 from proa.apiserver.registry.metadata import (
     carry_over,
     drop_empty,
@@ -40,6 +41,7 @@ from proa.client.protocol import Object, User
 from proa.objects.errors import BadRequest, Cause, Invalid
 from proa.objects.managed_fields.entries import Entry as FieldsEntry
 from proa.objects.managed_fields.entries import is_timing_alone
+from proa.objects.quick_dataclass import dataclass
 from proa.objects.resource import Resource
 from proa.objects.validation import invalid
 from proa.store.protocol import Entry, RevisionMismatch, Store
@@ -57,6 +59,17 @@ Transform = Callable[[Object], Object]
 
 Track = Callable[[Object | None, Object], list[FieldsEntry]]
 """Returns the managedFields that a write leaves, given the stored object (None for a create) and the new one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Face:
+    """How a write shows to admission that goes through a subresource with a kind of its own (Scale)."""
+
+    subresource: str
+    show: Callable[[Object], Object]
+    """Returns the subresource's object of a whole one."""
+    put: Callable[[Object, Object], None]
+    """Brings (a whole object) to what (the subresource's object) says."""
 
 
 class ResourceRegistry:
@@ -177,6 +190,7 @@ class ResourceRegistry:
         *,
         dry_run: bool = False,
         track: Track | None = None,
+        options: Object | None = None,
     ) -> bytes:
         """Store a new object and return its bytes; raise AlreadyExists, Invalid, Forbidden.
 
@@ -200,7 +214,7 @@ class ResourceRegistry:
             obj = await self._hub_of(obj)
             metadata = obj["metadata"]
         attributes = self._attributes(
-            "CREATE", namespace, metadata.get("name", ""), "", obj, None, user, dry_run
+            "CREATE", namespace, metadata.get("name", ""), "", obj, None, user, dry_run, options
         )
         await mutate(self._mutating, attributes)
         definition.prepare_create(obj)
@@ -289,12 +303,15 @@ class ResourceRegistry:
         dry_run: bool = False,
         unconditional: bool | None = None,
         track: Track | None = None,
+        options: Object | None = None,
+        face: Face | None = None,
+        is_admitted: bool = False,
     ) -> bytes:
         """Replace the object by what `transform` makes of it and return its bytes; raise Conflict, Invalid.
 
         An update that says no resourceVersion, or the one that `transform` was given, is tried again when another
         write comes between. `unconditional` overrides the definition's rule about saying none. Without `track`, who
-        has which field stays as it is.
+        has which field stays as it is. `is_admitted`: it is part of what admission has seen as a whole (a Binding).
         """
         key = self.key(namespace, name)
         if unconditional is None:
@@ -318,10 +335,15 @@ class ResourceRegistry:
                 new = await self._hub_of(new)
                 if self._hub != self.resource:
                     (old,) = await self.hub((orjson.loads(current.value),))
-            attributes = self._attributes("UPDATE", namespace, name, subresource, new, old, user, dry_run)
-            allocation = await self._prepare_update(attributes, new, old, causes)
+            attributes = self._attributes(
+                "UPDATE", namespace, name, subresource, new, old, user, dry_run, options
+            )
+            if not is_admitted:
+                await self._mutate_update(attributes, face)
+            allocation = self._prepare_update(attributes, new, old, causes)
             try:
-                await run(self._validating, attributes)
+                if not is_admitted:
+                    await self._validate_admission(attributes, face)
                 value = await self._store_update(key, current, new, old, dry_run)
             except RevisionMismatch:
                 allocation.roll_back()
@@ -354,12 +376,36 @@ class ResourceRegistry:
         )
         return causes
 
-    async def _prepare_update(
+    async def _mutate_update(self, attributes: Attributes, face: Face | None) -> None:
+        """Let admission change the new object, or the one that shows for it."""
+        if face is None:
+            await mutate(self._mutating, attributes)
+            return
+        new, old = attributes.obj, attributes.old
+        assert new is not None
+        assert old is not None
+        shown = face.show(new)
+        seen = replace(attributes, subresource=face.subresource, obj=shown, old=face.show(old))
+        await mutate(self._mutating, seen)
+        if seen.reinvocation is not None and seen.reinvocation.needed:
+            face.put(new, shown)
+
+    async def _validate_admission(self, attributes: Attributes, face: Face | None) -> None:
+        """Let admission look at the new object, or at the one that shows for it."""
+        if face is not None:
+            new, old = attributes.obj, attributes.old
+            assert new is not None
+            assert old is not None
+            attributes = replace(
+                attributes, subresource=face.subresource, obj=face.show(new), old=face.show(old)
+            )
+        await run(self._validating, attributes)
+
+    def _prepare_update(
         self, attributes: Attributes, new: Object, old: Object, causes: list[Cause]
     ) -> Allocation:
         """Bring `new` to what may be stored in place of `old`; raise Forbidden, Invalid: `causes` and more."""
         definition, metadata, subresource = self.definition, new["metadata"], attributes.subresource
-        await mutate(self._mutating, attributes)
         if subresource == "status":
             definition.prepare_status_update(new, old)
         elif not subresource:
@@ -422,9 +468,18 @@ class ResourceRegistry:
         return entry.value
 
     async def delete(
-        self, namespace: str, name: str, options: DeleteOptions, user: User | None = None
+        self,
+        namespace: str,
+        name: str,
+        options: DeleteOptions,
+        user: User | None = None,
+        *,
+        is_admitted: bool = False,
     ) -> tuple[bytes, bool]:
-        """Delete, or begin to; return the object's bytes and whether it is gone. Raise NotFound, Conflict."""
+        """Delete, or begin to; return the object's bytes and whether it is gone. Raise NotFound, Conflict.
+
+        `is_admitted`: it is part of what admission has seen as a whole (an Eviction).
+        """
         key = self.key(namespace, name)
         for _ in range(UPDATE_ATTEMPTS):
             current = self.store.latest(key)
@@ -432,9 +487,20 @@ class ResourceRegistry:
                 raise not_found(self.resource, name)
             old = orjson.loads(current.value)
             shown = old if self.conversion is None else (await self.hub((orjson.loads(current.value),)))[0]
-            attributes = self._attributes("DELETE", namespace, name, "", None, shown, user, options.dry_run)
-            await mutate(self._mutating, attributes)
-            await run(self._validating, attributes)
+            if not is_admitted:
+                await self.admit(
+                    self._attributes(
+                        "DELETE",
+                        namespace,
+                        name,
+                        "",
+                        None,
+                        shown,
+                        user,
+                        options.dry_run,
+                        options_object(options),
+                    )
+                )
             begin = self._catalog.deleters.get((self.resource.group, self.resource.plural), decide)
             decision = begin(old, self.definition, options, self._catalog.now())
             try:
@@ -462,6 +528,7 @@ class ResourceRegistry:
         old: Object | None,
         user: User | None,
         dry_run: bool,
+        options: Object | None = None,
     ) -> Attributes:
         definition, asked = self.definition, None
         if self._hub != self.resource:
@@ -477,12 +544,32 @@ class ResourceRegistry:
             user,
             self._catalog,
             dry_run,
-            None,
+            options,
             asked,
         )
 
+    async def admit_other(
+        self,
+        operation: str,
+        namespace: str,
+        name: str,
+        subresource: str,
+        obj: Object,
+        user: User | None,
+        *,
+        dry_run: bool = False,
+        options: Object | None = None,
+    ) -> None:
+        """Put what is not stored here (a CONNECT, a subresource's own kind) through admission, which may change it."""
+        offered = next(s for s in self.definition.subresources if s.name == subresource)
+        obj.setdefault("kind", offered.kind)
+        obj.setdefault("apiVersion", offered.api_version or self.resource.api_version)
+        await self.admit(
+            self._attributes(operation, namespace, name, subresource, obj, None, user, dry_run, options)
+        )
+
     async def admit(self, attributes: Attributes) -> None:
-        """Put what is not stored here (a CONNECT, a subresource's own kind) through both phases of admission."""
+        """Put a write through both phases of admission."""
         await mutate(self._mutating, attributes)
         await run(self._validating, attributes)
 

@@ -8,54 +8,21 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-import orjson
-
 from proa.apiserver.admission.matching import Match
+from proa.apiserver.admission.mutation import Views
 from proa.apiserver.registry.attributes import Attributes
 from proa.apiserver.registry.metadata import new_uid
 from proa.apiserver.registry.notes import annotate_audit, warn
+from proa.apiserver.registry.refusals import internal
 from proa.apiserver.webhooks.client import CallFailure, WebhookClient, make_target
 from proa.apiserver.webhooks.configurations import Webhook
 from proa.apiserver.webhooks.review import BadReview, Verdict, make_review, read_review
 from proa.client.protocol import Object
-from proa.objects.errors import ApiError, BadRequest, InternalError
-from proa.objects.quick_dataclass import dataclass
-from proa.objects.resource import Resource
+from proa.objects.errors import ApiError, BadRequest
 from proa.objects.validation import quote
 
 _log = logging.getLogger(__name__)
 MAX_WARNING = 4096
-
-
-@dataclass(frozen=True, slots=True)
-class Views:
-    """The request's objects, in the version that a webhook wants."""
-
-    obj: Object | None
-    old: Object | None
-
-
-async def view(attributes: Attributes, match: Match) -> Views:
-    """Return the objects in the matched version; where that is the one that they are in, as they are."""
-    if is_foreign(attributes, match):
-        to = match.resource
-        return Views(
-            await _convert(attributes.obj, to, attributes), await _convert(attributes.old, to, attributes)
-        )
-    return Views(attributes.obj, attributes.old)
-
-
-def is_foreign(attributes: Attributes, match: Match) -> bool:
-    """Tell whether the objects at hand are of another version than the matched one."""
-    is_whole = match.kind.api_version == match.resource.api_version
-    return is_whole and match.resource.api_version != attributes.definition.resource.api_version
-
-
-async def _convert(obj: Object | None, to: Resource, attributes: Attributes) -> Object | None:
-    if obj is None:
-        return None
-    (converted,) = await attributes.catalog.convert([orjson.loads(orjson.dumps(obj))], to)
-    return converted
 
 
 async def ask(
@@ -102,13 +69,6 @@ def failed(webhook: Webhook, failure: CallFailure) -> ApiError:
     text = f"failed calling webhook {quote(webhook.name)}: {failure}"
     _log.warning("a webhook failed, the request is refused webhook=%s error=%s", webhook.name, failure)
     return internal(text)
-
-
-def internal(text: str) -> ApiError:
-    """Return upstream's NewInternalError."""
-    error = InternalError(f"Internal error occurred: {text}")
-    error.details["causes"] = [{"message": text}]
-    return error
 
 
 def denial(name: str, status: Object) -> ApiError:

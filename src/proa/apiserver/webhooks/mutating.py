@@ -14,10 +14,11 @@ from dataclasses import field
 import orjson
 
 from proa.apiserver.admission.matching import Match
+from proa.apiserver.admission.mutation import replace, view
 from proa.apiserver.registry.attributes import Attributes, Reinvocation
-from proa.apiserver.registry.definition import ResourceDefinition
 from proa.apiserver.registry.notes import annotate_audit
-from proa.apiserver.webhooks.calling import ask, failed, internal, is_foreign, view
+from proa.apiserver.registry.refusals import internal
+from proa.apiserver.webhooks.calling import ask, failed
 from proa.apiserver.webhooks.client import CallFailure, WebhookClient
 from proa.apiserver.webhooks.conditions import meets_conditions
 from proa.apiserver.webhooks.configurations import Webhook
@@ -27,9 +28,6 @@ from proa.objects.errors import ApiError
 from proa.objects.patch.json_patch import apply_json_patch
 from proa.objects.patch.refusals import DoesNotApply
 from proa.objects.quick_dataclass import dataclass
-from proa.objects.schemas.check import prune
-from proa.objects.schemas.load import find_definition_name, schema_named
-from proa.objects.schemas.schema import Schema
 from proa.objects.validation import quote
 
 _log = logging.getLogger(__name__)
@@ -85,7 +83,7 @@ async def _ask_one(
         verdict = await ask(client, webhook, attributes, match, views, mutating=True)
         new = _patched(webhook, verdict, views.obj, where)
         if new is not None:
-            changed = await _replace(attributes, match, views.obj, new)
+            changed = await replace(attributes, match, views.obj, new)
     except CallFailure as failure:
         if not webhook.ignores_failure:
             raise failed(webhook, failure) from failure
@@ -125,43 +123,3 @@ def _patched(webhook: Webhook, verdict: Verdict, obj: Object | None, where: str)
     value = orjson.dumps({**said, "patchType": "JSONPatch"}).decode()
     annotate_audit(f"patch.webhook.admission.k8s.io/{where}", value)
     return new
-
-
-async def _replace(attributes: Attributes, match: Match, shown: Object | None, new: Object) -> bool:
-    """Let the request's object be `new`, checked and defaulted; return whether that is another than was `shown`."""
-    definition, schema = _rules(attributes, match)
-    if schema is not None:
-        faults = prune(new, schema)
-        if faults is not None and faults.undecodable:
-            raise internal(faults.undecodable)
-    if new == shown:
-        return False
-    if definition is not None:
-        definition.default(new)
-    if is_foreign(attributes, match):
-        (new,) = await attributes.catalog.convert([new], attributes.definition.resource)
-    assert attributes.obj is not None
-    _become(attributes.obj, new)
-    return True
-
-
-def _rules(attributes: Attributes, match: Match) -> tuple[ResourceDefinition | None, Schema | None]:
-    """Return what defaults and describes objects of the matched kind, where that is known."""
-    resource, kind = match.resource, match.kind
-    if (kind.api_version, kind.kind) == (resource.api_version, resource.kind):
-        definition = attributes.catalog.of(resource).definition
-        return definition, definition.object_schema
-    name = find_definition_name(kind.api_version, kind.kind)
-    return None, None if name is None else schema_named(name)
-
-
-def _become(obj: Object, new: Object) -> None:
-    """Fill an object, which others hold as they do its metadata, with another's content."""
-    metadata = obj.get("metadata")
-    obj.clear()
-    obj.update(new)
-    if isinstance(metadata, dict):
-        made = new.get("metadata") or {}
-        metadata.clear()
-        metadata.update(made)
-        obj["metadata"] = metadata

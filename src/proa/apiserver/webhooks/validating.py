@@ -10,9 +10,10 @@ import logging
 from collections.abc import Sequence
 
 from proa.apiserver.admission.matching import Match
+from proa.apiserver.admission.mutation import view
 from proa.apiserver.registry.attributes import Attributes
 from proa.apiserver.registry.notes import annotate_audit
-from proa.apiserver.webhooks.calling import ask, failed, view
+from proa.apiserver.webhooks.calling import ask, failed
 from proa.apiserver.webhooks.client import CallFailure, WebhookClient
 from proa.apiserver.webhooks.conditions import meets_conditions
 from proa.apiserver.webhooks.configurations import Webhook
