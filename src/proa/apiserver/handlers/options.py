@@ -172,7 +172,7 @@ def _is_true(text: str) -> bool:
 
 
 def write_options(request: Request, kind: str) -> Object:
-    """Return a write's options as admission is shown them; `kind` is CreateOptions, or UpdateOptions (of a patch too)."""
+    """Return a write's options as admission is shown them: CreateOptions, or UpdateOptions also of a patch."""
     options: Object = {"kind": kind, "apiVersion": "meta.k8s.io/v1"}
     query = request.query
     if query:
