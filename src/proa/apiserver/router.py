@@ -127,13 +127,13 @@ class Router:
         offered = next((s for s in registry.definition.subresources if s.name == subresource), None)
         if offered is None:
             raise unknown_resource()
-        if subresource == "status":
+        if subresource == "status" or offered.prepare is not None:
             if info.verb not in offered.verbs:
                 raise method_not_allowed()
             if info.verb == "get":
                 return await get_object(request, registry, namespace, name)
             write = update_object if info.verb == "update" else patch_object
-            return await write(request, registry, namespace, name, "status")
+            return await write(request, registry, namespace, name, subresource)
         if subresource == "scale":
             return await serve_scale(request, registry, namespace, name)
         if (info.plural, subresource) == ("serviceaccounts", "token"):

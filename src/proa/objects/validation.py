@@ -122,7 +122,7 @@ def _escaped(character: str) -> str:
 # --- formats ----------------------------------------------------------------------------------------------------
 
 
-def _regex_problem(message: str, pattern: str, *examples: str) -> str:
+def regex_problem(message: str, pattern: str, *examples: str) -> str:
     shown = " or ".join(f"'{example}', " for example in examples)
     return f"{message} (e.g. {shown}regex used for validation is '{pattern}')"
 
@@ -141,7 +141,7 @@ def dns_label(value: str) -> list[str]:
         problems.append(
             "must not contain dots"
             if _IS_SUBDOMAIN.match(value)
-            else _regex_problem(
+            else regex_problem(
                 "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', "
                 "and must start and end with an alphanumeric character",
                 _LABEL,
@@ -166,7 +166,7 @@ def _subdomain_problems(value: str, unit: str) -> list[str]:
             "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', "
             "and must start and end with an alphanumeric character"
         )
-        problems.append(_regex_problem(message, _SUBDOMAIN, "example.com"))
+        problems.append(regex_problem(message, _SUBDOMAIN, "example.com"))
     return problems
 
 
@@ -178,7 +178,7 @@ def dns1035_label(value: str) -> list[str]:
             "a DNS-1035 label must consist of lower case alphanumeric characters or '-', start with an "
             "alphabetic character, and end with an alphanumeric character"
         )
-        problems.append(_regex_problem(message, _LABEL_1035, "my-name", "abc-123"))
+        problems.append(regex_problem(message, _LABEL_1035, "my-name", "abc-123"))
     return problems
 
 
@@ -201,7 +201,7 @@ def qualified_name(value: str) -> list[str]:
     )
     examples = ("MyName", "my.name", "123-abc")
     if "/" in prefix:
-        problem = "a valid label key " + _regex_problem(message, _QUALIFIED_NAME, *examples)
+        problem = "a valid label key " + regex_problem(message, _QUALIFIED_NAME, *examples)
         return [problem + " with an optional DNS subdomain prefix and '/' (e.g. 'example.com/MyName')"]
     if slash:
         problems += (
@@ -214,7 +214,7 @@ def qualified_name(value: str) -> list[str]:
     else:
         problems += [f"name part {p}" for p in _max_length(name, 63, "bytes")]
     if not _IS_QUALIFIED.match(name):
-        problems.append("name part " + _regex_problem(message, _QUALIFIED_NAME, *examples))
+        problems.append("name part " + regex_problem(message, _QUALIFIED_NAME, *examples))
     return problems
 
 
@@ -228,7 +228,7 @@ def label_value(value: str) -> list[str]:
             "a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', "
             "and must start and end with an alphanumeric character"
         )
-        problems.append(_regex_problem(message, _LABEL_VALUE, "MyValue", "my_value", "12345"))
+        problems.append(regex_problem(message, _LABEL_VALUE, "MyValue", "my_value", "12345"))
     return problems
 
 
@@ -237,7 +237,7 @@ def config_key(value: str) -> list[str]:
     problems = _max_length(value, 253)
     if not _IS_CONFIG_KEY.match(value):
         message = "a valid config key must consist of alphanumeric characters, '-', '_' or '.'"
-        problems.append(_regex_problem(message, _CONFIG_KEY, "key.name", "KEY_NAME", "key-name"))
+        problems.append(regex_problem(message, _CONFIG_KEY, "key.name", "KEY_NAME", "key-name"))
     if value in (".", ".."):
         problems.append(f"must not be '{value}'")
     elif value.startswith(".."):
@@ -261,7 +261,7 @@ def header_name(value: str) -> list[str]:
     if _IS_HEADER_NAME.match(value):
         return []
     message = "a valid HTTP header must consist of alphanumeric characters or '-'"
-    return [_regex_problem(message, _HEADER_NAME, "X-Header-Name")]
+    return [regex_problem(message, _HEADER_NAME, "X-Header-Name")]
 
 
 def port_number(value: int) -> list[str]:
@@ -311,7 +311,7 @@ def percent(value: str) -> list[str]:
     if _IS_PERCENT.match(value):
         return []
     message = "a valid percent string must be a numeric string followed by an ending '%'"
-    return [_regex_problem(message, _PERCENT, "1%", "93%")]
+    return [regex_problem(message, _PERCENT, "1%", "93%")]
 
 
 # --- rules that many kinds share --------------------------------------------------------------------------------

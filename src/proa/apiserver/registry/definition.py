@@ -45,19 +45,6 @@ class Column:
     priority: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Subresource:
-    """`status` and `scale` are served generically; the others have a handler of that name.
-
-    `kind` and `api_version` are those of the body, as discovery shows them.
-    """
-
-    name: str
-    kind: str
-    verbs: tuple[str, ...]
-    api_version: str = ""
-
-
 class Allocators(Protocol):
     """Addresses and ports that the cluster hands out; each raises Invalid when taken or out of range."""
 
@@ -79,14 +66,38 @@ def nothing(*_: Any) -> None:
     """Do nothing."""
 
 
+def no_warnings(*_: Any) -> list[str]:
+    """Say nothing."""
+    return []
+
+
+@dataclass(frozen=True, slots=True)
+class Subresource:
+    """`status` and `scale` are served generically; the others have a handler of that name.
+
+    `kind` and `api_version` are those of the body, as discovery shows them.
+    """
+
+    name: str
+    kind: str
+    verbs: tuple[str, ...]
+    api_version: str = ""
+    prepare: Callable[[Object, Object], None] | None = None
+    """Where given, the body is the whole object and it is served generically: `prepare(new, old)` keeps of `old` all
+    but what the subresource writes."""
+    validate: Callable[[Object, Object], list[Cause]] = no_causes
+    """Check what `prepare` has left, for (new, old)."""
+
+
 @dataclass(frozen=True, slots=True)
 class ResourceDefinition:
     """A kind. Objects given to these functions are private copies that `default` and `prepare_*` may mutate.
 
     Order on create, as upstream's: decode and check against the schema, `default`, mutating admission,
-    `prepare_create`, `allocate`, `validate`; on update: `default`, admission, `prepare_update(new, old)`,
-    `allocate`, `validate`, `validate_update(new, old)`. The generic registry drops what clients may not write:
-    `status` on create where there is a status subresource (unless `prepare_create` sets it), and on a plain update.
+    `prepare_create`, `allocate`, `validate`, `validate_create`; on update: `default`, admission,
+    `prepare_update(new, old)`, `allocate`, `validate`, `validate_update(new, old)`. The generic registry drops what
+    clients may not write: `status` on create where there is a status subresource (unless `prepare_create` sets it),
+    and on a plain update.
     Generation rises when anything but metadata and status changes, where `tracks_generation`.
     """
 
@@ -103,12 +114,16 @@ class ResourceDefinition:
     prepare_update: Callable[[Object, Object], None] = nothing
     prepare_status_update: Callable[[Object, Object], None] = nothing
     validate: Callable[[Object], list[Cause]] = no_causes
+    validate_create: Callable[[Object], list[Cause]] = no_causes
+    """Beside `validate`, for new objects only."""
     validate_update: Callable[[Object, Object], list[Cause]] = no_causes
     validate_status_update: Callable[[Object, Object], list[Cause]] = no_causes
     allocate: Callable[[Object, Object | None, Allocators], None] = nothing
     """Called with (new, old or None, allocators); also at start-up for each stored object, to claim its own."""
     release: Callable[[Object, Allocators], None] = nothing
     """Called when the object is gone from the store."""
+    warnings: Callable[[Object, Object | None], list[str]] = no_warnings
+    """Return what to warn the client of, for (new, old or None); asked once the object is valid."""
     columns: tuple[Column, ...] = (
         Column("Name", format="name", description="Name must be unique within a namespace."),
         Column("Age", description="CreationTimestamp is a timestamp of when the object was made."),

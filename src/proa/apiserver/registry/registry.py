@@ -29,6 +29,7 @@ from proa.apiserver.registry.metadata import (
     metadata_of,
     validate_metadata,
 )
+from proa.apiserver.registry.notes import warn
 from proa.apiserver.registry.refusals import (
     already_exists,
     conflict,
@@ -93,10 +94,15 @@ class ResourceRegistry:
         self.head = head_of(resource)
         self._stored_head = head_of(stored)
         self.has_status = any(s.name == "status" for s in definition.subresources)
+        self._parts = {s.name: s for s in definition.subresources if s.prepare is not None}
         self._catalog = catalog
         concerned = [plugin for plugin in plugins if plugin.concerns(self._hub)]
         self._mutating = tuple(plugin.admit for plugin in concerned if plugin.admit is not None)
         self._validating = tuple(plugin.validate for plugin in concerned if plugin.validate is not None)
+
+    def of(self, resource: Resource) -> ResourceRegistry:
+        """Return the registry of another resource that must be served."""
+        return self._catalog.of(resource)
 
     def now(self) -> float:
         """Return seconds since the epoch."""
@@ -222,9 +228,11 @@ class ResourceRegistry:
         try:
             drop_empty(metadata)
             causes = validate_metadata(metadata, definition)
-            causes += definition.validate(obj)
+            causes += definition.validate(obj) + definition.validate_create(obj)
             if causes:
                 raise invalid_object(resource, metadata.get("name", ""), causes)
+            for text in definition.warnings(obj, None):
+                warn(text)
             await run(self._validating, attributes)
             if dry_run:
                 if self.store.latest(self.key(namespace, metadata["name"])) is not None:
@@ -408,9 +416,12 @@ class ResourceRegistry:
         definition, metadata, subresource = self.definition, new["metadata"], attributes.subresource
         if subresource == "status":
             definition.prepare_status_update(new, old)
+        elif (part := self._parts.get(subresource)) is not None and part.prepare is not None:
+            part.prepare(new, old)
         elif not subresource:
             definition.prepare_update(new, old)
-        if definition.tracks_generation and subresource in ("", "scale") and _differs(new, old):
+        counts = subresource in ("", "scale") or subresource in self._parts
+        if definition.tracks_generation and counts and _differs(new, old):
             metadata["generation"] = max(
                 metadata.get("generation") or 0, (old["metadata"].get("generation") or 0) + 1
             )
@@ -424,6 +435,9 @@ class ResourceRegistry:
         except BaseException:
             allocation.roll_back()
             raise
+        if not subresource:
+            for text in definition.warnings(new, old):
+                warn(text)
         return allocation
 
     def _check_identity(self, metadata: Object, old_metadata: Object, name: str) -> None:
@@ -445,7 +459,8 @@ class ResourceRegistry:
         if subresource == "status":
             return self.definition.validate_status_update(new, old)
         if subresource:
-            return []
+            part = self._parts.get(subresource)
+            return part.validate(new, old) if part else []
         return [*self.definition.validate(new), *self.definition.validate_update(new, old)]
 
     async def _store_update(self, key: str, current: Entry, new: Object, old: Object, dry_run: bool) -> bytes:

@@ -53,7 +53,9 @@ def converter(schema: Schema) -> Callable[[Any], Any]:
 
 
 def zero_value(schema: Schema) -> Any:
-    """Return what a null stands for inside a list or a map."""
+    """Return what a null stands for inside a list or a map; a time that is none is shown as null."""
+    if schema.format == "date-time":
+        return None
     return {"string": "", "integer": 0, "number": 0, "boolean": False, "quantity": "0", "int-or-string": 0,
             "array": [], "object": {}, "any": None}[schema.type]  # fmt: skip
 

@@ -35,7 +35,9 @@ def create(obj: Object, allocators: ClusterAllocators | None = None) -> Object:
 def problems(obj: Object) -> list[str]:
     """Return what creating the object would be refused for."""
     new = create(obj)
-    return [f"{c.field}: {c.message}" for c in definition_of(obj["kind"]).validate(new)]
+    definition = definition_of(obj["kind"])
+    causes = [*definition.validate(new), *definition.validate_create(new)]
+    return [f"{c.field}: {c.message}" for c in causes]
 
 
 def update_problems(old: Object, change: Callable[[Object], object]) -> list[str]:

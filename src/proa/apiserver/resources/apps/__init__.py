@@ -2,11 +2,17 @@
 
 from proa.apiserver.registry.definition import ResourceDefinition
 from proa.apiserver.resources.apps import (
+    controllerrevision,
+    daemonset,
     deployment,
     replicaset,
+    statefulset,
 )
 
 DEFINITIONS: tuple[ResourceDefinition, ...] = (
+    controllerrevision.DEFINITION,
+    daemonset.DEFINITION,
     deployment.DEFINITION,
     replicaset.DEFINITION,
+    statefulset.DEFINITION,
 )

@@ -9,6 +9,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from proa.apiserver.registry.definition import Column, ResourceDefinition, Subresource
+from proa.apiserver.resources.apps.rolling_rules import (
+    count_of,
+    validate_at_most_all,
+    validate_count_or_percent,
+)
 from proa.apiserver.resources.apps.template_rules import validate_selector_and_template
 from proa.apiserver.resources.core.pod_defaults import default_template
 from proa.apiserver.resources.printing import (
@@ -21,15 +26,18 @@ from proa.apiserver.resources.printing import (
     doc,
     selector_cell,
 )
+from proa.apiserver.resources.status_counts import (
+    validate_available,
+    validate_collisions,
+    validate_counts,
+)
 from proa.client.protocol import Object
 from proa.objects.errors import Cause
 from proa.objects.resource import DEPLOYMENTS
 from proa.objects.validation import (
-    all_invalid,
     forbidden,
     invalid,
     not_supported,
-    percent,
     required,
     validate_immutable,
     validate_non_negative,
@@ -38,6 +46,7 @@ from proa.objects.validation import (
 STRATEGIES = ("Recreate", "RollingUpdate")
 COUNTS = ("observedGeneration", "replicas", "updatedReplicas", "readyReplicas", "availableReplicas",
           "unavailableReplicas", "collisionCount")  # fmt: skip
+PARTS = ("updatedReplicas", "readyReplicas", "availableReplicas")
 
 
 def default(deployment: Object) -> None:
@@ -100,24 +109,9 @@ def _validate_rolling_update(rolling: Object, path: str) -> list[Cause]:
     unavailable, surge = rolling.get("maxUnavailable", 0), rolling.get("maxSurge", 0)
     causes = validate_count_or_percent(unavailable, f"{path}.maxUnavailable")
     causes += validate_count_or_percent(surge, f"{path}.maxSurge")
-    if _is_zero(unavailable) and _is_zero(surge):
+    if count_of(unavailable) == 0 and count_of(surge) == 0:
         causes.append(invalid(f"{path}.maxUnavailable", unavailable, "may not be 0 when `maxSurge` is 0"))
-    if isinstance(unavailable, str) and not percent(unavailable) and int(unavailable[:-1]) > 100:
-        causes.append(invalid(f"{path}.maxUnavailable", unavailable, "must not be greater than 100%"))
-    return causes
-
-
-def validate_count_or_percent(value: int | str, field: str) -> list[Cause]:
-    """Check a number that is not negative, or a percentage."""
-    return (
-        all_invalid(field, value, percent(value))
-        if isinstance(value, str)
-        else validate_non_negative(value, field)
-    )
-
-
-def _is_zero(value: int | str) -> bool:
-    return value == 0 or (isinstance(value, str) and not percent(value) and int(value[:-1]) == 0)
+    return causes + validate_at_most_all(unavailable, f"{path}.maxUnavailable")
 
 
 def validate_update(new: Object, old: Object) -> list[Cause]:
@@ -125,21 +119,11 @@ def validate_update(new: Object, old: Object) -> list[Cause]:
     return validate_immutable(new["spec"].get("selector"), old["spec"].get("selector"), "spec.selector")
 
 
-def validate_status_update(new: Object, _old: Object) -> list[Cause]:
+def validate_status_update(new: Object, old: Object) -> list[Cause]:
     """Check that no count is negative, or larger than the one that it is a part of."""
     status = new.get("status") or {}
-    causes = [c for key in COUNTS for c in validate_non_negative(status.get(key, 0), f"status.{key}")]
-    total, ready, available = (
-        status.get(key, 0) for key in ("replicas", "readyReplicas", "availableReplicas")
-    )
-    for key in ("updatedReplicas", "readyReplicas", "availableReplicas"):
-        if status.get(key, 0) > total:
-            causes.append(
-                invalid(f"status.{key}", status.get(key, 0), "cannot be greater than status.replicas")
-            )
-    if available > ready:
-        causes.append(invalid("status.availableReplicas", available, "cannot be greater than readyReplicas"))
-    return causes
+    causes = validate_counts(status, COUNTS, PARTS) + validate_available(status)
+    return causes + validate_collisions(status, old.get("status") or {})
 
 
 def cells(deployment: Object, now: float) -> Sequence[Any]:

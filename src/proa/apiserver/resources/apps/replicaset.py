@@ -21,12 +21,14 @@ from proa.apiserver.resources.printing import (
     doc,
     selector_cell,
 )
+from proa.apiserver.resources.status_counts import validate_available, validate_counts
 from proa.client.protocol import Object
 from proa.objects.errors import Cause
 from proa.objects.resource import REPLICA_SETS
-from proa.objects.validation import invalid, validate_immutable, validate_non_negative
+from proa.objects.validation import validate_immutable, validate_non_negative
 
 COUNTS = ("replicas", "fullyLabeledReplicas", "readyReplicas", "availableReplicas", "observedGeneration")
+PARTS = ("fullyLabeledReplicas", "readyReplicas", "availableReplicas")
 
 
 def default(replica_set: Object) -> None:
@@ -57,16 +59,7 @@ def validate_update(new: Object, old: Object) -> list[Cause]:
 def validate_status_update(new: Object, _old: Object) -> list[Cause]:
     """Check that no count is negative, or larger than the one that it is a part of."""
     status = new.get("status") or {}
-    causes = [c for key in COUNTS for c in validate_non_negative(status.get(key, 0), f"status.{key}")]
-    for key in ("fullyLabeledReplicas", "readyReplicas", "availableReplicas"):
-        if status.get(key, 0) > status.get("replicas", 0):
-            causes.append(
-                invalid(f"status.{key}", status.get(key, 0), "cannot be greater than status.replicas")
-            )
-    if status.get("availableReplicas", 0) > status.get("readyReplicas", 0):
-        detail = "cannot be greater than readyReplicas"
-        causes.append(invalid("status.availableReplicas", status.get("availableReplicas", 0), detail))
-    return causes
+    return validate_counts(status, COUNTS, PARTS) + validate_available(status)
 
 
 def cells(replica_set: Object, now: float) -> Sequence[Any]:

@@ -23,14 +23,10 @@ def validate_selector_and_template(spec: Object) -> list[Cause]:
         causes += validate_label_selector(selector, "spec.selector")
         if is_empty_selector(selector):
             causes.append(invalid("spec.selector", selector, "empty selector is invalid for deployment"))
-    labels = (template.get("metadata") or {}).get("labels") or {}
     try:
-        matches = selector is not None and selector_from_dict(selector).matches(labels)
+        causes += validate_selected(selector, template, "spec.template")
     except BadRequest:
         return [*causes, invalid("spec.selector", selector, "invalid label selector")]
-    if not matches:
-        detail = "`selector` does not match template `labels`"
-        causes.append(invalid("spec.template.metadata.labels", labels or None, detail))
     causes += validate_pod_template(template, "spec.template")
     pod = template.get("spec") or {}
     if pod.get("restartPolicy") != "Always":
@@ -41,3 +37,12 @@ def validate_selector_and_template(spec: Object) -> list[Cause]:
         detail = "activeDeadlineSeconds in ReplicaSet is not Supported"
         causes.append(forbidden("spec.template.spec.activeDeadlineSeconds", detail))
     return causes
+
+
+def validate_selected(selector: Object | None, template: Object, field: str) -> list[Cause]:
+    """Check that the selector (None selects nothing) picks pods of the template; raise BadRequest for none at all."""
+    labels = (template.get("metadata") or {}).get("labels") or {}
+    if selector is not None and selector_from_dict(selector).matches(labels):
+        return []
+    detail = "`selector` does not match template `labels`"
+    return [invalid(f"{field}.metadata.labels", labels or None, detail)]

@@ -2,7 +2,11 @@
 
 from proa.apiserver.registry.definition import ResourceDefinition
 from proa.apiserver.resources.batch import (
+    cronjob,
     job,
 )
 
-DEFINITIONS: tuple[ResourceDefinition, ...] = (job.DEFINITION,)
+DEFINITIONS: tuple[ResourceDefinition, ...] = (
+    cronjob.DEFINITION,
+    job.DEFINITION,
+)

@@ -45,12 +45,17 @@ def default(job: Object) -> None:
     spec.setdefault("manualSelector", False)
     policy = "Failed" if "podFailurePolicy" in spec else "TerminatingOrFailed"
     spec["podReplacementPolicy"] = spec.get("podReplacementPolicy") or policy
-    for rule in (spec.get("podFailurePolicy") or {}).get("rules", ()):
-        for pattern in rule.get("onPodConditions", ()):
-            pattern["status"] = pattern.get("status") or "True"
+    default_failure_policy(spec)
     template = spec.setdefault("template", {})
     default_template(template)
     _default_labels(job)
+
+
+def default_failure_policy(spec: Object) -> None:
+    """A pod failure policy speaks of conditions that hold."""
+    for rule in (spec.get("podFailurePolicy") or {}).get("rules", ()):
+        for pattern in rule.get("onPodConditions", ()):
+            pattern["status"] = pattern.get("status") or "True"
 
 
 def _default_labels(job: Object) -> None:

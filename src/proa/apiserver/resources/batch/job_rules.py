@@ -35,13 +35,13 @@ MAX_INDEXED_PARALLELISM = 100_000
 def validate(job: Object) -> list[Cause]:
     """Check numbers, mode, selector and template."""
     spec = job["spec"]
-    causes = _validate_numbers(spec)
+    causes = _validate_numbers(spec, "spec")
     selector = spec.get("selector")
     if selector is None:
         causes.append(required("spec.selector"))
     else:
         causes += validate_label_selector(selector, "spec.selector")
-    causes += _validate_mode(spec)
+    causes += _validate_mode(spec, "spec")
     template = spec.get("template") or {}
     labels = (template.get("metadata") or {}).get("labels") or {}
     try:
@@ -52,43 +52,53 @@ def validate(job: Object) -> list[Cause]:
         detail = "`selector` does not match template `labels`"
         causes.append(invalid("spec.template.metadata.labels", labels or None, detail))
     causes += validate_pod_template(template, "spec.template")
-    return causes + _validate_restart_policy(template)
+    return causes + _validate_restart_policy(template, "spec.template")
 
 
-def _validate_numbers(spec: Object) -> list[Cause]:
+def validate_job_spec(spec: Object, path: str) -> list[Cause]:
+    """Check a job's spec but for its selector, which the template of a CronJob has not."""
+    template = spec.get("template") or {}
+    causes = _validate_numbers(spec, path) + _validate_mode(spec, path)
+    causes += validate_pod_template(template, f"{path}.template")
+    return causes + _validate_restart_policy(template, f"{path}.template")
+
+
+def _validate_numbers(spec: Object, path: str) -> list[Cause]:
     causes: list[Cause] = []
     for key in NUMBERS:
         if key in spec:
-            causes += validate_non_negative(spec[key], f"spec.{key}")
+            causes += validate_non_negative(spec[key], f"{path}.{key}")
     return causes
 
 
-def _validate_mode(spec: Object) -> list[Cause]:
+def _validate_mode(spec: Object, path: str) -> list[Cause]:
     causes: list[Cause] = []
     mode = spec.get("completionMode")
     if mode is not None and mode not in MODES:
-        causes.append(not_supported("spec.completionMode", mode, MODES))
+        causes.append(not_supported(f"{path}.completionMode", mode, MODES))
     if mode == "Indexed":
         if "completions" not in spec:
-            causes.append(required("spec.completions", "when completion mode is Indexed"))
+            causes.append(required(f"{path}.completions", "when completion mode is Indexed"))
         if spec.get("parallelism", 0) > MAX_INDEXED_PARALLELISM:
             detail = (
                 f"must be less than or equal to {MAX_INDEXED_PARALLELISM} when completion mode is Indexed"
             )
-            causes.append(invalid("spec.parallelism", spec["parallelism"], detail))
+            causes.append(invalid(f"{path}.parallelism", spec["parallelism"], detail))
     elif "backoffLimitPerIndex" in spec:
         detail = "requires indexed completion mode"
-        causes.append(invalid("spec.backoffLimitPerIndex", spec["backoffLimitPerIndex"], detail))
+        causes.append(invalid(f"{path}.backoffLimitPerIndex", spec["backoffLimitPerIndex"], detail))
     policy = spec.get("podReplacementPolicy")
     if policy not in (None, "Failed", "TerminatingOrFailed"):
-        causes.append(not_supported("spec.podReplacementPolicy", policy, ("Failed", "TerminatingOrFailed")))
+        causes.append(
+            not_supported(f"{path}.podReplacementPolicy", policy, ("Failed", "TerminatingOrFailed"))
+        )
     elif policy == "TerminatingOrFailed" and "podFailurePolicy" in spec:
-        causes.append(not_supported("spec.podReplacementPolicy", policy, ("Failed",)))
+        causes.append(not_supported(f"{path}.podReplacementPolicy", policy, ("Failed",)))
     return causes
 
 
-def _validate_restart_policy(template: Object) -> list[Cause]:
-    policy, field = (template.get("spec") or {}).get("restartPolicy", ""), "spec.template.spec.restartPolicy"
+def _validate_restart_policy(template: Object, path: str) -> list[Cause]:
+    policy, field = (template.get("spec") or {}).get("restartPolicy", ""), f"{path}.spec.restartPolicy"
     if policy in ("", "Always"):
         return [required(field, 'valid values: "OnFailure", "Never"')]
     return [] if policy in ("OnFailure", "Never") else [not_supported(field, policy, ("OnFailure", "Never"))]

@@ -10,7 +10,7 @@ from typing import Any
 from proa.apiserver.registry.definition import ResourceDefinition, Subresource
 from proa.apiserver.resources.core.pod_defaults import default_pod
 from proa.apiserver.resources.core.pod_printing import COLUMNS, cells
-from proa.apiserver.resources.core.pod_rules import validate_pod
+from proa.apiserver.resources.core.pod_rules import validate_pod, validate_pod_create
 from proa.apiserver.resources.core.pod_update_rules import validate_pod_update, validate_status_update
 from proa.apiserver.resources.core.qos import qos_class
 from proa.client.protocol import Object
@@ -87,6 +87,7 @@ DEFINITION = ResourceDefinition(
     prepare_update=prepare_update,
     prepare_status_update=prepare_status_update,
     validate=validate_pod,
+    validate_create=validate_pod_create,
     validate_update=validate_pod_update,
     validate_status_update=validate_status_update,
     columns=COLUMNS,

@@ -37,11 +37,14 @@ MAX_NAME_SERVERS, MAX_SEARCH_DOMAINS = 3, 32
 
 
 def validate_pod(pod: Object) -> list[Cause]:
-    """Check a Pod; some rules are only for one that is to be created, and so has no resourceVersion yet."""
+    """Check a Pod."""
+    return validate_pod_spec(pod.get("spec") or {}, "spec")
+
+
+def validate_pod_create(pod: Object) -> list[Cause]:
+    """Check what only a pod that is new must not say."""
     spec = pod.get("spec") or {}
-    causes = validate_pod_spec(spec, "spec")
-    if pod["metadata"].get("resourceVersion"):
-        return causes
+    causes: list[Cause] = []
     if spec.get("ephemeralContainers"):
         causes.append(forbidden("spec.ephemeralContainers", "cannot be set on create"))
     if spec.get("nodeName") and spec.get("schedulingGates"):

@@ -13,6 +13,11 @@ KNOWN = (
     "persistentvolumeclaims", "services.loadbalancers", "services.nodeports", "requests.cpu", "requests.memory",
     "requests.ephemeral-storage", "requests.storage", "limits.cpu", "limits.memory", "limits.ephemeral-storage",
 )  # fmt: skip
+COUNTED = frozenset((
+    "pods", "services", "replicationcontrollers", "resourcequotas", "secrets", "configmaps", "persistentvolumeclaims",
+    "services.nodeports", "services.loadbalancers",
+))  # fmt: skip
+"""Resources of which there are only whole ones."""
 HUGE_PAGES = "hugepages-"
 NATIVE_DOMAIN = "kubernetes.io/"
 
@@ -62,9 +67,36 @@ def validate_container_resource_name(name: str, field: str) -> list[Cause]:
 def validate_resource_name(name: str, field: str) -> list[Cause]:
     """Check the form of a resource's name."""
     causes = all_invalid(field, name, qualified_name(name))
-    if not causes and "/" not in name and name not in KNOWN and not name.startswith(HUGE_PAGES):
+    if not causes and "/" not in name and name != "storage" and not is_quota_resource(name):
         causes.append(invalid(field, name, "must be a standard resource type or fully qualified"))
     return causes
+
+
+def validate_quota_resource_name(name: str, field: str) -> list[Cause]:
+    """Check that a quota can count a resource of that name."""
+    causes = validate_resource_name(name, field)
+    if "/" not in name and not is_quota_resource(name):
+        causes.append(invalid(field, name, "must be a standard resource for quota"))
+    return causes
+
+
+def is_quota_resource(name: str) -> bool:
+    """Tell whether a name without a domain is one of those that a quota counts (IsStandardQuotaResourceName)."""
+    if name.startswith((HUGE_PAGES, f"requests.{HUGE_PAGES}")):
+        return True
+    return name in KNOWN and name != "storage"
+
+
+def is_overcommitable(name: str) -> bool:
+    """Tell whether a limit may be over the request (IsOvercommitAllowed)."""
+    return not name.startswith(HUGE_PAGES) and ("/" not in name or NATIVE_DOMAIN in name)
+
+
+def is_whole(name: str) -> bool:
+    """Tell whether a resource has only whole amounts: objects, and what has a domain of its own."""
+    if name in COUNTED:
+        return True
+    return "/" in name and NATIVE_DOMAIN not in name and not name.startswith("requests.")
 
 
 def validate_amount(name: str, amount: str, field: str) -> list[Cause]:
@@ -73,6 +105,6 @@ def validate_amount(name: str, amount: str, field: str) -> list[Cause]:
     causes = []
     if value < 0:
         causes.append(invalid(field, canonicalize(amount), "must be greater than or equal to 0"))
-    if name not in STANDARD and name != "storage" and value != value.to_integral_value():
+    if is_whole(name) and value != value.to_integral_value():
         causes.append(invalid(field, canonicalize(amount), "must be an integer"))
     return causes
