@@ -1,7 +1,8 @@
 """See at every start that the objects are there that a cluster cannot be without.
 
-Namespaces as kubeadm has them, and the Service, Endpoints and EndpointSlice by which pods reach the API server
-(pkg/controlplane/controller/kubernetesservice, systemnamespaces). Running it twice changes nothing.
+Namespaces as kubeadm has them, the priority classes of system pods (pkg/registry/scheduling/rest), and the Service,
+Endpoints and EndpointSlice by which pods reach the API server (pkg/controlplane/controller/kubernetesservice,
+systemnamespaces). Running it twice changes nothing.
 """
 
 from __future__ import annotations
@@ -10,9 +11,10 @@ import asyncio
 import ipaddress
 from typing import Any
 
+from proa.apiserver.resources.scheduling.priorityclass import SYSTEM_CLASSES
 from proa.client.protocol import Client, Object
 from proa.objects.errors import AlreadyExists, Conflict, NotFound
-from proa.objects.resource import ENDPOINT_SLICES, ENDPOINTS, NAMESPACES, SERVICES, Resource
+from proa.objects.resource import ENDPOINT_SLICES, ENDPOINTS, NAMESPACES, PRIORITY_CLASSES, SERVICES, Resource
 
 SYSTEM_NAMESPACES = ("default", "kube-system", "kube-public", "kube-node-lease")
 NAME = "kubernetes"
@@ -21,7 +23,10 @@ PORT = 443
 
 async def ensure_system_objects(client: Client, *, service_cidr: str, address: str, port: int) -> None:
     """Create what is missing, and bring the endpoints to `address`:`port`, where the API server listens for pods."""
-    await ensure_namespaces(client)
+    await asyncio.gather(
+        ensure_namespaces(client),
+        *[ensure(client, PRIORITY_CLASSES, wanted, None) for wanted in SYSTEM_CLASSES],
+    )
     endpoint_slice = make_endpoint_slice(address, port)
     await asyncio.gather(
         ensure(client, SERVICES, make_service(service_cidr, port), "default"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 PODS = "/api/v1/namespaces/default/pods"
+PRIORITY_CLASSES = "/apis/scheduling.k8s.io/v1/priorityclasses"
 MOUNT = "/var/run/secrets/kubernetes.io/serviceaccount"
 
 
@@ -60,9 +61,33 @@ class TestPriority:
         spec = post_pod(api).json["spec"]
         assert (spec["priority"], spec["preemptionPolicy"]) == (0, "PreemptLowerPriority")
 
-    def test_system_classes_are_known(self, api):
-        spec = post_pod(api, priorityClassName="system-node-critical").json["spec"]
-        assert spec["priority"] == 2_000_001_000
+    def test_it_is_that_of_the_pods_class(self, api):
+        api.post(PRIORITY_CLASSES, {"metadata": {"name": "low"}, "value": 7, "preemptionPolicy": "Never"})
+        spec = post_pod(api, priorityClassName="low").json["spec"]
+        assert (spec["priority"], spec["preemptionPolicy"]) == (7, "Never")
+
+    def test_without_a_class_it_is_that_of_the_default_class(self, api):
+        api.post(PRIORITY_CLASSES, {"metadata": {"name": "usual"}, "value": 9, "globalDefault": True})
+        spec = post_pod(api).json["spec"]
+        assert (spec["priority"], spec["priorityClassName"]) == (9, "usual")
+
+    def test_there_is_one_default_class(self, api):
+        api.post(PRIORITY_CLASSES, {"metadata": {"name": "usual"}, "value": 9, "globalDefault": True})
+        answer = api.post(
+            PRIORITY_CLASSES, {"metadata": {"name": "other"}, "value": 1, "globalDefault": True}
+        )
+        assert (answer.status, answer.message) == (
+            403,
+            'priorityclasses.scheduling.k8s.io "other" is forbidden: PriorityClass usual is already marked as '
+            "default. Only one default can exist",
+        )
+        described = api.patch(f"{PRIORITY_CLASSES}/usual", {"description": "as before"})
+        assert (described.status, described.json["metadata"]["generation"]) == (200, 1)
+
+    def test_it_stays_when_an_update_does_not_say_it(self, api):
+        pod = post_pod(api).json
+        del pod["spec"]["priority"], pod["spec"]["preemptionPolicy"]
+        assert api.put("/api/v1/namespaces/default/pods/p", pod).json["spec"]["priority"] == 0
 
     @pytest.mark.parametrize(
         ("spec", "fragment"),

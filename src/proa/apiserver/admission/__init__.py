@@ -25,6 +25,7 @@ from proa.objects.resource import (
     PERSISTENT_VOLUMES,
     POD_TEMPLATES,
     PODS,
+    PRIORITY_CLASSES,
     REPLICA_SETS,
     REPLICATION_CONTROLLERS,
     STATEFUL_SETS,
@@ -46,7 +47,7 @@ PLUGINS: tuple[Plugin, ...] = (
     Plugin("NamespaceLifecycle", namespace_lifecycle.admit),
     Plugin("ServiceAccount", service_account.admit, resources=(PODS,)),
     Plugin("TaintNodesByCondition", taint_nodes.admit, resources=(NODES,)),
-    Plugin("Priority", priority.admit, resources=(PODS,)),
+    Plugin("Priority", priority.admit, priority.validate, (PODS, PRIORITY_CLASSES)),
     Plugin("DefaultTolerationSeconds", default_toleration_seconds.admit, resources=(PODS,)),
     Plugin(
         "StorageObjectInUseProtection",

@@ -1,6 +1,6 @@
-"""List the handlers of subresources that are not objects of their own, and serve the small ones: eviction, finalize.
+"""List the handlers of subresources that are not objects of their own, and serve the small one: finalize.
 
-Follows pkg/registry/core/pod/storage/eviction.go and pkg/registry/core/namespace/storage. `scale` (scale.py) is
+Follows pkg/registry/core/namespace/storage. `scale` (scale.py) is
 routed for every kind that has it; `status` is a write like others (write.py).
 """
 
@@ -11,44 +11,17 @@ from collections.abc import Awaitable, Callable
 import orjson
 
 from proa.apiserver.handlers.binding import bind_pod
-from proa.apiserver.handlers.bodies import read_auxiliary, read_object
+from proa.apiserver.handlers.bodies import read_object
+from proa.apiserver.handlers.eviction import evict_pod
 from proa.apiserver.handlers.field_managers import tracker
-from proa.apiserver.handlers.negotiation import answer_object, answer_success, negotiate
+from proa.apiserver.handlers.negotiation import answer_object, negotiate
 from proa.apiserver.handlers.options import write_options
 from proa.apiserver.handlers.write import is_dry_run
-from proa.apiserver.registry.deletion import read_options
 from proa.apiserver.registry.refusals import method_not_allowed
 from proa.apiserver.registry.registry import ResourceRegistry
 from proa.client.protocol import Object, Request, Response
-from proa.objects.errors import BadRequest
 
 SubresourceHandler = Callable[[Request, ResourceRegistry, str, str], Awaitable[Response]]
-
-
-async def evict_pod(request: Request, registry: ResourceRegistry, namespace: str, name: str) -> Response:
-    """Delete a pod as its Eviction says. Disruption budgets are not served yet, so none can refuse."""
-    if request.method != "POST":
-        raise method_not_allowed()
-    eviction = read_auxiliary(request, "Eviction")
-    registry.get(namespace, name)
-    said = (eviction.get("metadata") or {}).get("name")
-    if said and said != name:
-        raise BadRequest(
-            f"name in URL does not match name in Eviction object: name={name!r}, eviction={said!r}"
-        )
-    options = read_options(eviction.get("deleteOptions") or {}, request.query)
-    await registry.admit_other(
-        "CREATE",
-        namespace,
-        name,
-        "eviction",
-        eviction,
-        request.user,
-        dry_run=options.dry_run,
-        options=write_options(request, "CreateOptions"),
-    )
-    await registry.delete(namespace, name, options, request.user, is_admitted=True)
-    return answer_success(201)
 
 
 async def finalize_namespace(
@@ -76,8 +49,8 @@ async def finalize_namespace(
         subresource="finalize",
         dry_run=dry_run,
         unconditional=True,
-        track=tracker(request, registry, "UpdateOptions", "finalize"),
         options=write_options(request, "UpdateOptions"),
+        track=tracker(request, registry, "UpdateOptions", "finalize"),
     )
     return answer_object(orjson.loads(value), negotiate(request.headers.get("accept", "")))
 

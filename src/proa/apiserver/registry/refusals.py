@@ -73,6 +73,12 @@ def forbidden(resource: Resource, name: str, why: str, causes: Sequence[Cause] =
     )
 
 
+def forbidden_as(kind: str, group: str, name: str, why: str) -> Forbidden:
+    """Refuse in the name of what upstream calls `kind` here, which need be no resource's name."""
+    qualified = f"{kind}.{group}" if group else kind
+    return Forbidden(f'{qualified} "{name}" is forbidden: {why}', name=name, group=group, kind=kind)
+
+
 def invalid(kind: str, group: str, name: str, causes: Sequence[Cause]) -> Invalid:
     """Fields are wrong: all of them are said at once."""
     said = [f"{c.field}: {c.message}" for c in causes]

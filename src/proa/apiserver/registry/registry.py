@@ -376,6 +376,8 @@ class ResourceRegistry:
         causes = carry_over(metadata, old["metadata"])
         if subresource == "status":
             _keep_all_but_status(new, old)
+        elif (part := self._parts.get(subresource)) is not None and part.prepare is not None:
+            part.prepare(new, old)
         elif self.has_status and not subresource:
             _take(new, old, "status")
         self.definition.default(new)
@@ -416,8 +418,6 @@ class ResourceRegistry:
         definition, metadata, subresource = self.definition, new["metadata"], attributes.subresource
         if subresource == "status":
             definition.prepare_status_update(new, old)
-        elif (part := self._parts.get(subresource)) is not None and part.prepare is not None:
-            part.prepare(new, old)
         elif not subresource:
             definition.prepare_update(new, old)
         counts = subresource in ("", "scale") or subresource in self._parts

@@ -49,7 +49,7 @@ def validate_containers(containers: list[Object], volumes: Mapping[str, Object],
     names: set[str] = set()
     for index, container in enumerate(containers):
         path = f"{field}[{index}]"
-        causes += _validate_common(container, volumes, path)
+        causes += validate_common(container, volumes, path)
         causes += _unique_name(container, names, path)
         causes += _validate_lifecycle(container, path)
         for probe in PROBES:
@@ -69,7 +69,7 @@ def validate_init_containers(
     names = {c.get("name", "") for c in mains}
     for index, container in enumerate(containers):
         path = f"{field}[{index}]"
-        causes += _validate_common(container, volumes, path)
+        causes += validate_common(container, volumes, path)
         causes += _unique_name(container, names, path)
         if container.get("restartPolicy") == "Always":
             causes += _validate_lifecycle(container, path)
@@ -106,7 +106,8 @@ def _unique_name(container: Object, names: set[str], path: str) -> list[Cause]:
     return causes
 
 
-def _validate_common(container: Object, volumes: Mapping[str, Object], path: str) -> list[Cause]:
+def validate_common(container: Object, volumes: Mapping[str, Object], path: str) -> list[Cause]:
+    """Check what containers of all kinds have in common."""
     name, image = container.get("name", ""), container.get("image", "")
     causes = all_invalid(f"{path}.name", name, dns_label(name)) if name else [required(f"{path}.name")]
     if not image:

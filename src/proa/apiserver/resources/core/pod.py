@@ -8,12 +8,16 @@ from __future__ import annotations
 from typing import Any
 
 from proa.apiserver.registry.definition import ResourceDefinition, Subresource
+from proa.apiserver.resources.core.ephemeral_rules import prepare_ephemeral, validate_ephemeral_update
 from proa.apiserver.resources.core.pod_defaults import default_pod
 from proa.apiserver.resources.core.pod_printing import COLUMNS, cells
 from proa.apiserver.resources.core.pod_rules import validate_pod, validate_pod_create
 from proa.apiserver.resources.core.pod_update_rules import validate_pod_update, validate_status_update
+from proa.apiserver.resources.core.pod_warnings import name_warnings, spec_warnings
 from proa.apiserver.resources.core.qos import qos_class
+from proa.apiserver.resources.core.resize_rules import prepare_resize, validate_resize
 from proa.client.protocol import Object
+from proa.objects.errors import Cause
 from proa.objects.pods import node_name, phase
 from proa.objects.resource import PODS
 
@@ -53,6 +57,22 @@ def grace_seconds(pod: Object, asked: int | None) -> int:
     return max(1, asked) if asked < 0 else asked
 
 
+def validate_ephemeral_part(new: Object, old: Object) -> list[Cause]:
+    """Check the pod with its ephemeral containers, and those against the ones that were there."""
+    return validate_pod(new) + validate_ephemeral_update(new, old)
+
+
+def validate_resize_part(new: Object, old: Object) -> list[Cause]:
+    """Check the pod with its new resources, and those against the old ones."""
+    return validate_pod(new) + validate_resize(new, old)
+
+
+def warnings(new: Object, old: Object | None) -> list[str]:
+    """Warn of a name that cannot be a host name, and of what is deprecated."""
+    said = name_warnings(new, "the Pod's hostname") if old is None else []
+    return said + ([] if old and new["spec"] == old["spec"] else spec_warnings(new["spec"], "spec"))
+
+
 def _spec(key: str, default: str = "") -> Any:
     return lambda pod: str((pod.get("spec") or {}).get(key) or default)
 
@@ -75,11 +95,21 @@ DEFINITION = ResourceDefinition(
     subresources=(
         Subresource("attach", "PodAttachOptions", CONNECT_BOTH),
         Subresource("binding", "Binding", ("create",)),
+        Subresource(
+            "ephemeralcontainers",
+            "Pod",
+            ("get", "patch", "update"),
+            prepare=prepare_ephemeral,
+            validate=validate_ephemeral_part,
+        ),
         Subresource("eviction", "Eviction", ("create",), "policy/v1"),
         Subresource("exec", "PodExecOptions", CONNECT_BOTH),
         Subresource("log", "Pod", ("get",)),
         Subresource("portforward", "PodPortForwardOptions", CONNECT_BOTH),
         Subresource("proxy", "PodProxyOptions", ("create", "delete", "get", "patch", "update")),
+        Subresource(
+            "resize", "Pod", ("get", "patch", "update"), prepare=prepare_resize, validate=validate_resize_part
+        ),
         Subresource("status", "Pod", ("get", "patch", "update")),
     ),
     default=default_pod,
@@ -88,6 +118,7 @@ DEFINITION = ResourceDefinition(
     prepare_status_update=prepare_status_update,
     validate=validate_pod,
     validate_create=validate_pod_create,
+    warnings=warnings,
     validate_update=validate_pod_update,
     validate_status_update=validate_status_update,
     columns=COLUMNS,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from proa.apiserver.resources.core.container_rules import validate_containers, validate_init_containers
+from proa.apiserver.resources.core.ephemeral_rules import validate_ephemeral_containers
 from proa.apiserver.resources.core.resource_rules import validate_resources
 from proa.apiserver.resources.core.scheduling_rules import (
     validate_affinity,
@@ -71,6 +72,8 @@ def validate_pod_spec(spec: Object, field: str) -> list[Cause]:
     causes = validate_volumes(spec.get("volumes", ()), f"{field}.volumes")
     causes += validate_containers(mains, volumes, f"{field}.containers")
     causes += validate_init_containers(inits, mains, volumes, f"{field}.initContainers")
+    if spec.get("ephemeralContainers"):
+        causes += validate_ephemeral_containers(spec, volumes, f"{field}.ephemeralContainers")
     causes += validate_resources(spec.get("resources") or {}, f"{field}.resources")
     causes += _validate_choice(spec.get("restartPolicy", ""), f"{field}.restartPolicy", RESTART_POLICIES)
     causes += _validate_choice(spec.get("dnsPolicy", ""), f"{field}.dnsPolicy", DNS_POLICIES)

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import difflib
 from typing import Any
 
-import orjson
-
+from proa.apiserver.resources.core.differences import show_difference
 from proa.client.protocol import Object
 from proa.objects.errors import Cause
 from proa.objects.validation import all_invalid, dns_subdomain, forbidden, invalid
@@ -36,9 +34,7 @@ def validate_pod_update(new: Object, old: Object) -> list[Cause]:
     allowed = _with_allowed_changes(after, before)
     if allowed == before:
         return []
-    detail = (
-        f"pod updates may not change fields other than {','.join(UPDATABLE)}\n{_difference(before, allowed)}"
-    )
+    detail = f"pod updates may not change fields other than {','.join(UPDATABLE)}\n{show_difference(before, allowed)}"
     return [forbidden("spec", detail)]
 
 
@@ -90,14 +86,6 @@ def _with_allowed_changes(new: Object, old: Object) -> Object:
 
 def _only(obj: Object, key: str) -> dict[str, Any]:
     return {key: obj[key]} if key in obj else {}
-
-
-def _difference(old: Object, new: Object) -> str:
-    before, after = (
-        orjson.dumps(spec, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS).decode().splitlines()
-        for spec in (old, new)
-    )
-    return "\n".join(list(difflib.unified_diff(before, after, lineterm="", n=2))[2:])
 
 
 def validate_status_update(new: Object, old: Object) -> list[Cause]:

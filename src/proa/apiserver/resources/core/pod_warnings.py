@@ -32,13 +32,13 @@ VOLUMES = {
 }
 
 
-def name_warnings(obj: Object) -> list[str]:
+def name_warnings(obj: Object, used_in: str = "Pod names and hostnames") -> list[str]:
     """Warn of a name that pods cannot have as their host name."""
     problems = dns_label(obj["metadata"].get("name") or "")
     if not problems:
         return []
     return [
-        "metadata.name: this is used in Pod names and hostnames, which can result in surprising behavior; "
+        f"metadata.name: this is used in {used_in}, which can result in surprising behavior; "
         f"a DNS label is recommended: [{' '.join(problems)}]"
     ]
 
@@ -47,7 +47,12 @@ def template_warnings(template: Object, field: str, old: Object | None = None) -
     """Warn of what is deprecated or doubtful in a pod template, unless it is as it was."""
     if template == old:
         return []
-    return list(_spec_warnings(template.get("spec") or {}, f"{field}.spec"))
+    return spec_warnings(template.get("spec") or {}, f"{field}.spec")
+
+
+def spec_warnings(spec: Object, field: str) -> list[str]:
+    """Warn of what is deprecated or doubtful in a pod's spec."""
+    return list(_spec_warnings(spec, field))
 
 
 def _spec_warnings(spec: Object, field: str) -> Iterator[str]:
