@@ -111,8 +111,10 @@ def make_paths(definition: ResourceDefinition) -> Json:
     writer = _Writer(definition)
     resource = definition.resource
     collection = resource.path("{namespace}" if resource.namespaced else None)
-    paths = {collection: writer.collection(), f"{collection}/{{name}}": writer.item()}
-    if resource.namespaced:
+    paths = {collection: writer.collection()}
+    if definition.review is None:
+        paths[f"{collection}/{{name}}"] = writer.item()
+    if resource.namespaced and "list" in definition.verbs:
         paths[resource.path()] = writer.all_namespaces()
     for subresource in definition.subresources:
         paths[f"{collection}/{{name}}/{subresource.name}"] = writer.subresource(subresource)

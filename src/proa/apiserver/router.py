@@ -7,10 +7,12 @@ installer.go.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import orjson
 
+from proa.apiserver.filters.authorization import refusal
 from proa.apiserver.handlers.discovery import Discovery
 from proa.apiserver.handlers.health import TEXT, make_version, serve_health
 from proa.apiserver.handlers.list import list_objects
@@ -153,6 +155,8 @@ class Router:
         handler = SUBRESOURCE_HANDLERS.get((registry.resource.plural, info.subresource))
         if handler is None:
             raise unknown_resource()
+        if info.verb != "create" and info.subresource in _INTERACTIVE:
+            self._check_create(request, info)
         if info.subresource in CONNECTING:
             options = connect_options(request, info)
             user = request.user
@@ -161,6 +165,15 @@ class Router:
             namespace, info.name, info.subpath, self._get_object, self._list_objects, self._kubelet
         )
         return await handler(request, context)
+
+    def _check_create(self, request: Request, info: RequestInfo) -> None:
+        """A WebSocket begins with a GET, and does what needs the verb create (KEP-4006); raise Forbidden."""
+        if request.user is None:
+            return
+        needed = replace(info, verb="create")
+        decision = self._catalog.authorizer.authorize(request.user, needed)
+        if not decision.allowed:
+            raise refusal(request.user, needed, decision.reason)
 
     async def _get_object(self, resource: Resource, name: str, namespace: str) -> Object:
         obj: Object = orjson.loads(self._catalog.of(resource).get(namespace, name))
@@ -217,6 +230,7 @@ class Router:
         return await serve(request, parts[1:], self._catalog) or page_not_found()
 
 
+_INTERACTIVE = ("exec", "attach", "portforward")
 _HEALTH = ("healthz", "livez", "readyz")
 
 

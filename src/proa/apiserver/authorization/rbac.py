@@ -1,7 +1,7 @@
 """Allow what the roles bound to a user allow, and nothing else: plugin/pkg/auth/authorizer/rbac/rbac.go.
 
-What a user may do in a namespace is worked out once (`Grants`) and kept until any role or binding changes. A request
-costs three look-ups, however many bindings there are.
+What a user may do in a namespace is worked out once (`Grants`) and kept until any role or binding changes; what a role
+allows is kept for as long as the role is the same. A request costs three look-ups, however many bindings there are.
 """
 
 from __future__ import annotations
@@ -14,11 +14,12 @@ from proa.apiserver.authorization.bindings import PREFIX, Binding, BindingIndex
 from proa.apiserver.authorization.decision import NO_OPINION, Decision, Rules, aggregate
 from proa.apiserver.authorization.rules import Matcher
 from proa.apiserver.request_info import RequestInfo
-from proa.client.protocol import Object, User
+from proa.client.protocol import User
 from proa.store.protocol import Store
 
 MAX_GRANTS = 4096
 """Pairs of user and namespace that are kept."""
+MAX_ROLES = 4096
 MAX_QUESTIONS = 1024
 """Kinds of request that are kept for each."""
 
@@ -30,6 +31,8 @@ class RbacAuthorizer:
         self._store = store
         self._bindings = BindingIndex(store)
         self._grants: dict[tuple[str, tuple[str, ...], str], Grants] = {}
+        self._roles: dict[str, tuple[int, tuple[Matcher, ...]]] = {}
+        """Each role's revision and rules, by its key."""
 
     def authorize(self, user: User, info: RequestInfo) -> Decision:
         """Allow, or have no opinion and say which roles could not be found."""
@@ -38,16 +41,8 @@ class RbacAuthorizer:
     def rules_for(self, user: User, namespace: str) -> Rules:
         """Return the rules of the roles bound to `user`."""
         grants = self._grants_of(user, namespace)
-        return Rules([matcher.rule for _, matcher in grants.matchers], errors=grants.errors)
-
-    def rules_of_role(self, kind: str, name: str, namespace: str) -> Sequence[Object] | None:
-        """Return the rules of a Role of a namespace, or of a ClusterRole; None where there is none."""
-        place = f"roles/{namespace}/{name}" if kind == "Role" else f"clusterroles/{name}"
-        entry = self._store.get(PREFIX + place)
-        if entry is None:
-            return None
-        rules: list[Object] = orjson.loads(entry.value).get("rules") or []
-        return rules
+        rules = [matcher.rule for _, _, matchers in grants.bound for matcher in matchers]
+        return Rules(rules, errors=grants.errors)
 
     def _grants_of(self, user: User, namespace: str) -> Grants:
         if self._bindings.refresh() or len(self._grants) > MAX_GRANTS:
@@ -59,25 +54,43 @@ class RbacAuthorizer:
         return found
 
     def _work_out(self, user: User, namespace: str) -> Grants:
-        matchers: list[tuple[str, Matcher]] = []
+        bound: list[tuple[Binding, str, tuple[Matcher, ...]]] = []
         errors: list[str] = []
         for binding, shown in self._bindings.of(user, namespace):
-            rules = self.rules_of_role(binding.role_kind, binding.role_name, binding.namespace)
-            if rules is None:
+            matchers = self._role(binding)
+            if matchers is None:
                 errors.append(_not_found(binding))
-                continue
-            reason = f"RBAC: allowed by {binding.describe(shown)}"
-            matchers += [(reason, Matcher(rule)) for rule in rules]
-        return Grants(matchers, tuple(errors))
+            else:
+                bound.append((binding, shown, matchers))
+        return Grants(bound, tuple(errors))
+
+    def _role(self, binding: Binding) -> tuple[Matcher, ...] | None:
+        """Return the rules of a binding's role, None where there is none."""
+        is_role = binding.role_kind == "Role"
+        place = f"roles/{binding.namespace}/" if is_role else "clusterroles/"
+        key = f"{PREFIX}{place}{binding.role_name}"
+        entry = self._store.get(key)
+        if entry is None:
+            self._roles.pop(key, None)
+            return None
+        known = self._roles.get(key)
+        if known is None or known[0] != entry.revision:
+            if len(self._roles) > MAX_ROLES:
+                self._roles.clear()
+            rules = orjson.loads(entry.value).get("rules") or ()
+            known = self._roles[key] = (entry.revision, tuple(map(Matcher, rules)))
+        return known[1]
 
 
 class Grants:
-    """What one user may do in one namespace: rules, each with the reason that it gives."""
+    """What one user may do in one namespace: the bindings, the subject that each names, and the rules it gives."""
 
-    __slots__ = ("_known", "_refusal", "errors", "matchers")
+    __slots__ = ("_known", "_refusal", "bound", "errors")
 
-    def __init__(self, matchers: Sequence[tuple[str, Matcher]], errors: tuple[str, ...]) -> None:
-        self.matchers = matchers
+    def __init__(
+        self, bound: Sequence[tuple[Binding, str, tuple[Matcher, ...]]], errors: tuple[str, ...]
+    ) -> None:
+        self.bound = bound
         self.errors = errors
         self._refusal = Decision(reason=f"RBAC: {aggregate(errors)}") if errors else NO_OPINION
         self._known: dict[tuple[str, str, str, str], tuple[tuple[Decision, Matcher], ...]] = {}
@@ -85,10 +98,7 @@ class Grants:
     def decide(self, info: RequestInfo) -> Decision:
         """Return the first rule's word, else that none allows."""
         if not info.is_resource:
-            for reason, matcher in self.matchers:
-                if matcher.allows_path(info.verb, info.path):
-                    return Decision(allowed=True, reason=reason)
-            return self._refusal
+            return self._decide_path(info.verb, info.path)
         question = (info.verb, info.group, info.plural, info.subresource)
         candidates = self._known.get(question)
         if candidates is None:
@@ -99,16 +109,28 @@ class Grants:
                 return decision
         return self._refusal
 
+    def _decide_path(self, verb: str, path: str) -> Decision:
+        for binding, shown, matchers in self.bound:
+            if any(matcher.allows_path(verb, path) for matcher in matchers):
+                return _allowed_by(binding, shown)
+        return self._refusal
+
     def _remember(self, question: tuple[str, str, str, str]) -> tuple[tuple[Decision, Matcher], ...]:
+        """Keep, for a kind of request, the rules that are about it."""
         if len(self._known) >= MAX_QUESTIONS:
             self._known.clear()
         found = tuple(
-            (Decision(allowed=True, reason=reason), matcher)
-            for reason, matcher in self.matchers
+            (_allowed_by(binding, shown), matcher)
+            for binding, shown, matchers in self.bound
+            for matcher in matchers
             if matcher.concerns(*question)
         )
         self._known[question] = found
         return found
+
+
+def _allowed_by(binding: Binding, shown: str) -> Decision:
+    return Decision(allowed=True, reason=f"RBAC: allowed by {binding.describe(shown)}")
 
 
 def _not_found(binding: Binding) -> str:

@@ -139,6 +139,37 @@ def test_a_review_tells_why(secured_api: Any) -> None:
     } in found["nonResourceRules"]
 
 
+def test_a_websocket_needs_create_though_it_begins_with_get(secured_api: Any) -> None:
+    api, path = secured_api, f"{PODS}/p/exec?command=id"
+    reads = {"apiGroups": [""], "resources": ["pods/exec"], "verbs": ["get"]}
+    make(api, f"{IN_DEFAULT}/roles", role("reads", reads))
+    make(api, f"{IN_DEFAULT}/rolebindings", binding("reads", "Role", "reads", user("ann")))
+    answer = ask(api, ANN, "GET", path)
+    assert answer.status == 403
+    assert 'User "ann" cannot create resource "pods/exec" in API group ""' in answer.message
+    api.patch(f"{IN_DEFAULT}/roles/reads", {"rules": [{**reads, "verbs": ["get", "create"]}]})
+    assert ask(api, ANN, "GET", path).status == 404
+
+
+def test_subject_reviews_agree_with_what_is_then_allowed(secured_api: Any) -> None:
+    """[sig-auth] SubjectReview should support SubjectReview API operations [Conformance]"""
+    api = secured_api
+    asked = {"verb": "list", "resource": "configmaps", "version": "v1", "namespace": "default"}
+    body = {"spec": {"user": ACCOUNT.name, "resourceAttributes": asked}}
+    access = "/apis/authorization.k8s.io/v1"
+    reviews = (f"{access}/subjectaccessreviews", f"{access}/namespaces/default/localsubjectaccessreviews")
+    make(api, f"{IN_DEFAULT}/roles", role("r", {**READ_PODS, "resources": ["configmaps"]}))
+    for is_allowed in (False, True):
+        if is_allowed:
+            account = {"kind": "ServiceAccount", "name": "builder"}
+            make(api, f"{IN_DEFAULT}/rolebindings", binding("b", "Role", "r", account))
+        for path in reviews:
+            answer = api.post(path, body)
+            assert (answer.status, answer.json["status"]["allowed"]) == (201, is_allowed)
+        found = ask(api, ACCOUNT, "GET", "/api/v1/namespaces/default/configmaps")
+        assert found.status == (200 if is_allowed else 403)
+
+
 def test_paths_are_refused_in_upstreams_words(secured_api: Any) -> None:
     anonymous = asyncio.run(secured_api.ask("GET", "/metrics", user=None))
     assert anonymous.message == 'forbidden: User "system:anonymous" cannot get path "/metrics"'
