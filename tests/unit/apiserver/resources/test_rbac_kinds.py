@@ -52,7 +52,8 @@ def binding(*subjects: Object, kind: str = "RoleBinding", **ref: str) -> Object:
         (binding({"kind": "ServiceAccount", "name": "A_b", "namespace": "n"}),
          ['subjects[0].name: Invalid value: "A_b": a lowercase RFC 1123 subdomain must consist of lower case '
           "alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character (e.g. "
-          "'example.com', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')"]),
+          "'example.com', regex used for validation is "
+          "'[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')"]),
         (binding({"kind": "Group", "name": ""}),
          ["subjects[0].name: Required value",
           'subjects[0].name: Invalid value: "": group name cannot be empty']),
