@@ -1,20 +1,32 @@
 """See at every start that the objects are there that a cluster cannot be without.
 
-Namespaces as kubeadm has them, the priority classes of system pods (pkg/registry/scheduling/rest), and the Service,
-Endpoints and EndpointSlice by which pods reach the API server (pkg/controlplane/controller/kubernetesservice,
-systemnamespaces). Running it twice changes nothing.
+Namespaces as kubeadm has them, the priority classes of system pods (pkg/registry/scheduling/rest), the Service,
+Endpoints and EndpointSlice by which pods reach the API server, the default ServiceCIDR, and what flow control starts
+with (pkg/controlplane/controller/kubernetesservice, systemnamespaces, defaultservicecidr). Running it twice changes
+nothing.
 """
 
 from __future__ import annotations
 
 import asyncio
 import ipaddress
+import time
 from typing import Any
 
+from proa.apiserver.bootstrap_flowcontrol import ensure_flow_control
 from proa.apiserver.resources.scheduling.priorityclass import SYSTEM_CLASSES
 from proa.client.protocol import Client, Object
+from proa.objects import meta
 from proa.objects.errors import AlreadyExists, Conflict, NotFound
-from proa.objects.resource import ENDPOINT_SLICES, ENDPOINTS, NAMESPACES, PRIORITY_CLASSES, SERVICES, Resource
+from proa.objects.resource import (
+    ENDPOINT_SLICES,
+    ENDPOINTS,
+    NAMESPACES,
+    PRIORITY_CLASSES,
+    SERVICE_CIDRS,
+    SERVICES,
+    Resource,
+)
 
 SYSTEM_NAMESPACES = ("default", "kube-system", "kube-public", "kube-node-lease")
 NAME = "kubernetes"
@@ -32,6 +44,8 @@ async def ensure_system_objects(client: Client, *, service_cidr: str, address: s
         ensure(client, SERVICES, make_service(service_cidr, port), "default"),
         ensure(client, ENDPOINTS, make_endpoints(address, port), "default", ("subsets",)),
         ensure(client, ENDPOINT_SLICES, endpoint_slice, "default", ("endpoints", "ports")),
+        ensure_service_cidr(client, service_cidr),
+        ensure_flow_control(client),
     )
 
 
@@ -40,6 +54,31 @@ async def ensure_namespaces(client: Client) -> None:
     await asyncio.gather(
         *[ensure(client, NAMESPACES, {"metadata": {"name": name}}, None) for name in SYSTEM_NAMESPACES]
     )
+
+
+async def ensure_service_cidr(client: Client, service_cidr: str) -> None:
+    """Create the ServiceCIDR `kubernetes`, and say that it is ready if it is the one that is allocated from."""
+    await ensure(client, SERVICE_CIDRS, {"metadata": {"name": NAME}, "spec": {"cidrs": [service_cidr]}}, None)
+    while True:
+        found = await client.get(SERVICE_CIDRS, NAME)
+        conditions = (found.get("status") or {}).get("conditions") or []
+        is_told = any(condition.get("type") == "Ready" for condition in conditions)
+        if is_told or found["spec"]["cidrs"] != [service_cidr] or meta.is_deleting(found):
+            return
+        ready = {
+            "type": "Ready",
+            "status": "True",
+            "reason": "",
+            "message": "Kubernetes default Service CIDR is ready",
+            "lastTransitionTime": meta.format_time(time.time()),
+        }
+        try:
+            await client.update(
+                SERVICE_CIDRS, {**found, "status": {"conditions": [*conditions, ready]}}, "status"
+            )
+        except Conflict:
+            continue
+        return
 
 
 def make_service(service_cidr: str, port: int) -> Object:

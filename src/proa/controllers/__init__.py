@@ -10,6 +10,7 @@ from proa.controllers import (
     clusterrole_aggregation,
     endpoints,
     endpointslice,
+    flow_schema,
     local_path,
     namespace,
     replicaset,
@@ -46,6 +47,7 @@ CONTROLLERS: tuple[Controller | type[Controller], ...] = (
     volumes,
     CLAIM_PROTECTION,
     VOLUME_PROTECTION,
+    flow_schema,
     local_path,
 )
 """Modules and objects are controllers as they are; a class is made anew for each manager."""

@@ -170,6 +170,18 @@ def _subdomain_problems(value: str, unit: str) -> list[str]:
     return problems
 
 
+def wildcard_subdomain(value: str) -> list[str]:
+    """An asterisk, a dot, and an RFC 1123 subdomain."""
+    problems = _max_length(value, 253)
+    if not (value.startswith("*.") and _IS_SUBDOMAIN.match(value[2:])):
+        message = (
+            "a wildcard DNS-1123 subdomain must start with '*.', followed by a valid DNS subdomain, which must "
+            "consist of lower case alphanumeric characters, '-' or '.' and end with an alphanumeric character"
+        )
+        problems.append(_regex_problem(message, r"\*\." + _SUBDOMAIN, "*.example.com"))
+    return problems
+
+
 def dns1035_label(value: str) -> list[str]:
     """RFC 1035 label: it starts with a letter."""
     problems = _max_length(value, 63)

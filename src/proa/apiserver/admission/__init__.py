@@ -4,9 +4,11 @@ from proa.apiserver.admission import (
     claim_resize,
     default_storage_class,
     default_toleration_seconds,
+    device_admin_access,
     namespace_lifecycle,
     priority,
     role_escalation,
+    runtime_class,
     service_account,
     storage_protection,
     taint_nodes,
@@ -28,6 +30,8 @@ from proa.objects.resource import (
     PRIORITY_CLASSES,
     REPLICA_SETS,
     REPLICATION_CONTROLLERS,
+    RESOURCE_CLAIM_TEMPLATES,
+    RESOURCE_CLAIMS,
     STATEFUL_SETS,
 )
 
@@ -56,8 +60,14 @@ PLUGINS: tuple[Plugin, ...] = (
     ),
     Plugin("DefaultStorageClass", default_storage_class.admit, resources=(PERSISTENT_VOLUME_CLAIMS,)),
     Plugin("PersistentVolumeClaimResize", claim_resize.admit, resources=(PERSISTENT_VOLUME_CLAIMS,)),
+    Plugin("RuntimeClass", runtime_class.admit, runtime_class.validate, resources=(PODS,)),
     Plugin("MutatingAdmissionWebhook", webhooks.admit),
     Plugin("PodSecurity", validate=pod_security.validate, resources=(NAMESPACES, PODS, *POD_MAKERS)),
     Plugin("RoleEscalation", validate=role_escalation.validate, resources=role_escalation.RESOURCES),
+    Plugin(
+        "DeviceAdminAccess",
+        validate=device_admin_access.validate,
+        resources=(RESOURCE_CLAIMS, RESOURCE_CLAIM_TEMPLATES),
+    ),
     Plugin("ValidatingAdmissionWebhook", validate=webhooks.validate),
 )

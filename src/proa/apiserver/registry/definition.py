@@ -136,7 +136,9 @@ class ResourceDefinition:
     grace_seconds: Callable[[Object, int | None], int] | None = None
     """Return the grace period for (object, the one asked for); None: deleted at once. Pods have one."""
     default_propagation: Literal["Background", "Orphan"] = "Background"
-    name_rule: Literal["dns-subdomain", "dns-label", "path-segment", "dns1035-label"] = "dns-subdomain"
+    name_rule: Literal["dns-subdomain", "dns-label", "path-segment", "dns1035-label", "ip-address"] = (
+        "dns-subdomain"
+    )
     unconditional_update: bool = True
     """Whether a PUT without resourceVersion is allowed (AllowUnconditionalUpdate)."""
     deprecation: str = ""

@@ -28,6 +28,7 @@ from proa.objects.validation import (
     validate_annotations,
     validate_labels,
 )
+from proa.objects.validation_addresses import canonical_ip
 
 MAX_GENERATED_BASE = 63 - 5
 _KEPT = ("uid", "creationTimestamp", "generation", "deletionTimestamp", "deletionGracePeriodSeconds")
@@ -37,6 +38,7 @@ NAME_RULES = {
     "dns-label": dns_label,
     "dns1035-label": dns1035_label,
     "path-segment": path_segment,
+    "ip-address": canonical_ip,
 }
 """What a name must look like, by `ResourceDefinition.name_rule`."""
 

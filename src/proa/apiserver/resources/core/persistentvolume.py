@@ -74,7 +74,7 @@ def validate(volume: Object) -> list[Cause]:
     causes += validate_enum(
         spec.get("persistentVolumeReclaimPolicy"), "spec.persistentVolumeReclaimPolicy", POLICIES
     )
-    causes += _validate_source(spec)
+    causes += validate_volume_source(spec, "spec")
     if spec.get("storageClassName"):
         causes += all_invalid(
             "spec.storageClassName", spec["storageClassName"], dns_subdomain(spec["storageClassName"])
@@ -84,26 +84,27 @@ def validate(volume: Object) -> list[Cause]:
     return causes
 
 
-def _validate_source(spec: Object) -> list[Cause]:
+def validate_volume_source(spec: Object, field: str) -> list[Cause]:
+    """Check the one place where the volume is, and from which nodes it is reached."""
     given = [key for key in SOURCES if key in spec]
     if not given:
-        return [required("spec", "must specify a volume type")]
-    causes = [forbidden(f"spec.{extra}", "may not specify more than 1 volume type") for extra in given[1:]]
+        return [required(field, "must specify a volume type")]
+    causes = [forbidden(f"{field}.{extra}", "may not specify more than 1 volume type") for extra in given[1:]]
     needed = (spec.get("nodeAffinity") or {}).get("required")
     if needed is not None:
-        causes += validate_node_selector(needed, "spec.nodeAffinity.required")
+        causes += validate_node_selector(needed, f"{field}.nodeAffinity.required")
     kind = given[0]
     if kind in ("hostPath", "local"):
         path = spec[kind].get("path", "")
         if not path:
-            causes.append(required(f"spec.{kind}.path"))
+            causes.append(required(f"{field}.{kind}.path"))
         elif ".." in path.split("/"):
-            causes.append(invalid(f"spec.{kind}.path", path, "must not contain '..'"))
+            causes.append(invalid(f"{field}.{kind}.path", path, "must not contain '..'"))
     if kind == "local" and needed is None:
-        causes.append(required("spec.nodeAffinity", "Local volume requires node affinity"))
+        causes.append(required(f"{field}.nodeAffinity", "Local volume requires node affinity"))
     if kind == "csi":
         causes += [
-            required(f"spec.csi.{key}") for key in ("driver", "volumeHandle") if not spec["csi"].get(key)
+            required(f"{field}.csi.{key}") for key in ("driver", "volumeHandle") if not spec["csi"].get(key)
         ]
     return causes
 

@@ -2,7 +2,19 @@
 
 from proa.apiserver.registry.definition import ResourceDefinition
 from proa.apiserver.resources.storage import (
+    csidriver,
+    csinode,
+    csistoragecapacity,
     storageclass,
+    volumeattachment,
+    volumeattributesclass,
 )
 
-DEFINITIONS: tuple[ResourceDefinition, ...] = (storageclass.DEFINITION,)
+DEFINITIONS: tuple[ResourceDefinition, ...] = (
+    csidriver.DEFINITION,
+    csinode.DEFINITION,
+    csistoragecapacity.DEFINITION,
+    storageclass.DEFINITION,
+    volumeattachment.DEFINITION,
+    volumeattributesclass.DEFINITION,
+)

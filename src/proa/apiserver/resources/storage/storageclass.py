@@ -10,18 +10,12 @@ from typing import Any
 
 from proa.apiserver.registry.definition import Column, ResourceDefinition
 from proa.apiserver.resources.printing import AGE, NAME, age, doc
+from proa.apiserver.resources.storage.parameters import validate_driver, validate_parameters
 from proa.client.protocol import Object
 from proa.objects import meta
 from proa.objects.errors import Cause
 from proa.objects.resource import STORAGE_CLASSES
-from proa.objects.validation import (
-    all_invalid,
-    forbidden,
-    qualified_name,
-    required,
-    validate_enum,
-    validate_immutable,
-)
+from proa.objects.validation import forbidden, validate_enum, validate_immutable
 
 IS_DEFAULT = "storageclass.kubernetes.io/is-default-class"
 OLD_IS_DEFAULT = "storageclass.beta.kubernetes.io/is-default-class"
@@ -34,13 +28,9 @@ def default(storage_class: Object) -> None:
 
 
 def validate(storage_class: Object) -> list[Cause]:
-    """Check the provisioner's name and the policies."""
-    provisioner = storage_class.get("provisioner", "")
-    causes = (
-        all_invalid("provisioner", provisioner, qualified_name(provisioner.lower()))
-        if provisioner
-        else [required("provisioner")]
-    )
+    """Check the provisioner's name, the parameters and the policies."""
+    causes = validate_driver(storage_class.get("provisioner", ""), "provisioner")
+    causes += validate_parameters(storage_class.get("parameters") or {}, "parameters")
     causes += validate_enum(storage_class.get("reclaimPolicy"), "reclaimPolicy", ("Delete", "Retain"))
     modes = ("Immediate", "WaitForFirstConsumer")
     return causes + validate_enum(storage_class.get("volumeBindingMode"), "volumeBindingMode", modes)
