@@ -178,7 +178,7 @@ def wildcard_subdomain(value: str) -> list[str]:
             "a wildcard DNS-1123 subdomain must start with '*.', followed by a valid DNS subdomain, which must "
             "consist of lower case alphanumeric characters, '-' or '.' and end with an alphanumeric character"
         )
-        problems.append(_regex_problem(message, r"\*\." + _SUBDOMAIN, "*.example.com"))
+        problems.append(regex_problem(message, r"\*\." + _SUBDOMAIN, "*.example.com"))
     return problems
 
 
