@@ -25,6 +25,7 @@ from proa.controllers.job import controller as job
 from proa.controllers.node_lifecycle import NodeLifecycle
 from proa.controllers.persistent_volume import claims, volumes
 from proa.controllers.pod_gc import PodGarbageCollector
+from proa.controllers.resource_quota import ResourceQuotaController
 from proa.controllers.volume_protection import CLAIM_PROTECTION, VOLUME_PROTECTION
 from proa.reconcile.protocol import Controller
 
@@ -49,6 +50,7 @@ CONTROLLERS: tuple[Controller | type[Controller], ...] = (
     VOLUME_PROTECTION,
     flow_schema,
     local_path,
+    ResourceQuotaController,
 )
 """Modules and objects are controllers as they are; a class is made anew for each manager."""
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from proa.objects import meta
-from proa.objects.quantity import to_millis, to_units
+from proa.objects.quantity import add_quantities, parse_quantity, to_millis, to_units
 
 Object = dict[str, Any]
 
@@ -109,6 +109,36 @@ def resource_requests(pod: Object) -> dict[str, int]:
             total[key] = amount
     _add(total, amounts(spec.get("overhead") or {}))
     return total
+
+
+def total_resources(spec: Object, what: str) -> dict[str, str]:
+    """Return the `requests` or `limits` of a whole pod's spec as quantities, overhead left out.
+
+    As `resource_requests` counts, but of what is said alone, and in the words in which it is said.
+    """
+
+    def of(container: Object) -> dict[str, str]:
+        return (container.get("resources") or {}).get(what) or {}
+
+    inits = spec.get("initContainers") or ()
+    total = _sum_said([of(c) for c in (*(spec.get("containers") or ()), *filter(is_sidecar, inits))])
+    sidecars: list[dict[str, str]] = []
+    for container in inits:
+        if is_sidecar(container):
+            sidecars.append(of(container))
+            continue
+        for name, amount in _sum_said([of(container), *sidecars]).items():
+            if name not in total or parse_quantity(amount) > parse_quantity(total[name]):
+                total[name] = amount
+    return {**total, **((spec.get("resources") or {}).get(what) or {})}
+
+
+def _sum_said(parts: Iterable[dict[str, str]]) -> dict[str, str]:
+    amounts: dict[str, list[str]] = {}
+    for part in parts:
+        for name, amount in part.items():
+            amounts.setdefault(name, []).append(amount)
+    return {name: add_quantities(found) for name, found in amounts.items()}
 
 
 def container_requests(container: Object) -> dict[str, int]:

@@ -7,6 +7,7 @@ magnitude is capped at 2**63-1, as in apimachinery/pkg/api/resource/quantity.go.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from decimal import ROUND_CEILING, ROUND_UP, Context, Decimal
 from functools import lru_cache
 
@@ -51,6 +52,19 @@ def canonicalize(text: str | int | float) -> str:
     """Return the canonical form: no fraction, the largest suffix that keeps it exact."""
     value, form = _parse(str(text))
     return _format(value, form)
+
+
+def add_quantities(texts: Iterable[str]) -> str:
+    """Return the canonical sum, written in the form of the first that is not zero."""
+    parsed = [_parse(str(text)) for text in texts]
+    form = next((form for value, form in parsed if value), "decimal")
+    return _format(sum((value for value, _ in parsed), Decimal(0)), form)
+
+
+def subtract_quantities(text: str, less: str) -> str:
+    """Return the canonical difference, which may be negative, in the form of the first."""
+    (value, form), (other, other_form) = _parse(str(text)), _parse(str(less))
+    return _format(value - other, form if value else other_form)
 
 
 def format_bytes(count: int) -> str:

@@ -5,8 +5,10 @@ from proa.apiserver.admission import (
     default_storage_class,
     default_toleration_seconds,
     device_admin_access,
+    limit_ranger,
     namespace_lifecycle,
     priority,
+    resource_quota,
     role_escalation,
     runtime_class,
     service_account,
@@ -49,6 +51,9 @@ POD_MAKERS = (
 
 PLUGINS: tuple[Plugin, ...] = (
     Plugin("NamespaceLifecycle", namespace_lifecycle.admit),
+    Plugin(
+        "LimitRanger", limit_ranger.admit, limit_ranger.validate, resources=(PODS, PERSISTENT_VOLUME_CLAIMS)
+    ),
     Plugin("ServiceAccount", service_account.admit, resources=(PODS,)),
     Plugin("TaintNodesByCondition", taint_nodes.admit, resources=(NODES,)),
     Plugin("Priority", priority.admit, priority.validate, (PODS, PRIORITY_CLASSES)),
@@ -70,4 +75,5 @@ PLUGINS: tuple[Plugin, ...] = (
         resources=(RESOURCE_CLAIMS, RESOURCE_CLAIM_TEMPLATES),
     ),
     Plugin("ValidatingAdmissionWebhook", validate=webhooks.validate),
+    Plugin("ResourceQuota", validate=resource_quota.validate),
 )
