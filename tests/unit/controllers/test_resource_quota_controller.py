@@ -34,7 +34,7 @@ def test_what_was_just_charged_is_not_taken_back_at_once():
 
 def test_it_follows_pods_that_come_end_and_go(world: Any) -> None:
     async def scenario() -> None:
-        async with world([ResourceQuotaController]) as w:
+        async with world([ResourceQuotaController()]) as w:
             w.client.add(RESOURCE_QUOTAS, QUOTA)
             await w.settle()
             for name in ("a", "b"):
@@ -59,7 +59,7 @@ def test_it_follows_pods_that_come_end_and_go(world: Any) -> None:
 
 def test_services_are_counted_with_their_ports(world: Any) -> None:
     async def scenario() -> None:
-        async with world([ResourceQuotaController]) as w:
+        async with world([ResourceQuotaController()]) as w:
             hard = {"services": "2", "services.nodeports": "5", "services.loadbalancers": "1"}
             w.client.add(RESOURCE_QUOTAS, {**QUOTA, "spec": {"hard": hard}})
             spec = {"type": "LoadBalancer", "ports": [{"port": 1}, {"port": 2}]}
