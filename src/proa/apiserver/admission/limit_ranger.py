@@ -33,14 +33,12 @@ def admit(attributes: Attributes) -> None:
 def validate(attributes: Attributes) -> None:
     """Raise Forbidden for what is below a minimum, above a maximum, or has too large a ratio."""
     obj, is_pod = attributes.obj, attributes.definition.resource == PODS
-    if (
-        obj is None
-        or attributes.operation not in ("CREATE", "UPDATE")
-        or obj["metadata"].get("deletionTimestamp")
-    ):
+    if obj is None or attributes.operation not in ("CREATE", "UPDATE"):
         return
     is_resize = is_pod and attributes.subresource == "resize"
     if (attributes.subresource or (is_pod and attributes.operation == "UPDATE")) and not is_resize:
+        return
+    if obj["metadata"].get("deletionTimestamp"):
         return
     for limit_range in _limit_ranges(attributes):
         limits = (limit_range.get("spec") or {}).get("limits") or ()
@@ -163,4 +161,4 @@ def _out_of_ratio(
     elif not limited:
         yield f"{start}, but no limit is specified or limit is 0"
     elif limited / requested > parse_quantity(bound):
-        yield f"{start}, but provided ratio is {limited / requested:f}"
+        yield f"{start}, but provided ratio is {float(limited / requested):f}"
