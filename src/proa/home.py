@@ -114,6 +114,24 @@ class Home(NamedTuple):  # no dataclass: each `proa` would wait for what that im
         """One node's folder."""
         return self.nodes / name
 
+    @property
+    def restore_ready(self) -> Path:
+        """What `proa restore` has checked and is about to put in place of what is there."""
+        return self.path / "restore.ready"
+
+    def finish_restore(self) -> None:
+        """Put in place what a restore has made ready, also where it was interrupted; nothing where there is none."""
+        if not self.restore_ready.is_dir():
+            return
+        import shutil  # dear, and rarely needed
+
+        for source in sorted(self.restore_ready.iterdir()):
+            target = self.path / source.name
+            if target.is_dir():
+                shutil.rmtree(target)
+            os.replace(source, target)
+        self.restore_ready.rmdir()
+
     def make(self) -> None:
         """Create the folder for its owner alone."""
         check_trust(self.path)

@@ -47,6 +47,7 @@ def run_server(
         raise AlreadyRunning(str(home.path)) from None
     gc.set_threshold(*GC_THRESHOLDS)
     try:
+        home.finish_restore()
         home.pid_file.unlink(missing_ok=True)
         write_private(home.pid_file, json.dumps({"pid": os.getpid()}))
         logging.basicConfig(

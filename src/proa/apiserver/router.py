@@ -209,6 +209,7 @@ class Router:
             "/readyz": self._readyz,
             "/version": self._serve_version,
             "/metrics": self._serve_metrics,
+            "/proa/backup": self._serve_backup,
         }
 
     async def _healthz(self, request: Request) -> Response:
@@ -223,6 +224,11 @@ class Router:
     async def _serve_metrics(self, request: Request) -> Response:
         headers = {"Content-Type": "text/plain; version=0.0.4; charset=utf-8"}
         return Response(200, headers, exposition(self._metrics).encode())
+
+    async def _serve_backup(self, request: Request) -> Response:
+        from proa.apiserver.handlers.backup import serve_backup
+
+        return serve_backup(request, self._catalog.store)
 
     async def _openapi(self, request: Request, parts: list[str]) -> Response:
         from proa.apiserver.openapi import serve

@@ -7,6 +7,8 @@ VERBS = {
     "down": "stop the cluster; everything it keeps stays",
     "status": "show whether it runs, its nodes and what it uses",
     "reset": "stop it and remove everything it keeps",
+    "backup": "write all objects and keys of the running cluster to one file",
+    "restore": "bring a stopped cluster back to what a backup has",
     "doctor": "try what this machine offers, and say how to fix what is missing",
     "kubeconfig": "print the kubeconfig for kubectl and every other client",
     "demo": "train, serve, heal, scale and roll out a real model, with live progress",

@@ -25,6 +25,8 @@ OURS = (
     "server.lock",
     "server.log",
     "nodes",
+    "restore.tmp",
+    "restore.ready",
 )
 """Only what we made is removed, so that a --home given by mistake loses nothing of its owner's."""
 

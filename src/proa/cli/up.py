@@ -116,7 +116,14 @@ def run_here(home: Home, options: argparse.Namespace) -> int:
             terminal.line(ready_line(home, server))
 
     try:
-        run_server(home, port=options.port, listen=options.listen, store=options.store, when_ready=when_ready)
+        run_server(
+            home,
+            port=options.port,
+            listen=options.listen,
+            store=options.store,
+            encryption_config=options.encryption_config,
+            when_ready=when_ready,
+        )
     except AlreadyRunning:
         raise Failure(already(home)) from None
     except StartFailure as error:

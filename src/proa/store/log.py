@@ -130,6 +130,10 @@ class LogStore:
         """See `Store.is_stale`."""
         return key in self._stale
 
+    def seal(self, entry: Entry) -> bytes:
+        """See `Store.seal`."""
+        return self._transformer.seal(entry.key, entry.value)
+
     def range(self, prefix: str, *, start_after: str = "", limit: int = 0, revision: int = 0) -> Page:
         """See `Store.range`."""
         return self._history.range(prefix, start_after, limit, revision)

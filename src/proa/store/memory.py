@@ -46,6 +46,10 @@ class MemoryStore:
         """See `Store.is_stale`: nothing is stored."""
         return False
 
+    def seal(self, entry: Entry) -> bytes:
+        """See `Store.seal`."""
+        return entry.value
+
     def range(self, prefix: str, *, start_after: str = "", limit: int = 0, revision: int = 0) -> Page:
         """See `Store.range`."""
         return self._history.range(prefix, start_after, limit, revision)

@@ -137,6 +137,9 @@ class Store(Protocol):
         A write that changes nothing is then to be done all the same.
         """
 
+    def seal(self, entry: Entry) -> bytes:
+        """Return an entry's value as it may leave the server for a disk: encrypted where it is to be."""
+
     def range(self, prefix: str, *, start_after: str = "", limit: int = 0, revision: int = 0) -> Page:
         """Return entries under `prefix`, after the key `start_after`, at most `limit` (0: all).
 
