@@ -305,4 +305,6 @@ def test_every_controller_acts_as_an_account_that_a_default_role_is_bound_to() -
         for subject in default.obj.get("subjects") or ()
         if subject["kind"] == "ServiceAccount" and subject["namespace"] == "kube-system"
     }
-    assert {account_name(controller) for controller in make_controllers()} - bound == set()
+    assert {account_name(controller) for controller in make_controllers()} - bound == set(), (
+        "docs/adding-a-controller.md, Let it in"
+    )
