@@ -89,7 +89,7 @@ def test_a_backup_changed_anywhere_is_refused() -> None:
     (make_backup([ENTRIES[1], ENTRIES[0]]), "line 6: keys are not in order"),
     (make_backup([Entry("/a", b"", REVISION + 1)]), "line 5: its revision"),
     (make_backup() + gzip.compress(b"more\n"), "something follows"),
-])  # fmt: skip
+], ids=lambda value: value if isinstance(value, str) else "data")  # fmt: skip
 def test_what_is_wrong_is_named_with_its_line(data: bytes, words: str) -> None:
     with pytest.raises(BadBackup, match=words):
         read(data)

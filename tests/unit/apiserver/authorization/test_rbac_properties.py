@@ -118,7 +118,7 @@ def decide(objects: dict[str, Object], user: User, info: RequestInfo) -> bool:
     return False
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60, deadline=None, derandomize=True)
 @given(worlds())
 def test_decisions_are_those_of_reading_everything_after_each_write(writes: list[tuple[str, Object]]) -> None:
     async def main() -> None:
@@ -138,7 +138,7 @@ def test_decisions_are_those_of_reading_everything_after_each_write(writes: list
     asyncio.run(main())
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200, deadline=None, derandomize=True)
 @given(st.lists(RULES, max_size=3), st.lists(RULES, max_size=2))
 def test_who_holds_rules_that_cover_others_may_do_all_that_they_allow(
     held: list[Object], wanted: list[Object]
@@ -150,7 +150,7 @@ def test_who_holds_rules_that_cover_others_may_do_all_that_they_allow(
             assert any(allows(rule, info) for rule in held)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200, deadline=None, derandomize=True)
 @given(RULES)
 def test_a_matcher_judges_as_its_rule_says(rule: Object) -> None:
     matcher = Matcher(rule)
