@@ -52,7 +52,8 @@ def _make(schema: Schema) -> Node:
     if schema.type == "any":
         return Deduced()
     if schema.type == "object":
-        if schema.map_type == "atomic":
+        is_raw = schema.preserve_unknown and bool(schema.name)  # a built-in kind's RawExtension
+        if schema.map_type == "atomic" or is_raw:
             return Leaf(schema)
         return Struct(schema) if schema.values is None and not schema.preserve_unknown else Map(schema)
     if schema.type == "array" and schema.items is not None:

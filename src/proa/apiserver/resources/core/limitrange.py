@@ -130,7 +130,7 @@ def _validate_ratio(name: str, values: dict[str, Decimal], shown: dict[str, str]
     if "min" in values and "max" in values:
         most = values["max"] / values["min"] if values["min"] else Decimal("Infinity")
         if ratio > most:
-            causes.append(invalid(field, text, f"ratio {text} is greater than max/min = {most:f}"))
+            causes.append(invalid(field, text, f"ratio {text} is greater than max/min = {most:.6f}"))
     return causes
 
 
