@@ -109,7 +109,7 @@ class Router:
         if verb == "list":
             return await list_objects(request, registry, namespace, self._catalog.now())
         if verb == "watch":
-            return watch_objects(request, registry, namespace, name)
+            return await watch_objects(request, registry, namespace, name)
         if verb == "create" and not name and (namespace or not registry.resource.namespaced):
             return await create_object(request, registry, namespace)
         if verb == "update" and name:

@@ -22,6 +22,7 @@ _SYMBOLS: dict[str, Operator] = {"=": "=", "==": "==", "!=": "!=", ">": "gt", "<
 _WORDS: dict[str, Operator] = {"in": "in", "notin": "notin"}
 _TOKEN = re.compile(r"\s*(?:([=!<>(),]+)|([^\s=!<>(),]+))")
 _SPECIAL = re.compile(r"==|!=|[=!<>(),]")
+_SYMBOL_TOKENS = frozenset(("==", "!=", "=", "!", "<", ">", "(", ")", ","))
 _OPERATORS = "in, notin, =, ==, !=, gt, lt"
 _INTEGER = re.compile(r"[+-]?[0-9]+\Z")
 
@@ -86,12 +87,18 @@ class LabelSelector:
         return ",".join(map(str, self.requirements))
 
 
+CACHED_LENGTH = 1024
+"""A longer selector is read each time: nobody can fill the memory with them."""
 NOTHING = LabelSelector(nothing=True)
 
 
-@lru_cache(maxsize=1024)
 def parse_label_selector(text: str) -> LabelSelector:
     """Read the query form (`app=web,tier in (a,b),!old`); raise BadRequest."""
+    return _read_labels(text) if len(text) <= CACHED_LENGTH else _read_labels.__wrapped__(text)
+
+
+@lru_cache(maxsize=1024)
+def _read_labels(text: str) -> LabelSelector:
     requirements = _Parser(text).requirements()
     return LabelSelector(tuple(sorted(requirements, key=lambda requirement: requirement.key)))
 
@@ -236,7 +243,7 @@ def _tokens(text: str) -> list[str]:
 
 
 def _is_symbol(token: str) -> bool:
-    return _SPECIAL.fullmatch(token) is not None
+    return token in _SYMBOL_TOKENS
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,9 +267,13 @@ class FieldSelector:
 _FIELD_OPERATOR = re.compile(r"((?:\\.|[^\\])*?)(!=|==|=)(.*)\Z", re.DOTALL)
 
 
-@lru_cache(maxsize=1024)
 def parse_field_selector(text: str) -> FieldSelector:
     r"""Read `spec.nodeName=proa-1,status.phase!=Failed`; `\`, `,` and `=` are escaped with `\`."""
+    return _read_fields(text) if len(text) <= CACHED_LENGTH else _read_fields.__wrapped__(text)
+
+
+@lru_cache(maxsize=1024)
+def _read_fields(text: str) -> FieldSelector:
     found: list[tuple[str, Literal["=", "!="], str]] = []
     for term in _split_terms(text):
         if not term:

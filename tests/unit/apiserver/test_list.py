@@ -8,6 +8,8 @@ from urllib.parse import quote
 
 import pytest
 
+from proa.apiserver.pace import SLICE_OBJECTS
+
 CONFIG_MAPS = "/api/v1/namespaces/default/configmaps"
 TABLE = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json"
 
@@ -181,5 +183,5 @@ def test_a_long_list_comes_in_pieces(api):
     for index in range(120):
         api.config_map(f"c{index:03}")
     response = asyncio.run(api.send("GET", CONFIG_MAPS))
-    assert len(response.body) == 5, "the head, three pieces of fifty at most, the end"
+    assert len(response.body) == 2 + 120 / SLICE_OBJECTS, "the head, pieces of so many, the end"
     assert len(names(api.get(CONFIG_MAPS))) == 120

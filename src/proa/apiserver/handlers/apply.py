@@ -9,10 +9,11 @@ from typing import Any
 
 import orjson
 
-from proa.apiserver.handlers.bodies import strictness_of
+from proa.apiserver.handlers.bodies import is_heavy, strictness_of
 from proa.apiserver.handlers.field_managers import read_writer
 from proa.apiserver.handlers.options import write_options
 from proa.apiserver.handlers.yaml_bodies import load_yaml
+from proa.apiserver.pace import aside
 from proa.apiserver.registry.refusals import conflict, not_found
 from proa.apiserver.registry.registry import UPDATE_ATTEMPTS, ResourceRegistry
 from proa.client.protocol import Object, Request
@@ -42,7 +43,11 @@ async def apply_object(
     force = _is_forced(request)
     strictness_of(request)
     schema = registry.definition.object_schema
-    config = _read_config(request, registry, schema)
+    heavy = is_heavy(request)
+    if heavy:
+        config = await aside(_read_config, request, registry, schema)
+    else:
+        config = _read_config(request, registry, schema)
     ignored = _ignored(registry, schema, subresource)
     entries: list[Entry] = []
 
@@ -67,6 +72,7 @@ async def apply_object(
                     unconditional=True,
                     track=track,
                     options=write_options(request, "UpdateOptions"),
+                    heavy=heavy,
                 )
                 return value, False
         except NotFound:
@@ -75,13 +81,15 @@ async def apply_object(
             raise not_found(registry.resource, name)
         _check_new(config, registry, name)
         try:
+            made = await aside(transform, None) if heavy else transform(None)
             value = await registry.create(
-                transform(None),
+                made,
                 namespace,
                 request.user,
                 dry_run=dry_run,
                 track=track,
                 options=write_options(request, "CreateOptions"),
+                heavy=heavy,
             )
             return value, True
         except AlreadyExists:

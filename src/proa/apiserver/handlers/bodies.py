@@ -9,6 +9,7 @@ from typing import Any
 
 import orjson
 
+from proa.apiserver.pace import HEAVY_BYTES, HEAVY_YAML_BYTES, aside
 from proa.apiserver.registry.definition import ResourceDefinition
 from proa.client.protocol import Object, Request
 from proa.objects.errors import BadRequest, UnsupportedMediaType
@@ -33,6 +34,19 @@ def read_object(request: Request, definition: ResourceDefinition) -> Checked:
     """Return the body as an object of the definition's kind, unknown fields pruned; raise BadRequest."""
     obj = read_kind(request, definition.resource)
     return check_object(obj, definition, strictness_of(request), request.body if is_json(request) else b"")
+
+
+async def read_object_aside(request: Request, definition: ResourceDefinition, heavy: bool) -> Checked:
+    """Return the same, read aside where it is heavy."""
+    return await aside(read_object, request, definition) if heavy else read_object(request, definition)
+
+
+def is_heavy(request: Request) -> bool:
+    """Tell whether working on the body may take longer than others should wait: YAML is slow to read."""
+    size = len(request.body)
+    if size <= HEAVY_YAML_BYTES:
+        return False
+    return size > HEAVY_BYTES or ("yaml" in media_type_of(request) and request.body[:1] != b"{")
 
 
 def check_object(

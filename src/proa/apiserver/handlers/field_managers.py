@@ -21,6 +21,7 @@ from proa.objects.validation import required as required_value
 from proa.objects.validation import too_long
 
 MAX_BYTES = 128
+MAX_USER_AGENT = 1024
 
 
 def tracker(request: Request, registry: ResourceRegistry, options: str, subresource: str = "") -> Track:
@@ -71,7 +72,7 @@ def read_writer(
     causes = _causes(manager, required) if manager or required else []
     if causes:
         raise invalid(options, "meta.k8s.io", "", causes)
-    name = manager or _name_in_user_agent(request.headers.get("user-agent", ""))
+    name = manager or _name_in_user_agent(request.headers.get("user-agent", "")[:MAX_USER_AGENT])
     return Writer(name, registry.resource.api_version, _format_second(int(registry.now())), subresource)
 
 

@@ -12,10 +12,10 @@ from typing import Any
 
 import orjson
 
-from proa.apiserver.handlers.negotiation import Representation, answer, negotiate
-from proa.apiserver.handlers.options import ListOptions, Selection, read_list_options
-from proa.apiserver.handlers.pace import Pace, slices
+from proa.apiserver.handlers.negotiation import Representation, answer_aside, negotiate
+from proa.apiserver.handlers.options import ListOptions, Selection, read_options_aside
 from proa.apiserver.handlers.shapes import check_include, partial, rows, table
+from proa.apiserver.pace import Pace, slices
 from proa.apiserver.registry.refusals import unnamed_failure
 from proa.apiserver.registry.registry import ResourceRegistry
 from proa.client.protocol import Request, Response
@@ -43,14 +43,14 @@ class Found:
 async def list_objects(request: Request, registry: ResourceRegistry, namespace: str, now: float) -> Response:
     """Answer a list."""
     representation = negotiate(request.headers.get("accept", ""))
-    options = read_list_options(request, registry.definition)
+    options = await read_options_aside(request, registry.definition)
     include = check_include(request.parameter("includeObject")) if representation.shape == "Table" else ""
     found = await find_page(registry, namespace, options)
     if representation.shape == "Table":
-        return answer(await _table(registry, found, representation, include, now), representation)
+        return await answer_aside(await _table(registry, found, representation, include, now), representation)
     if representation.shape:
-        return answer(await _partial(found, representation), representation)
-    return answer(await _splice(registry, found), representation)
+        return await answer_aside(await _partial(found, representation), representation)
+    return await answer_aside(await _splice(registry, found), representation)
 
 
 async def find_page(registry: ResourceRegistry, namespace: str, options: ListOptions) -> Found:

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 import orjson
 
+from proa.apiserver.pace import HEAVY_YAML_BYTES, aside
 from proa.apiserver.registry.refusals import generic
 from proa.client.protocol import Response
 from proa.objects.errors import NotAcceptable
@@ -22,6 +23,8 @@ OFFERED = (
     "application/json, application/yaml, application/vnd.kubernetes.protobuf, application/json;stream=watch, "
     "application/vnd.kubernetes.protobuf;stream=watch"
 )
+LONG_HEADER = 1024
+"""What is said in more than this is not kept for others who say the same."""
 Shape = Literal["", "Table", "PartialObjectMetadata", "PartialObjectMetadataList"]
 
 
@@ -47,11 +50,15 @@ class Representation:
 PLAIN = Representation()
 
 
-@lru_cache(maxsize=256)
 def negotiate(accept: str) -> Representation:
     """Return the first acceptable representation; raise NotAcceptable."""
     if not accept:
         return PLAIN
+    return _negotiate(accept) if len(accept) < LONG_HEADER else _negotiate.__wrapped__(accept)
+
+
+@lru_cache(maxsize=256)
+def _negotiate(accept: str) -> Representation:
     clauses = [_parse(clause) for clause in accept.split(",")]
     clauses.sort(key=lambda clause: -clause[2])
     for media_type, parameters, _ in clauses:
@@ -98,13 +105,44 @@ def answer(
     if warnings:
         headers["Warning"] = "\n".join(map(warning, warnings))
     if representation.media_type == YAML:
-        import yaml
-
-        whole = body if isinstance(body, bytes) else b"".join(body)
-        dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
         headers["Content-Type"] = YAML
-        body = yaml.dump(orjson.loads(whole), Dumper=dumper, sort_keys=True, allow_unicode=True).encode()
+        body = write_yaml(orjson.loads(body if isinstance(body, bytes) else b"".join(body)))
     return Response(status, headers, body)
+
+
+def write_yaml(value: Any) -> bytes:
+    """Return a JSON value as YAML; the items of a list one by one, so that others can run between them."""
+    import yaml
+
+    dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+
+    def dump(part: Any) -> bytes:
+        written: bytes = yaml.dump(part, Dumper=dumper, sort_keys=True, allow_unicode=True, encoding="utf-8")
+        return written
+
+    if not isinstance(value, dict):
+        return dump(value)
+    parts = []
+    for key in sorted(value):
+        if isinstance(value[key], list) and value[key]:
+            parts += [dump({key: None})[: -len(b" null\n")], b"\n", *(dump([item]) for item in value[key])]
+        else:
+            parts.append(dump({key: value[key]}))
+    return b"".join(parts) or b"{}\n"
+
+
+async def answer_aside(
+    body: bytes | Sequence[bytes],
+    representation: Representation,
+    status: int = 200,
+    warnings: Sequence[str] = (),
+) -> Response:
+    """Return the same; what is long and becomes YAML, which is slow, is written aside."""
+    if representation.media_type == YAML:
+        size = len(body) if isinstance(body, bytes) else sum(map(len, body))
+        if size > HEAVY_YAML_BYTES:
+            return await aside(answer, body, representation, status, warnings)
+    return answer(body, representation, status, warnings)
 
 
 def warning(text: str) -> str:

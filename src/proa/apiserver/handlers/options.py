@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from proa.apiserver.pace import aside
 from proa.apiserver.registry.definition import ResourceDefinition
 from proa.apiserver.registry.refusals import invalid
 from proa.client.protocol import Object, Request
@@ -21,6 +22,8 @@ from proa.objects.selectors import (
 from proa.objects.validation import forbidden, not_supported
 
 _COMMON_FIELDS = ("metadata.name", "metadata.namespace")
+_SELECTORS = ("labelSelector", "fieldSelector")
+LONG_SELECTOR = 4096
 _MATCH = "resourceVersionMatch"
 
 
@@ -69,6 +72,16 @@ class ListOptions:
     bookmarks: bool = False
     initial_events: bool = False
     """Whether a watch begins with what is there: where it was asked for, and where no revision was given."""
+
+
+async def read_options_aside(
+    request: Request, definition: ResourceDefinition, *, watch: bool = False
+) -> ListOptions:
+    """Return the same, read aside where selectors are long."""
+    query = request.query
+    if query and sum(len(query[key][0]) for key in _SELECTORS if key in query) > LONG_SELECTOR:
+        return await aside(read_list_options, request, definition, watch=watch)
+    return read_list_options(request, definition, watch=watch)
 
 
 def read_list_options(

@@ -15,9 +15,9 @@ import orjson
 
 from proa.apiserver.handlers.list import too_large
 from proa.apiserver.handlers.negotiation import JSON, Representation, negotiate
-from proa.apiserver.handlers.options import ListOptions, Selection, read_list_options
-from proa.apiserver.handlers.pace import Pace, slices
+from proa.apiserver.handlers.options import ListOptions, Selection, read_options_aside
 from proa.apiserver.handlers.shapes import check_include, partial, table
+from proa.apiserver.pace import SLICE_OBJECTS, Pace, slices
 from proa.apiserver.registry.registry import ResourceRegistry
 from proa.client.protocol import Object, Request, Response
 from proa.objects.errors import ApiError, BadRequest, Expired
@@ -33,10 +33,10 @@ MAX_PENDING_BYTES = 4 * 1024 * 1024
 INITIAL_END = "k8s.io/initial-events-end"
 
 
-def watch_objects(request: Request, registry: ResourceRegistry, namespace: str, name: str) -> Response:
+async def watch_objects(request: Request, registry: ResourceRegistry, namespace: str, name: str) -> Response:
     """Answer a watch of a collection, or of one object where `name` is given."""
     representation = negotiate(request.headers.get("accept", ""))
-    options = read_list_options(request, registry.definition, watch=True)
+    options = await read_options_aside(request, registry.definition, watch=True)
     include = check_include(request.parameter("includeObject")) if representation.shape == "Table" else ""
     if name and options.selection.fields.required_value("metadata.name") not in (None, name):
         raise BadRequest("fieldSelector metadata.name doesn't match requested name")
@@ -58,12 +58,13 @@ Pair = tuple[Object | None, Object | None]
 class Burst:
     """Changes that became durable together, encoded and decoded at most once for all watchers."""
 
-    __slots__ = ("_decoded", "_hubs", "_joined", "changes")
+    __slots__ = ("_decoded", "_hubs", "_joined", "_parts", "changes")
 
     def __init__(self, changes: Sequence[Change]) -> None:
         self.changes = changes
         self._joined = b""
         self._decoded: list[Pair] | None = None
+        self._parts: list[Burst] | None = None
         self._hubs: dict[ResourceRegistry, asyncio.Task[list[Pair]]] = {}
 
     def joined(self) -> bytes:
@@ -79,6 +80,14 @@ class Burst:
                     pieces += (b'{"type":"MODIFIED","object":', change.value, b"}\n")
             self._joined = b"".join(pieces)
         return self._joined
+
+    def parts(self) -> Sequence[Burst]:
+        """Return the burst in parts that are each quick to decode."""
+        if len(self.changes) <= SLICE_OBJECTS:
+            return (self,)
+        if self._parts is None:
+            self._parts = [Burst(changes) for changes in slices(self.changes)]
+        return self._parts
 
     def decoded(self) -> list[Pair]:
         """Return (new, previous) of each change; new is None for a delete. Never mutate them."""
@@ -140,19 +149,31 @@ class View:
         self._everything = selection.everything and not name and representation.is_plain
         self._headers = True
 
-    def encode(self, changes: Sequence[Change]) -> bytes:
-        """Return the events of a burst that this watcher sees, b"" for none."""
+    def encode(self, changes: Sequence[Change]) -> bytes | None:
+        """Return the events of a burst that this watcher sees, b"" for none; None where that takes a while."""
+        converts = self.registry.conversion is not None
+        if self._everything and not converts:
+            return burst_of(changes).joined()
         burst = self._burst_of(changes)
         if burst is None:
             return b""
-        if self._everything:
-            return burst.joined()
-        pieces = []
-        for change, (new, previous) in zip(burst.changes, burst.decoded(), strict=True):
-            event = self._event(change, new, previous)
-            if event is not None:
-                pieces.append(self._line(*event))
-        return b"".join(pieces)
+        if converts or len(burst.changes) > SLICE_OBJECTS:
+            return None
+        return self._encode_part(burst)
+
+    async def encode_slowly(self, changes: Sequence[Change]) -> AsyncIterator[bytes]:
+        """Yield the same of a burst that is long or must be converted, part by part."""
+        burst = self._burst_of(changes)
+        assert burst is not None
+        pace = Pace()
+        for part in burst.parts():
+            if self.registry.conversion is None:
+                events = self._encode_part(part)
+            else:
+                events = await self._encode_converted(part)
+            if events:
+                yield events
+            await pace.give_way()
 
     def _burst_of(self, changes: Sequence[Change]) -> Burst | None:
         if not self.single:
@@ -161,11 +182,15 @@ class View:
         own = [change for change in changes if change.key.endswith(ending)]
         return Burst(own) if own else None
 
-    async def encode_converted(self, changes: Sequence[Change]) -> bytes:
-        """Return the same where stored objects must be converted."""
-        burst = self._burst_of(changes)
-        if burst is None:
-            return b""
+    def _encode_part(self, burst: Burst) -> bytes:
+        pieces = []
+        for change, (new, previous) in zip(burst.changes, burst.decoded(), strict=True):
+            event = self._event(change, new, previous)
+            if event is not None:
+                pieces.append(self._line(*event))
+        return b"".join(pieces)
+
+    async def _encode_converted(self, burst: Burst) -> bytes:
         pairs = await burst.hub(self.registry)
         events = [self._event(change, *pair) for change, pair in zip(burst.changes, pairs, strict=True)]
         return await self._lines([event for event in events if event is not None])
@@ -295,6 +320,9 @@ class WatchStream:
         self._room: asyncio.Future[None] | None = None
         self._waits_for_room = False
         self._sink: Sink | None = None
+        self._carried = 1
+        """0 while a burst is being encoded that takes a while; then the revision that it went up to."""
+        self._bookmark_waits = False
         revision = options.revision
         if options.initial_events:
             revision = self._begin_with_all(prefix, options)
@@ -392,21 +420,14 @@ class WatchStream:
         _release(self._reader)
 
     async def _carry(self, watch: Watch) -> None:
-        converts = self._view.registry.conversion is not None
         try:
             async for changes in watch:
-                if converts:
-                    events = await self._view.encode_converted(changes)
-                else:
-                    events = self._view.encode(changes)
-                if not events:
-                    continue
-                self._push(events)
-                if self._pending_bytes > MAX_PENDING_BYTES:
-                    self._room = asyncio.get_running_loop().create_future()
-                    self._waits_for_room = True
-                    await self._room
-                    self._waits_for_room = False
+                events = self._view.encode(changes)
+                if events is None:
+                    await self._carry_slowly(changes)
+                elif events:
+                    self._push(events)
+                    await self._have_room()
         except ApiError as error:
             self._push(_error(error))
         except StoreError as error:
@@ -414,6 +435,23 @@ class WatchStream:
         finally:
             self._ended = True
             _release(self._reader)
+
+    async def _carry_slowly(self, changes: Sequence[Change]) -> None:
+        self._carried = 0
+        async for events in self._view.encode_slowly(changes):
+            self._push(events)
+            await self._have_room()
+        self._carried = changes[-1].revision
+        if self._bookmark_waits:
+            self._bookmark_waits = False
+            self._push_bookmark(self._carried)
+
+    async def _have_room(self) -> None:
+        if self._pending_bytes > MAX_PENDING_BYTES:
+            self._room = asyncio.get_running_loop().create_future()
+            self._waits_for_room = True
+            await self._room
+            self._waits_for_room = False
 
     def _push(self, events: bytes) -> None:
         reader = self._reader
@@ -428,7 +466,7 @@ class WatchStream:
         """Say how far the watcher is: the store's newest revision, once all up to it has been carried.
 
         The store has handed over its bursts up to that revision already, so the task is due to run; two turns of
-        the loop later it has, unless it waits for its reader.
+        the loop later it has, unless it waits for its reader, or is at work on a burst: then the bookmark follows that.
         """
         if self._ended:
             return
@@ -445,7 +483,9 @@ class WatchStream:
         return min(BOOKMARK_SECONDS, last)
 
     def _push_bookmark(self, revision: int) -> None:
-        if not self._ended and not self._waits_for_room:
+        if not self._carried:
+            self._bookmark_waits = True
+        elif not self._ended and not self._waits_for_room:
             self._push(self._view.bookmark(revision))
 
 

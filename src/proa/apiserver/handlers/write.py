@@ -12,17 +12,19 @@ import orjson
 
 from proa.apiserver.handlers.apply import APPLY_PATCH, apply_object
 from proa.apiserver.handlers.bodies import (
+    is_heavy,
     media_type_of,
     parse_json,
     read_auxiliary,
-    read_object,
+    read_object_aside,
     strictness_of,
 )
 from proa.apiserver.handlers.field_managers import tracker
 from proa.apiserver.handlers.list import check_freshness, find_page
-from proa.apiserver.handlers.negotiation import PLAIN, Representation, answer, negotiate
-from proa.apiserver.handlers.options import read_list_options, write_options
+from proa.apiserver.handlers.negotiation import PLAIN, Representation, answer, answer_aside, negotiate
+from proa.apiserver.handlers.options import read_options_aside, write_options
 from proa.apiserver.handlers.shapes import check_include, shape_object
+from proa.apiserver.pace import Pace
 from proa.apiserver.registry.definition import ResourceDefinition
 from proa.apiserver.registry.deletion import DeleteOptions, read_options
 from proa.apiserver.registry.refusals import generic, invalid
@@ -65,14 +67,15 @@ async def show(
     if registry.conversion is not None:
         (obj,) = await registry.hub((orjson.loads(value),))
     shaped = shape_object(obj, served, registry.definition, representation, include, registry.now())
-    return answer(orjson.dumps(shaped), representation, status, warnings)
+    return await answer_aside(orjson.dumps(shaped), representation, status, warnings)
 
 
 async def create_object(request: Request, registry: ResourceRegistry, namespace: str) -> Response:
     """Answer a POST to a collection."""
     representation = negotiate(request.headers.get("accept", ""))
     dry_run = is_dry_run(request, "CreateOptions")
-    checked = read_object(request, registry.definition)
+    heavy = is_heavy(request)
+    checked = await read_object_aside(request, registry.definition, heavy)
     track = tracker(request, registry, "CreateOptions")
     if registry.definition.review is not None:
         answered = await registry.review(checked.obj, namespace, request.user, dry_run=dry_run, track=track)
@@ -84,6 +87,7 @@ async def create_object(request: Request, registry: ResourceRegistry, namespace:
         dry_run=dry_run,
         track=track,
         options=write_options(request, "CreateOptions"),
+        heavy=heavy,
     )
     return await show(request, registry, value, representation, 201, checked.warnings)
 
@@ -94,7 +98,8 @@ async def update_object(
     """Answer a PUT of an object, or of its status."""
     representation = negotiate(request.headers.get("accept", ""))
     dry_run = is_dry_run(request, "UpdateOptions")
-    checked = read_object(request, registry.definition)
+    heavy = is_heavy(request)
+    checked = await read_object_aside(request, registry.definition, heavy)
     body = orjson.dumps(checked.obj)
     value = await registry.update(
         namespace,
@@ -105,6 +110,7 @@ async def update_object(
         dry_run=dry_run,
         track=tracker(request, registry, "UpdateOptions", subresource),
         options=write_options(request, "UpdateOptions"),
+        heavy=heavy,
     )
     return await show(request, registry, value, representation, 200, checked.warnings)
 
@@ -154,6 +160,7 @@ async def patch_object(
         unconditional=True,
         track=track,
         options=write_options(request, "UpdateOptions"),
+        heavy=is_heavy(request),
     )
     return await show(request, registry, value, representation, 200, warnings)
 
@@ -204,9 +211,12 @@ async def delete_collection(request: Request, registry: ResourceRegistry, namesp
     """Answer a DELETE of a collection: each object that the selectors pick, and the list of them."""
     representation = negotiate(request.headers.get("accept", ""))
     delete_options = read_delete_options(request)
-    found = await find_page(registry, namespace, read_list_options(request, registry.definition))
-    items = []
+    options = await read_options_aside(request, registry.definition)
+    found = await find_page(registry, namespace, options)
+    items: list[bytes] = []
+    pace = Pace()
     for entry in found.entries:
+        await pace.give_way()
         obj = orjson.loads(entry.value)
         try:
             value, _ = await registry.delete(
@@ -216,15 +226,15 @@ async def delete_collection(request: Request, registry: ResourceRegistry, namesp
             continue
         shown = orjson.loads(value)
         del shown["kind"], shown["apiVersion"]
-        items.append(shown)
+        items.append(orjson.dumps(shown))
     resource = registry.resource
     body = {
         "kind": registry.definition.kind_of_list,
         "apiVersion": resource.api_version,
         "metadata": {"resourceVersion": str(registry.store.revision)},
-        "items": items,
     }
-    return answer(orjson.dumps(body), _unshaped(representation))
+    pieces = (orjson.dumps(body)[:-1], b',"items":[', b",".join(items), b"]}")
+    return await answer_aside(pieces, _unshaped(representation))
 
 
 def read_delete_options(request: Request) -> DeleteOptions:

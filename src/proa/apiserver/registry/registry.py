@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from proa.apiserver.pace import HEAVY_BYTES, aside
 from proa.apiserver.registry.allocation import Allocation
 from proa.apiserver.registry.attributes import Admission, Attributes, Plugin
 from proa.apiserver.registry.conversion import converted, stored_resource
@@ -53,6 +54,8 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 NAME_ATTEMPTS = 8
 UPDATE_ATTEMPTS = 8
+MAX_OBJECT_BYTES = 1536 * 1024
+"""As etcd takes by default (--max-request-bytes), in its words."""
 
 Transform = Callable[[Object], Object]
 """Makes the new object of the stored one, which is a private copy."""
@@ -197,10 +200,11 @@ class ResourceRegistry:
         dry_run: bool = False,
         track: Track | None = None,
         options: Object | None = None,
+        heavy: bool = False,
     ) -> bytes:
         """Store a new object and return its bytes; raise AlreadyExists, Invalid, Forbidden.
 
-        `obj` is the caller's no longer. Without `track`, its fields are nobody's.
+        `obj` is the caller's no longer. Without `track`, its fields are nobody's. What is `heavy` is worked on aside.
         """
         resource, definition = self.resource, self.definition
         metadata = metadata_of(obj)
@@ -212,10 +216,10 @@ class ResourceRegistry:
             metadata["name"] = generate_name(base)
         fill_new(metadata, definition, self._catalog.now())
         obj = in_order(obj, resource)
-        if self.has_status:
-            obj.pop("status", None)
-        definition.default(obj)
-        _set_managed_fields(metadata, track(None, obj) if track else [])
+        if heavy:
+            await aside(self._default_new, obj, track)
+        else:
+            self._default_new(obj, track)
         if self.conversion is not None:
             obj = await self._hub_of(obj)
             metadata = obj["metadata"]
@@ -227,8 +231,7 @@ class ResourceRegistry:
         allocation = self._allocate(obj, None)
         try:
             drop_empty(metadata)
-            causes = validate_metadata(metadata, definition)
-            causes += definition.validate(obj) + definition.validate_create(obj)
+            causes = await aside(self._validate_new, obj) if heavy else self._validate_new(obj)
             if causes:
                 raise invalid_object(resource, metadata.get("name", ""), causes)
             for text in definition.warnings(obj, None):
@@ -245,6 +248,17 @@ class ResourceRegistry:
             raise
         allocation.commit()
         return await self._answer(value)
+
+    def _default_new(self, obj: Object, track: Track | None) -> None:
+        if self.has_status:
+            obj.pop("status", None)
+        self.definition.default(obj)
+        _set_managed_fields(obj["metadata"], track(None, obj) if track else [])
+
+    def _validate_new(self, obj: Object) -> list[Cause]:
+        definition = self.definition
+        causes = validate_metadata(obj["metadata"], definition)
+        return [*causes, *definition.validate(obj), *definition.validate_create(obj)]
 
     async def review(
         self,
@@ -314,12 +328,14 @@ class ResourceRegistry:
         options: Object | None = None,
         face: Face | None = None,
         is_admitted: bool = False,
+        heavy: bool = False,
     ) -> bytes:
         """Replace the object by what `transform` makes of it and return its bytes; raise Conflict, Invalid.
 
         An update that says no resourceVersion, or the one that `transform` was given, is tried again when another
         write comes between. `unconditional` overrides the definition's rule about saying none. Without `track`, who
-        has which field stays as it is. `is_admitted`: it is part of what admission has seen as a whole (a Binding).
+        has which field stays as it is. What is `heavy`, or changes a large object, is worked on aside. `is_admitted`:
+        it is part of what admission has seen as a whole (a Binding).
         """
         key = self.key(namespace, name)
         if unconditional is None:
@@ -331,14 +347,16 @@ class ResourceRegistry:
             old, new = orjson.loads(current.value), orjson.loads(current.value)
             if self.conversion is not None:
                 old, new = await self.served((old, new))
-            new = transform(new)
+            is_heavy = heavy or len(current.value) > HEAVY_BYTES
+            new = await aside(transform, new) if is_heavy else transform(new)
             said = metadata_of(new).get("resourceVersion")
             if not said and not unconditional:
                 cause = invalid("metadata.resourceVersion", 0, "must be specified for an update")
                 raise invalid_object(self.resource, name, [cause])
             if said and said != old["metadata"]["resourceVersion"]:
                 raise conflict(self.resource, name)
-            causes = self._settle(namespace, name, subresource, new, old, track)
+            settled = (namespace, name, subresource, new, old, track)
+            causes = await aside(self._settle, *settled) if is_heavy else self._settle(*settled)
             if self.conversion is not None:
                 new = await self._hub_of(new)
                 if self._hub != self.resource:
@@ -348,7 +366,7 @@ class ResourceRegistry:
             )
             if not is_admitted:
                 await self._mutate_update(attributes, face)
-            allocation = self._prepare_update(attributes, new, old, causes)
+            allocation = await self._prepare_update(attributes, new, old, causes, is_heavy)
             try:
                 if not is_admitted:
                     await self._validate_admission(attributes, face)
@@ -411,8 +429,8 @@ class ResourceRegistry:
             )
         await run(self._validating, attributes)
 
-    def _prepare_update(
-        self, attributes: Attributes, new: Object, old: Object, causes: list[Cause]
+    async def _prepare_update(
+        self, attributes: Attributes, new: Object, old: Object, causes: list[Cause], is_heavy: bool
     ) -> Allocation:
         """Bring `new` to what may be stored in place of `old`; raise Forbidden, Invalid: `causes` and more."""
         definition, metadata, subresource = self.definition, new["metadata"], attributes.subresource
@@ -428,8 +446,10 @@ class ResourceRegistry:
         drop_empty(metadata)
         allocation = self._allocate(new, old)
         try:
-            causes += validate_metadata(metadata, definition)
-            causes += self._validate_update(new, old, subresource)
+            if is_heavy:
+                causes += await aside(self._validate_update, new, old, subresource)
+            else:
+                causes += self._validate_update(new, old, subresource)
             if causes:
                 raise invalid_object(self.resource, attributes.name, causes)
         except BaseException:
@@ -455,13 +475,14 @@ class ResourceRegistry:
             raise uid_conflict(self.resource, name, uid, old_metadata["uid"])
 
     def _validate_update(self, new: Object, old: Object, subresource: str) -> list[Cause]:
-        """Return what the kind itself refuses; other subresources than status have rules of their own handlers."""
+        """Return what is refused; other subresources than status have rules of their own handlers."""
+        causes = validate_metadata(new["metadata"], self.definition)
         if subresource == "status":
-            return self.definition.validate_status_update(new, old)
+            return causes + self.definition.validate_status_update(new, old)
         if subresource:
             part = self._parts.get(subresource)
-            return part.validate(new, old) if part else []
-        return [*self.definition.validate(new), *self.definition.validate_update(new, old)]
+            return causes + (part.validate(new, old) if part else [])
+        return [*causes, *self.definition.validate(new), *self.definition.validate_update(new, old)]
 
     async def _store_update(self, key: str, current: Entry, new: Object, old: Object, dry_run: bool) -> bytes:
         metadata = new["metadata"]
@@ -645,9 +666,12 @@ def _encoder(obj: Object) -> Callable[[int], bytes]:
     def encode(revision: int) -> bytes:
         metadata["resourceVersion"] = str(revision)
         try:
-            return orjson.dumps(obj)
+            value = orjson.dumps(obj)
         except orjson.JSONEncodeError as error:
             raise BadRequest(f"the object cannot be encoded: {error}") from None
+        if len(value) > MAX_OBJECT_BYTES:
+            raise unnamed_failure("etcdserver: request is too large")
+        return value
 
     return encode
 
