@@ -43,8 +43,8 @@ def _pairs(value: Any, two: bool) -> Iterator[tuple[Any, Any]]:
 
 
 def _truth(value: Any) -> bool:
-    if isinstance(value, bool):
-        return value
+    if value is True or value is False:
+        return value is True
     raise no_overload()
 
 
