@@ -52,6 +52,8 @@ Turns = Callable[[Frame], Iterator[Any]]
 
 
 def _quantified(decided_by: bool) -> Callable[[Turns, Run], Run]:
+    undecided = not decided_by
+
     def make_run(turns: Turns, body: Run) -> Run:
         def run(frame: Frame) -> bool:
             error: CelRuntimeError | None = None
@@ -64,12 +66,12 @@ def _quantified(decided_by: bool) -> Callable[[Turns, Run], Run]:
                     error = error or raised
                     continue
                 if value is decided_by:
-                    return decided_by
+                    return not undecided
                 if type(value) is not bool:
                     error = error or no_overload()
             if error is not None:
                 raise error
-            return not decided_by
+            return undecided
 
         return run
 
