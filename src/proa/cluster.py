@@ -197,7 +197,10 @@ class Cluster:
             await asyncio.gather(noded, return_exceptions=True)
             raise
         await self._serve(server, pki, listener, node)
-        await self._make_system_objects(node)
+        await self._make_system_objects(node, pki)
+        aggregating = asyncio.create_task(server.aggregator.run(), name="aggregator")
+        self._stack.push_async_callback(_cancel, aggregating)
+        aggregating.add_done_callback(_end_on_failure)
         await self._start_components(server, node, pki)
 
     async def _start_noded(self) -> Node:
@@ -246,6 +249,7 @@ class Cluster:
         return store
 
     def _make_api_server(self, store: Store, pki: Pki) -> ApiServer:
+        from proa.apiserver.aggregation.upstream import ProxyIdentity
         from proa.apiserver.app import ApiServer, ApiSettings
         from proa.apiserver.resources import DEFINITIONS
 
@@ -255,6 +259,7 @@ class Cluster:
             advertise_port=self.settings.port,
             token_private_key=pki.service_account.key,
             token_public_key=pki.service_account.certificate,
+            proxy_identity=ProxyIdentity(pki.front_proxy_client.certificate, pki.front_proxy_client.key),
         )
         return ApiServer(store, DEFINITIONS, settings, kubelet=self._dial_kubelet)
 
@@ -280,8 +285,9 @@ class Cluster:
         await ensure_namespaces(self._client)
         await ensure_policy(server.catalog)
 
-    async def _make_system_objects(self, node: Node) -> None:
-        """See that namespaces, default/kubernetes, DNS and the default storage class are there."""
+    async def _make_system_objects(self, node: Node, pki: Pki) -> None:
+        """See that namespaces, default/kubernetes, DNS, the default storage class and the trust of others are there."""
+        from proa.apiserver.aggregation.trust import publish_authentication
         from proa.apiserver.bootstrap import ensure, ensure_system_objects
         from proa.controllers.local_path import make_storage_class
         from proa.network.dns import service_object
@@ -293,6 +299,11 @@ class Cluster:
         )
         await ensure(self._client, SERVICES, service_object(DNS_SERVICE_IP), "kube-system")
         await ensure(self._client, STORAGE_CLASSES, make_storage_class(), None)
+        authorities = (
+            pki.authority.certificate.read_text(),
+            pki.front_proxy_authority.certificate.read_text(),
+        )
+        await publish_authentication(self._client, *authorities, FRONT_PROXY_CLIENT)
 
     async def _start_components(self, server: ApiServer, node: Node, pki: Pki) -> None:
         """Start controllers, scheduler, kubelet and network on shared informers; return when the node is Ready."""

@@ -11,6 +11,8 @@ from dataclasses import field
 from pathlib import Path
 
 from proa.apiserver.admission import PLUGINS
+from proa.apiserver.aggregation.aggregator import Aggregator
+from proa.apiserver.aggregation.upstream import ProxyIdentity
 from proa.apiserver.allocators import NODE_PORTS, ClusterAllocators
 from proa.apiserver.authorization.decision import Authorizer, AuthorizerChain, PrivilegedGroup
 from proa.apiserver.authorization.rbac import RbacAuthorizer
@@ -47,6 +49,8 @@ class ApiSettings:
     advertise_port: int = 6443
     token_private_key: Path | None = None
     token_public_key: Path | None = None
+    proxy_identity: ProxyIdentity | None = None
+    """By which servers of aggregated APIs know this one; without, they are asked without a certificate."""
     ready_checks: dict[str, Check] = field(default_factory=dict)
     """Further checks of /readyz: name -> function that returns "" or what is missing."""
 
@@ -74,6 +78,7 @@ class ApiServer:
         self.catalog.authorizer = authorizer or AuthorizerChain(PrivilegedGroup(), RbacAuthorizer(store))
         self.catalog.claim_stored()
         self.webhooks = self.catalog.webhooks = Webhooks(self.catalog, kubelet or no_kubelet)
+        self.aggregator = Aggregator(self.catalog, self.webhooks.resolver, self.settings.proxy_identity)
         self.tokens = TokenIssuer(
             self.catalog, self.settings.token_private_key, self.settings.token_public_key
         )
@@ -83,7 +88,9 @@ class ApiServer:
             ("verb", "group", "version", "resource", "subresource", "code"),
         )
         revision = Gauge("proa_store_revision", "The newest durable revision.", lambda: float(store.revision))
-        self.router = Router(self.catalog, self.settings, self.tokens, kubelet, (self.requests, revision))
+        self.router = Router(
+            self.catalog, self.settings, self.tokens, kubelet, (self.requests, revision), self.aggregator
+        )
         filters: tuple[Filter, ...] = (
             with_metrics(self.requests),
             with_headers,

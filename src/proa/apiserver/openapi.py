@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import operator
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -44,6 +44,15 @@ async def serve(request: Request, parts: list[str], catalog: Catalog) -> Respons
     if not parts or parts[0] != "v3":
         return None
     return await _serve_document(request, "/".join(parts[1:]), documents)
+
+
+async def serve_index(request: Request, catalog: Catalog, more: Mapping[str, str]) -> Response:
+    """Answer /openapi/v3 with documents of other servers too: `more` are their paths and URLs."""
+    index = orjson.loads(_documents(catalog).index())
+    index["paths"] |= {path: {"serverRelativeURL": url} for path, url in more.items()}
+    response = _answer(request, orjson.dumps(index))
+    response.headers["Content-Type"] = "text/plain; charset=utf-8"
+    return response
 
 
 async def _serve_document(request: Request, path: str, documents: Documents) -> Response | None:

@@ -29,6 +29,8 @@ CERTIFICATE_DAYS = 365
 RENEW_BEFORE_DAYS = 30
 BACKDATE = datetime.timedelta(minutes=5)
 """Clocks differ a little: a new certificate is valid from a moment ago."""
+FRONT_PROXY_CLIENT = "front-proxy-client"
+"""The common name by which the API server shows itself to servers of aggregated APIs."""
 _SIOCGIFADDR = 0x8915
 
 
@@ -49,6 +51,9 @@ class Pki:
     admin: KeyPair
     service_account: KeyPair
     """The key that signs service-account tokens, and its public half."""
+    front_proxy_authority: KeyPair
+    front_proxy_client: KeyPair
+    """By which servers of aggregated APIs know the API server: an authority for this alone."""
 
 
 def find_pki(directory: Path) -> Pki:
@@ -57,7 +62,14 @@ def find_pki(directory: Path) -> Pki:
     def pair(name: str, public: str = ".crt") -> KeyPair:
         return KeyPair(directory / f"{name}{public}", directory / f"{name}.key")
 
-    return Pki(pair("ca"), pair("apiserver"), pair("admin"), pair("sa", ".pub"))
+    return Pki(
+        pair("ca"),
+        pair("apiserver"),
+        pair("admin"),
+        pair("sa", ".pub"),
+        pair("front-proxy-ca"),
+        pair(FRONT_PROXY_CLIENT),
+    )
 
 
 def find_own_names() -> set[str]:
@@ -80,7 +92,7 @@ def ensure_pki(directory: Path, server_names: Sequence[str], now: datetime.datet
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     wanted = "\n".join(sorted(server_names))
     names_file = directory / "apiserver.names"
-    whole = all(p.certificate.exists() and p.key.exists() for p in (pki.authority, pki.server, pki.admin))
+    whole = all(p.certificate.exists() and p.key.exists() for p in (*_signed(pki), pki.authority))
     fresh = whole and pki.service_account.key.exists() and names_file.exists()
     if fresh and names_file.read_text() == wanted and not _expires_soon(pki, now):
         return pki
@@ -89,26 +101,24 @@ def ensure_pki(directory: Path, server_names: Sequence[str], now: datetime.datet
     return pki
 
 
+def _signed(pki: Pki) -> tuple[KeyPair, ...]:
+    """Return the certificates that are made anew from time to time."""
+    return pki.server, pki.admin, pki.front_proxy_client
+
+
 def _expires_soon(pki: Pki, now: datetime.datetime) -> bool:
     """Tell by the files' age: parsing a certificate would import `cryptography` at each start."""
-    oldest = min(os.stat(pair.certificate).st_mtime for pair in (pki.server, pki.admin))
+    oldest = min(os.stat(pair.certificate).st_mtime for pair in _signed(pki))
     return now.timestamp() - oldest > (CERTIFICATE_DAYS - RENEW_BEFORE_DAYS) * 86400
 
 
 def _make_missing(pki: Pki, server_names: Sequence[str], now: datetime.datetime) -> None:
     """Make the authority and token key once, and sign server and admin certificates anew."""
-    from cryptography import x509
     from cryptography.hazmat.primitives import serialization
     from cryptography.hazmat.primitives.asymmetric import ec
 
-    if pki.authority.key.exists():
-        loaded = serialization.load_pem_private_key(pki.authority.key.read_bytes(), None)
-        assert isinstance(loaded, ec.EllipticCurvePrivateKey)
-        key, authority = loaded, x509.load_pem_x509_certificate(pki.authority.certificate.read_bytes())
-    else:
-        key = ec.generate_private_key(ec.SECP256R1())
-        authority = _sign(key.public_key(), "kubernetes", (), (), key, None, now, days=AUTHORITY_YEARS * 365)
-        _write(pki.authority, key, authority)
+    key, authority = _ensure_authority(pki.authority, "kubernetes", now)
+    front_key, front_authority = _ensure_authority(pki.front_proxy_authority, "front-proxy-ca", now)
     if not pki.service_account.key.exists():
         tokens = ec.generate_private_key(ec.SECP256R1())
         public = tokens.public_key().public_bytes(
@@ -116,16 +126,36 @@ def _make_missing(pki: Pki, server_names: Sequence[str], now: datetime.datetime)
         )
         write_private(pki.service_account.certificate, public)
         write_private(pki.service_account.key, _pem(tokens))
-    for pair, name, groups, names in (
-        (pki.server, "kube-apiserver", (), server_names),
-        (pki.admin, "kubernetes-admin", ("system:masters",), ()),
+    front = (front_key, front_authority)
+    for pair, name, groups, names, (signing, issuer) in (
+        (pki.server, "kube-apiserver", (), server_names, (key, authority)),
+        (pki.admin, "kubernetes-admin", ("system:masters",), (), (key, authority)),
+        (pki.front_proxy_client, FRONT_PROXY_CLIENT, (), (), front),
     ):
         own = ec.generate_private_key(ec.SECP256R1())
         _write(
             pair,
             own,
-            _sign(own.public_key(), name, groups, names, key, authority, now, days=CERTIFICATE_DAYS),
+            _sign(own.public_key(), name, groups, names, signing, issuer, now, days=CERTIFICATE_DAYS),
         )
+
+
+def _ensure_authority(
+    pair: KeyPair, name: str, now: datetime.datetime
+) -> tuple[ec.EllipticCurvePrivateKey, x509.Certificate]:
+    """Return an authority's key and certificate, made where they are missing."""
+    from cryptography import x509
+    from cryptography.hazmat.primitives import serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    if pair.key.exists():
+        loaded = serialization.load_pem_private_key(pair.key.read_bytes(), None)
+        assert isinstance(loaded, ec.EllipticCurvePrivateKey)
+        return loaded, x509.load_pem_x509_certificate(pair.certificate.read_bytes())
+    key = ec.generate_private_key(ec.SECP256R1())
+    authority = _sign(key.public_key(), name, (), (), key, None, now, days=AUTHORITY_YEARS * 365)
+    _write(pair, key, authority)
+    return key, authority
 
 
 def _sign(

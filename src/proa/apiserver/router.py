@@ -41,6 +41,7 @@ from proa.objects.selectors import parse_label_selector
 from proa.observability.metrics import Counter, Gauge, exposition
 
 if TYPE_CHECKING:
+    from proa.apiserver.aggregation.aggregator import Aggregator
     from proa.apiserver.app import ApiSettings
 
 
@@ -54,13 +55,16 @@ class Router:
         tokens: TokenIssuer,
         kubelet: KubeletDialer | None,
         metrics: Sequence[Counter | Gauge],
+        aggregator: Aggregator,
     ) -> None:
         self._catalog = catalog
         self._settings = settings
         self._tokens = tokens
         self._kubelet = kubelet or no_kubelet
         self._metrics = metrics
-        self._discovery = Discovery(catalog, f"{settings.advertise_address}:{settings.advertise_port}")
+        self._aggregator = aggregator
+        address = f"{settings.advertise_address}:{settings.advertise_port}"
+        self._discovery = Discovery(catalog, address, aggregator)
         self._live = {"ping": lambda: "", "etcd": lambda: catalog.store.refusal}
         self._version = make_version(catalog.now())
 
@@ -70,7 +74,8 @@ class Router:
             return await self._other(request, info)
         registries = self._catalog.group_versions.get((info.group, info.version))
         if registries is None:
-            return page_not_found()
+            remote = self._aggregator.find(info.group, info.version)
+            return page_not_found() if remote is None else await self._aggregator.proxy(request, remote)
         registry = registries.get(info.plural)
         if registry is None:
             raise unknown_resource()
@@ -189,6 +194,10 @@ class Router:
         parts = [part for part in info.path.split("/") if part]
         first = parts[0] if parts else ""
         if first in ("api", "apis"):
+            if len(parts) == 3 and (parts[1], parts[2]) not in self._catalog.group_versions:
+                remote = self._aggregator.find(parts[1], parts[2])
+                if remote is not None:
+                    return await self._aggregator.proxy(request, remote)
             if request.method not in ("GET", "HEAD"):
                 raise method_not_allowed()
             return self._discovery.serve(request, parts) or page_not_found()
@@ -231,8 +240,14 @@ class Router:
         return serve_backup(request, self._catalog.store)
 
     async def _openapi(self, request: Request, parts: list[str]) -> Response:
-        from proa.apiserver.openapi import serve
+        from proa.apiserver.openapi import serve, serve_index
 
+        if parts[1:3] == ["v3", "apis"] and len(parts) == 5:
+            remote = self._aggregator.remotes().get((parts[3], parts[4]))
+            if remote is not None:
+                return await self._aggregator.proxy(request, remote)
+        if parts[1:] == ["v3"] and (more := self._aggregator.openapi_paths()):
+            return await serve_index(request, self._catalog, more)
         return await serve(request, parts[1:], self._catalog) or page_not_found()
 
 

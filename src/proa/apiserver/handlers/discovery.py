@@ -12,6 +12,8 @@ from typing import Any
 
 import orjson
 
+from proa.apiserver.aggregation.aggregator import Aggregator
+from proa.apiserver.aggregation.priorities import group_priority
 from proa.apiserver.handlers.negotiation import JSON, answer_object, negotiate
 from proa.apiserver.registry.catalog import Catalog
 from proa.apiserver.registry.conversion import stored_resource
@@ -63,16 +65,23 @@ ROOT_PATHS = (
 class Discovery:
     """The documents, made once for a generation of the catalog."""
 
-    def __init__(self, catalog: Catalog, address: str) -> None:
+    def __init__(self, catalog: Catalog, address: str, aggregator: Aggregator) -> None:
         self._catalog = catalog
         self._address = address
-        self._aggregated: dict[tuple[str, str, int], tuple[bytes, str]] = {}
+        self._aggregator = aggregator
+        self._aggregated: dict[tuple[str, str, object], tuple[bytes, str]] = {}
 
     def groups(self) -> list[str]:
-        """Return the named groups in order."""
-        named = {group for group, _ in self._catalog.group_versions if group}
+        """Return the named groups in order, those of other servers by the priority that they ask for."""
+        named = {group: group_priority(group) for group, _ in self._catalog.group_versions if group}
+        for remote in self._aggregator.remotes().values():
+            named[remote.group] = max(named.get(remote.group, 0), remote.group_priority)
         ranks = {group: rank for rank, group in enumerate(GROUP_ORDER)}
-        return sorted(named, key=lambda g: (ranks.get(g, len(ranks)), g))
+        behind = {
+            priority: sum(group_priority(group) >= priority for group in GROUP_ORDER)
+            for priority in named.values()
+        }
+        return sorted(named, key=lambda g: (ranks.get(g, behind[named[g]] - 0.5), -named[g], g))
 
     def serve(self, request: Request, parts: list[str]) -> Response | None:
         """Answer /api, /apis and what is below them; None where there is no such group or version."""
@@ -109,6 +118,7 @@ class Discovery:
 
     def _versions_of(self, group: str) -> list[str]:
         found = [version for g, version in self._catalog.group_versions if g == group]
+        found += [version for g, version in self._aggregator.remotes() if g == group]
         return sorted(found, key=version_rank)
 
     def _group_list(self) -> dict[str, Any]:
@@ -137,7 +147,7 @@ class Discovery:
         return {"apiVersion": "v1", **document} if group else document
 
     def _serve_aggregated(self, request: Request, root: str, version: str) -> Response:
-        key = (root, version, self._catalog.generation)
+        key = (root, version, (self._catalog.generation, self._aggregator.generation))
         found = self._aggregated.get(key)
         if found is None:
             self._aggregated = {k: v for k, v in self._aggregated.items() if k[2] == key[2]}
@@ -163,7 +173,17 @@ class Discovery:
 
     def _aggregated_group(self, group: str) -> dict[str, Any]:
         versions = []
+        remotes = self._aggregator.remotes()
         for version in self._versions_of(group):
+            if (remote := remotes.get((group, version))) is not None:
+                versions.append(
+                    {
+                        "version": version,
+                        "resources": self._aggregator.resources_of(remote),
+                        "freshness": "Current" if remote.is_available else "Stale",
+                    }
+                )
+                continue
             registries = self._catalog.group_versions[group, version]
             resources = [_aggregated_resource(registries[plural].definition) for plural in sorted(registries)]
             versions.append({"version": version, "resources": resources, "freshness": "Current"})

@@ -45,6 +45,8 @@ class Catalog:
         """Rises whenever what is served changes: what was made of the catalog (discovery, OpenAPI) is made again."""
         self.authorizer: Authorizer = AlwaysAllow()
         """Whom admission and reviews ask what somebody may do."""
+        self.listeners: list[Callable[[], None]] = []
+        """Called when what is served has changed."""
         self.webhooks: Webhooks | None = None
         """What admission webhooks are called with; none are called without."""
         self._plugins = plugins
@@ -57,7 +59,7 @@ class Catalog:
         registry = ResourceRegistry(definition, self.store, self, self._plugins)
         found = self.group_versions.setdefault((resource.group, resource.version), {})
         found[resource.plural] = registry
-        self.generation += 1
+        self._note_change()
         return registry
 
     def remove(self, resource: Resource) -> None:
@@ -66,7 +68,12 @@ class Catalog:
         del found[resource.plural]
         if not found:
             del self.group_versions[resource.group, resource.version]
+        self._note_change()
+
+    def _note_change(self) -> None:
         self.generation += 1
+        for listener in self.listeners:
+            listener()
 
     def find(self, group: str, version: str, plural: str) -> ResourceRegistry | None:
         """Return a resource's registry, or None."""

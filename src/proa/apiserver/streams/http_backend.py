@@ -6,7 +6,7 @@ by an address, and whoever may use the proxy may open the same connection with p
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from proa.client.kubelet_api import ByteStream
@@ -76,9 +76,17 @@ class Backend:
         """Note the end of the answer (httptools)."""
         self._complete = self._head_done
 
-    async def send(self, method: str, path: str, headers: Mapping[str, str], body: bytes) -> None:
-        """Send the request; raise ValueError for a header that would break the framing."""
-        lines = [f"{method} {path} HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items())]
+    async def send(
+        self,
+        method: str,
+        path: str,
+        headers: Mapping[str, str],
+        body: bytes,
+        repeated: Sequence[tuple[str, str]] = (),
+    ) -> None:
+        """Send the request, with headers that may be `repeated`; raise ValueError for one that breaks the framing."""
+        lines = [f"{name}: {value}" for name, value in (*headers.items(), *repeated)]
+        lines.insert(0, f"{method} {path} HTTP/1.1")
         if any("\r" in line or "\n" in line for line in lines):
             raise ValueError("a header of the request has a line break")
         await self._stream.write("\r\n".join([*lines, "", ""]).encode("latin-1") + body)

@@ -178,10 +178,10 @@ async def _pass_on(request: Request, context: StreamContext, target: Target) -> 
     if head.status == 101 and wants_upgrade:
 
         async def upgrade(connection: UpgradedConnection) -> None:
-            await splice(_Upgraded(connection), backend.raw_stream())
+            await splice(Upgraded(connection), backend.raw_stream())
 
         return Response(status=101, headers=head.headers, upgrade=upgrade)
-    headers = _without_hops(head.headers)
+    headers = without_hops(head.headers)
     if location := headers.get("Location"):
         headers["Location"] = _outside_location(location, request, context, target)
     return Response(status=head.status, headers=headers, stream=backend.body())
@@ -194,7 +194,7 @@ def _path(request: Request, context: StreamContext) -> str:
 
 
 def _headers(request: Request, target: Target) -> dict[str, str]:
-    headers = _without_hops(request.headers)
+    headers = without_hops(request.headers)
     for name in ("authorization", "content-length", "host"):
         headers.pop(name, None)
     headers = {name: value for name, value in headers.items() if not name.startswith("impersonate-")}
@@ -211,7 +211,8 @@ def _headers(request: Request, target: Target) -> dict[str, str]:
     return headers
 
 
-def _without_hops(headers: Mapping[str, str]) -> dict[str, str]:
+def without_hops(headers: Mapping[str, str]) -> dict[str, str]:
+    """Return the headers that are for the other end, and not for the next one on the way."""
     named = {
         token.strip().lower()
         for name, value in headers.items()
@@ -232,7 +233,7 @@ def _outside_location(location: str, request: Request, context: StreamContext, t
     return prefix + parts.path + (f"?{parts.query}" if parts.query else "")
 
 
-class _Upgraded:
+class Upgraded:
     """An UpgradedConnection as a ByteStream; it cannot end one side only."""
 
     def __init__(self, connection: UpgradedConnection) -> None:
@@ -251,4 +252,4 @@ class _Upgraded:
         await self._connection.close()
 
 
-_: type[ByteStream] = _Upgraded
+_: type[ByteStream] = Upgraded

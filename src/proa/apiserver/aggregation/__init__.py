@@ -1,0 +1,1 @@
+"""Let servers behind Services serve group versions as if this one did: APIServices, proxying, discovery."""
