@@ -299,11 +299,7 @@ class Cluster:
         )
         await ensure(self._client, SERVICES, service_object(DNS_SERVICE_IP), "kube-system")
         await ensure(self._client, STORAGE_CLASSES, make_storage_class(), None)
-        authorities = (
-            pki.authority.certificate.read_text(),
-            pki.front_proxy_authority.certificate.read_text(),
-        )
-        await publish_authentication(self._client, *authorities, FRONT_PROXY_CLIENT)
+        await publish_authentication(self._client, pki)
 
     async def _start_components(self, server: ApiServer, node: Node, pki: Pki) -> None:
         """Start controllers, scheduler, kubelet and network on shared informers; return when the node is Ready."""
