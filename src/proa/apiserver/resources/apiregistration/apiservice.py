@@ -46,7 +46,7 @@ def default(api_service: Object) -> None:
 def prepare_create(api_service: Object) -> None:
     """What this server serves is available from the start."""
     if (api_service.get("spec") or {}).get("service") is None:
-        since = api_service["metadata"]["creationTimestamp"]
+        since = api_service["metadata"].get("creationTimestamp")
         api_service["status"] = {"conditions": [{"lastTransitionTime": since, **LOCAL}]}
     else:
         api_service["status"] = {}
