@@ -16,6 +16,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 BENCHES = {
     "start": "how long until a cluster is ready, and what it uses when idle",
     "api": "what the API server does a second, and its processor time a request",
+    "authorization": "what RBAC costs a request",
     "pods": "how fast pods run, and 200 replicas",
     "store_writes": "durable writes a second",
     "scheduler_throughput": "pods placed a second",

@@ -45,11 +45,13 @@ class RbacAuthorizer:
         return Rules(rules, errors=grants.errors)
 
     def _grants_of(self, user: User, namespace: str) -> Grants:
-        if self._bindings.refresh() or len(self._grants) > MAX_GRANTS:
+        if self._bindings.refresh():
             self._grants.clear()
         key = (user.name, user.groups, namespace)
         found = self._grants.get(key)
         if found is None:
+            if len(self._grants) >= MAX_GRANTS:
+                self._grants.clear()
             found = self._grants[key] = self._work_out(user, namespace)
         return found
 
