@@ -107,6 +107,7 @@ class Router:
         verb, name = info.verb, info.name
         if verb == "get" and name and asks_for_watch(request):
             verb = "watch"
+            self._check_verb(request, info, verb)
         if verb not in registry.definition.verbs:
             raise method_not_allowed()
         if verb == "get":
@@ -161,7 +162,7 @@ class Router:
         if handler is None:
             raise unknown_resource()
         if info.verb != "create" and info.subresource in _INTERACTIVE:
-            self._check_create(request, info)
+            self._check_verb(request, info, "create")  # a WebSocket begins with a GET: KEP-4006
         if info.subresource in CONNECTING:
             options = connect_options(request, info)
             user = request.user
@@ -171,11 +172,11 @@ class Router:
         )
         return await handler(request, context)
 
-    def _check_create(self, request: Request, info: RequestInfo) -> None:
-        """A WebSocket begins with a GET, and does what needs the verb create (KEP-4006); raise Forbidden."""
+    def _check_verb(self, request: Request, info: RequestInfo, verb: str) -> None:
+        """See that the user may do this too, since a GET is about to do more than get; raise Forbidden."""
         if request.user is None:
             return
-        needed = replace(info, verb="create")
+        needed = replace(info, verb=verb)
         decision = self._catalog.authorizer.authorize(request.user, needed)
         if not decision.allowed:
             raise refusal(request.user, needed, decision.reason)

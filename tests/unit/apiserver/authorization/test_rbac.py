@@ -151,6 +151,15 @@ def test_a_websocket_needs_create_though_it_begins_with_get(secured_api: Any) ->
     assert ask(api, ANN, "GET", path).status == 404
 
 
+def test_the_watch_of_one_object_needs_watch_though_it_is_a_get(secured_api: Any) -> None:
+    api, path = secured_api, "/api/v1/namespaces/default/configmaps/a?watch=true"
+    reads = {"apiGroups": [""], "resources": ["configmaps"], "verbs": ["get"]}
+    make(api, f"{IN_DEFAULT}/roles", role("reads", reads))
+    make(api, f"{IN_DEFAULT}/rolebindings", binding("reads", "Role", "reads", user("ann")))
+    answer = ask(api, ANN, "GET", path)
+    assert (answer.status, "cannot watch resource" in answer.message) == (403, True)
+
+
 def test_subject_reviews_agree_with_what_is_then_allowed(secured_api: Any) -> None:
     """[sig-auth] SubjectReview should support SubjectReview API operations [Conformance]"""
     api = secured_api
