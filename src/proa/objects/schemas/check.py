@@ -65,6 +65,9 @@ def check(
 
 def prune(obj: dict[str, Any], schema: Schema) -> Faults | None:
     """Bring `obj` in place to what `schema` allows; return what could not be, or None."""
+    if schema.decode is not None:
+        faults: Faults | None = schema.decode(obj)
+        return faults
     try:
         _compiled(schema)(obj)
     except (_LookCloser, WrongType, WrongValue):
@@ -98,6 +101,8 @@ def _compile(schema: Schema) -> Compiled:
         return _is_object if schema.preserve_unknown else _compile_struct(schema)
     if schema.type == "array":
         return _compile_list(schema.items)
+    if schema.object_form is not None:
+        return _compile_union(schema.object_form, schema.name.endswith("OrBool"))
     return _keep if schema.type == "any" else converter(schema)
 
 
@@ -109,6 +114,19 @@ def _is_object(value: Any) -> Any:
     if type(value) is not dict:
         raise _LookCloser
     return value
+
+
+def _compile_union(shape: Schema, or_bool: bool) -> Compiled:
+    def run(value: Any) -> Any:
+        if type(value) is dict:
+            return _compiled(shape)(value)
+        if type(value) is list and not or_bool:
+            return [_compiled(shape)(item) for item in value]
+        if type(value) is not bool or not or_bool:
+            raise WrongValue("boolean or JSON schema expected" if or_bool else "JSON schema or array expected")
+        return value
+
+    return run
 
 
 def _compile_struct(schema: Schema) -> Compiled:
@@ -201,6 +219,8 @@ class _Inspector:
         self.faults = Faults()
 
     def walk(self, value: Any, schema: Schema, path: str, struct: str, fields: str) -> Any:
+        if schema.object_form is not None:
+            return self._union(value, schema, path, struct, fields)
         if schema.type == "any" or (schema.preserve_unknown and type(value) is dict):
             return value
         if schema.type == "object":
@@ -211,6 +231,19 @@ class _Inspector:
             return converter(schema)(value)
         except WrongType as error:
             self._wrong_type(error.found, schema, struct, fields)
+        except WrongValue as error:
+            self.faults.undecodable = self.faults.undecodable or str(error)
+        return value
+
+    def _union(self, value: Any, schema: Schema, path: str, struct: str, fields: str) -> Any:
+        shape = schema.object_form
+        assert shape is not None
+        if type(value) is dict:
+            return self.walk(value, shape, path, struct, fields)
+        if type(value) is list and schema.name.endswith("OrArray"):
+            return [self.walk(item, shape, f"{path}[{i}]", struct, fields) for i, item in enumerate(value)]
+        try:
+            return _compiled(schema)(value)
         except WrongValue as error:
             self.faults.undecodable = self.faults.undecodable or str(error)
         return value

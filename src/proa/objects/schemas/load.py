@@ -17,6 +17,7 @@ from proa.objects.schemas.schema import Schema, SchemaType
 
 TABLE = Path(__file__).with_name("kubernetes-1.36.json")
 MICRO_TIME = "io.k8s.apimachinery.pkg.apis.meta.v1.MicroTime"
+_JSON_SCHEMA = "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.JSONSchemaProps"
 _SCALARS: dict[str, tuple[SchemaType, str]] = {
     "string": ("string", ""),
     "boolean": ("boolean", ""),
@@ -89,7 +90,10 @@ def _table() -> dict[str, Any]:
 def _definition(name: str) -> Schema:
     fields, required, facts = _table()["definitions"][name]
     if fields is None:
-        return _scalar(facts["type"], name)
+        scalar = _scalar(facts["type"], name)
+        if name in (_JSON_SCHEMA + "OrArray", _JSON_SCHEMA + "OrBool"):
+            scalar.object_form = _definition(_JSON_SCHEMA)
+        return scalar
     return Schema(
         "object",
         properties=_Fields(fields),

@@ -40,6 +40,10 @@ class Schema:
     map_type: Literal["", "atomic", "granular"] = ""
     preserve_unknown: bool = False
     name: str = ""
+    object_form: Schema | None = field(default=None, repr=False, compare=False)
+    """Of an "any" whose objects have a shape, that shape; its other values are booleans or lists of such objects."""
+    decode: Any = field(default=None, repr=False, compare=False)
+    """What brings a custom resource to this schema in place of check.py: (object) -> Faults or None."""
     compiled: Any = field(default=None, repr=False, compare=False)
     """What check.py made of this node, once."""
     typed: Any = field(default=None, repr=False, compare=False)
