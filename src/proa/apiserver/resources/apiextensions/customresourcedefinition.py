@@ -1,0 +1,105 @@
+"""A CustomResourceDefinition names a kind, its versions and their schemas; its status says whether it is served.
+
+Follows apiextensions-apiserver/pkg/registry/customresourcedefinition and pkg/apis/apiextensions/v1/defaults.go.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from proa.apiserver.registry.definition import Column, ResourceDefinition, Subresource
+from proa.apiserver.registry.notes import warn
+from proa.apiserver.resources.apiextensions.definition_rules import (
+    validate,
+    validate_status_update,
+    validate_update,
+)
+from proa.apiserver.resources.apiextensions.definition_warnings import warnings_about
+from proa.apiserver.resources.printing import NAME, doc
+from proa.client.protocol import Object
+from proa.objects.resource import CUSTOM_RESOURCE_DEFINITIONS
+
+WEBHOOK_PORT = 443
+
+
+def default(definition: Object) -> None:
+    """Fill in the names that follow from the kind, and how versions are converted."""
+    spec = definition.setdefault("spec", {})
+    names = spec.setdefault("names", {})
+    kind = names.get("kind") or ""
+    names["singular"] = names.get("singular") or kind.lower()
+    if not names.get("listKind") and kind:
+        names["listKind"] = kind + "List"
+    conversion = spec.setdefault("conversion", {"strategy": "None"})
+    service = ((conversion.get("webhook") or {}).get("clientConfig") or {}).get("service")
+    if service is not None:
+        service.setdefault("port", WEBHOOK_PORT)
+
+
+def prepare_create(definition: Object) -> None:
+    """Begin with an empty status: nothing is stored but in the storage version."""
+    definition["status"] = {"conditions": None, "acceptedNames": {"plural": "", "kind": ""}, "storedVersions": []}
+    _note_storage_version(definition)
+    for text in warnings_about(definition["spec"]):
+        warn(text)
+
+
+def prepare_update(new: Object, old: Object) -> None:
+    """Remember that objects may be stored in a new storage version."""
+    _note_storage_version(new)
+    known = warnings_about(old["spec"])
+    for text in warnings_about(new["spec"]):
+        if text not in known:
+            warn(text)
+
+
+def prepare_status_update(new: Object, old: Object) -> None:
+    """Have what a status always has."""
+    status = new.setdefault("status", {})
+    status.setdefault("conditions", None)
+    names = status.setdefault("acceptedNames", {})
+    names.setdefault("plural", "")
+    names.setdefault("kind", "")
+    status.setdefault("storedVersions", None)
+
+
+def _note_storage_version(definition: Object) -> None:
+    storage = next((v["name"] for v in definition["spec"].get("versions") or () if v.get("storage")), None)
+    status = definition.setdefault("status", {})
+    stored = status.get("storedVersions") or []
+    if storage is not None and storage not in stored:
+        status["storedVersions"] = [*stored, storage]
+
+
+def cells(definition: Object, now: float) -> Sequence[Any]:
+    """Return the row of `kubectl get`."""
+    metadata = definition["metadata"]
+    return metadata["name"], metadata["creationTimestamp"]
+
+
+DEFINITION = ResourceDefinition(
+    resource=CUSTOM_RESOURCE_DEFINITIONS,
+    singular="customresourcedefinition",
+    schema="io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.CustomResourceDefinition",
+    short_names=("crd", "crds"),
+    categories=("api-extensions",),
+    subresources=(Subresource("status", "CustomResourceDefinition", ("get", "patch", "update")),),
+    default=default,
+    prepare_create=prepare_create,
+    prepare_update=prepare_update,
+    prepare_status_update=prepare_status_update,
+    validate=validate,
+    validate_update=validate_update,
+    validate_status_update=validate_status_update,
+    validates_change_alone=True,
+    columns=(
+        replace(NAME),
+        Column("Created At", type="date", description=doc("meta.v1.ObjectMeta.creationTimestamp")),
+    ),
+    cells=cells,
+    tracks_generation=True,
+    unconditional_update=False,
+    returns_deleted=False,
+)
