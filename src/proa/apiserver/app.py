@@ -35,6 +35,7 @@ from proa.apiserver.webhooks.webhooks import Webhooks
 from proa.client.kubelet_api import KubeletDialer
 from proa.client.protocol import Request, Response
 from proa.objects.quick_dataclass import dataclass
+from proa.objects.resource import CUSTOM_RESOURCE_DEFINITIONS
 from proa.observability.metrics import Counter, Gauge
 from proa.store.protocol import Store
 
@@ -79,6 +80,10 @@ class ApiServer:
         self.catalog.claim_stored()
         self.webhooks = self.catalog.webhooks = Webhooks(self.catalog, kubelet or no_kubelet)
         self.aggregator = Aggregator(self.catalog, self.webhooks.resolver, self.settings.proxy_identity)
+        if self.catalog.has(CUSTOM_RESOURCE_DEFINITIONS):
+            from proa.apiserver.custom_resources.served import CustomResources
+
+            self.catalog.follow = CustomResources(self.catalog, self.webhooks).follow
         self.tokens = TokenIssuer(
             self.catalog, self.settings.token_private_key, self.settings.token_public_key
         )

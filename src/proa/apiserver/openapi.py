@@ -114,7 +114,7 @@ class Documents:
             digest = hashlib.sha512(_table_digest() + path.encode() + repr(facts).encode())
             for definition in self.paths[path]:
                 if definition.is_custom:
-                    digest.update(orjson.dumps(definition.openapi))
+                    digest.update(orjson.dumps(definition.openapi_schema))
             found = self._hashes[path] = digest.hexdigest().upper()
         return found
 

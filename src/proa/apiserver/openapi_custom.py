@@ -29,7 +29,7 @@ def custom_name(resource: Resource, kind: str = "") -> str:
 def custom_components(definition: ResourceDefinition, *, version2: bool = False) -> Json:
     """Return the components of a custom kind and of its list. `version2` leaves out what Swagger 2.0 cannot say."""
     resource = definition.resource
-    said = definition.openapi or {}
+    said = definition.openapi_schema
     name, list_name = custom_name(resource), custom_name(resource, definition.kind_of_list)
     items = {"type": "array", "items": reference(name), "description": f"List of {resource.plural}."}
     listed = {

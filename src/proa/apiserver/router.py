@@ -70,15 +70,20 @@ class Router:
 
     async def route(self, request: Request, info: RequestInfo) -> Response:
         """Answer; raise NotFound, MethodNotAllowed and whatever the handler raises."""
+        self._catalog.follow()
         if not info.is_resource:
             return await self._other(request, info)
-        registries = self._catalog.group_versions.get((info.group, info.version))
-        if registries is None:
-            remote = self._aggregator.find(info.group, info.version)
-            return page_not_found() if remote is None else await self._aggregator.proxy(request, remote)
-        registry = registries.get(info.plural)
+        registry = self._catalog.find(info.group, info.version, info.plural)
         if registry is None:
-            raise unknown_resource()
+            await self._catalog.store.barrier()  # another server may have been given the kind
+            self._catalog.follow()
+            registries = self._catalog.group_versions.get((info.group, info.version))
+            if registries is None:
+                remote = self._aggregator.find(info.group, info.version)
+                return page_not_found() if remote is None else await self._aggregator.proxy(request, remote)
+            registry = registries.get(info.plural)
+            if registry is None:
+                raise unknown_resource()
         namespace = info.namespace
         if not registry.resource.namespaced:
             if namespace and info.plural != "namespaces":

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from proa.controllers import (
     clusterrole_aggregation,
+    custom_resource_definition,
     endpoints,
     endpointslice,
     flow_schema,
@@ -31,6 +32,7 @@ from proa.reconcile.protocol import Controller
 
 CONTROLLERS: tuple[Controller | type[Controller], ...] = (
     namespace,
+    custom_resource_definition,
     serviceaccount,
     root_ca,
     clusterrole_aggregation,

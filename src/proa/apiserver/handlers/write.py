@@ -172,6 +172,11 @@ def read_patch(request: Request, definition: ResourceDefinition | None) -> Calla
     if media_type == MERGE_PATCH:
         merge = parse_json(request.body, "")
         return lambda old: apply_merge_patch(old, merge)
+    if definition is not None and definition.is_custom and media_type != JSON_PATCH:
+        accepted = ", ".join((JSON_PATCH, MERGE_PATCH, APPLY_PATCH))
+        raise UnsupportedMediaType(
+            f"the body of the request was in an unknown format - accepted media types include: {accepted}"
+        )
     if media_type == STRATEGIC_PATCH and definition is not None:
         schema = definition.object_schema
         strategic = parse_json(request.body, "")

@@ -41,6 +41,8 @@ class Catalog:
         self.now = now
         self.deleters = deleters
         self.group_versions: dict[tuple[str, str], dict[str, ResourceRegistry]] = {}
+        self.follow: Callable[[], None] = lambda: None
+        """Takes in what the stored definitions of kinds say: who looks for a kind that may be custom calls it first."""
         self.generation = 0
         """Rises whenever what is served changes: what was made of the catalog (discovery, OpenAPI) is made again."""
         self.authorizer: Authorizer = AlwaysAllow()

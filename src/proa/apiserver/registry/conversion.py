@@ -9,6 +9,7 @@ without one hands on stored bytes.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Literal
 
@@ -42,6 +43,9 @@ class Conversion:
     stored_as: Resource
     convert: Convert
     hub: Literal["stored", "served"] = "stored"
+    stale_until: int = 0
+    """Objects stored at this revision or before may not be as the schema has them now: `renew` makes them so."""
+    renew: Callable[[Object], None] | None = None
 
 
 def make_conversion(
@@ -77,6 +81,25 @@ async def converted(convert: Convert, objects: Sequence[Object], to: Resource) -
     for index, obj in zip(foreign, found, strict=True):
         made[index] = obj
     return made
+
+
+def renew_stale(conversion: Conversion, objects: Sequence[Object], to: Resource) -> None:
+    """Bring those objects of the version of `to` up to date, in place, that were stored before its schema changed."""
+    if conversion.renew is None:
+        return
+    for obj in objects:
+        said = str(obj["metadata"].get("resourceVersion") or "")
+        if obj.get("apiVersion") == to.api_version and said.isdigit() and int(said) <= conversion.stale_until:
+            conversion.renew(obj)
+
+
+_REVISION = re.compile(rb'"resourceVersion":"([0-9]+)"')
+
+
+def revision_in(value: bytes) -> int:
+    """Return the revision that stored bytes say of themselves; 0 where none is found."""
+    found = _REVISION.search(value)
+    return int(found[1]) if found else 0
 
 
 def stored_resource(definition: ResourceDefinition) -> Resource:

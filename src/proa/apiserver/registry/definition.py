@@ -103,8 +103,8 @@ class ResourceDefinition:
 
     resource: Resource
     singular: str
-    schema: str | Schema
-    """The kind's name in the schema table, e.g. io.k8s.api.apps.v1.Deployment; custom ones bring their own."""
+    schema: str | Schema | Callable[[], Schema]
+    """The kind's name in the schema table, e.g. io.k8s.api.apps.v1.Deployment; custom ones make theirs when asked."""
     short_names: tuple[str, ...] = ()
     categories: tuple[str, ...] = ()
     verbs: tuple[Verb, ...] = ALL_VERBS
@@ -117,6 +117,8 @@ class ResourceDefinition:
     validate_create: Callable[[Object], list[Cause]] = no_causes
     """Beside `validate`, for new objects only."""
     validate_update: Callable[[Object, Object], list[Cause]] = no_causes
+    validates_change_alone: bool = False
+    """Whether on update `validate_update` sees to all of the new object, so that what was wrong before may stay."""
     validate_status_update: Callable[[Object, Object], list[Cause]] = no_causes
     allocate: Callable[[Object, Object | None, Allocators], None] = nothing
     """Called with (new, old or None, allocators); also at start-up for each stored object, to claim its own."""
@@ -147,9 +149,9 @@ class ResourceDefinition:
     """Whether DELETE answers with the object rather than a Status (upstream's ReturnDeletedObject)."""
     scale_paths: tuple[str, str, str] | None = None
     """Paths of spec replicas, status replicas and label selector, where there is a scale subresource."""
-    openapi: Mapping[str, Any] | None = None
-    """A custom kind's OpenAPI v3 schema as its author wrote it, {} for none, for clients; a built-in kind's is made
-    of `schema`."""
+    openapi: Mapping[str, Any] | Callable[[], Mapping[str, Any]] | None = None
+    """A custom kind's OpenAPI v3 schema as its author wrote it, {} for none, for clients, or what reads it; a built-in
+    kind's is made of `schema`."""
     list_kind: str = ""
     """The kind of a list of these; "": the kind and "List"."""
     conversion: Conversion | None = None
@@ -160,6 +162,11 @@ class ResourceDefinition:
     `attributes.obj` was defaulted, admitted and found valid by `validate`, and may be changed and returned. Such a kind
     has `verbs=("create",)`.
     """
+
+    @property
+    def openapi_schema(self) -> Mapping[str, Any]:
+        """Return a custom kind's OpenAPI v3 schema."""
+        return self.openapi() if callable(self.openapi) else self.openapi or {}
 
     @property
     def is_custom(self) -> bool:
@@ -174,4 +181,6 @@ class ResourceDefinition:
     @property
     def object_schema(self) -> Schema:
         """Return the schema of the kind's objects."""
-        return schema_named(self.schema) if isinstance(self.schema, str) else self.schema
+        if isinstance(self.schema, str):
+            return schema_named(self.schema)
+        return self.schema if isinstance(self.schema, Schema) else self.schema()

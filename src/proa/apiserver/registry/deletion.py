@@ -98,7 +98,7 @@ def _seconds(grace: int | str) -> int:
 def decide(old: Object, definition: ResourceDefinition, options: DeleteOptions, now: float) -> Decision:
     """Return what becomes of `old`, which is a private copy; raise Conflict where a precondition fails."""
     metadata = old["metadata"]
-    _check_preconditions(metadata, definition, options)
+    check_preconditions(metadata, definition, options)
     graceful, pending = _begin_grace(old, definition, options, now)
     if pending:
         return Decision("nothing", old)
@@ -123,9 +123,10 @@ def ends_with_update(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
     )
 
 
-def _check_preconditions(
+def check_preconditions(
     metadata: Mapping[str, Any], definition: ResourceDefinition, options: DeleteOptions
 ) -> None:
+    """Raise Conflict where the caller means another object, or another version of it."""
     resource, name = definition.resource, metadata["name"]
     if options.uid and options.uid != metadata["uid"]:
         raise precondition_conflict(

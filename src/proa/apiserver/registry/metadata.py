@@ -138,9 +138,22 @@ def validate_metadata(metadata: Mapping[str, Any], definition: ResourceDefinitio
     return causes
 
 
-def _finalizer_causes(finalizers: Sequence[str]) -> list[Cause]:
+def validate_metadata_at(metadata: Mapping[str, Any], field: str) -> list[Cause]:
+    """Return what is wrong with the metadata of an object within another, at `field`."""
+    name = metadata.get("name") or ""
+    causes = all_invalid(f"{field}.name", name, path_segment(name))
+    base = metadata.get("generateName") or ""
+    causes += all_invalid(f"{field}.generateName", base, path_segment(base))
+    if space := metadata.get("namespace"):
+        causes += all_invalid(f"{field}.namespace", space, dns_label(space))
+    causes += validate_labels(metadata.get("labels"), f"{field}.labels")
+    causes += validate_annotations(metadata.get("annotations"), f"{field}.annotations")
+    causes += _finalizer_causes(metadata.get("finalizers") or (), f"{field}.finalizers")
+    return causes + _owner_causes(metadata.get("ownerReferences") or (), f"{field}.ownerReferences")
+
+
+def _finalizer_causes(finalizers: Sequence[str], field: str = "metadata.finalizers") -> list[Cause]:
     causes: list[Cause] = []
-    field = "metadata.finalizers"
     for index, finalizer in enumerate(finalizers):
         if problems := qualified_name(finalizer):
             causes += all_invalid(field, finalizer, problems)
@@ -153,9 +166,10 @@ def _finalizer_causes(finalizers: Sequence[str]) -> list[Cause]:
     return causes
 
 
-def _owner_causes(owners: Sequence[Mapping[str, Any]]) -> list[Cause]:
+def _owner_causes(
+    owners: Sequence[Mapping[str, Any]], field: str = "metadata.ownerReferences"
+) -> list[Cause]:
     causes = []
-    field = "metadata.ownerReferences"
     for index, owner in enumerate(owners):
         for key in ("apiVersion", "kind", "name", "uid"):
             if not owner.get(key):

@@ -18,7 +18,7 @@ import orjson
 from proa.apiserver.pace import HEAVY_BYTES, aside
 from proa.apiserver.registry.allocation import Allocation
 from proa.apiserver.registry.attributes import Admission, Attributes, Plugin
-from proa.apiserver.registry.conversion import converted, stored_resource
+from proa.apiserver.registry.conversion import converted, renew_stale, revision_in, stored_resource
 from proa.apiserver.registry.definition import ResourceDefinition
 from proa.apiserver.registry.deletion import DeleteOptions, decide, ends_with_update, options_object
 from proa.apiserver.registry.metadata import (
@@ -147,14 +147,14 @@ class ResourceRegistry:
 
     async def served_bytes(self, value: bytes) -> bytes:
         """Return stored bytes in the version that is served here."""
-        if value.startswith(self.head):
+        if self._is_current(value):
             return value
         (obj,) = await self.served((orjson.loads(value),))
         return orjson.dumps(obj)
 
     async def served_values(self, values: Sequence[bytes]) -> list[bytes]:
         """Return the bytes of many objects in the version that is served here."""
-        if all(value.startswith(self.head) for value in values):
+        if all(map(self._is_current, values)):
             return list(values)
         return [orjson.dumps(obj) for obj in await self.served([orjson.loads(value) for value in values])]
 
@@ -170,7 +170,16 @@ class ResourceRegistry:
         if self.conversion is None:
             return list(objects)
         made = await converted(self.conversion.convert, objects, to)
+        if self.conversion.stale_until:
+            renew_stale(self.conversion, objects, to)
         return [in_order(obj, to) for obj in made]
+
+    def _is_current(self, value: bytes) -> bool:
+        """Tell whether stored bytes are in the version that is served, and as its schema has them now."""
+        if not value.startswith(self.head):
+            return False
+        stale = self.conversion.stale_until if self.conversion is not None else 0
+        return not stale or revision_in(value) > stale
 
     async def _hub_of(self, obj: Object) -> Object:
         """Return an object that is to be written, of the served version, in the hub's."""
@@ -482,6 +491,8 @@ class ResourceRegistry:
         if subresource:
             part = self._parts.get(subresource)
             return causes + (part.validate(new, old) if part else [])
+        if self.definition.validates_change_alone:
+            return causes + self.definition.validate_update(new, old)
         return [*causes, *self.definition.validate(new), *self.definition.validate_update(new, old)]
 
     async def _store_update(self, key: str, current: Entry, new: Object, old: Object, dry_run: bool) -> bytes:

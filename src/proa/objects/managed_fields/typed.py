@@ -55,13 +55,18 @@ def _make(schema: Schema) -> Node:
         is_raw = schema.preserve_unknown and bool(schema.name)  # a built-in kind's RawExtension
         if schema.map_type == "atomic" or is_raw:
             return Leaf(schema)
-        return Struct(schema) if schema.values is None and not schema.preserve_unknown else Map(schema)
+        return _make_parent(schema)
     if schema.type == "array" and schema.items is not None:
         if schema.list_type == "set":
             return ValueSet(schema)
         if schema.list_type == "map":
             return KeyedList(schema, schema.items)
     return Leaf(schema)
+
+
+def _make_parent(schema: Schema) -> _Parent:
+    is_struct = schema.values is None and (not schema.preserve_unknown or schema.properties)
+    return Struct(schema) if is_struct else Map(schema)
 
 
 class Node:
@@ -118,8 +123,7 @@ class Leaf(Node):
                 for index, item in enumerate(value):
                     yield from node_of(schema.items).faults(item, (*path, f"i:{index}"))
         elif schema.type == "object":
-            plain = Struct(schema) if schema.values is None and not schema.preserve_unknown else Map(schema)
-            yield from plain.faults(value, path)
+            yield from _make_parent(schema).faults(value, path)
         elif not isinstance(value, _SCALAR_TYPES.get(schema.type, (str, int, float))) or (
             isinstance(value, bool) and schema.type != "boolean"
         ):
@@ -215,7 +219,7 @@ class Struct(_Parent):
     def _find(self, key: str) -> tuple[str, Node | None]:
         schema = self._schema.properties.get(key)
         if schema is None:
-            return f"f:{key}", None
+            return f"f:{key}", Deduced() if self._schema.preserve_unknown else None
         node = node_of(schema)
         found = self._known[key] = (f"f:{key}", None if isinstance(node, Leaf) else node)
         return found
@@ -292,6 +296,8 @@ class Struct(_Parent):
         for key, item in value.items():
             here = (*path, f"f:{key}")
             schema = self._schema.properties.get(key)
+            if schema is None and self._schema.preserve_unknown:
+                continue
             if schema is None:
                 yield f"{printed(here)}: field not declared in schema"
             else:

@@ -98,6 +98,8 @@ _KEY_DEFAULTS: dict[str, dict[str, Any]] = {
 
 def key_defaults(items: Schema, keys: tuple[str, ...]) -> tuple[Any, ...]:
     """Return what stands for each key field that an item of a keyed list leaves out; None where nothing does."""
+    if not items.name:
+        return tuple(items.properties[key].default if key in items.properties else None for key in keys)
     known = _KEY_DEFAULTS.get(items.name, {})
     return tuple(
         known[key] if key in known else _zero(items.properties[key]) if key in items.required else None

@@ -123,7 +123,9 @@ def _compile_union(shape: Schema, or_bool: bool) -> Compiled:
         if type(value) is list and not or_bool:
             return [_compiled(shape)(item) for item in value]
         if type(value) is not bool or not or_bool:
-            raise WrongValue("boolean or JSON schema expected" if or_bool else "JSON schema or array expected")
+            raise WrongValue(
+                "boolean or JSON schema expected" if or_bool else "JSON schema or array expected"
+            )
         return value
 
     return run

@@ -40,6 +40,8 @@ class Schema:
     map_type: Literal["", "atomic", "granular"] = ""
     preserve_unknown: bool = False
     name: str = ""
+    default: Any = None
+    """A custom resource's scalar default, by which items of lists are known that leave a key out."""
     object_form: Schema | None = field(default=None, repr=False, compare=False)
     """Of an "any" whose objects have a shape, that shape; its other values are booleans or lists of such objects."""
     decode: Any = field(default=None, repr=False, compare=False)

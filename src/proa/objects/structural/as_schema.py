@@ -7,6 +7,7 @@ ones, and what has no type or may hold unknown fields is as its values show.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 from proa.objects.schemas.load import schema_named
 from proa.objects.schemas.schema import Schema
@@ -32,17 +33,18 @@ def make_schema(node: Node) -> Schema:
             list_map_keys=tuple(node.raw.get("x-kubernetes-list-map-keys") or ()),
         )
     if kind in ("string", "integer", "number", "boolean"):
-        return Schema(kind)
+        default = node.raw.get("default")
+        return Schema(kind, default=default if isinstance(default, (str, int, float)) else None)
     return Schema("any")
 
 
 def _make_object(node: Node) -> Schema:
-    map_type = node.raw.get("x-kubernetes-map-type") or ""
+    map_type: Any = node.raw.get("x-kubernetes-map-type") or ""
     if (others := node.others) is not None and not node.raw.get("properties"):
         return Schema("object", values=make_schema(others), map_type=map_type)
     fields = _Fields(node)
-    if not fields and not node.keeps_unknown and node.allows_others:
-        return Schema("object", preserve_unknown=True, map_type=map_type)
+    if not fields and (node.keeps_unknown or node.allows_others):
+        return Schema("object", values=Schema("any"), map_type=map_type)
     return Schema(
         "object",
         properties=fields,

@@ -36,18 +36,18 @@ def find_field(path: str, node: Node, *, allow_keys: bool = True) -> tuple[str, 
         return token
 
     while position < len(tokens):
-        token = take()
-        if token == "[":
+        step = take()
+        if step == "[":
             if not allow_keys:
                 raise BadPath("array notation is not allowed")
             key = _unquoted(take())
             take("]")
-        elif token == ".":
+        elif step == ".":
             key = take()
         else:
-            raise BadPath(f"expected [ or . but got: {token}")
-        found, step = _step(found, key)
-        shown += step
+            raise BadPath(f"expected [ or . but got: {step}")
+        found, shown_step = _step(found, key)
+        shown += shown_step
     return shown.removeprefix("."), found
 
 

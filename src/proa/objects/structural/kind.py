@@ -1,11 +1,12 @@
 """Everything that the schema of one version of a custom resource decides of its objects.
 
-Follows apiextensions-apiserver/pkg/apiserver/customresource_handler.go (unstructuredSchemaCoercer, unstructuredDefaulter)
-and pkg/registry/customresource/strategy.go. Nothing is made of the schema before an object comes.
+Follows unstructuredSchemaCoercer and unstructuredDefaulter in apiextensions-apiserver/pkg/apiserver/
+customresource_handler.go, and pkg/registry/customresource/strategy.go. Nothing is made before an object comes.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from proa.objects.errors import Cause
@@ -21,23 +22,59 @@ from proa.objects.structural.embedded import (
     validate_embedded,
 )
 from proa.objects.structural.list_types import validate_lists
-from proa.objects.structural.node import Json, Node
+from proa.objects.structural.node import RULES, Json, Node
 from proa.objects.structural.pruning import prune
 from proa.objects.structural.value_rules import validate_value
 from proa.objects.structural.value_tests import Tests
 
+BLOCKING = frozenset(
+    (
+        "FieldValueNotSupported",
+        "FieldValueRequired",
+        "FieldValueTooLong",
+        "FieldValueTooMany",
+        "FieldValueTypeInvalid",
+    )
+)
+"""What is so wrong that rules are not asked."""
+UNCHECKED = (
+    "some validation rules were not checked because the object was invalid; correct the existing errors to complete "
+    "validation"
+)
+
 
 class CustomKind:
-    """A version's schema. `raw` is its openAPIV3Schema; `keeps_all` is spec.preserveUnknownFields."""
+    """A version's schema. `load` gives its openAPIV3Schema; `keeps_all` is spec.preserveUnknownFields."""
 
-    def __init__(self, raw: Json, *, keeps_all: bool = False) -> None:
-        self.raw = raw
-        self.root = Node(raw, is_root=True)
+    def __init__(self, load: Callable[[], Json], *, keeps_all: bool = False) -> None:
+        self._load: Callable[[], Json] | None = load
+        self._raw: Json = {}
+        self._root: Node | None = None
+        self._schema: Schema | None = None
         self._keeps_all = keeps_all
         self._tests = Tests()
 
-    def make_schema(self) -> Schema:
+    @property
+    def raw(self) -> Json:
+        """Return the schema as its author wrote it."""
+        if self._load is not None:
+            self._raw, self._load = self._load(), None
+        return self._raw
+
+    @property
+    def root(self) -> Node:
+        """Return the schema's root."""
+        if self._root is None:
+            self._root = Node(self.raw, is_root=True)
+        return self._root
+
+    def schema(self) -> Schema:
         """Return the schema for those who work on any kind, which decodes as `decode` does."""
+        if self._schema is None:
+            self._schema = self._make_schema()
+        return self._schema
+
+    def _make_schema(self) -> Schema:
         schema = make_schema(self.root)
         schema.preserve_unknown = schema.preserve_unknown or self._keeps_all
         schema.decode = self.decode
@@ -80,6 +117,17 @@ class CustomKind:
         if "status" in new and schema is not None:
             causes = validate_value(new["status"], schema, self._tests, old=old.get("status"), path="status")
         return causes + self._validate_lists(new, old)
+
+    def check_rules(self, new: dict[str, Any], old: Any, causes: list[Cause]) -> list[Cause]:
+        """Return what the rules (x-kubernetes-validations) say of an object; `old` is ABSENT for a new one.
+
+        `causes` is what is wrong already: rules are not asked about an object that they could not rely on.
+        """
+        if not self.root.holds & RULES:
+            return []
+        if any(cause.reason in BLOCKING for cause in causes):
+            return [Cause("FieldValueInvalid", f"Invalid value: null: {UNCHECKED}", "<nil>")]
+        return []
 
     def _validate_lists(self, new: dict[str, Any], old: dict[str, Any]) -> list[Cause]:
         causes = validate_lists(new, self.root)

@@ -30,7 +30,7 @@ class BadPattern(ValueError):
 @lru_cache(maxsize=2048)
 def compiled(pattern: str) -> Any:
     """Return an object whose `search(text)` finds the pattern anywhere; raise BadPattern."""
-    import re2  # takes 5 ms, and many clusters have no pattern
+    import re2  # type: ignore[import-untyped]  # takes 5 ms, and many clusters have no pattern
 
     options = re2.Options()
     options.log_errors = False
@@ -47,5 +47,9 @@ def _in_go_words(error: Exception, pattern: str) -> str:
     what, _, where = text.partition(": ")
     for theirs, words in _GO_WORDS:
         if what == theirs:
-            return f"error parsing regexp: {words}: `{where or pattern}`" if where else f"error parsing regexp: {words}"
+            return (
+                f"error parsing regexp: {words}: `{where or pattern}`"
+                if where
+                else f"error parsing regexp: {words}"
+            )
     return f"error parsing regexp: {text}"

@@ -237,7 +237,9 @@ def _list_map(raw: Json, items: Any, path: str) -> Iterator[Cause]:
     if items is None:
         yield required(f"{path}.items", "must have a schema if x-kubernetes-list-type is map")
     elif not isinstance(items, dict):
-        yield invalid(f"{path}.items", items, "must only have a single schema if x-kubernetes-list-type is map")
+        yield invalid(
+            f"{path}.items", items, "must only have a single schema if x-kubernetes-list-type is map"
+        )
     elif items.get("type") != "object":
         why = "must be object if parent array's x-kubernetes-list-type is map"
         yield invalid(f"{path}.items.type", items.get("type") or "", why)
@@ -259,7 +261,9 @@ def map_key_causes(raw: Json, path: str) -> Iterator[Cause]:
     if not isinstance(items, dict) or list_type not in ("set", "map"):
         return
     if items.get("nullable"):
-        yield forbidden(f"{path}.items.nullable", f"cannot be nullable when x-kubernetes-list-type is {list_type}")
+        yield forbidden(
+            f"{path}.items.nullable", f"cannot be nullable when x-kubernetes-list-type is {list_type}"
+        )
     if list_type != "map":
         return
     known, needed = items.get("properties") or {}, items.get("required") or ()

@@ -80,7 +80,9 @@ def _extensions(raw: Json, path: str) -> Iterator[Cause]:
     if raw.get(_EITHER):
         for extension in (_PRESERVE, _EMBEDDED):
             if raw.get(extension):
-                yield invalid(f"{path}.{extension}", True, "must be false if x-kubernetes-int-or-string is true")
+                yield invalid(
+                    f"{path}.{extension}", True, "must be false if x-kubernetes-int-or-string is true"
+                )
 
 
 def _type(raw: Json, level: Level, path: str) -> Iterator[Cause]:
@@ -106,7 +108,11 @@ def _metadata(raw: Json, level: Level, path: str) -> Iterator[Cause]:
         yield invalid(f"{here}.type", metadata.get("type") or "", "must be object")
     if level == "root":
         names = set(metadata.get("properties") or ())
-        rest = {k for k, v in metadata.items() if k not in ("type", "default", "properties") and v not in (None, False)}
+        rest = {
+            k
+            for k, v in metadata.items()
+            if k not in ("type", "default", "properties") and v not in (None, False)
+        }
         if rest or names - {"name", "generateName"}:
             why = "must not specify anything other than name and generateName, but metadata is implicitly specified"
             yield forbidden(here, why)

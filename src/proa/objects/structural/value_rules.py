@@ -73,7 +73,7 @@ def validate_value(value: Any, raw: Json, tests: Tests, *, old: Any = ABSENT, pa
 
 
 class _Inspector:
-    """`path` here is kube-openapi's: relative to the value, with a leading dot below the root's additionalProperties."""
+    """`path` here is kube-openapi's: relative to the value, a leading dot below the root's additionalProperties."""
 
     def __init__(self, base: str) -> None:
         self._base = base
@@ -302,6 +302,6 @@ def _old_items(value: list[Any], raw: Json, old: Any) -> list[Any]:
 
 def _go(limit: float, value: float) -> str:
     """Return a limit as Go prints it: an integer beside an integer, else a float as %v does."""
-    if isinstance(value, int) or float(limit).is_integer() and abs(limit) < 1e21:
+    if isinstance(value, int) or (float(limit).is_integer() and abs(limit) < 1e21):
         return str(int(limit))
     return repr(float(limit))

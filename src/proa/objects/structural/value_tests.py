@@ -99,7 +99,12 @@ def _compile(raw: Json, tests: Tests) -> Test:
         if value is None:
             return (not types or nullable) and (not enum or is_in_enum(None, enum))
         kind = type(value)
-        if types and kind not in allowed and not number_types(value, types) and not (formatted and kind is list):
+        if (
+            types
+            and kind not in allowed
+            and not number_types(value, types)
+            and not (formatted and kind is list)
+        ):
             return False
         test = by_type.get(kind)
         if test is not None and not test(value):

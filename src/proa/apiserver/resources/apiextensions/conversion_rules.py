@@ -5,9 +5,10 @@ Follows validateCustomResourceConversion; `webhookClientConfig` is the internal 
 
 from __future__ import annotations
 
+from base64 import b64decode
 from collections.abc import Iterator, Sequence
 
-from proa.apiserver.resources.webhook_client_rules import validate_bundle, validate_url, validate_webhook_service
+from proa.apiserver.resources.webhook_client_rules import validate_url, validate_webhook_service
 from proa.client.protocol import Object
 from proa.objects.errors import Cause
 from proa.objects.validation import dns1035_label, forbidden, invalid, not_supported, required
@@ -57,10 +58,22 @@ def _client_causes(config: Object | None, allows_bad_bundle: bool) -> Iterator[C
         yield from validate_bundle(config["caBundle"], f"{field}.caBundle")
 
 
+def validate_bundle(bundle: str, field: str) -> list[Cause]:
+    """PEM with a certificate in it (apiserver/pkg/util/webhook/validation.go)."""
+    from cryptography.x509 import load_pem_x509_certificates
+
+    try:
+        load_pem_x509_certificates(b64decode(bundle))
+    except ValueError:
+        why = "unable to load root certificates: unable to parse bytes as PEM block"
+        return [invalid(field, "<omitted>", why)]
+    return []
+
+
 def _had_bad_bundle(previous: Object | None) -> bool:
     webhook = ((previous or {}).get("conversion") or {}).get("webhook") or {}
     bundle = (webhook.get("clientConfig") or {}).get("caBundle")
-    return bool(bundle) and bool(validate_bundle(bundle, ""))
+    return bundle is not None and bool(validate_bundle(bundle, ""))
 
 
 def _version_causes(versions: Sequence[str], previous: Object | None) -> Iterator[Cause]:
@@ -74,7 +87,9 @@ def _version_causes(versions: Sequence[str], previous: Object | None) -> Iterato
             continue
         for problem in dns1035_label(version):
             yield invalid(f"{field}[{index}]", version, problem)
-    had = (((previous or {}).get("conversion") or {}).get("webhook") or {}).get("conversionReviewVersions") or []
+    had = (((previous or {}).get("conversion") or {}).get("webhook") or {}).get(
+        "conversionReviewVersions"
+    ) or []
     must = not had or any(version in REVIEW_VERSIONS for version in had)
     if must and not any(version in REVIEW_VERSIONS for version in versions):
         why = f"must include at least one of {', '.join(REVIEW_VERSIONS)}"

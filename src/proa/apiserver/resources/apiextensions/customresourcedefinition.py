@@ -40,7 +40,11 @@ def default(definition: Object) -> None:
 
 def prepare_create(definition: Object) -> None:
     """Begin with an empty status: nothing is stored but in the storage version."""
-    definition["status"] = {"conditions": None, "acceptedNames": {"plural": "", "kind": ""}, "storedVersions": []}
+    definition["status"] = {
+        "conditions": None,
+        "acceptedNames": {"plural": "", "kind": ""},
+        "storedVersions": [],
+    }
     _note_storage_version(definition)
     for text in warnings_about(definition["spec"]):
         warn(text)

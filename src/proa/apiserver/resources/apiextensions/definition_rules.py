@@ -77,9 +77,13 @@ def validate_update(new: Object, old: Object) -> list[Cause]:
     causes = _spec_causes(spec, options)
     if has_condition(old, "Established"):
         causes += validate_immutable(spec.get("scope"), before.get("scope"), "spec.scope")
-        causes += validate_immutable(spec["names"].get("kind"), before["names"].get("kind"), "spec.names.kind")
+        causes += validate_immutable(
+            spec["names"].get("kind"), before["names"].get("kind"), "spec.names.kind"
+        )
     causes += validate_immutable(spec.get("group"), before.get("group"), "spec.group")
-    causes += validate_immutable(spec["names"].get("plural"), before["names"].get("plural"), "spec.names.plural")
+    causes += validate_immutable(
+        spec["names"].get("plural"), before["names"].get("plural"), "spec.names.plural"
+    )
     causes += _status_causes(new)
     causes += validate_approval(new, old)
     if spec.get("preserveUnknownFields") and not before.get("preserveUnknownFields"):
@@ -176,7 +180,9 @@ def _shared_causes(spec: Object, options: VersionOptions) -> Iterator[Cause]:
     first = versions[0]
     if "validation" in shared:
         statuses = any((version.get("subresources") or {}).get("status") is not None for version in versions)
-        yield from validate_schema_of(first, shared["validation"], "spec.validation", options, has_status=statuses)
+        yield from validate_schema_of(
+            first, shared["validation"], "spec.validation", options, has_status=statuses
+        )
     yield from validate_subresources(shared.get("subresources"), "spec.subresources")
     yield from validate_columns(shared.get("additionalPrinterColumns"), "spec.additionalPrinterColumns")
     if shared.get("selectableFields"):
@@ -224,9 +230,9 @@ def _status_causes(definition: Object) -> list[Cause]:
     for index, name in enumerate(stored):
         if name not in names:
             why = (
-                f"missing from spec.versions; {name} was previously a storage version, and must remain in spec.versions "
-                f"until a storage migration ensures no data remains persisted in {name} and removes {name} from "
-                "status.storedVersions"
+                f"missing from spec.versions; {name} was previously a storage version, and must remain in "
+                f"spec.versions until a storage migration ensures no data remains persisted in {name} and removes {name} "
+                "from status.storedVersions"
             )
             causes.append(invalid(f"{field}[{index}]", name, why))
     return causes

@@ -25,6 +25,7 @@ COLUMN_TYPES = ("boolean", "date", "integer", "number", "string")
 COLUMN_FORMATS = ("byte", "date", "date-time", "double", "float", "int32", "int64", "password")
 MAX_SELECTABLE_FIELDS = 8
 MAX_WARNING_CHARACTERS = 256
+_IF_STATUS = "at the root of the schema if the status subresource is enabled"
 _AT_ROOT = {
     "description": "Description", "type": "Type", "format": "Format", "title": "Title", "maximum": "Maximum",
     "exclusiveMaximum": "ExclusiveMaximum", "minimum": "Minimum", "exclusiveMinimum": "ExclusiveMinimum",
@@ -49,7 +50,12 @@ class VersionOptions:
 
 
 def validate_schema_of(
-    version: Object, schema: Object | None, path: str, options: VersionOptions, *, has_status: bool | None = None
+    version: Object,
+    schema: Object | None,
+    path: str,
+    options: VersionOptions,
+    *,
+    has_status: bool | None = None,
 ) -> Iterator[Cause]:
     """Yield what is wrong with a schema that stands at `path`, which `version` has."""
     raw = (schema or {}).get("openAPIV3Schema")
@@ -63,10 +69,8 @@ def validate_schema_of(
     if raw.get("nullable"):
         yield forbidden(f"{here}.nullable", "nullable cannot be true at the root")
     context = None
-    if found := validate_structural(raw, here) if options.structural else []:
-        yield from found
-    elif found := validate_defaults(raw, here, options.metadata_rules, _no_rules):
-        yield from found
+    found = validate_structural(raw, here) if options.structural else []
+    yield from found or validate_defaults(raw, here, options.metadata_rules, _no_rules)
     yield from validate_schema(raw, here, options.schemas, context)
 
 
@@ -80,12 +84,12 @@ def _root_causes(raw: Object, path: str) -> Iterator[Cause]:
             continue
         if key == "type":
             if value != "object":
-                why = 'only "object" is allowed as the type at the root of the schema if the status subresource is enabled'
+                why = f'only "object" is allowed as the type {_IF_STATUS}'
                 yield invalid(f"{path}.type", value, why)
                 return
         elif key not in _AT_ROOT:
             listed = " ".join(_AT_ROOT.values())
-            why = f"only [{listed}] fields are allowed at the root of the schema if the status subresource is enabled"
+            why = f"only [{listed}] fields are allowed {_IF_STATUS}"
             yield invalid(path, raw, why)
             return
 
@@ -131,7 +135,9 @@ def validate_subresources(subresources: Object | None, path: str) -> Iterator[Ca
 
 
 def _path_cause(path: str, field: str) -> Cause | None:
-    return None if path.startswith(".") else invalid(field, path, "must be a simple json path starting with .")
+    return (
+        None if path.startswith(".") else invalid(field, path, "must be a simple json path starting with .")
+    )
 
 
 def validate_columns(columns: Sequence[Object] | None, path: str) -> Iterator[Cause]:

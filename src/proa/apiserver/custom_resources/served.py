@@ -1,0 +1,205 @@
+"""Keep the catalog serving what the stored CustomResourceDefinitions say, as of the newest acknowledged write.
+
+Whoever looks a resource up has the definitions' changes taken in first, from a subscription to the store: a kind is
+served by the time that its creator has an answer, other servers' definitions come the same way, and there is no task.
+A new definition gets its names in the same write. Follows apiextensions-apiserver/pkg/apiserver/
+customresource_handler.go and pkg/controller/{status,establish}.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import orjson
+
+from proa.apiserver.custom_resources.definitions import make_definitions
+from proa.apiserver.custom_resources.deletion import decide_definition
+from proa.apiserver.registry.catalog import Catalog
+from proa.apiserver.registry.definition import ResourceDefinition
+from proa.apiserver.resources.apiextensions.approval_rules import approval_of, is_protected
+from proa.apiserver.webhooks.webhooks import Webhooks
+from proa.client.protocol import Object
+from proa.objects.meta import has_condition
+from proa.objects.quick_dataclass import dataclass
+from proa.objects.resource import CUSTOM_RESOURCE_DEFINITIONS, Resource
+from proa.objects.structural.names import Condition, accepted, with_conditions
+from proa.store.protocol import Watch, WatchOverflow
+
+_log = logging.getLogger(__name__)
+PREFIX = f"/registry/{CUSTOM_RESOURCE_DEFINITIONS.group}/{CUSTOM_RESOURCE_DEFINITIONS.plural}/"
+_APPROVAL = {
+    "missing": ("False", "MissingAnnotation"),
+    "invalid": ("False", "InvalidAnnotation"),
+    "approved": ("True", "ApprovedAnnotation"),
+    "bypassed": ("False", "UnapprovedAnnotation"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """A stored definition: its group and accepted names, what decides how it is served, and what is served of it."""
+
+    group: str
+    names: Object
+    facts: bytes
+    schemas: bytes
+    resources: tuple[Resource, ...]
+
+
+class CustomResources:
+    """The part of a catalog that the definitions make."""
+
+    def __init__(self, catalog: Catalog, webhooks: Webhooks) -> None:
+        self._catalog = catalog
+        self._webhooks = webhooks
+        self._known: dict[str, _Known] = {}
+        self._watch: Watch
+        resource = CUSTOM_RESOURCE_DEFINITIONS
+        if not catalog.has(resource):
+            raise ValueError("custom resources are served only where their definitions are")
+        catalog.add(self._with_names(catalog.of(resource).definition))
+        catalog.deleters[resource.group, resource.plural] = decide_definition
+        self._reload()
+
+    def follow(self) -> None:
+        """Take in what has changed."""
+        try:
+            changes = self._watch.take()
+        except WatchOverflow:
+            self._watch.close()
+            self._reload()
+            return
+        if not changes:
+            return
+        newest = {change.key: change for change in changes}
+        for key, change in newest.items():
+            self._apply(key.removeprefix(PREFIX), change.value, self._catalog.store.revision)
+
+    def _reload(self) -> None:
+        """Read all definitions, and follow them from there."""
+        store = self._catalog.store
+        page = store.range(PREFIX)
+        self._watch = store.watch(PREFIX, after_revision=page.revision)
+        found = {entry.key.removeprefix(PREFIX): entry for entry in page.entries}
+        for name in [*self._known]:
+            if name not in found:
+                self._apply(name, None, page.revision)
+        for name, entry in found.items():
+            self._apply(name, entry.value, entry.revision)
+
+    # Names: prepared in the definition's own write.
+
+    def _with_names(self, definition: ResourceDefinition) -> ResourceDefinition:
+        """Return the definitions' own kind, whose objects get their names when they are written."""
+
+        def prepare_create(obj: Object) -> None:
+            definition.prepare_create(obj)
+            self._name(obj)
+
+        def prepare_update(new: Object, old: Object) -> None:
+            definition.prepare_update(new, old)
+            if new["spec"].get("names") != (new["status"].get("acceptedNames") or {}) or is_protected(
+                new["spec"].get("group") or ""
+            ):
+                self._name(new)
+
+        return replace(definition, prepare_create=prepare_create, prepare_update=prepare_update)
+
+    def _name(self, obj: Object) -> None:
+        """Set the accepted names and the conditions about them."""
+        self.follow()
+        spec, status, name = obj["spec"], obj["status"], obj["metadata"].get("name")
+        group = spec.get("group") or ""
+        taken = [known.names for key, known in self._known.items() if known.group == group and key != name]
+        names, conditions = accepted(spec.get("names") or {}, status, taken)
+        if is_protected(group):
+            state, why = approval_of(obj)
+            conditions.append(Condition("KubernetesAPIApprovalPolicyConformant", *_APPROVAL[state], why))
+        status["conditions"] = with_conditions(status.get("conditions"), conditions, self._catalog.now())
+        status["acceptedNames"] = names
+
+    # Serving.
+
+    def _apply(self, name: str, value: bytes | None, revision: int) -> None:
+        """Serve what a definition says now; None: it is gone."""
+        known = self._known.get(name)
+        if value is None:
+            self._known.pop(name, None)
+            self._forget(known.resources if known else ())
+            return
+        definition: Object = orjson.loads(value)
+        names = (definition.get("status") or {}).get("acceptedNames") or {}
+        facts, schemas = _facts(definition)
+        if known is not None and known.facts == facts:
+            return
+        served: list[ResourceDefinition] = []
+        if _is_served(definition):
+            stale_until = 0
+            if known is None or known.schemas != schemas:
+                stale_until = revision if self._has_objects(definition) else 0
+            elif known.resources:
+                stale_until = self._stale_until(known.resources[0])
+            try:
+                served = make_definitions(definition, value, self._webhooks, stale_until)
+            except (KeyError, StopIteration, TypeError, ValueError) as error:
+                _log.error("a definition cannot be served name=%s error=%r", name, error)
+        resources = tuple(self._add(served, known.resources if known else ()))
+        self._forget(resource for resource in (known.resources if known else ()) if resource not in resources)
+        self._known[name] = _Known(definition["spec"].get("group") or "", names, facts, schemas, resources)
+
+    def _has_objects(self, definition: Object) -> bool:
+        spec = definition["spec"]
+        return self._catalog.store.count(f"/registry/{spec['group']}/{spec['names']['plural']}/") > 0
+
+    def _stale_until(self, resource: Resource) -> int:
+        conversion = self._catalog.of(resource).definition.conversion
+        return conversion.stale_until if conversion is not None else 0
+
+    def _add(self, served: list[ResourceDefinition], mine: tuple[Resource, ...]) -> Iterator[Resource]:
+        """Serve definitions, but none in place of a kind that is built in."""
+        known = {(r.group, r.version, r.plural) for r in mine}
+        for definition in served:
+            resource = definition.resource
+            key = (resource.group, resource.version, resource.plural)
+            if key in known or self._catalog.find(*key) is None:
+                self._catalog.add(definition)
+                yield resource
+
+    def _forget(self, resources: Any) -> None:
+        for resource in resources:
+            if self._catalog.has(resource):
+                self._catalog.remove(resource)
+
+
+def _is_served(definition: Object) -> bool:
+    names = (definition.get("status") or {}).get("acceptedNames") or {}
+    if not all(names.get(key) for key in ("plural", "singular", "kind", "listKind")):
+        return False
+    return has_condition(definition, "Established") or has_condition(definition, "NamesAccepted")
+
+
+def _facts(definition: Object) -> tuple[bytes, bytes]:
+    """Return what decides how a definition is served, and the part of it that decides what objects look like."""
+    spec, status = definition["spec"], definition.get("status") or {}
+    facts = [
+        spec,
+        status.get("acceptedNames"),
+        status.get("storedVersions"),
+        _is_served(definition),
+        "deletionTimestamp" in definition["metadata"],
+        has_condition(definition, "Terminating"),
+    ]
+    schemas = [
+        spec.get("preserveUnknownFields"),
+        {v.get("name"): v.get("schema") for v in spec.get("versions") or ()},
+    ]
+    return _digest(facts), _digest(schemas)
+
+
+def _digest(value: Any) -> bytes:
+    import hashlib
+
+    return hashlib.sha256(orjson.dumps(value)).digest()
