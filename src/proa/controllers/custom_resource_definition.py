@@ -19,6 +19,7 @@ from proa.objects.structural.names import Condition, accepted, with_conditions
 from proa.reconcile.protocol import DONE, Caches, Context, Key, Result, Watch
 
 NAME = "customresourcedefinition"
+ACCOUNT = "custom-resource-definition-controller"
 FINALIZER = "customresourcecleanup.apiextensions.k8s.io"
 LOOK_AGAIN_SECONDS = 1.0
 """Objects with finalizers of their own are looked at again after so long."""

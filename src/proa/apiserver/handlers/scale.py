@@ -17,6 +17,7 @@ from proa.apiserver.handlers.write import is_dry_run, read_patch
 from proa.apiserver.registry.refusals import invalid, method_not_allowed
 from proa.apiserver.registry.registry import Face, ResourceRegistry
 from proa.client.protocol import Object, Request, Response
+from proa.objects.errors import InternalError
 from proa.objects.selectors import selector_from_dict
 from proa.objects.validation import validate_non_negative
 
@@ -72,9 +73,14 @@ def make_scale(obj: Object, registry: ResourceRegistry) -> Object:
     metadata = obj["metadata"]
     kept = ("name", "namespace", "uid", "resourceVersion", "creationTimestamp")
     replicas = _get_path(obj, spec_path)
-    selector = _get_path(obj, selector_path)
+    selector = _get_path(obj, selector_path) if selector_path else None
+    if registry.definition.is_custom and replicas is None:
+        raise InternalError(f'Internal error occurred: the spec replicas field "{spec_path}" does not exist')
     status: Object = {"replicas": _get_path(obj, status_path) or 0}
-    if selector:
+    if isinstance(selector, str):
+        if selector:
+            status["selector"] = selector
+    elif selector:
         is_label_selector = "matchLabels" in selector or "matchExpressions" in selector
         status["selector"] = str(
             selector_from_dict(selector if is_label_selector else {"matchLabels": selector})

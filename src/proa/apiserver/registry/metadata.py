@@ -32,6 +32,8 @@ from proa.objects.validation_addresses import canonical_ip
 
 MAX_GENERATED_BASE = 63 - 5
 _KEPT = ("uid", "creationTimestamp", "generation", "deletionTimestamp", "deletionGracePeriodSeconds")
+_OTHER_SERVERS = frozenset(("apiextensions.k8s.io", "apiregistration.k8s.io"))
+"""Groups that are not the core server's own."""
 STANDARD_FINALIZERS = frozenset(("orphan", "foregroundDeletion", "kubernetes"))
 NAME_RULES = {
     "dns-subdomain": dns_subdomain,
@@ -133,7 +135,8 @@ def validate_metadata(metadata: Mapping[str, Any], definition: ResourceDefinitio
         causes = [required("metadata.name", "name or generateName is required")]
     causes += validate_labels(metadata.get("labels"), "metadata.labels")
     causes += validate_annotations(metadata.get("annotations"), "metadata.annotations")
-    causes += _finalizer_causes(metadata.get("finalizers") or ())
+    is_core = not definition.is_custom and definition.resource.group not in _OTHER_SERVERS
+    causes += _finalizer_causes(metadata.get("finalizers") or (), is_core=is_core)
     causes += _owner_causes(metadata.get("ownerReferences") or ())
     return causes
 
@@ -148,16 +151,19 @@ def validate_metadata_at(metadata: Mapping[str, Any], field: str) -> list[Cause]
         causes += all_invalid(f"{field}.namespace", space, dns_label(space))
     causes += validate_labels(metadata.get("labels"), f"{field}.labels")
     causes += validate_annotations(metadata.get("annotations"), f"{field}.annotations")
-    causes += _finalizer_causes(metadata.get("finalizers") or (), f"{field}.finalizers")
+    causes += _finalizer_causes(metadata.get("finalizers") or (), f"{field}.finalizers", is_core=False)
     return causes + _owner_causes(metadata.get("ownerReferences") or (), f"{field}.ownerReferences")
 
 
-def _finalizer_causes(finalizers: Sequence[str], field: str = "metadata.finalizers") -> list[Cause]:
+def _finalizer_causes(
+    finalizers: Sequence[str], field: str = "metadata.finalizers", *, is_core: bool
+) -> list[Cause]:
+    """Of the core's own kinds, finalizers must have a domain; pkg/apis/core/validation ValidateObjectMeta."""
     causes: list[Cause] = []
     for index, finalizer in enumerate(finalizers):
         if problems := qualified_name(finalizer):
             causes += all_invalid(field, finalizer, problems)
-        elif "/" not in finalizer and finalizer not in STANDARD_FINALIZERS:
+        elif is_core and "/" not in finalizer and finalizer not in STANDARD_FINALIZERS:
             why = "name is neither a standard finalizer name nor is it fully qualified"
             causes.append(invalid(f"{field}[{index}]", finalizer, why))
     if "orphan" in finalizers and "foregroundDeletion" in finalizers:

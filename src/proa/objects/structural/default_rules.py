@@ -21,7 +21,7 @@ from proa.objects.structural.embedded import (
 from proa.objects.structural.node import ABSENT, DEFAULTS, META_FIELDS, Json, Node
 from proa.objects.structural.pruning import prune
 from proa.objects.structural.value_rules import validate_value
-from proa.objects.structural.value_tests import Tests
+from proa.objects.structural.value_tests import ValueTests
 from proa.objects.validation import invalid
 
 Rules = Callable[[Node, Any, str], list[Cause]]
@@ -44,7 +44,7 @@ class _Checker:
         self._metadata_rules = metadata_rules
         self._rules = rules
         self._pruned = pruned
-        self._tests = Tests()
+        self._tests = ValueTests()
 
     def walk(self, node: Node, path: str, around: Surround, inside_metadata: bool) -> list[Cause]:
         if not node.holds & DEFAULTS:

@@ -25,7 +25,7 @@ from proa.objects.structural.list_types import validate_lists
 from proa.objects.structural.node import RULES, Json, Node
 from proa.objects.structural.pruning import prune
 from proa.objects.structural.value_rules import validate_value
-from proa.objects.structural.value_tests import Tests
+from proa.objects.structural.value_tests import ValueTests
 
 BLOCKING = frozenset(
     (
@@ -52,7 +52,7 @@ class CustomKind:
         self._root: Node | None = None
         self._schema: Schema | None = None
         self._keeps_all = keeps_all
-        self._tests = Tests()
+        self._tests = ValueTests()
 
     @property
     def raw(self) -> Json:

@@ -30,7 +30,7 @@ class BadPattern(ValueError):
 @lru_cache(maxsize=2048)
 def compiled(pattern: str) -> Any:
     """Return an object whose `search(text)` finds the pattern anywhere; raise BadPattern."""
-    import re2  # type: ignore[import-untyped]  # takes 5 ms, and many clusters have no pattern
+    import re2  # takes 5 ms, and many clusters have no pattern
 
     options = re2.Options()
     options.log_errors = False

@@ -18,7 +18,7 @@ from proa.objects.structural.formats import find_format
 from proa.objects.structural.list_types import identity, map_key
 from proa.objects.structural.node import ABSENT, Json, Node
 from proa.objects.structural.value_tests import (
-    Tests,
+    ValueTests,
     is_in_enum,
     is_multiple,
     matches,
@@ -60,7 +60,9 @@ class _Result:
         self.score += other.score
 
 
-def validate_value(value: Any, raw: Json, tests: Tests, *, old: Any = ABSENT, path: str = "") -> list[Cause]:
+def validate_value(
+    value: Any, raw: Json, tests: ValueTests, *, old: Any = ABSENT, path: str = ""
+) -> list[Cause]:
     """Return what is wrong with a value by its JSON schema.
 
     With `old`, the value in whose place it comes, faults in parts that are the same are forgiven. `path` is that of

@@ -19,7 +19,7 @@ _INT64 = 1 << 63
 _NAMES = {str: "string", bool: "boolean", int: "integer", float: "number", list: "array", dict: "object"}
 
 
-class Tests:
+class ValueTests:
     """The compiled tests of one definition's schemas, by their identity; a schema is held, so that it stays its own."""
 
     def __init__(self) -> None:
@@ -78,7 +78,7 @@ def matches(pattern: str, text: str) -> bool:
     return compiled(pattern).search(text) is not None
 
 
-def _compile(raw: Json, tests: Tests) -> Test:
+def _compile(raw: Json, tests: ValueTests) -> Test:
     parts: list[Test] = []
     types, nullable = types_of(raw), bool(raw.get("nullable"))
     enum = raw.get("enum")
@@ -118,7 +118,7 @@ def _allowed(types: Sequence[str]) -> frozenset[type]:
     return frozenset(kind for kind, name in _NAMES.items() if name in types and kind is not int)
 
 
-def _junctors(raw: Json, tests: Tests) -> Test | None:
+def _junctors(raw: Json, tests: ValueTests) -> Test | None:
     any_of, one_of, all_of, nots = (raw.get(key) for key in ("anyOf", "oneOf", "allOf", "not"))
     if not (any_of or one_of or all_of or nots is not None):
         return None
@@ -135,7 +135,7 @@ def _junctors(raw: Json, tests: Tests) -> Test | None:
     return run
 
 
-def _strings(raw: Json, tests: Tests) -> Test | None:
+def _strings(raw: Json, tests: ValueTests) -> Test | None:
     most, least, pattern = raw.get("maxLength"), raw.get("minLength"), raw.get("pattern")
     form = find_format(raw.get("format") or "", raw.get("type") or "")
     if most is None and least is None and not pattern and form is None:
@@ -170,7 +170,7 @@ def _numbers(raw: Json) -> Test | None:
     return run
 
 
-def _lists(raw: Json, tests: Tests) -> Test | None:
+def _lists(raw: Json, tests: ValueTests) -> Test | None:
     items, least, most = raw.get("items"), raw.get("minItems"), raw.get("maxItems")
     if not isinstance(items, dict) and least is None and most is None and not raw.get("uniqueItems"):
         return None
@@ -189,7 +189,7 @@ def _lists(raw: Json, tests: Tests) -> Test | None:
     return run
 
 
-def _objects(raw: Json, tests: Tests) -> Test | None:
+def _objects(raw: Json, tests: ValueTests) -> Test | None:
     known, others = raw.get("properties") or {}, raw.get("additionalProperties")
     required: Sequence[str] = raw.get("required") or ()
     least, most = raw.get("minProperties"), raw.get("maxProperties")

@@ -231,8 +231,8 @@ def _status_causes(definition: Object) -> list[Cause]:
         if name not in names:
             why = (
                 f"missing from spec.versions; {name} was previously a storage version, and must remain in "
-                f"spec.versions until a storage migration ensures no data remains persisted in {name} and removes {name} "
-                "from status.storedVersions"
+                f"spec.versions until a storage migration ensures no data remains persisted in {name} and removes "
+                f"{name} from status.storedVersions"
             )
             causes.append(invalid(f"{field}[{index}]", name, why))
     return causes

@@ -21,11 +21,11 @@ def warnings_about(spec: Object) -> list[str]:
             if form and not is_known(form, schema.get("type") or ""):
                 formats[f'unrecognized format "{form}"'] = None
             items = schema.get("items")
-            is_set = schema.get("x-kubernetes-list-type") == "set" and isinstance(items, dict)
-            if is_set and items.get("type") in ("object", "array"):
+            kind = items.get("type") if isinstance(items, dict) else None
+            if schema.get("x-kubernetes-list-type") == "set" and kind in ("object", "array"):
                 sets.add(
-                    f'x-kubernetes-list-type: set for items of type "{items["type"]}" is not supported by '
-                    "server-side apply or CEL validation rules"
+                    f'x-kubernetes-list-type: set for items of type "{kind}" is not supported by server-side apply or '
+                    "CEL validation rules"
                 )
     return [*formats, *sorted(sets)]
 
