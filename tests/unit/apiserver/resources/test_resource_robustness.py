@@ -28,6 +28,8 @@ SEEDS = 40
 
 def make_value(schema: Schema, random: random.Random, depth: int) -> Any:
     """Return a value that the schema allows; the deeper, the emptier."""
+    if schema.object_form is not None:
+        return make_value(schema.object_form, random, depth + 1)
     if schema.type == "object":
         if schema.values is not None:
             return {

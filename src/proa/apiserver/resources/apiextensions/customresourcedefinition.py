@@ -70,7 +70,7 @@ def prepare_status_update(new: Object, old: Object) -> None:
 
 
 def _note_storage_version(definition: Object) -> None:
-    storage = next((v["name"] for v in definition["spec"].get("versions") or () if v.get("storage")), None)
+    storage = next((v.get("name") or "" for v in definition["spec"].get("versions") or () if v.get("storage")), None)
     status = definition.setdefault("status", {})
     stored = status.get("storedVersions") or []
     if storage is not None and storage not in stored:
@@ -80,7 +80,7 @@ def _note_storage_version(definition: Object) -> None:
 def cells(definition: Object, now: float) -> Sequence[Any]:
     """Return the row of `kubectl get`."""
     metadata = definition["metadata"]
-    return metadata["name"], metadata["creationTimestamp"]
+    return metadata["name"], metadata.get("creationTimestamp")
 
 
 DEFINITION = ResourceDefinition(

@@ -194,5 +194,5 @@ def validate_selectable_fields(version: Object, path: str, options: VersionOptio
 
 def _was_so(version: Object, options: VersionOptions) -> bool:
     before = (options.previous or {}).get("versions") or ()
-    return any(v.get("name") == version["name"] and v.get("selectableFields") == version["selectableFields"]
+    return any(v.get("name") == version.get("name") and v.get("selectableFields") == version["selectableFields"]
                for v in before)  # fmt: skip
