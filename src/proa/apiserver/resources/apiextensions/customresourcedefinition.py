@@ -70,7 +70,9 @@ def prepare_status_update(new: Object, old: Object) -> None:
 
 
 def _note_storage_version(definition: Object) -> None:
-    storage = next((v.get("name") or "" for v in definition["spec"].get("versions") or () if v.get("storage")), None)
+    storage = next(
+        (v.get("name") or "" for v in definition["spec"].get("versions") or () if v.get("storage")), None
+    )
     status = definition.setdefault("status", {})
     stored = status.get("storedVersions") or []
     if storage is not None and storage not in stored:
