@@ -6,6 +6,7 @@ from typing import Any
 
 from proa.apiserver.openapi_schemas import Json
 
+_APART = frozenset(("allOf", "oneOf", "properties"))
 _METHODS = frozenset(("get", "put", "post", "patch", "delete"))
 
 
@@ -15,7 +16,9 @@ def schema_in_version2(node: Any) -> Any:
         return [schema_in_version2(item) for item in node]
     if not isinstance(node, dict):
         return node
-    written = {key: schema_in_version2(value) for key, value in node.items() if key not in ("allOf", "oneOf")}
+    written = {key: schema_in_version2(value) for key, value in node.items() if key not in _APART}
+    if "properties" in node:  # by names that may be those of a schema's own fields
+        written["properties"] = {name: schema_in_version2(part) for name, part in node["properties"].items()}
     if "oneOf" in node:
         written["type"] = "string"
     for part in node.get("allOf", ()):
