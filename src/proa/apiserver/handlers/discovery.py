@@ -231,7 +231,7 @@ def _resource(definition: ResourceDefinition) -> dict[str, Any]:
         document["shortNames"] = list(definition.short_names)
     if definition.categories:
         document["categories"] = list(definition.categories)
-    if definition.review is None:
+    if definition.review is None and definition.computed is None:
         document["storageVersionHash"] = _storage_version_hash(definition)
     return document
 

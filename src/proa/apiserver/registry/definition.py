@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import field
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
+from proa.apiserver.registry.computed import Compute
 from proa.apiserver.registry.conversion import Conversion
 from proa.client.protocol import Object
 from proa.objects.errors import Cause
@@ -162,6 +163,9 @@ class ResourceDefinition:
     `attributes.obj` was defaulted, admitted and found valid by `validate`, and may be changed and returned. Such a kind
     has `verbs=("create",)`.
     """
+
+    computed: Compute | None = None
+    """For a kind whose objects are read off the running server and not stored; such a kind has `get` and `list`."""
 
     @property
     def openapi_schema(self) -> Mapping[str, Any]:

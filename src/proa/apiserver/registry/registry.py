@@ -18,6 +18,7 @@ import orjson
 from proa.apiserver.pace import HEAVY_BYTES, aside
 from proa.apiserver.registry.allocation import Allocation
 from proa.apiserver.registry.attributes import Admission, Attributes, Plugin
+from proa.apiserver.registry.computed import ComputedStore
 from proa.apiserver.registry.conversion import converted, renew_stale, revision_in, stored_resource
 from proa.apiserver.registry.definition import ResourceDefinition
 from proa.apiserver.registry.deletion import DeleteOptions, decide, ends_with_update, options_object
@@ -89,11 +90,13 @@ class ResourceRegistry:
         resource = definition.resource
         self.definition = definition
         self.resource = resource
-        self.store = store
+        self.store: Store = store
         self.stored_as = stored = stored_resource(definition)
         self.conversion = definition.conversion
         self._hub = stored if self.conversion is not None and self.conversion.hub == "stored" else resource
         self.prefix = f"/registry/{stored.group or 'core'}/{stored.plural}/"
+        if definition.computed is not None:
+            self.store = ComputedStore(self.prefix, store, definition.computed)
         self.head = head_of(resource)
         self._stored_head = head_of(stored)
         self.has_status = any(s.name == "status" for s in definition.subresources)

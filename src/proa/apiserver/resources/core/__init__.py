@@ -2,6 +2,7 @@
 
 from proa.apiserver.registry.definition import ResourceDefinition
 from proa.apiserver.resources.core import (
+    componentstatus,
     configmap,
     endpoints,
     event,
@@ -20,6 +21,7 @@ from proa.apiserver.resources.core import (
 )
 
 DEFINITIONS: tuple[ResourceDefinition, ...] = (
+    componentstatus.DEFINITION,
     configmap.DEFINITION,
     endpoints.DEFINITION,
     event.DEFINITION,
