@@ -1,6 +1,6 @@
 """An Event tells what happened to an object, how often, and when last.
 
-Follows pkg/apis/core/validation/events.go and printEvent.
+Follows pkg/registry/core/event and printEvent.
 """
 
 from __future__ import annotations
@@ -9,13 +9,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from proa.apiserver.registry.definition import Column, ResourceDefinition
+from proa.apiserver.resources.core.event_rules import validate_event
 from proa.apiserver.resources.printing import doc, since
 from proa.client.protocol import Object
-from proa.objects.errors import Cause
 from proa.objects.resource import EVENTS
-from proa.objects.validation import all_invalid, invalid, qualified_name, required, too_long
-
-MAX_BYTES = 128
 
 
 def default(event: Object) -> None:
@@ -26,30 +23,6 @@ def default(event: Object) -> None:
         event.setdefault(key, "")
     event.setdefault("source", {})
     event.setdefault("involvedObject", {})
-
-
-def validate(event: Object) -> list[Cause]:
-    """Check that the event is in its object's namespace; events with eventTime say who reports what."""
-    namespace = event["metadata"].get("namespace", "")
-    other = event["involvedObject"].get("namespace", "")
-    causes: list[Cause] = []
-    if other != namespace and not (not other and namespace == "default"):
-        causes.append(invalid("involvedObject.namespace", other, "does not match event.namespace"))
-    if event.get("eventTime") is None:
-        return causes
-    reporter = event.get("reportingComponent", "")
-    causes += (
-        all_invalid("reportingController", reporter, qualified_name(reporter))
-        if reporter
-        else [required("reportingController")]
-    )
-    for key in ("reportingInstance", "action", "reason"):
-        value = event.get(key, "")
-        if not value:
-            causes.append(required(key))
-        elif len(value.encode()) > MAX_BYTES and key != "reason":
-            causes.append(too_long(key, MAX_BYTES))
-    return causes
 
 
 def cells(event: Object, now: float) -> Sequence[Any]:
@@ -79,11 +52,13 @@ def _source(event: Object) -> str:
     return f"{component}, {instance}" if instance else str(component)
 
 
-def _involved(key: str) -> Any:
+def involved(key: str) -> Any:
+    """Return what reads a field of the object that events are about."""
     return lambda event: str((event.get("involvedObject") or {}).get(key, ""))
 
 
-def _own(key: str) -> Any:
+def own(key: str) -> Any:
+    """Return what reads a field of events."""
     return lambda event: str(event.get(key) or "")
 
 
@@ -97,7 +72,7 @@ DEFINITION = ResourceDefinition(
     schema="io.k8s.api.core.v1.Event",
     short_names=("ev",),
     default=default,
-    validate=validate,
+    validate=validate_event,
     columns=(
         Column("Last Seen", description=doc("core.v1.Event.lastTimestamp")),
         Column("Type", description=doc("core.v1.Event.type")),
@@ -113,12 +88,12 @@ DEFINITION = ResourceDefinition(
     cells=cells,
     field_selectors={
         **{
-            f"involvedObject.{key}": _involved(key)
+            f"involvedObject.{key}": involved(key)
             for key in ("kind", "namespace", "name", "uid", "apiVersion", "resourceVersion", "fieldPath")
         },
-        "reason": _own("reason"),
-        "reportingComponent": _own("reportingComponent"),
+        "reason": own("reason"),
+        "reportingComponent": own("reportingComponent"),
         "source": _reporter,
-        "type": _own("type"),
+        "type": own("type"),
     },
 )

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from typing import Any
 
 from proa.apiserver.registry.definition import Column, ResourceDefinition, Subresource
-from proa.apiserver.registry.notes import warn
 from proa.apiserver.resources.networking.ingress_rules import (
     CLASS_ANNOTATION,
     validate_class_annotation,
@@ -41,10 +40,17 @@ def prepare_status_update(new: Object, old: Object) -> None:
 
 
 def validate_create(ingress: Object) -> list[Cause]:
-    """Check a new Ingress, and warn of the old way of naming its class."""
-    if CLASS_ANNOTATION in meta.annotations(ingress) and "ingressClassName" not in ingress["spec"]:
-        warn(f"annotation \"{CLASS_ANNOTATION}\" is deprecated, please use 'spec.ingressClassName' instead")
+    """Check a new Ingress."""
     return validate_ingress(ingress) + validate_class_annotation(ingress)
+
+
+def warnings(ingress: Object, old: Object | None) -> list[str]:
+    """Warn of the old way of naming a new Ingress' class."""
+    if old is not None or "ingressClassName" in ingress["spec"]:
+        return []
+    if CLASS_ANNOTATION not in meta.annotations(ingress):
+        return []
+    return [f"annotation \"{CLASS_ANNOTATION}\" is deprecated, please use 'spec.ingressClassName' instead"]
 
 
 def cells(ingress: Object, now: float) -> Sequence[Any]:
@@ -80,6 +86,7 @@ DEFINITION = ResourceDefinition(
     validate_create=validate_create,
     validate_update=validate_ingress,
     validate_status_update=validate_status_update,
+    warnings=warnings,
     columns=(
         NAME,
         Column(

@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from typing import Any
 
 from proa.apiserver.registry.definition import Column, ResourceDefinition
-from proa.apiserver.registry.notes import warn
 from proa.apiserver.resources.core.driver_names import validate_driver_name
 from proa.apiserver.resources.core.scheduling_rules import validate_node_selector
 from proa.apiserver.resources.printing import AGE, NAME, age, doc
@@ -51,8 +50,6 @@ def validate(resource_slice: Object) -> list[Cause]:
     """Check driver, pool, place, devices and counters."""
     spec = resource_slice["spec"]
     driver, devices, counters = spec["driver"], spec.get("devices") or [], spec.get("sharedCounters") or []
-    if driver != driver.lower():
-        warn(f'spec.driver: driver names should be lowercase; "{driver}" contains uppercase characters')
     causes = validate_driver_name(driver, "spec.driver")
     causes += _validate_pool(spec["pool"], "spec.pool")
     causes += _validate_place(spec, "spec")
@@ -127,6 +124,14 @@ def validate_update(new: Object, old: Object) -> list[Cause]:
     ]
 
 
+def warnings(resource_slice: Object, old: Object | None) -> list[str]:
+    """Warn of a driver's name that is not in lower case."""
+    driver = resource_slice["spec"]["driver"]
+    if driver == driver.lower():
+        return []
+    return [f'spec.driver: driver names should be lowercase; "{driver}" contains uppercase characters']
+
+
 def cells(resource_slice: Object, now: float) -> Sequence[Any]:
     """Return the row of `kubectl get`."""
     spec = resource_slice["spec"]
@@ -154,6 +159,7 @@ DEFINITION = ResourceDefinition(
     default=default,
     validate=validate,
     validate_update=validate_update,
+    warnings=warnings,
     columns=(
         NAME,
         Column("Node", description=doc("resource.v1.ResourceSliceSpec.nodeName")),

@@ -143,7 +143,7 @@ DEFINITION = ResourceDefinition(
     validate_status_update=validate_status_update,
     columns=(
         NAME,
-        Column("Attacher", description=doc("storage.v1.VolumeAttachmentSpec.attacher")),
+        Column("Attacher", format="name", description=doc("storage.v1.VolumeAttachmentSpec.attacher")),
         Column("PV", description=doc("storage.v1.VolumeAttachmentSource.persistentVolumeName")),
         Column("Node", description=doc("storage.v1.VolumeAttachmentSpec.nodeName")),
         Column("Attached", "boolean", description=doc("storage.v1.VolumeAttachmentStatus.attached")),
