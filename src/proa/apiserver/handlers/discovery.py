@@ -62,6 +62,10 @@ ROOT_PATHS = (
 """What there is beside the groups."""
 
 
+UPSTREAM_STORES_AS = {"customresourcedefinitions.apiextensions.k8s.io": "v1beta1"}
+"""Resources that upstream stores in a version that it does not serve; clients compare hashes across servers."""
+
+
 class Discovery:
     """The documents, made once for a generation of the catalog."""
 
@@ -239,7 +243,8 @@ def _resource(definition: ResourceDefinition) -> dict[str, Any]:
 def _storage_version_hash(definition: ResourceDefinition) -> str:
     """Return what upstream's StorageVersionHash returns: eight bytes of a SHA-256 of group/version/kind."""
     resource = stored_resource(definition)
-    digest = hashlib.sha256(f"{resource.group}/{resource.version}/{resource.kind}".encode()).digest()
+    version = UPSTREAM_STORES_AS.get(resource.qualified_name, resource.version)
+    digest = hashlib.sha256(f"{resource.group}/{version}/{resource.kind}".encode()).digest()
     return base64.b64encode(digest[:8]).decode()
 
 
