@@ -19,11 +19,14 @@ from proa.apiserver.authorization.rbac import RbacAuthorizer
 from proa.apiserver.filters.authentication import TokenAuthenticator, with_authentication
 from proa.apiserver.filters.authorization import with_authorization
 from proa.apiserver.filters.chain import Filter, chain
+from proa.apiserver.filters.deadline import with_deadline
 from proa.apiserver.filters.errors import with_errors
+from proa.apiserver.filters.flow_control import with_flow_control
 from proa.apiserver.filters.headers import with_headers
 from proa.apiserver.filters.impersonation import with_impersonation
 from proa.apiserver.filters.metrics import with_metrics
 from proa.apiserver.filters.notes import with_notes
+from proa.apiserver.flowcontrol.control import FlowControl
 from proa.apiserver.handlers.health import Check
 from proa.apiserver.registry.catalog import Catalog
 from proa.apiserver.registry.definition import ResourceDefinition
@@ -87,6 +90,7 @@ class ApiServer:
         self.tokens = TokenIssuer(
             self.catalog, self.settings.token_private_key, self.settings.token_public_key
         )
+        self.flow_control = FlowControl(store)
         self.requests = Counter(
             "apiserver_request_total",
             "Counter of apiserver requests.",
@@ -101,8 +105,10 @@ class ApiServer:
             with_headers,
             with_notes,
             with_errors,
+            with_deadline,
             with_authentication(authenticate_token or self.tokens.authenticate),
             with_impersonation(self.catalog.authorizer),
+            with_flow_control(self.flow_control),
             with_authorization(self.catalog.authorizer),
         )
         self._handle = chain(filters, self.router.route)

@@ -6,6 +6,7 @@ caller. Items of a list get the apiVersion and kind that lists leave out.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -32,6 +33,9 @@ Query = dict[str, list[str]]
 JSON = "application/json"
 APPLY_PATCH: PatchType = "application/apply-patch+yaml"
 DEFAULT_FIELD_MANAGER = "proa"
+BUSY_ATTEMPTS = 10
+BUSY_SECONDS = 1.0
+"""A server that is too busy says 429 without a Status; it is asked again, as client-go does (rest/request.go)."""
 
 
 class ApiClient:
@@ -195,8 +199,12 @@ class ApiClient:
         if body is not None:
             headers["content-type"] = content_type
             data = orjson.dumps(body)
-        response = await self._transport.send(Request(method, path, query or {}, headers, data))
-        answer = await _read(response)
+        for attempt in range(BUSY_ATTEMPTS):
+            response = await self._transport.send(Request(method, path, query or {}, dict(headers), data))
+            answer = await _read(response)
+            if response.status != 429 or answer.startswith(b"{") or attempt == BUSY_ATTEMPTS - 1:
+                break
+            await asyncio.sleep(BUSY_SECONDS)
         if response.status >= 400:
             raise error_from_status(_status_of(answer), response.status)
         return answer
