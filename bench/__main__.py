@@ -19,6 +19,7 @@ BENCHES = {
     "authorization": "what RBAC costs a request",
     "pods": "how fast pods run, and 200 replicas",
     "store_writes": "durable writes a second",
+    "store_scale": "how the store grows from 1,000 to 100,000 objects",
     "scheduler_throughput": "pods placed a second",
     "container_start": "how fast a container starts",
     "service_relay": "what a userspace service costs a request",

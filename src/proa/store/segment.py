@@ -13,6 +13,10 @@ the header's checksum: a stored value cannot pose as a frame, and stale blocks o
 A log file `<number>.log` is filled with zeros beforehand, so that a commit writes data only, never metadata. A
 base file `<number>.base` holds every entry that was live at its revision, and stands for all files up to
 its number (see compaction.py).
+
+Each file says its own format. A new format raises FORMAT_VERSION, and `_opened` goes on reading the older ones in
+READABLE_VERSIONS: what is written from then on is new, and compaction leaves no old file. tests/unit/store/formats/
+keeps a store of each format that must stay readable.
 """
 
 from __future__ import annotations
@@ -29,6 +33,7 @@ from proa.store.disk import ZERO_BLOCK, Disk
 from proa.store.protocol import CannotOpen
 
 FORMAT_VERSION = 1
+READABLE_VERSIONS = frozenset({1})
 PUT, DELETE, DELETE_WITH_LAST = 0, 1, 2
 """Kinds of record. The last kind's value is what watchers get to see of the deleted object."""
 
@@ -230,11 +235,17 @@ def _opened(path: Path, descriptor: int, kind: FileKind) -> Segment:
     (checksum,) = _CHECKSUM.unpack_from(header, _HEADER.size)
     if magic != _FILE_MAGIC:
         raise CannotOpen(f"{path}: not a file of a Proa store")
-    if version != FORMAT_VERSION:
-        raise CannotOpen(
-            f"{path}: written in store format {version}, this version of proa knows only format {FORMAT_VERSION}: "
-            "start the version of proa that wrote it"
-        )
+    if version not in READABLE_VERSIONS:
+        raise CannotOpen(f"{path}: written in store format {version}, {_what_to_do(version)}")
     if checksum != crc32(header[: _HEADER.size]) or kind_number != _KINDS[kind] or number != int(path.stem):
         raise CannotOpen(f"{path}: damaged: its header does not fit")
     return Segment(path, descriptor, os.fstat(descriptor).st_size, kind, number, revision, store_id, checksum)
+
+
+def _what_to_do(version: int) -> str:
+    if version > FORMAT_VERSION:
+        return f"by a newer proa; this one knows formats up to {FORMAT_VERSION}: install the newer one again"
+    return (
+        f"which this proa knows no more (format {FORMAT_VERSION}): start the version of proa that wrote it, `proa "
+        "backup`, and `proa restore` with this one"
+    )

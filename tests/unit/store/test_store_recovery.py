@@ -179,7 +179,16 @@ def test_a_file_of_another_store_is_refused(tmp_path: Path) -> None:
     ("offset", "new", "message"),
     [
         (0, b"X", "not a file of a Proa store"),
-        (8, b"\2", "written in store format 2, this version of proa knows only format 1: start the version"),
+        (
+            8,
+            b"\2",
+            "written in store format 2, by a newer proa; this one knows formats up to 1: install the newer",
+        ),
+        (
+            8,
+            b"\0",
+            "written in store format 0, which this proa knows no more .*: start the version .* `proa backup`",
+        ),
         (12, b"\7", "damaged: its header does not fit"),
         (30, b"\7", "damaged: its header does not fit"),
     ],
