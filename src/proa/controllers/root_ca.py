@@ -1,6 +1,7 @@
 """Keep a ConfigMap `kube-root-ca.crt` with the cluster's CA certificate in every active namespace.
 
-Pods mount it beside their service-account token, to trust the API server. Watches namespaces and config maps.
+Pods mount it beside their service-account token, to trust the API server. Watches namespaces, and of config maps only
+those of this name: a cache of all of them would hold their data.
 Follows upstream's pkg/controller/certificates/rootcacertpublisher/publisher.go.
 """
 
@@ -25,11 +26,14 @@ DESCRIPTION = (
 )
 
 
+OURS = f"metadata.name={CONFIG_MAP}"
+
+
 def _namespace_of(config_map: Object) -> Iterable[Key]:
-    return (Key("", meta.namespace(config_map)),) if meta.name(config_map) == CONFIG_MAP else ()
+    return (Key("", meta.namespace(config_map)),)
 
 
-WATCHES = (Watch(NAMESPACES), Watch(CONFIG_MAPS, keys_of=_namespace_of))
+WATCHES = (Watch(NAMESPACES), Watch(CONFIG_MAPS, keys_of=_namespace_of, field_selector=OURS))
 
 
 class Plan(NamedTuple):
@@ -58,7 +62,7 @@ def plan(namespace_object: Object | None, existing: Object | None, ca_certificat
 async def reconcile(context: Context, key: Key) -> Result:
     """Write the ConfigMap of the namespace `key.name` where it is missing or wrong."""
     found = context.caches(NAMESPACES).get(key.name)
-    existing = context.caches(CONFIG_MAPS).get(CONFIG_MAP, key.name)
+    existing = context.caches(CONFIG_MAPS, OURS).get(CONFIG_MAP, key.name)
     decided = plan(found, existing, context.settings.ca_certificate)
     try:
         if decided.create is not None:

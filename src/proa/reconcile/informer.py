@@ -110,7 +110,7 @@ class Informer:
     def wrote(self, obj: Object) -> None:
         """Take in what a write of ours returned, unless the watch is already past it."""
         if not self._is_seen(obj):
-            self._put(obj)
+            self._put(self._cut(obj))
 
     def removed(self, name: str, namespace: str, uid: str) -> None:
         """Forget an object that a delete of ours has ended; events under way do not revive it."""
@@ -167,7 +167,7 @@ class Informer:
                 limit=PAGE_SIZE,
                 continue_token=token,
             )
-            found += page.items
+            found += map(self._cut, page.items)  # page by page: whole objects may be ten times as large
             token = page.continue_token
             if not token:
                 break
@@ -199,7 +199,7 @@ class Informer:
         if event.type == "BOOKMARK":
             return
         if event.type != "DELETED":
-            self._put(obj)
+            self._put(self._cut(obj))
             return
         self._deleted_uids.discard(meta.uid(obj))
         place = _place(obj)
@@ -210,8 +210,11 @@ class Informer:
     def _is_seen(self, obj: Object) -> bool:
         return bool(self._seen_version) and _version(obj) <= int(self._seen_version)
 
+    def _cut(self, obj: Object) -> Object:
+        """Return what is kept of an object."""
+        return _without_managed_fields(obj) if self._transform is None else self._transform(obj)
+
     def _put(self, obj: Object) -> None:
-        obj = _without_managed_fields(obj) if self._transform is None else self._transform(obj)
         place = _place(obj)
         old = self._objects.get(place)
         if meta.uid(obj) in self._deleted_uids or (old is not None and not _is_newer(obj, old)):
@@ -280,9 +283,9 @@ class InformerFactory:
                 self._run(informer)
         return informer
 
-    def __call__(self, resource: Resource) -> Informer:
-        """Return the cache of a whole resource (`reconcile.protocol.Caches`); KeyError when nobody asked for it."""
-        return self._informers[Scope(resource)]
+    def __call__(self, resource: Resource, field_selector: str = "", /) -> Informer:
+        """Return a cache (`reconcile.protocol.Caches`); KeyError when nobody asked for it."""
+        return self._informers[Scope(resource, None, "", field_selector)]
 
     def start(self) -> None:
         """Run every informer asked for so far; needs a running event loop. Starting twice is harmless."""

@@ -69,10 +69,10 @@ class Manager:
             self._runners.append(_Runner(controller, context))
         for runner in self._runners:
             for watch in runner.controller.WATCHES:
-                self.informers.informer(watch.resource)
+                self.informers.informer(watch.resource, field_selector=watch.field_selector)
         for runner in self._runners:
             for watch in runner.controller.WATCHES:
-                self.informers(watch.resource).listen(runner.listener(watch))
+                self.informers(watch.resource, watch.field_selector).listen(runner.listener(watch))
         self.informers.start()
         await self.informers.wait_synced()
         for runner in self._runners:

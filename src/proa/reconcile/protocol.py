@@ -56,7 +56,10 @@ class Cache(Protocol):
         """Forget an object that a delete of ours has ended at once; events under way do not revive it."""
 
 
-Caches = Callable[[Resource], Cache]
+class Caches(Protocol):
+    """Finds caches; raises KeyError where no controller watches that."""
+
+    def __call__(self, resource: Resource, field_selector: str = "", /) -> Cache: ...
 
 
 class EventRecorder(Protocol):
@@ -83,11 +86,13 @@ class Watch:
 
     Where the object alone does not tell (which Services select this Pod?), `find_keys(obj, caches)` does.
     On a change both the old and the new object are asked. `no_keys` as `keys_of` wants the cache only.
+    With `field_selector` only what it selects is watched and cached, in a cache of its own.
     """
 
     resource: Resource
     keys_of: Callable[[Object], Iterable[Key]] | None = None
     find_keys: Callable[[Object, Caches], Iterable[Key]] | None = None
+    field_selector: str = ""
 
 
 def no_keys(_: Object) -> Iterable[Key]:

@@ -109,16 +109,14 @@ async def _collect(
         page = registry.store.range(prefix, start_after=start_after, limit=limit, revision=revision)
         entries = page.entries
         if not selection.everything:
-            if name is not None:
-                entries = [e for e in entries if e.key.endswith("/" + name)]
-            entries = await _picked(registry, selection, entries)
+            entries = await _picked(registry, selection, _named(entries, name))
         last_key = page.entries[-1].key if page.remaining and page.entries else ""
         return entries, page.revision, page.remaining, last_key
     found = []
     while True:
         page = registry.store.range(prefix, start_after=start_after, limit=max(limit, 100), revision=revision)
         revision = page.revision
-        picked = await _picked(registry, selection, page.entries)
+        picked = await _picked(registry, selection, _named(page.entries, name))
         if len(found) + len(picked) >= limit:
             found += picked[: limit - len(found)]
             last_key = found[-1].key
@@ -128,6 +126,11 @@ async def _collect(
         if not page.remaining:
             return found, revision, 0, ""
         start_after = page.entries[-1].key
+
+
+def _named(entries: Sequence[Entry], name: str | None) -> Sequence[Entry]:
+    """Return the entries of that name, so that no others are decoded; all where none is asked for."""
+    return entries if name is None else [entry for entry in entries if entry.key.endswith("/" + name)]
 
 
 async def _picked(registry: ResourceRegistry, selection: Selection, entries: Sequence[Entry]) -> list[Entry]:
