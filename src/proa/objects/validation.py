@@ -53,6 +53,11 @@ def invalid(field: str, value: object, detail: str) -> Cause:
     return Cause("FieldValueInvalid", _with_detail(f"Invalid value: {_shown(value)}", detail), field)
 
 
+def not_shown(field: str, detail: str) -> Cause:
+    """The value breaks a rule, and is too much to show."""
+    return Cause("FieldValueInvalid", _with_detail("Invalid value", detail), field)
+
+
 def not_supported(field: str, value: object, supported: Iterable[str]) -> Cause:
     """The value is not one of `supported`, which are shown in the order given."""
     listed = ", ".join(quote(s) for s in supported)

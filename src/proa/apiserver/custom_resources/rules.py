@@ -60,19 +60,19 @@ class CustomRules:
         """Return what is wrong with a new object."""
         causes = self._kind.validate(obj, validate_metadata_at)
         causes += [*self._spec_causes(obj), *self._status_causes(obj)]
-        return causes + self._kind.check_rules(obj, ABSENT, causes)
+        return causes + self._kind.check_rules(obj, ABSENT, causes, warn)
 
     def validate_update(self, new: Object, old: Object) -> list[Cause]:
         """Return what is wrong with an object in place of another."""
         causes = self._kind.validate_update(new, old, validate_metadata_at)
         causes += [*self._spec_causes(new), *self._status_causes(new)]
-        return causes + self._kind.check_rules(new, old, causes)
+        return causes + self._kind.check_rules(new, old, causes, warn)
 
     def validate_status_update(self, new: Object, old: Object) -> list[Cause]:
         """Return what is wrong with an object's new status."""
         causes = self._kind.validate_status_update(new, old)
         causes += self._status_causes(new)
-        return causes + self._kind.check_rules(new, old, causes)
+        return causes + self._kind.check_rules(new, old, causes, warn)
 
     def _spec_causes(self, obj: Object) -> list[Cause]:
         return [] if self._scale is None else _replica_causes(obj, self._scale["specReplicasPath"])

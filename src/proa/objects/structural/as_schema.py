@@ -34,7 +34,8 @@ def make_schema(node: Node) -> Schema:
         )
     if kind in ("string", "integer", "number", "boolean"):
         default = node.raw.get("default")
-        return Schema(kind, default=default if isinstance(default, (str, int, float)) else None)
+        form = node.raw.get("format") or "" if kind == "string" else ""
+        return Schema(kind, default=default if isinstance(default, (str, int, float)) else None, format=form)
     return Schema("any")
 
 

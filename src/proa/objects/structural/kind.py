@@ -7,7 +7,7 @@ customresource_handler.go, and pkg/registry/customresource/strategy.go. Nothing 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from proa.objects.errors import Cause
 from proa.objects.schemas.check import Faults
@@ -22,10 +22,13 @@ from proa.objects.structural.embedded import (
     validate_embedded,
 )
 from proa.objects.structural.list_types import validate_lists
-from proa.objects.structural.node import RULES, Json, Node
+from proa.objects.structural.node import ABSENT, RULES, Json, Node
 from proa.objects.structural.pruning import prune
 from proa.objects.structural.value_rules import validate_value
 from proa.objects.structural.value_tests import ValueTests
+
+if TYPE_CHECKING:
+    from proa.objects.structural.rules import RuleBook
 
 BLOCKING = frozenset(
     (
@@ -53,6 +56,7 @@ class CustomKind:
         self._schema: Schema | None = None
         self._keeps_all = keeps_all
         self._tests = ValueTests()
+        self._book: RuleBook | None = None
 
     @property
     def raw(self) -> Json:
@@ -118,16 +122,23 @@ class CustomKind:
             causes = validate_value(new["status"], schema, self._tests, old=old.get("status"), path="status")
         return causes + self._validate_lists(new, old)
 
-    def check_rules(self, new: dict[str, Any], old: Any, causes: list[Cause]) -> list[Cause]:
+    def check_rules(
+        self, new: dict[str, Any], old: Any, causes: list[Cause], warn: Callable[[str], None]
+    ) -> list[Cause]:
         """Return what the rules (x-kubernetes-validations) say of an object; `old` is ABSENT for a new one.
 
-        `causes` is what is wrong already: rules are not asked about an object that they could not rely on.
+        `causes` is what is wrong already: rules are not asked about an object that they could not rely on. What an
+        update left as it was goes to `warn`.
         """
         if not self.root.holds & RULES:
             return []
         if any(cause.reason in BLOCKING for cause in causes):
             return [Cause("FieldValueInvalid", f"Invalid value: null: {UNCHECKED}", "<nil>")]
-        return []
+        from proa.objects.structural.rules import RuleBook, RuleCheck  # CEL is for those who use it
+
+        if self._book is None:
+            self._book = RuleBook()
+        return RuleCheck(self._book, warn, ratchets=old is not ABSENT).run(new, old, self.root)
 
     def _validate_lists(self, new: dict[str, Any], old: dict[str, Any]) -> list[Cause]:
         causes = validate_lists(new, self.root)

@@ -10,14 +10,15 @@ from collections.abc import Iterator, Sequence
 from dataclasses import field
 from typing import Any
 
+from proa.apiserver.registry.notes import warn
 from proa.client.protocol import Object
 from proa.objects.errors import Cause
 from proa.objects.quick_dataclass import dataclass
 from proa.objects.structural.default_rules import validate_defaults
 from proa.objects.structural.embedded import MetadataRules
 from proa.objects.structural.field_paths import BadPath, find_field
-from proa.objects.structural.node import Node
-from proa.objects.structural.schema_rules import SchemaOptions, validate_schema
+from proa.objects.structural.node import ABSENT, RULES, Node
+from proa.objects.structural.schema_rules import SchemaOptions, has, validate_schema
 from proa.objects.structural.structure import validate_structural
 from proa.objects.validation import duplicate, forbidden, invalid, required, too_many
 
@@ -68,14 +69,30 @@ def validate_schema_of(
         yield from _root_causes(raw, here)
     if raw.get("nullable"):
         yield forbidden(f"{here}.nullable", "nullable cannot be true at the root")
-    context = None
     found = validate_structural(raw, here) if options.structural else []
-    yield from found or validate_defaults(raw, here, options.metadata_rules, _no_rules)
-    yield from validate_schema(raw, here, options.schemas, context)
+    found = found or validate_defaults(raw, here, options.metadata_rules, _rules_of_default)
+    yield from found
+    rules = None
+    if (
+        not found
+        and options.structural
+        and has(raw, lambda schema: bool(schema.get("x-kubernetes-validations")))
+    ):
+        from proa.objects.structural.rule_compiling import SchemaRules
+
+        rules = SchemaRules(is_root=True)
+    yield from validate_schema(raw, here, options.schemas, rules)
 
 
-def _no_rules(node: Node, value: Any, path: str) -> list[Cause]:
-    return []
+def _rules_of_default(node: Node, value: Any, path: str) -> list[Cause]:
+    """Return what the rules say of a default, in place of itself and as a new value."""
+    if not node.holds & RULES:
+        return []
+    from proa.objects.structural.rules import RuleBook, RuleCheck
+
+    book = RuleBook()
+    found = RuleCheck(book, warn, ratchets=False).run(value, value, node, path)
+    return found or RuleCheck(book, warn, ratchets=False).run(value, ABSENT, node, path)
 
 
 def _root_causes(raw: Object, path: str) -> Iterator[Cause]:
