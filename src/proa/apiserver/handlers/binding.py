@@ -14,7 +14,7 @@ from proa.apiserver.handlers.options import write_options
 from proa.apiserver.handlers.write import is_dry_run
 from proa.apiserver.registry.refusals import conflict, invalid, method_not_allowed, uid_conflict
 from proa.apiserver.registry.registry import ResourceRegistry
-from proa.client.protocol import Object, Request, Response
+from proa.client.protocol import Object, Request, Response, User
 from proa.objects.errors import Cause, Conflict
 from proa.objects.meta import is_deleting, with_condition
 from proa.objects.resource import PODS
@@ -31,6 +31,20 @@ async def bind_pod(request: Request, registry: ResourceRegistry, namespace: str,
     await registry.admit_other(
         "CREATE", namespace, name, "binding", binding, request.user, dry_run=dry_run, options=options
     )
+    await assign(registry, namespace, name, binding, request.user, dry_run=dry_run)
+    return answer_success(201)
+
+
+async def assign(
+    registry: ResourceRegistry,
+    namespace: str,
+    name: str,
+    binding: Object,
+    user: User | None,
+    *,
+    dry_run: bool = False,
+) -> None:
+    """Assign a pod as an admitted Binding says; raise Conflict, Invalid, NotFound. `registry` is the pods'."""
     metadata, target = binding.get("metadata") or {}, binding.get("target") or {}
     if causes := _validate_target(target):
         raise invalid("Binding", "", metadata.get("name", name), causes)
@@ -45,13 +59,12 @@ async def bind_pod(request: Request, registry: ResourceRegistry, namespace: str,
         namespace,
         name,
         transform,
-        request.user,
+        user,
         subresource="binding",
         dry_run=dry_run,
         unconditional=True,
         is_admitted=True,
     )
-    return answer_success(201)
 
 
 def _validate_target(target: Mapping[str, Any]) -> list[Cause]:

@@ -588,3 +588,12 @@ def test_what_is_doubtful_is_warned_of_once(kinds: Any, obj: Object, text: str) 
 def test_a_limit_range_without_a_name_gets_one(api: Any) -> None:
     answer = api.post("/api/v1/namespaces/default/limitranges", {"spec": {"limits": []}})
     assert (answer.status, len(answer.json["metadata"]["name"])) == (201, 36)
+
+
+def test_a_budget_is_not_replaced_unseen(api: Any) -> None:
+    path = "/apis/policy/v1/namespaces/default/poddisruptionbudgets"
+    made = api.post(path, {"metadata": {"name": "b"}, "spec": {"minAvailable": 1}}).json
+    assert api.put(f"{path}/b", made).status == 200
+    del made["metadata"]["resourceVersion"]
+    answer = api.put(f"{path}/b", made)
+    assert (answer.status, "metadata.resourceVersion" in answer.message) == (422, True)

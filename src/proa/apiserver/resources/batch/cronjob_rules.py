@@ -6,7 +6,6 @@ import re
 
 from proa.apiserver.resources.batch.job_rules import validate_job_spec
 from proa.client.protocol import Object
-from proa.objects.cron import CronError, parse_schedule
 from proa.objects.errors import Cause
 from proa.objects.validation import Verbatim, invalid, not_supported, required, validate_non_negative
 
@@ -47,6 +46,8 @@ def _validate_spec(spec: Object, old: Object | None) -> list[Cause]:
 
 
 def _validate_schedule(spec: Object, old: Object | None) -> list[Cause]:
+    from proa.objects.cron import CronError, parse_schedule  # not before there is a CronJob
+
     field, schedule = "spec.schedule", spec.get("schedule", "")
     if not schedule:
         return [required(field)]

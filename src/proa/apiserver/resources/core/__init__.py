@@ -2,6 +2,7 @@
 
 from proa.apiserver.registry.definition import ResourceDefinition
 from proa.apiserver.resources.core import (
+    binding,
     componentstatus,
     configmap,
     endpoints,
@@ -21,6 +22,7 @@ from proa.apiserver.resources.core import (
 )
 
 DEFINITIONS: tuple[ResourceDefinition, ...] = (
+    binding.DEFINITION,
     componentstatus.DEFINITION,
     configmap.DEFINITION,
     endpoints.DEFINITION,

@@ -93,4 +93,5 @@ DEFINITION = ResourceDefinition(
     ),
     cells=cells,
     tracks_generation=True,
+    unconditional_update=False,
 )
