@@ -8,17 +8,11 @@ from typing import Any
 
 import orjson
 
-from proa.apiserver.admission.matching import (
-    GroupVersionKind,
-    Match,
-    kind_for,
-    namespace_of,
-    requested_resource,
-)
+from proa.apiserver.admission.description import describe_request
+from proa.apiserver.admission.matching import Match
 from proa.apiserver.registry.attributes import Attributes
 from proa.client.protocol import Object
 from proa.objects.quick_dataclass import dataclass
-from proa.objects.resource import Resource
 from proa.objects.validation import quote
 
 GROUP = "admission.k8s.io"
@@ -54,44 +48,9 @@ def make_review(
     uid: str, version: str, attributes: Attributes, match: Match, obj: Object | None, old: Object | None
 ) -> bytes:
     """Return the body of the request. `obj` and `old` are of the matched kind."""
-    requested = requested_resource(attributes)
-    user = attributes.user
-    info: Object = {}
-    if user is not None:
-        info["username"] = user.name
-        if user.uid:
-            info["uid"] = user.uid
-        if user.groups:
-            info["groups"] = list(user.groups)
-        if user.extra:
-            info["extra"] = {key: list(values) for key, values in user.extra.items()}
-    request: Object = {
-        "uid": uid,
-        "kind": _kind(match.kind),
-        "resource": _resource(match.resource),
-        "subResource": attributes.subresource,
-        "requestKind": _kind(kind_for(attributes, requested)),
-        "requestResource": _resource(requested),
-        "requestSubResource": attributes.subresource,
-        "name": attributes.name,
-        "namespace": namespace_of(attributes),
-        "operation": attributes.operation,
-    }
-    request = {key: value for key, value in request.items() if value}
-    request["userInfo"] = info
-    request["object"] = obj
-    request["oldObject"] = old
-    request["dryRun"] = attributes.dry_run
-    request["options"] = attributes.options
+    request = describe_request(attributes, match)
+    request = {"uid": uid, **request, "object": obj, "oldObject": old}
     return orjson.dumps({"kind": "AdmissionReview", "apiVersion": f"{GROUP}/{version}", "request": request})
-
-
-def _kind(kind: GroupVersionKind) -> Object:
-    return {"group": kind.group, "version": kind.version, "kind": kind.kind}
-
-
-def _resource(resource: Resource) -> Object:
-    return {"group": resource.group, "version": resource.version, "resource": resource.plural}
 
 
 def read_review(body: bytes, uid: str, version: str, *, mutating: bool) -> Verdict:

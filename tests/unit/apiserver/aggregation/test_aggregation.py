@@ -8,13 +8,13 @@ from contextlib import suppress
 from datetime import UTC, datetime
 
 import pytest
-from tests.support.tls_server import Authority, http, serve
 
 from proa.apiserver.aggregation.registrations import MANAGED, make_api_service, plan
 from proa.apiserver.aggregation.upstream import ProxyIdentity
 from proa.apiserver.app import ApiSettings
 from proa.apiserver.pki import ensure_pki
 from proa.client.protocol import User
+from support.tls_server import Authority, http, serve
 
 API_SERVICES = "/apis/apiregistration.k8s.io/v1/apiservices"
 RESOURCES = {

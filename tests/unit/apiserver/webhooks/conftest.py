@@ -7,7 +7,8 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
-from tests.support.tls_server import Answer, Authority, TlsServer, serve
+
+from support.tls_server import Answer, Authority, TlsServer, serve
 
 RULE = {"apiGroups": [""], "apiVersions": ["v1"], "resources": ["configmaps"], "operations": ["*"]}
 

@@ -6,7 +6,8 @@ import asyncio
 import json
 
 import pytest
-from tests.support.tls_server import http, reviewed
+
+from support.tls_server import http, reviewed
 
 CONFIG_MAPS = "/api/v1/namespaces/default/configmaps"
 

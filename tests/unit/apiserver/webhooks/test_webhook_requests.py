@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from tests.support.tls_server import reviewed
+
+from support.tls_server import reviewed
 
 EVERYTHING = {"apiGroups": ["*"], "apiVersions": ["*"], "resources": ["*/*"], "operations": ["*"]}
 POD = {"metadata": {"name": "p"}, "spec": {"containers": [{"name": "c", "image": "x:1"}]}}

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from proa.client.protocol import Object
 from proa.objects.errors import Cause
-from proa.objects.validation import all_invalid, duplicate, qualified_name, required, too_many
+from proa.objects.validation import all_invalid, duplicate, invalid, qualified_name, required, too_many
 
 MAX_CONDITIONS = 64
 
@@ -23,10 +23,26 @@ def validate_match_conditions(conditions: Sequence[Object], field: str) -> list[
     for index, condition in enumerate(conditions):
         at = f"{field}[{index}]"
         name = condition.get("name") or ""
-        if not (condition.get("expression") or "").strip():
-            causes.append(required(f"{at}.expression"))
+        expression = (condition.get("expression") or "").strip()
+        causes += (
+            _validate_expression(expression, f"{at}.expression")
+            if expression
+            else [required(f"{at}.expression")]
+        )
         causes += all_invalid(f"{at}.name", name, qualified_name(name)) if name else [required(f"{at}.name")]
         if name and name in names:
             causes.append(duplicate(f"{at}.name", name))
         names.add(name)
     return causes
+
+
+def _validate_expression(expression: str, field: str) -> list[Cause]:
+    """Check that an expression compiles to a bool."""
+    from proa.apiserver.admission.expressions import compile_condition
+    from proa.objects.cel.errors import CelError
+
+    try:
+        compile_condition(expression)
+    except CelError as error:
+        return [invalid(field, expression, str(error))]
+    return []
