@@ -254,3 +254,42 @@ class TestOnTheServer:
         warned = next(v for k, v in made.headers.items() if k.lower() == "warning")
         assert "kubernetes.io/ingress.class" in str(warned)
         assert made.json["status"] == {"loadBalancer": {}}
+
+
+def make_slice(kind: str, *addresses: str, **endpoint: Any) -> Object:
+    return {
+        "apiVersion": "discovery.k8s.io/v1",
+        "kind": "EndpointSlice",
+        "metadata": {"name": "x"},
+        "addressType": kind,
+        "endpoints": [{"addresses": list(addresses), **endpoint}],
+    }
+
+
+ADDRESS = "endpoints[0].addresses[0]: Invalid value"
+
+
+@pytest.mark.parametrize(
+    ("obj", "expected"),
+    [
+        (make_slice("IPv4", "10.0.0.1"), []),
+        (make_slice("FQDN", "a.example."), []),
+        (make_slice("IPv4", "127.0.0.1"), []),
+        (make_slice("IPv4", "0.0.0.0"), [f'{ADDRESS}: "0.0.0.0": may not be unspecified (0.0.0.0)']),
+        (
+            make_slice("IPv6", "fe80::1"),
+            [f'{ADDRESS}: "fe80::1": may not be in the link-local range (169.254.0.0/16, fe80::/10)'],
+        ),
+        (make_slice("IPv4", "010.0.0.1"), [f'{ADDRESS}: "010.0.0.1": must not have leading 0s']),
+        (
+            make_slice("FQDN", "a"),
+            [f'{ADDRESS}: "a": should be a domain with at least two segments separated by dots'],
+        ),
+        (
+            make_slice("IPv4", "10.0.0.1", hints={"forZones": [{"name": "a"}, {"name": "a"}]}),
+            ['endpoints[0].hints.forZones[1].name: Duplicate value: "a"'],
+        ),
+    ],
+)
+def test_endpoints_are_addresses_that_others_can_reach(kinds: Any, obj: Object, expected: list[str]) -> None:
+    assert kinds.problems(obj) == expected

@@ -10,7 +10,14 @@ from proa.apiserver.resources.printing import AGE, NAME, age, doc
 from proa.client.protocol import Object
 from proa.objects.errors import Cause
 from proa.objects.resource import LEASES
-from proa.objects.validation import invalid, required
+from proa.objects.validation import invalid
+
+
+def default(lease: Object) -> None:
+    """Drop what only coordinated leader election asks for, which is off by default."""
+    spec = lease.setdefault("spec", {})
+    for key in ("strategy", "preferredHolder"):
+        spec.pop(key, None)
 
 
 def validate(lease: Object) -> list[Cause]:
@@ -22,8 +29,6 @@ def validate(lease: Object) -> list[Cause]:
         causes.append(invalid("spec.leaseDurationSeconds", seconds, "must be greater than 0"))
     if transitions < 0:
         causes.append(invalid("spec.leaseTransitions", transitions, "must be greater than or equal to 0"))
-    if spec.get("preferredHolder") and not spec.get("strategy"):
-        causes.append(required("spec.strategy", "must be specified when preferredHolder is set"))
     return causes
 
 
@@ -36,6 +41,7 @@ DEFINITION = ResourceDefinition(
     resource=LEASES,
     singular="lease",
     schema="io.k8s.api.coordination.v1.Lease",
+    default=default,
     validate=validate,
     columns=(NAME, Column("Holder", description=doc("coordination.v1.LeaseSpec.holderIdentity")), AGE),
     cells=cells,

@@ -21,16 +21,21 @@ from proa.objects.validation import (
     dns_subdomain,
     duplicate,
     invalid,
-    ip_address,
+    label_value,
     port_number,
+    qualified_name,
     required,
     too_many,
     validate_enum,
     validate_immutable,
+    validate_labels,
 )
+from proa.objects.validation_addresses import legacy_ip
 
 ADDRESS_TYPES = ("FQDN", "IPv4", "IPv6")
 MAX_ENDPOINTS, MAX_ADDRESSES, MAX_PORTS = 1000, 100, 100
+MAX_TOPOLOGY, MAX_HINTS = 16, 8
+LOCAL_MULTICAST = ("224.0.0.0/24", "ff02::/16")
 
 
 def default(endpoint_slice: Object) -> None:
@@ -71,18 +76,61 @@ def _validate_endpoint(endpoint: Object, kind: str, path: str) -> list[Cause]:
     if hostname is not None:
         causes += all_invalid(f"{path}.hostname", hostname, dns_label(hostname))
     node = endpoint.get("nodeName")
-    return causes + (all_invalid(f"{path}.nodeName", node, dns_subdomain(node)) if node is not None else [])
+    causes += all_invalid(f"{path}.nodeName", node, dns_subdomain(node)) if node is not None else []
+    topology = endpoint.get("deprecatedTopology") or {}
+    if len(topology) > MAX_TOPOLOGY:
+        causes.append(too_many(f"{path}.deprecatedTopology", len(topology), MAX_TOPOLOGY))
+    causes += validate_labels(topology, f"{path}.deprecatedTopology")
+    hints = endpoint.get("hints") or {}
+    for key in ("forZones", "forNodes"):
+        causes += _validate_hints(hints.get(key) or [], f"{path}.hints.{key}")
+    return causes
+
+
+def _validate_hints(hints: list[Object], field: str) -> list[Cause]:
+    if len(hints) > MAX_HINTS:
+        return [too_many(field, len(hints), MAX_HINTS)]
+    causes: list[Cause] = []
+    names: set[str] = set()
+    for index, hint in enumerate(hints):
+        name, path = hint.get("name", ""), f"{field}[{index}].name"
+        if name in names:
+            causes.append(duplicate(path, name))
+        names.add(name)
+        problems = label_value(name) if field.endswith("Zones") else dns_subdomain(name)
+        causes += all_invalid(path, name, problems)
+    return causes
 
 
 def _validate_address(address: str, kind: str, field: str) -> list[Cause]:
     if kind == "FQDN":
-        return all_invalid(field, address, dns_subdomain(address))
-    problems = ip_address(address)
+        return _validate_domain(address, field)
+    problems = legacy_ip(address)
     if problems or kind not in ("IPv4", "IPv6"):
         return all_invalid(field, address, problems)
-    if ipaddress.ip_address(address).version != int(kind[-1]):
-        return [invalid(field, address, f"must be an {kind} address")]
-    return []
+    found = ipaddress.ip_address(address)
+    if found.version != int(kind[-1]):
+        problems.append(f"must be an {kind} address")
+    if found.is_unspecified:
+        problems.append(f"may not be unspecified ({address})")
+    if found.is_link_local:
+        problems.append("may not be in the link-local range (169.254.0.0/16, fe80::/10)")
+    if any(found in ipaddress.ip_network(network) for network in LOCAL_MULTICAST):
+        problems.append("may not be in the link-local multicast range (224.0.0.0/24, ff02::/10)")
+    return all_invalid(field, address, problems)
+
+
+def _validate_domain(name: str, field: str) -> list[Cause]:
+    """Check a domain of two parts at least, with or without a dot at its end."""
+    if not name:
+        return [required(field)]
+    name = name.removesuffix(".")
+    if problems := dns_subdomain(name):
+        return [invalid(field, name, ",".join(problems))]
+    labels = name.split(".")
+    if len(labels) < 2:
+        return [invalid(field, name, "should be a domain with at least two segments separated by dots")]
+    return [invalid(field, label, ",".join(p)) for label in labels if (p := dns_label(label))][:1]
 
 
 def _validate_ports(ports: list[Object]) -> list[Cause]:
@@ -96,6 +144,9 @@ def _validate_ports(ports: list[Object]) -> list[Cause]:
             causes.append(duplicate(f"{path}.name", name))
         names.add(name)
         causes += validate_enum(port.get("protocol"), f"{path}.protocol", PROTOCOLS)
+        if port.get("appProtocol") is not None:
+            name = port["appProtocol"]
+            causes += all_invalid(f"{path}.appProtocol", name, qualified_name(name))
         if port.get("port") is not None:
             causes += all_invalid(f"{path}.port", port["port"], port_number(port["port"]))
     return causes

@@ -11,7 +11,6 @@ from typing import Any
 from proa.apiserver.registry.definition import Column, ResourceDefinition, Subresource
 from proa.apiserver.resources.printing import AGE, NAME, age
 from proa.apiserver.resources.resource.claim_rules import default_claim, validate_claim_spec
-from proa.apiserver.resources.resource.status_rules import drop_deallocated, validate_status
 from proa.client.protocol import Object
 from proa.objects.errors import Cause
 from proa.objects.resource import RESOURCE_CLAIMS
@@ -30,6 +29,8 @@ def prepare_create(claim: Object) -> None:
 
 def prepare_status_update(new: Object, old: Object) -> None:
     """Forget the state of devices that are given back."""
+    from proa.apiserver.resources.resource.status_rules import drop_deallocated
+
     new.setdefault("status", {})
     drop_deallocated(new, old)
 
@@ -42,6 +43,13 @@ def validate_create(claim: Object) -> list[Cause]:
 def validate_update(new: Object, old: Object) -> list[Cause]:
     """Check that the same is asked."""
     return validate_immutable(new["spec"], old["spec"], "spec")
+
+
+def validate_status_update(new: Object, old: Object) -> list[Cause]:
+    """Check what was given, to whom, and what drivers say of it."""
+    from proa.apiserver.resources.resource.status_rules import validate_status
+
+    return validate_status(new, old)
 
 
 def cells(claim: Object, now: float) -> Sequence[Any]:
@@ -69,7 +77,7 @@ DEFINITION = ResourceDefinition(
     prepare_status_update=prepare_status_update,
     validate_create=validate_create,
     validate_update=validate_update,
-    validate_status_update=validate_status,
+    validate_status_update=validate_status_update,
     columns=(
         NAME,
         Column("State", description="A summary of the current state (allocated, pending, reserved, etc.)."),

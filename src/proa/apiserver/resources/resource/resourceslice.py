@@ -14,7 +14,6 @@ from proa.apiserver.registry.definition import Column, ResourceDefinition
 from proa.apiserver.resources.core.driver_names import validate_driver_name
 from proa.apiserver.resources.core.scheduling_rules import validate_node_selector
 from proa.apiserver.resources.printing import AGE, NAME, age, doc
-from proa.apiserver.resources.resource.device_rules import validate_counters, validate_device
 from proa.apiserver.resources.resource.names import validate_pool_name
 from proa.apiserver.resources.resource.shapes import validate_set
 from proa.client.protocol import Object
@@ -48,6 +47,8 @@ def default(resource_slice: Object) -> None:
 
 def validate(resource_slice: Object) -> list[Cause]:
     """Check driver, pool, place, devices and counters."""
+    from proa.apiserver.resources.resource.device_rules import validate_counters, validate_device
+
     spec = resource_slice["spec"]
     driver, devices, counters = spec["driver"], spec.get("devices") or [], spec.get("sharedCounters") or []
     causes = validate_driver_name(driver, "spec.driver")
