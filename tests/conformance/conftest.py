@@ -38,7 +38,7 @@ class Api:
     async def _send(self, method: str, path: str, body: Any, content_type: str) -> Response:
         path, _, query = path.partition("?")
         headers = {"content-type": content_type} if content_type else {}
-        data = b"" if body is None else orjson.dumps(body)
+        data = body if isinstance(body, bytes) else b"" if body is None else orjson.dumps(body)
         request = Request(
             method, unquote(path), parse_qs(query, keep_blank_values=True), headers, data, ADMIN
         )

@@ -16,13 +16,25 @@ from proa.apiserver.custom_resources.conversion import make_convert
 from proa.apiserver.custom_resources.rules import CustomRules
 from proa.apiserver.handlers.discovery import version_rank
 from proa.apiserver.registry.conversion import Conversion, Convert
-from proa.apiserver.registry.definition import ResourceDefinition, Subresource
+from proa.apiserver.registry.definition import ResourceDefinition, Subresource, Verb
 from proa.apiserver.webhooks.webhooks import Webhooks
 from proa.client.protocol import Object
 from proa.objects.json_path import find_values, parse_json_path
 from proa.objects.meta import has_condition
 from proa.objects.resource import Resource
 from proa.objects.structural.kind import CustomKind
+
+VERBS: tuple[Verb, ...] = (
+    "delete",
+    "deletecollection",
+    "get",
+    "list",
+    "patch",
+    "create",
+    "update",
+    "watch",
+)
+"""In the order in which discovery shows them."""
 
 
 def make_definitions(
@@ -93,6 +105,7 @@ def _make(
         schema=kind.schema,
         short_names=tuple(names.get("shortNames") or ()),
         categories=tuple(names.get("categories") or ()),
+        verbs=VERBS,
         subresources=tuple(_subresources(resource, subresources)),
         default=kind.default,
         prepare_create=rules.prepare_create,

@@ -149,10 +149,11 @@ async def _picked(registry: ResourceRegistry, selection: Selection, entries: Seq
 async def _splice(registry: ResourceRegistry, found: Found) -> list[bytes]:
     """Return the body in pieces: stored bytes, without the kind that each begins with."""
     resource = registry.resource
+    is_custom = registry.definition.is_custom  # whose lists are maps upstream, with all that a map is given
     head = {
         "kind": registry.definition.kind_of_list,
         "apiVersion": resource.api_version,
-        "metadata": found.metadata,
+        "metadata": {"continue": "", **found.metadata} if is_custom else found.metadata,
     }
     pieces = [orjson.dumps(head)[:-1] + b',"items":[']
     skip, expected = len(registry.head), registry.head
