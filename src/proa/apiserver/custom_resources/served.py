@@ -40,12 +40,11 @@ _APPROVAL = {
 
 @dataclass(frozen=True, slots=True)
 class _Known:
-    """A stored definition: its group and accepted names, what decides how it is served, and what is served of it."""
+    """A stored definition: its group and accepted names, its bytes, and what is served of it."""
 
     group: str
     names: Object
-    facts: bytes
-    schemas: bytes
+    value: bytes
     resources: tuple[Resource, ...]
 
 
@@ -132,13 +131,14 @@ class CustomResources:
             return
         definition: Object = orjson.loads(value)
         names = (definition.get("status") or {}).get("acceptedNames") or {}
-        facts, schemas = _facts(definition)
-        if known is not None and known.facts == facts:
+        before: Object | None = orjson.loads(known.value) if known is not None else None
+        if known is not None and before is not None and _facts(before) == _facts(definition):
+            self._known[name] = _Known(known.group, names, value, known.resources)
             return
         served: list[ResourceDefinition] = []
         if _is_served(definition):
             stale_until = 0
-            if known is None or known.schemas != schemas:
+            if known is None or before is None or _schemas(before) != _schemas(definition):
                 stale_until = revision if self._has_objects(definition) else 0
             elif known.resources:
                 stale_until = self._stale_until(known.resources[0])
@@ -148,7 +148,7 @@ class CustomResources:
                 _log.error("a definition cannot be served name=%s error=%r", name, error)
         resources = tuple(self._add(served, known.resources if known else ()))
         self._forget(resource for resource in (known.resources if known else ()) if resource not in resources)
-        self._known[name] = _Known(definition["spec"].get("group") or "", names, facts, schemas, resources)
+        self._known[name] = _Known(definition["spec"].get("group") or "", names, value, resources)
 
     def _has_objects(self, definition: Object) -> bool:
         spec = definition["spec"]
@@ -181,25 +181,22 @@ def _is_served(definition: Object) -> bool:
     return has_condition(definition, "Established") or has_condition(definition, "NamesAccepted")
 
 
-def _facts(definition: Object) -> tuple[bytes, bytes]:
-    """Return what decides how a definition is served, and the part of it that decides what objects look like."""
-    spec, status = definition["spec"], definition.get("status") or {}
-    facts = [
-        spec,
+def _facts(definition: Object) -> Any:
+    """Return what decides how a definition is served."""
+    status = definition.get("status") or {}
+    return (
+        definition["spec"],
         status.get("acceptedNames"),
         status.get("storedVersions"),
         _is_served(definition),
         "deletionTimestamp" in definition["metadata"],
         has_condition(definition, "Terminating"),
-    ]
-    schemas = [
-        spec.get("preserveUnknownFields"),
-        {v.get("name"): v.get("schema") for v in spec.get("versions") or ()},
-    ]
-    return _digest(facts), _digest(schemas)
+    )
 
 
-def _digest(value: Any) -> bytes:
-    import hashlib
-
-    return hashlib.sha256(orjson.dumps(value)).digest()
+def _schemas(definition: Object) -> Any:
+    """Return what decides what a definition's objects look like."""
+    spec = definition["spec"]
+    return spec.get("preserveUnknownFields"), {
+        v.get("name"): v.get("schema") for v in spec.get("versions") or ()
+    }

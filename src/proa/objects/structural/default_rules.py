@@ -36,7 +36,7 @@ def validate_defaults(
     """Return what is wrong with the defaults of a structural schema. Unknown fields are wrong where `pruned`."""
     checker = _Checker(metadata_rules, rules, pruned)
     root = Node(raw, is_root=True)
-    return checker.walk(root, path, lambda value: value, False)
+    return checker.walk(root, path, _identity, False) if root.holds & DEFAULTS else []
 
 
 class _Checker:
@@ -47,8 +47,6 @@ class _Checker:
         self._tests = ValueTests()
 
     def walk(self, node: Node, path: str, around: Surround, inside_metadata: bool) -> list[Cause]:
-        if not node.holds & DEFAULTS:
-            return []
         if node.is_embedded:
             inside_metadata, around = False, _identity
         causes: list[Cause] = []

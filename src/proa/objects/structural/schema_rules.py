@@ -21,6 +21,13 @@ TYPES = ("array", "boolean", "integer", "number", "object", "string")
 REASONS = ("FieldValueDuplicate", "FieldValueForbidden", "FieldValueInvalid", "FieldValueRequired")
 _LIST_TYPE, _KEYS, _MAP_TYPE = "x-kubernetes-list-type", "x-kubernetes-list-map-keys", "x-kubernetes-map-type"
 _UNSUPPORTED = ("id", "additionalItems", "patternProperties", "definitions", "dependencies", "$ref")
+_PARTS = {
+    **dict.fromkeys(("properties", "patternProperties", "definitions", "dependencies"), "named"),
+    **dict.fromkeys(
+        ("items", "allOf", "anyOf", "oneOf", "not", "additionalProperties", "additionalItems"), "plain"
+    ),
+}
+"""Where a schema holds others: by name, or as they are."""
 _NEWLINE = re.compile(r"[\n\r]")
 
 
@@ -80,16 +87,19 @@ def every(raw: Json) -> Iterator[Json]:
     todo: list[Any] = [raw]
     while todo:
         schema = todo.pop()
-        if not isinstance(schema, dict):
+        if type(schema) is not dict:
             continue
         yield schema
-        items = schema.get("items")
-        todo += items if isinstance(items, list) else [items]
-        for key in ("allOf", "anyOf", "oneOf"):
-            todo += schema.get(key) or ()
-        for key in ("properties", "patternProperties", "definitions", "dependencies"):
-            todo += (schema.get(key) or {}).values()
-        todo += [schema.get("not"), schema.get("additionalProperties"), schema.get("additionalItems")]
+        for key, part in schema.items():
+            how = _PARTS.get(key)
+            if how is None or not part:
+                continue
+            if how == "named":
+                todo += part.values()
+            elif type(part) is list:
+                todo += part
+            else:
+                todo.append(part)
 
 
 def _validate(
@@ -147,7 +157,8 @@ def _validate_parts(
                 below = replace(below, no_defaults=f"in top-level {key}")
         context = rules.property(schema, key) if rules is not None else None
         found.add(_validate(schema, f"{path}.properties[{key}]", below, options, context))
-    found.add(_validate(raw.get("not"), f"{path}.not", place, options, None))
+    if (negated := raw.get("not")) is not None:
+        found.add(_validate(negated, f"{path}.not", place, options, None))
     for key in ("allOf", "oneOf", "anyOf"):
         for index, schema in enumerate(raw.get(key) or ()):
             found.add(_validate(schema, f"{path}.{key}[{index}]", place, options, None))
