@@ -333,6 +333,31 @@ def test_a_definition_that_is_gone_is_not_served(api):
     assert define(api)["metadata"]["uid"] != made["metadata"]["uid"]
 
 
+@pytest.mark.parametrize("change", ["another schema", "deleted"])
+def test_a_watch_ends_when_its_kind_is_served_otherwise_or_no_more(api, change):
+    made = define(api)
+
+    async def run():
+        response = await api.send("GET", f"{BOATS}?watch=true")
+        await api.ask("POST", BOATS, make_boat())
+        first = await anext(response.stream)
+        if change == "deleted":
+            await api.ask("DELETE", f"{BOATS}/dhow")
+            deleted = (await api.ask("DELETE", f"{DEFINITIONS}/boats.sea.example")).json
+            del deleted["metadata"]["finalizers"]
+            await api.ask("PUT", f"{DEFINITIONS}/boats.sea.example", deleted)
+        else:
+            made["spec"]["versions"][0]["schema"] = make_schema()
+            made["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["description"] = "x"
+            await api.ask("PUT", f"{DEFINITIONS}/boats.sea.example", made)
+        await api.ask("GET", BOATS)
+        return first, [chunk async for chunk in response.stream]
+
+    first, rest = asyncio.run(run())
+    assert b'"ADDED"' in first
+    assert (b'"DELETED"' in b"".join(rest)) == (change == "deleted")
+
+
 def test_a_cluster_scoped_kind(api):
     define(api, scope="Cluster")
     path = "/apis/sea.example/v1/boats"

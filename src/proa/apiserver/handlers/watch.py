@@ -340,6 +340,7 @@ class WatchStream:
             if seconds > 0:
                 self._timers.append(loop.call_later(seconds, self._add_bookmark))
         self._task: asyncio.Task[None] | None = None
+        view.registry.watches.add(self)
         try:
             if options.initial_events and (options.revision or 0) > store.revision:
                 raise too_large(options.revision or 0, store.revision)
@@ -411,6 +412,7 @@ class WatchStream:
     def close(self) -> None:
         """End after what is pending."""
         self._ended = True
+        self._view.registry.watches.discard(self)
         for timer in self._timers:
             timer.cancel()
         if self._watch is not None:

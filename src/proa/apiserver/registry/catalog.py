@@ -60,6 +60,8 @@ class Catalog:
         resource = definition.resource
         registry = ResourceRegistry(definition, self.store, self, self._plugins)
         found = self.group_versions.setdefault((resource.group, resource.version), {})
+        if resource.plural in found:
+            found[resource.plural].retire()
         found[resource.plural] = registry
         self._note_change()
         return registry
@@ -67,7 +69,7 @@ class Catalog:
     def remove(self, resource: Resource) -> None:
         """Serve a resource no more; a version without resources goes too."""
         found = self.group_versions[resource.group, resource.version]
-        del found[resource.plural]
+        found.pop(resource.plural).retire()
         if not found:
             del self.group_versions[resource.group, resource.version]
         self._note_change()

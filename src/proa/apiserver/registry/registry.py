@@ -8,10 +8,12 @@ loops do not fight their own queue.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
+from weakref import WeakSet
 
 import orjson
 
@@ -77,6 +79,12 @@ class Face:
     """Brings (a whole object) to what (the subresource's object) says."""
 
 
+class OpenWatch(Protocol):
+    """An answer that goes on."""
+
+    def close(self) -> None: ...
+
+
 class ResourceRegistry:
     """The objects of one `ResourceDefinition` in a store."""
 
@@ -101,6 +109,8 @@ class ResourceRegistry:
         self._stored_head = head_of(stored)
         self.has_status = any(s.name == "status" for s in definition.subresources)
         self._parts = {s.name: s for s in definition.subresources if s.prepare is not None}
+        self.watches: WeakSet[OpenWatch] = WeakSet()
+        """Those that go on until this resource is served no more, or served by another registry."""
         self._catalog = catalog
         concerned = [plugin for plugin in plugins if plugin.concerns(self._hub)]
         self._mutating = tuple(plugin.admit for plugin in concerned if plugin.admit is not None)
@@ -109,6 +119,11 @@ class ResourceRegistry:
     def of(self, resource: Resource) -> ResourceRegistry:
         """Return the registry of another resource that must be served."""
         return self._catalog.of(resource)
+
+    def retire(self) -> None:
+        """End what goes on, once it has told what has happened: the resource is served no more, or otherwise."""
+        for watch in tuple(self.watches):
+            asyncio.get_running_loop().call_soon(watch.close)
 
     def now(self) -> float:
         """Return seconds since the epoch."""
