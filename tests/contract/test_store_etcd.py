@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -31,6 +32,7 @@ from proa.store.protocol import (
     WatchOverflow,
 )
 from support.etcd import Etcd, run_etcd
+from support.tls_server import Authority
 
 
 @pytest.fixture(scope="module")
@@ -406,3 +408,29 @@ def test_etcd_has_no_word_of_what_is_encrypted(address: EtcdAddress, tmp_path: P
             await opened.close()
 
     asyncio.run(main())
+
+
+def test_etcd_over_tls_knows_its_clients_by_their_certificates(tmp_path: Path) -> None:
+    authority = Authority()
+    ca = tmp_path / "ca.pem"
+    ca.write_bytes(base64.b64decode(authority.bundle))
+    pair = authority.write_server(tmp_path, "127.0.0.1")
+
+    async def main(host: str) -> None:
+        store = await EtcdStore.open(
+            parse_etcd_address(f"etcds://{host}?ca={ca}&cert={pair}&key={pair}"), owner="me"
+        )
+        watch = store.watch("", after_revision=store.revision)
+        entry = await store.put("/a", value("x"))
+        assert [change.revision for change in await asyncio.wait_for(anext(aiter(watch)), 10)] == [
+            entry.revision
+        ]
+        await store.close()
+        for refused in (f"etcds://{host}?ca={ca}", f"etcds://{host}?cert={pair}", f"etcd://{host}"):
+            with pytest.raises(CannotOpen, match=r"etcd at 127\.0\.0\.1:\d+ cannot be used"):
+                await EtcdStore.open(parse_etcd_address(refused))
+        with pytest.raises(CannotOpen, match=r"TLS files for etcd cannot be used \(/none\)"):
+            await EtcdStore.open(parse_etcd_address(f"etcds://{host}?ca=/none"))
+
+    with run_etcd(ca, pair) as own:
+        asyncio.run(main(own.host))
