@@ -28,6 +28,7 @@ from proa.apiserver.filters.metrics import with_metrics
 from proa.apiserver.filters.notes import with_notes
 from proa.apiserver.flowcontrol.control import FlowControl
 from proa.apiserver.handlers.health import Check
+from proa.apiserver.policies.bindings import Policies
 from proa.apiserver.registry.catalog import Catalog
 from proa.apiserver.registry.definition import ResourceDefinition
 from proa.apiserver.registry.namespace_deletion import decide_namespace
@@ -81,6 +82,7 @@ class ApiServer:
         )
         self.catalog.authorizer = authorizer or AuthorizerChain(PrivilegedGroup(), RbacAuthorizer(store))
         self.catalog.claim_stored()
+        self.catalog.policies = Policies(self.catalog)
         self.webhooks = self.catalog.webhooks = Webhooks(self.catalog, kubelet or no_kubelet)
         self.aggregator = Aggregator(self.catalog, self.webhooks.resolver, self.settings.proxy_identity)
         if self.catalog.has(CUSTOM_RESOURCE_DEFINITIONS):

@@ -7,6 +7,7 @@ from proa.apiserver.admission import (
     device_admin_access,
     limit_ranger,
     namespace_lifecycle,
+    policies,
     priority,
     resource_quota,
     role_escalation,
@@ -66,6 +67,7 @@ PLUGINS: tuple[Plugin, ...] = (
     Plugin("DefaultStorageClass", default_storage_class.admit, resources=(PERSISTENT_VOLUME_CLAIMS,)),
     Plugin("PersistentVolumeClaimResize", claim_resize.admit, resources=(PERSISTENT_VOLUME_CLAIMS,)),
     Plugin("RuntimeClass", runtime_class.admit, runtime_class.validate, resources=(PODS,)),
+    Plugin("MutatingAdmissionPolicy", policies.admit),
     Plugin("MutatingAdmissionWebhook", webhooks.admit),
     Plugin("PodSecurity", validate=pod_security.validate, resources=(NAMESPACES, PODS, *POD_MAKERS)),
     Plugin("RoleEscalation", validate=role_escalation.validate, resources=role_escalation.RESOURCES),
@@ -74,6 +76,7 @@ PLUGINS: tuple[Plugin, ...] = (
         validate=device_admin_access.validate,
         resources=(RESOURCE_CLAIMS, RESOURCE_CLAIM_TEMPLATES),
     ),
+    Plugin("ValidatingAdmissionPolicy", validate=policies.validate),
     Plugin("ValidatingAdmissionWebhook", validate=webhooks.validate),
     Plugin("ResourceQuota", validate=resource_quota.validate),
 )

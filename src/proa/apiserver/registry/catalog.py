@@ -19,6 +19,7 @@ from proa.objects.resource import Resource
 from proa.store.protocol import Store
 
 if TYPE_CHECKING:
+    from proa.apiserver.policies.bindings import Policies
     from proa.apiserver.webhooks.webhooks import Webhooks
 
 Deleter = Callable[[Object, ResourceDefinition, DeleteOptions, float], Decision]
@@ -51,6 +52,8 @@ class Catalog:
         """Called when what is served has changed."""
         self.webhooks: Webhooks | None = None
         """What admission webhooks are called with; none are called without."""
+        self.policies: Policies | None = None
+        """The admission policies; none are looked at without."""
         self._plugins = plugins
         for definition in definitions:
             self.add(definition)

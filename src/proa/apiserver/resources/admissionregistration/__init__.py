@@ -2,11 +2,19 @@
 
 from proa.apiserver.registry.definition import ResourceDefinition
 from proa.apiserver.resources.admissionregistration import (
+    mutatingadmissionpolicy,
+    mutatingadmissionpolicybinding,
     mutatingwebhookconfiguration,
+    validatingadmissionpolicy,
+    validatingadmissionpolicybinding,
     validatingwebhookconfiguration,
 )
 
 DEFINITIONS: tuple[ResourceDefinition, ...] = (
+    mutatingadmissionpolicy.DEFINITION,
+    mutatingadmissionpolicybinding.DEFINITION,
     mutatingwebhookconfiguration.DEFINITION,
+    validatingadmissionpolicy.DEFINITION,
+    validatingadmissionpolicybinding.DEFINITION,
     validatingwebhookconfiguration.DEFINITION,
 )
