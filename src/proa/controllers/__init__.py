@@ -19,6 +19,7 @@ from proa.controllers import (
     serviceaccount,
     taint_eviction,
     ttl_after_finished,
+    validating_admission_policy,
 )
 from proa.controllers.deployment import controller as deployment
 from proa.controllers.garbage_collector.controller import GarbageCollector
@@ -51,6 +52,7 @@ CONTROLLERS: tuple[Controller | type[Controller], ...] = (
     CLAIM_PROTECTION,
     VOLUME_PROTECTION,
     flow_schema,
+    validating_admission_policy,
     local_path,
     ResourceQuotaController,
 )

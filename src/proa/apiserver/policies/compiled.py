@@ -8,15 +8,15 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from proa.apiserver.policies.expressions import (
+from proa.client.protocol import Object
+from proa.objects.cel import types as t
+from proa.objects.cel.admission import (
     ANY_OBJECT,
     JSON_PATCHES,
     BadExpression,
     Compiler,
     compiler_of,
 )
-from proa.client.protocol import Object
-from proa.objects.cel import types as t
 from proa.objects.cel.budget import Budget
 from proa.objects.cel.errors import CelRuntimeError, CostExceeded
 from proa.objects.cel.program import Program

@@ -1,6 +1,6 @@
 """Policies and bindings in a few words."""
 
-# ruff: noqa: E501  tables of messages
+
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ from proa.objects.validation import (
 )
 
 if TYPE_CHECKING:
-    from proa.apiserver.policies.expressions import Compiler
+    from proa.objects.cel.admission import Compiler
 
 MAX_AUDIT_ANNOTATIONS = 20
 MAX_VALUE_EXPRESSION_BYTES = 5 * 1024
@@ -41,7 +41,7 @@ _NEITHER = "validations or auditAnnotations must contain at least one item"
 
 def validate_validating(policy: Object) -> list[Cause]:
     """Check a ValidatingAdmissionPolicy."""
-    from proa.apiserver.policies.expressions import compiler_of
+    from proa.objects.cel.admission import compiler_of
 
     spec = policy.get("spec") or {}
     compiler = compiler_of(spec)
@@ -70,7 +70,7 @@ def validate_validating(policy: Object) -> list[Cause]:
 
 def validate_mutating(policy: Object) -> list[Cause]:
     """Check a MutatingAdmissionPolicy."""
-    from proa.apiserver.policies.expressions import compiler_of
+    from proa.objects.cel.admission import compiler_of
 
     spec = policy.get("spec") or {}
     compiler = compiler_of(spec, has_patches=True)
@@ -137,7 +137,7 @@ def validate_condition_expressions(conditions: Any, field: str, *, has_params: b
     """Check that match conditions, of policies and of webhooks, are expressions that give a bool."""
     if not conditions:
         return []
-    from proa.apiserver.policies.expressions import Compiler
+    from proa.objects.cel.admission import Compiler
     from proa.objects.cel.types import BOOL
 
     compiler = Compiler(has_params=has_params)
@@ -152,7 +152,7 @@ def validate_condition_expressions(conditions: Any, field: str, *, has_params: b
 def _validate_expression(
     compiler: Compiler, expression: str, returns: Any, field: str, *, authorizer: bool = True
 ) -> list[Cause]:
-    from proa.apiserver.policies.expressions import BadExpression
+    from proa.objects.cel.admission import BadExpression
 
     try:
         compiler.compile(expression, returns, authorizer=authorizer)
@@ -162,7 +162,7 @@ def _validate_expression(
 
 
 def _validate_variable(variable: Object, compiler: Compiler, field: str) -> list[Cause]:
-    from proa.apiserver.policies.expressions import BadExpression
+    from proa.objects.cel.admission import BadExpression
     from proa.objects.cel.escaping import RESERVED
 
     name, expression = variable.get("name") or "", variable.get("expression") or ""
@@ -223,7 +223,7 @@ def _validate_annotation(annotation: Object, policy: str, compiler: Compiler, fi
 
 
 def _validate_mutation(mutation: Object, compiler: Compiler, field: str) -> list[Cause]:
-    from proa.apiserver.policies.expressions import ANY_OBJECT, JSON_PATCHES
+    from proa.objects.cel.admission import ANY_OBJECT, JSON_PATCHES
 
     kind = mutation.get("patchType") or ""
     if not kind:

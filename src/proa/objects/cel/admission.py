@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import cache
+from typing import Any
 
-from proa.client.protocol import Object
 from proa.objects.cel import types as t
 from proa.objects.cel.environment import Environment, kubernetes_functions
 from proa.objects.cel.errors import CelCompileError, CelTypeError
@@ -75,10 +75,22 @@ class BadExpression(Exception):
 
 
 class Compiler:
-    """Compiles the expressions of one policy: each sees the policy's variables that were added before it."""
+    """Compiles the expressions of one policy: each sees the policy's variables that were added before it.
 
-    def __init__(self, *, has_params: bool, has_patches: bool = False, composes: bool = False) -> None:
+    `object_type` and `params_type` are for checking alone: admission knows objects as they are (dyn).
+    """
+
+    def __init__(
+        self,
+        *,
+        has_params: bool,
+        has_patches: bool = False,
+        composes: bool = False,
+        object_type: Type | None = None,
+        params_type: Type | None = None,
+    ) -> None:
         self._params, self._patches, self._composes = has_params, has_patches, composes
+        self._object_type, self._params_type = object_type, params_type
         self._variables: dict[str, Type] = {}
         self._environments: dict[bool, Environment] = {}
 
@@ -113,16 +125,19 @@ class Compiler:
         self._environments = {}
 
     def _environment(self, authorizer: bool) -> Environment:
-        if not self._composes:
+        if not self._composes and self._object_type is None:
             return _plain_environment(self._params, authorizer, self._patches)
-        variables = {
-            **_names(self._params, authorizer),
-            "variables": object_of("kubernetes.variables", dict(self._variables)),
-        }
+        variables = _names(self._params, authorizer)
+        if self._composes:
+            variables["variables"] = object_of("kubernetes.variables", dict(self._variables))
+        if self._object_type is not None:
+            variables |= {"object": self._object_type, "oldObject": self._object_type}
+        if self._params and self._params_type is not None:
+            variables["params"] = self._params_type
         return _make(variables, self._patches)
 
 
-def compiler_of(spec: Object, *, has_patches: bool = False) -> Compiler:
+def compiler_of(spec: Mapping[str, Any], *, has_patches: bool = False) -> Compiler:
     """Return the compiler for a policy's spec."""
     composes = bool(spec.get("variables"))
     return Compiler(has_params=spec.get("paramKind") is not None, has_patches=has_patches, composes=composes)
