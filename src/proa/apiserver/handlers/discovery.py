@@ -62,8 +62,12 @@ ROOT_PATHS = (
 """What there is beside the groups."""
 
 
-UPSTREAM_STORES_AS = {"customresourcedefinitions.apiextensions.k8s.io": "v1beta1"}
-"""Resources that upstream stores in a version that it does not serve; clients compare hashes across servers."""
+UPSTREAM_STORES_AS = {
+    "customresourcedefinitions.apiextensions.k8s.io": "v1beta1",
+    "mutatingadmissionpolicies.admissionregistration.k8s.io": "v1beta1",
+    "mutatingadmissionpolicybindings.admissionregistration.k8s.io": "v1beta1",
+}
+"""Resources that upstream stores in another version than the one here; clients compare hashes across servers."""
 
 
 class Discovery:
