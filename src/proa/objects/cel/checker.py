@@ -139,7 +139,7 @@ class Checker:
     def _logic(self, node: Logic) -> Type:
         for at, operand in enumerate(node.operands):
             kind = self._visit(operand)
-            if not self._inference.is_assignable(kind, t.BOOL):
+            if kind is not t.BOOL and not self._inference.is_assignable(kind, t.BOOL):
                 kinds = (kind, t.BOOL) if at == 0 else (t.BOOL, kind)
                 shown = f"({', '.join(str(self._inference.substitute(k)) for k in kinds)})"
                 message = f"found no matching overload for '{node.function}' applied to '{shown}'"
@@ -240,7 +240,7 @@ class Checker:
         return t.DYN
 
     def _join(self, before: Type | None, kind: Type, node: Node) -> Type:
-        if before is None:
+        if before is None or before is kind:
             return kind
         if self._inference.is_assignable(kind, before):
             return self._inference.most_general(before, kind)

@@ -93,6 +93,11 @@ class Inference:
 
     def _bind(self, kind: Type, parameter: Type) -> tuple[bool, bool]:
         """Return whether the parameter may stand for the type, and whether it now does."""
+        parameter = self._root(parameter)
+        if kind.kind == "param":
+            kind = self._root(kind)
+        if parameter.kind != "param":
+            return self._assignable(kind, parameter), True
         if kind == parameter:
             return True, True
         known = self._found.get(parameter.name)
@@ -108,6 +113,19 @@ class Inference:
             return False, False
         self._found[parameter.name] = kind
         return True, True
+
+    def _root(self, kind: Type) -> Type:
+        """Follow parameters that stand for other parameters to the last, and remember it for all on the way."""
+        passed = []
+        while kind.kind == "param":
+            known = self._found.get(kind.name)
+            if known is None or known.kind != "param":
+                break
+            passed.append(kind.name)
+            kind = known
+        for name in passed:
+            self._found[name] = kind
+        return kind
 
     def _mentions(self, kind: Type, parameter: Type) -> bool:
         if kind.kind == "param":

@@ -21,7 +21,7 @@ from proa.objects.cel.budget import Budget
 from proa.objects.cel.checker import Checker
 from proa.objects.cel.compiler import Compiler, Run
 from proa.objects.cel.environment import Environment
-from proa.objects.cel.errors import CelCompileError, CelRuntimeError, CelTypeError
+from proa.objects.cel.errors import CelCompileError, CelRuntimeError, CelTypeError, Issue
 from proa.objects.cel.parser import parse
 from proa.objects.cel.types import Type
 
@@ -83,4 +83,6 @@ def _compile(source: str, environment: Environment) -> Program | CelCompileError
         run = compiler.compile(tree)
     except CelCompileError as error:
         return error
+    except RecursionError:
+        return CelCompileError(source, [Issue(0, "expression recursion limit exceeded")])
     return Program(source, kind, run, compiler.slots)
