@@ -1,7 +1,5 @@
 """Policies and bindings in a few words."""
 
-
-
 from __future__ import annotations
 
 from typing import Any
