@@ -7,7 +7,6 @@ where there are expressions.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import cache
 from typing import TYPE_CHECKING, Any, Literal
 
 from proa.apiserver.admission.description import describe_request
@@ -17,10 +16,10 @@ from proa.apiserver.registry.attributes import Attributes
 from proa.apiserver.request_info import RequestInfo
 from proa.client.protocol import User
 from proa.objects.cel import types as t
+from proa.objects.cel.admission import Compiler
 from proa.objects.cel.budget import DEFAULT_COST, Budget
-from proa.objects.cel.environment import Environment
 from proa.objects.cel.library.authorizer import Authorizer, Check, ResourceCheck, Subject
-from proa.objects.cel.program import Program, compile_expression
+from proa.objects.cel.program import Program
 from proa.objects.quick_dataclass import dataclass
 
 if TYPE_CHECKING:
@@ -30,53 +29,9 @@ MATCH_CONDITIONS_COST = DEFAULT_COST // 4
 """What all match conditions of a webhook may cost together: a quarter of one call's, as upstream's."""
 
 
-@cache
-def environment() -> Environment:
-    """Return the environment of match conditions."""
-    return Environment(
-        {
-            "object": t.DYN,
-            "oldObject": t.DYN,
-            "request": _request_type(),
-            "authorizer": t.AUTHORIZER,
-            "authorizer.requestResource": t.RESOURCE_CHECK,
-        }
-    )
-
-
-def _request_type() -> t.Type:
-    kind = t.object_of("kubernetes.GroupVersionKind", dict.fromkeys(("group", "version", "kind"), t.STRING))
-    resource = t.object_of(
-        "kubernetes.GroupVersionResource", dict.fromkeys(("group", "version", "resource"), t.STRING)
-    )
-    user = t.object_of(
-        "kubernetes.UserInfo",
-        {
-            "username": t.STRING,
-            "uid": t.STRING,
-            "groups": t.list_of(t.STRING),
-            "extra": t.map_of(t.STRING, t.list_of(t.STRING)),
-        },
-    )
-    texts = ("subResource", "requestSubResource", "name", "namespace", "operation")
-    return t.object_of(
-        "kubernetes.AdmissionRequest",
-        {
-            **dict.fromkeys(texts, t.STRING),
-            "kind": kind,
-            "resource": resource,
-            "requestKind": kind,
-            "requestResource": resource,
-            "userInfo": user,
-            "dryRun": t.BOOL,
-            "options": t.DYN,
-        },
-    )
-
-
-def compile_condition(expression: str) -> Program:
+def compile_condition(expression: str, *, has_params: bool = False) -> Program:
     """Return the program of a match condition; raise CelError."""
-    return compile_expression(expression.strip(), environment(), returns=t.BOOL)
+    return Compiler(has_params=has_params).compile(expression.strip(), (t.BOOL,))
 
 
 def new_budget() -> Budget:

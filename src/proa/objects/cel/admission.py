@@ -12,7 +12,7 @@ from typing import Any
 
 from proa.objects.cel import types as t
 from proa.objects.cel.environment import Environment, kubernetes_functions
-from proa.objects.cel.errors import CelCompileError, CelTypeError
+from proa.objects.cel.errors import CelCompileError, CelError, CelTypeError
 from proa.objects.cel.functions import Functions, overload
 from proa.objects.cel.program import Program, compile_expression
 from proa.objects.cel.types import Fields, Type, list_of, map_of, object_of
@@ -70,7 +70,7 @@ NAMESPACE = object_of(
 )  # fmt: skip
 
 
-class BadExpression(Exception):
+class BadExpression(CelError):
     """The expression does not compile, or gives another type than it must; the text is upstream's detail."""
 
 

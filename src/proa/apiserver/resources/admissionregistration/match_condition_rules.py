@@ -14,7 +14,9 @@ from proa.objects.validation import all_invalid, duplicate, invalid, qualified_n
 MAX_CONDITIONS = 64
 
 
-def validate_match_conditions(conditions: Sequence[Object], field: str) -> list[Cause]:
+def validate_match_conditions(
+    conditions: Sequence[Object], field: str, *, has_params: bool = False
+) -> list[Cause]:
     """Check a list of match conditions."""
     causes = []
     if len(conditions) > MAX_CONDITIONS:
@@ -25,7 +27,7 @@ def validate_match_conditions(conditions: Sequence[Object], field: str) -> list[
         name = condition.get("name") or ""
         expression = (condition.get("expression") or "").strip()
         causes += (
-            _validate_expression(expression, f"{at}.expression")
+            _validate_expression(expression, f"{at}.expression", has_params)
             if expression
             else [required(f"{at}.expression")]
         )
@@ -36,13 +38,13 @@ def validate_match_conditions(conditions: Sequence[Object], field: str) -> list[
     return causes
 
 
-def _validate_expression(expression: str, field: str) -> list[Cause]:
+def _validate_expression(expression: str, field: str, has_params: bool) -> list[Cause]:
     """Check that an expression compiles to a bool."""
     from proa.apiserver.admission.expressions import compile_condition
     from proa.objects.cel.errors import CelError
 
     try:
-        compile_condition(expression)
+        compile_condition(expression, has_params=has_params)
     except CelError as error:
         return [invalid(field, expression, str(error))]
     return []

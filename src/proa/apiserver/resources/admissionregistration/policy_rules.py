@@ -119,33 +119,10 @@ def _validate_common(spec: Object, compiler: Compiler) -> list[Cause]:
         causes += validate_match_resources(match, "spec.matchConstraints")
         if not match.get("resourceRules"):
             causes.append(required("spec.matchConstraints.resourceRules"))
-    causes += _validate_conditions(spec)
+    conditions, has_params = spec.get("matchConditions") or (), spec.get("paramKind") is not None
+    causes += validate_match_conditions(conditions, "spec.matchConditions", has_params=has_params)
     for index, variable in enumerate(spec.get("variables") or ()):
         causes += _validate_variable(variable, compiler, f"spec.variables[{index}]")
-    return causes
-
-
-def _validate_conditions(spec: Object) -> list[Cause]:
-    conditions = spec.get("matchConditions") or ()
-    causes = validate_match_conditions(conditions, "spec.matchConditions")
-    return causes + validate_condition_expressions(
-        conditions, "spec.matchConditions", has_params=spec.get("paramKind") is not None
-    )
-
-
-def validate_condition_expressions(conditions: Any, field: str, *, has_params: bool) -> list[Cause]:
-    """Check that match conditions, of policies and of webhooks, are expressions that give a bool."""
-    if not conditions:
-        return []
-    from proa.objects.cel.admission import Compiler
-    from proa.objects.cel.types import BOOL
-
-    compiler = Compiler(has_params=has_params)
-    causes = []
-    for index, condition in enumerate(conditions):
-        expression = (condition.get("expression") or "").strip()
-        if expression:
-            causes += _validate_expression(compiler, expression, (BOOL,), f"{field}[{index}].expression")
     return causes
 
 
