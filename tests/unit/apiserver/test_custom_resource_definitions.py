@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 
+import orjson
 import pytest
 from tests.unit.apiserver.custom_resource_builders import (
     DEFINITIONS,
@@ -211,6 +212,14 @@ def test_unknown_fields_are_found_inside_items_and_additional_properties(api):
     answer = api.post(f"{DEFINITIONS}?fieldValidation=Strict", definition)
     path = "spec.versions[0].schema.openAPIV3Schema.properties.spec.properties.f.items.colour"
     assert f'unknown field "{path}"' in answer.message
+
+
+@pytest.mark.parametrize("depth", [60, 150, 450])
+def test_a_schema_is_as_deep_as_can_be_stored_and_no_deeper(api, depth):
+    deep = b'{"type":"object","properties":{"a":' * depth + b'{"type":"string"}' + b"}}" * depth
+    whole = orjson.dumps(make_definition(make_version(schema=make_schema("deep"))))
+    answer = api.post(DEFINITIONS, whole.replace(b'"deep"', deep))
+    assert answer.status == (201 if depth < 100 else 400), answer.raw
 
 
 def test_what_the_store_depends_on_does_not_change(api):

@@ -12,7 +12,7 @@ import orjson
 from proa.apiserver.filters.chain import InfoHandler
 from proa.apiserver.request_info import RequestInfo
 from proa.client.protocol import Request, Response
-from proa.objects.errors import ApiError, InternalError, ServiceUnavailable
+from proa.objects.errors import ApiError, BadRequest, InternalError, ServiceUnavailable
 from proa.store.protocol import ReadOnly, Unavailable
 
 _log = logging.getLogger(__name__)
@@ -32,6 +32,8 @@ def with_errors(handler: InfoHandler) -> InfoHandler:
             return error_response(
                 ServiceUnavailable(f"the store is out of reach: {error}", retry_after_seconds=1)
             )
+        except RecursionError:
+            return error_response(BadRequest("the object is nested too deeply"))
         except Exception as error:
             _log.exception("%s %s failed", request.method, request.path)
             return error_response(InternalError(f"Internal error occurred: {error}"))

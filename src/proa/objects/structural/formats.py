@@ -14,6 +14,7 @@ from email.utils import parseaddr
 from functools import lru_cache
 from urllib.parse import urlsplit
 
+MAX_EMAIL_CHARACTERS = 1024
 _HEX = "[0-9a-f]"
 _UUID = re.compile(rf"{_HEX}{{8}}-?{_HEX}{{4}}-?{_HEX}{{4}}-?{_HEX}{{4}}-?{_HEX}{{12}}\Z", re.I | re.A)
 _UUID3 = re.compile(rf"{_HEX}{{8}}-?{_HEX}{{4}}-?3{_HEX}{{3}}-?{_HEX}{{4}}-?{_HEX}{{12}}\Z", re.I | re.A)
@@ -83,6 +84,8 @@ def _is_uri(text: str) -> bool:
 
 
 def _is_email(text: str) -> bool:
+    if len(text) > MAX_EMAIL_CHARACTERS:
+        return False
     _, address = parseaddr(text)
     local, at, domain = address.rpartition("@")
     return bool(at and local and domain) and " " not in domain and not domain.startswith(".")
