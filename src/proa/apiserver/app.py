@@ -24,7 +24,7 @@ from proa.apiserver.filters.errors import with_errors
 from proa.apiserver.filters.flow_control import with_flow_control
 from proa.apiserver.filters.headers import with_headers
 from proa.apiserver.filters.impersonation import with_impersonation
-from proa.apiserver.filters.metrics import with_metrics
+from proa.apiserver.filters.metrics import RequestMetrics
 from proa.apiserver.filters.notes import with_notes
 from proa.apiserver.flowcontrol.control import FlowControl
 from proa.apiserver.handlers.health import Check
@@ -40,7 +40,7 @@ from proa.client.kubelet_api import KubeletDialer
 from proa.client.protocol import Request, Response
 from proa.objects.quick_dataclass import dataclass
 from proa.objects.resource import CUSTOM_RESOURCE_DEFINITIONS
-from proa.observability.metrics import Counter, Gauge
+from proa.observability.metrics import Gauge
 from proa.store.protocol import Store
 
 
@@ -93,17 +93,12 @@ class ApiServer:
             self.catalog, self.settings.token_private_key, self.settings.token_public_key
         )
         self.flow_control = FlowControl(store)
-        self.requests = Counter(
-            "apiserver_request_total",
-            "Counter of apiserver requests.",
-            ("verb", "group", "version", "resource", "subresource", "code"),
-        )
+        self.metrics = RequestMetrics()
         revision = Gauge("proa_store_revision", "The newest durable revision.", lambda: float(store.revision))
-        self.router = Router(
-            self.catalog, self.settings, self.tokens, kubelet, (self.requests, revision), self.aggregator
-        )
+        metrics = (*self.metrics.all, self._stored_objects(), revision)
+        self.router = Router(self.catalog, self.settings, self.tokens, kubelet, metrics, self.aggregator)
         filters: tuple[Filter, ...] = (
-            with_metrics(self.requests),
+            self.metrics.wrap,
             with_headers,
             with_notes,
             with_errors,
@@ -114,6 +109,19 @@ class ApiServer:
             with_authorization(self.catalog.authorizer),
         )
         self._handle = chain(filters, self.router.route)
+
+    def _stored_objects(self) -> Gauge:
+        def read() -> dict[str, float]:
+            registries = [r for found in self.catalog.group_versions.values() for r in found.values()]
+            own = (r for r in registries if r.stored_as == r.resource)
+            return {r.resource.qualified_name: float(self.store.count(r.prefix)) for r in own}
+
+        return Gauge(
+            "apiserver_storage_objects",
+            "Number of stored objects at the time of last check split by kind.",
+            label="resource",
+            read_all=read,
+        )
 
     async def close(self) -> None:
         """Let go of the connections to others."""

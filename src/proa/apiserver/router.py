@@ -38,7 +38,8 @@ from proa.client.protocol import Object, Request, Response
 from proa.objects.errors import ServiceUnavailable
 from proa.objects.resource import Resource
 from proa.objects.selectors import parse_label_selector
-from proa.observability.metrics import Counter, Gauge, exposition
+from proa.observability.metrics import Metric, exposition
+from proa.observability.process import process_metrics
 
 if TYPE_CHECKING:
     from proa.apiserver.aggregation.aggregator import Aggregator
@@ -54,7 +55,7 @@ class Router:
         settings: ApiSettings,
         tokens: TokenIssuer,
         kubelet: KubeletDialer | None,
-        metrics: Sequence[Counter | Gauge],
+        metrics: Sequence[Metric],
         aggregator: Aggregator,
     ) -> None:
         self._catalog = catalog
@@ -238,7 +239,7 @@ class Router:
 
     async def _serve_metrics(self, request: Request) -> Response:
         headers = {"Content-Type": "text/plain; version=0.0.4; charset=utf-8"}
-        return Response(200, headers, exposition(self._metrics).encode())
+        return Response(200, headers, exposition((*self._metrics, *process_metrics())).encode())
 
     async def _serve_backup(self, request: Request) -> Response:
         from proa.apiserver.handlers.backup import serve_backup

@@ -81,11 +81,27 @@ def test_the_version_is_one_that_clients_understand(api):
     assert (version["major"], version["minor"], version["gitVersion"]) == ("1", "36", "v1.36.2+proa")
 
 
-def test_requests_are_counted(api):
+def test_requests_are_counted_under_upstreams_names(api):
     api.get("/api/v1/pods")
+    lines = api.get("/metrics").raw.decode().splitlines()
+    series = 'verb="LIST",group="",version="v1",resource="pods",subresource="",scope="cluster",component="apiserver"'
+    assert f'apiserver_request_total{{{series},dry_run="",code="200"}} 1' in lines
+    assert f'apiserver_request_duration_seconds_bucket{{{series},dry_run="",le="+Inf"}} 1' in lines
+    assert f'apiserver_request_duration_seconds_count{{{series},dry_run=""}} 1' in lines
+    assert 'apiserver_current_inflight_requests{request_kind="readOnly"} 1' in lines
+    assert 'apiserver_storage_objects{resource="namespaces"} 1' in lines
+    names = {line.partition(" ")[0] for line in lines}
+    assert {"process_cpu_seconds_total", "process_resident_memory_bytes", "process_open_fds"} <= names
+
+
+def test_paths_without_end_are_counted_as_one(api, monkeypatch):
+    monkeypatch.setattr("proa.apiserver.filters.metrics.MAX_SERIES", 4)
+    for index in range(10):
+        api.get(f"/apis/none.example/v{index}/x")
     text = api.get("/metrics").raw.decode()
-    line = 'apiserver_request_total{verb="list",group="",version="v1",resource="pods",subresource="",code="200"} 1'
-    assert line in text.splitlines()
+    assert "none.example" in text
+    assert 'apiserver_request_total{verb="other"' in text
+    assert text.count("apiserver_request_total{") <= 5
 
 
 def test_every_answer_has_an_audit_id_and_is_not_cached(api):
