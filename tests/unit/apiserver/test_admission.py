@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from proa.apiserver.admission import PLUGINS
+
 PODS = "/api/v1/namespaces/default/pods"
 PRIORITY_CLASSES = "/apis/scheduling.k8s.io/v1/priorityclasses"
 MOUNT = "/var/run/secrets/kubernetes.io/serviceaccount"
@@ -162,3 +164,55 @@ def test_a_bound_claim_grows_only_where_its_storage_class_lets_it(api, expandabl
             "storageclass that provisions the pvc must support resize"
         )
     assert api.patch(f"{claims}/p", {"metadata": {"labels": {"a": "b"}}}).status == 200
+
+
+class TestIngressClasses:
+    INGRESSES = "/apis/networking.k8s.io/v1/namespaces/default/ingresses"
+
+    def classes(self, api, **defaults):
+        for name, default in defaults.items():
+            annotations = {"ingressclass.kubernetes.io/is-default-class": default}
+            body = {"metadata": {"name": name, "annotations": annotations}, "spec": {"controller": "x.io/y"}}
+            assert api.post("/apis/networking.k8s.io/v1/ingressclasses", body).status == 201
+
+    def ingress(self, api, name, annotations=None, **spec):
+        backend = {"service": {"name": "s", "port": {"number": 80}}}
+        metadata = {"name": name, "annotations": annotations or {}}
+        return api.post(self.INGRESSES, {"metadata": metadata, "spec": {"defaultBackend": backend, **spec}})
+
+    def test_an_ingress_that_names_none_gets_the_default_one(self, api):
+        self.classes(api, inner="false", outer="true")
+        assert self.ingress(api, "a").json["spec"]["ingressClassName"] == "outer"
+        assert self.ingress(api, "b", ingressClassName="inner").json["spec"]["ingressClassName"] == "inner"
+        old = self.ingress(api, "c", {"kubernetes.io/ingress.class": "inner"}).json["spec"]
+        assert "ingressClassName" not in old
+
+    def test_without_a_default_it_stays_without(self, api):
+        self.classes(api, inner="false")
+        assert "ingressClassName" not in self.ingress(api, "a").json["spec"]
+
+    def test_several_defaults_are_refused(self, api):
+        self.classes(api, inner="true", outer="true")
+        answer = self.ingress(api, "a")
+        assert (answer.status, answer.message) == (
+            403,
+            'ingresses.networking.k8s.io "a" is forbidden: Internal error occurred:'
+            " 2 default IngressClasses were found, only 1 allowed",
+        )
+
+
+IN_UPSTREAMS_ORDER = """
+    NamespaceLifecycle LimitRanger ServiceAccount NodeRestriction TaintNodesByCondition PodSecurity Priority
+    DefaultTolerationSeconds DefaultStorageClass StorageObjectInUseProtection PodGroupProtection
+    OwnerReferencesPermissionEnforcement PersistentVolumeClaimResize RuntimeClass CertificateApproval
+    CertificateSigning ClusterTrustBundleAttest CertificateSubjectRestriction DefaultIngressClass PodTopologyLabels
+    PodGroupWorkloadExists NodeDeclaredFeatureValidator JobValidation PodResizeValidator MutatingAdmissionPolicy
+    MutatingAdmissionWebhook ValidatingAdmissionPolicy ValidatingAdmissionWebhook ResourceQuota
+""".split()
+"""AllOrderedPlugins of pkg/kubeapiserver/options/plugins.go, without those that are off by default and not here."""
+UPSTREAM_DOES_IT_ELSEWHERE = {"RoleEscalation", "DeviceAdminAccess"}
+
+
+def test_plugins_are_asked_in_upstreams_order():
+    names = [plugin.name for plugin in PLUGINS if plugin.name not in UPSTREAM_DOES_IT_ELSEWHERE]
+    assert names == sorted(names, key=IN_UPSTREAMS_ORDER.index)

@@ -2,6 +2,7 @@
 
 from proa.apiserver.admission import (
     claim_resize,
+    default_ingress_class,
     default_storage_class,
     default_toleration_seconds,
     device_admin_access,
@@ -23,6 +24,7 @@ from proa.objects.resource import (
     CRON_JOBS,
     DAEMON_SETS,
     DEPLOYMENTS,
+    INGRESSES,
     JOBS,
     NAMESPACES,
     NODES,
@@ -57,19 +59,20 @@ PLUGINS: tuple[Plugin, ...] = (
     ),
     Plugin("ServiceAccount", service_account.admit, resources=(PODS,)),
     Plugin("TaintNodesByCondition", taint_nodes.admit, resources=(NODES,)),
+    Plugin("PodSecurity", validate=pod_security.validate, resources=(NAMESPACES, PODS, *POD_MAKERS)),
     Plugin("Priority", priority.admit, priority.validate, (PODS, PRIORITY_CLASSES)),
     Plugin("DefaultTolerationSeconds", default_toleration_seconds.admit, resources=(PODS,)),
+    Plugin("DefaultStorageClass", default_storage_class.admit, resources=(PERSISTENT_VOLUME_CLAIMS,)),
     Plugin(
         "StorageObjectInUseProtection",
         storage_protection.admit,
         resources=(PERSISTENT_VOLUME_CLAIMS, PERSISTENT_VOLUMES),
     ),
-    Plugin("DefaultStorageClass", default_storage_class.admit, resources=(PERSISTENT_VOLUME_CLAIMS,)),
     Plugin("PersistentVolumeClaimResize", claim_resize.admit, resources=(PERSISTENT_VOLUME_CLAIMS,)),
     Plugin("RuntimeClass", runtime_class.admit, runtime_class.validate, resources=(PODS,)),
+    Plugin("DefaultIngressClass", default_ingress_class.admit, resources=(INGRESSES,)),
     Plugin("MutatingAdmissionPolicy", policies.admit),
     Plugin("MutatingAdmissionWebhook", webhooks.admit),
-    Plugin("PodSecurity", validate=pod_security.validate, resources=(NAMESPACES, PODS, *POD_MAKERS)),
     Plugin("RoleEscalation", validate=role_escalation.validate, resources=role_escalation.RESOURCES),
     Plugin(
         "DeviceAdminAccess",
