@@ -15,7 +15,6 @@ import os
 import random
 import socket
 import time
-import uuid
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 from dataclasses import asdict, replace
@@ -36,6 +35,7 @@ if TYPE_CHECKING:
     from proa.node.kubelet import Kubelet
     from proa.node.noded.client import NodedClient
     from proa.node.runtimes.protocol import RuntimeStatus
+    from proa.reconcile.manager import Manager
     from proa.store.protocol import Store
 
 logger = logging.getLogger(__name__)
@@ -158,6 +158,7 @@ class Cluster:
         """Whether it is to end, pods included; a start that fails leaves the pods that it found alone."""
         self.settings: Settings
         self._client: Client
+        self._manager: Manager
         self._door: NodeDoor
         self._kubelet: Kubelet | None = None
 
@@ -202,6 +203,10 @@ class Cluster:
         self._stack.push_async_callback(_cancel, aggregating)
         aggregating.add_done_callback(_end_on_failure)
         await self._start_components(server, node, pki)
+
+    def start_in_background(self) -> None:
+        """Begin what looks at everything and nobody waits for: garbage collection, once the cluster is ready."""
+        self._manager.start_self_watching()
 
     async def _start_noded(self) -> Node:
         """Start, or find, the node's supervisor; it is ended with the cluster, after its pods."""
@@ -249,7 +254,7 @@ class Cluster:
         return store
 
     def _make_api_server(self, store: Store, pki: Pki) -> ApiServer:
-        from proa.apiserver.aggregation.upstream import ProxyIdentity
+        from proa.apiserver.aggregation.identity import ProxyIdentity
         from proa.apiserver.app import ApiServer, ApiSettings
         from proa.apiserver.resources import DEFINITIONS
 
@@ -314,7 +319,7 @@ class Cluster:
 
         self.home.volumes.mkdir(mode=0o700, exist_ok=True)
         settings = ControllerSettings(pki.authority.certificate.read_text(), self.home.volumes)
-        manager = Manager(
+        manager = self._manager = Manager(
             self._make_client(server, "system:kube-controller-manager"),
             make_controllers(),
             settings,
@@ -347,7 +352,7 @@ class Cluster:
         self._stack.push_async_callback(scheduler.stop)
         self._stack.push_async_callback(network.stop)
         self._stack.push_async_callback(lambda: kubelet.stop(drain=self.is_stopping))
-        await asyncio.gather(manager.start(), kubelet.start(), network.start())
+        await asyncio.gather(manager.start_reconciling(), kubelet.start(), network.start())
         scheduling.add_done_callback(_end_on_failure)
         keeping = asyncio.create_task(self._keep_node(node, network), name="node keeper")
         self._stack.push_async_callback(_cancel, keeping)
@@ -408,11 +413,12 @@ class Cluster:
                 f"cannot listen on {address} port {wanted}: {error.strerror}; `--port 0` takes any free port"
             ) from None
         number = int(listener.getsockname()[1])
-        settings = (
-            replace(kept, port=number, listen=address)
-            if kept
-            else Settings(str(uuid.uuid4()), number, address)
-        )
+        if kept:
+            settings = replace(kept, port=number, listen=address)
+        else:
+            from proa.apiserver.registry.metadata import new_uid
+
+            settings = Settings(new_uid(), number, address)
         self._keep(settings, kept)
         return listener
 

@@ -22,7 +22,9 @@ from proa.cluster import Cluster, StartFailure
 from proa.home import Home, write_private
 
 GC_THRESHOLDS = (20_000, 20, 20)
-"""Objects without cycles are most of what is made here: looking for cycles at Python's own 700 costs a sixth."""
+"""Objects without cycles are most of what is made here: looking for cycles at Python's own 700 costs a sixth.
+
+None are looked for before the cluster is ready: what a start makes stays, and is frozen then."""
 
 
 class AlreadyRunning(Exception):
@@ -46,6 +48,7 @@ def run_server(
     except BlockingIOError:
         raise AlreadyRunning(str(home.path)) from None
     gc.set_threshold(*GC_THRESHOLDS)
+    gc.disable()
     try:
         home.finish_restore()
         home.pid_file.unlink(missing_ok=True)
@@ -55,6 +58,7 @@ def run_server(
         )
         _run(_serve(home, port, listen, store, encryption_config, started, when_ready))
     finally:
+        gc.enable()
         home.pid_file.unlink(missing_ok=True)
         os.close(lock)
 
@@ -111,6 +115,8 @@ async def _serve(
         write_private(home.pid_file, json.dumps(server))
         when_ready(server)
         gc.freeze()
+        gc.enable()
+        cluster.start_in_background()
         await stopping
         cluster.is_stopping = True
 

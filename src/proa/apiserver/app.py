@@ -12,7 +12,7 @@ from pathlib import Path
 
 from proa.apiserver.admission import PLUGINS
 from proa.apiserver.aggregation.aggregator import Aggregator
-from proa.apiserver.aggregation.upstream import ProxyIdentity
+from proa.apiserver.aggregation.identity import ProxyIdentity
 from proa.apiserver.allocators import NODE_PORTS, ClusterAllocators
 from proa.apiserver.authorization.decision import Authorizer, AuthorizerChain, PrivilegedGroup
 from proa.apiserver.authorization.rbac import RbacAuthorizer

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import ctypes
 import os
 from pathlib import Path
 
@@ -15,6 +14,8 @@ class FileWatch:
     """One folder's changes, for one waiter; `close` it. Raises OSError when the folder is not there."""
 
     def __init__(self, folder: Path) -> None:
+        import ctypes  # dear, and only for logs that are followed
+
         libc = ctypes.CDLL(None, use_errno=True)
         self._descriptor = libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
         if self._descriptor < 0:

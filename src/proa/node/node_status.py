@@ -6,7 +6,6 @@ Pure but for `read_machine`. Follows pkg/kubelet/nodestatus/setters.go and kubel
 from __future__ import annotations
 
 import os
-import platform
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -47,13 +46,14 @@ class MachineInfo:
 def read_machine(directory: Path) -> MachineInfo:
     """Read the machine's facts; `directory` says which file system pods write to."""
     machine_id = _read("/etc/machine-id") or _read("/var/lib/dbus/machine-id")
+    kernel = os.uname()
     release = dict(line.split("=", 1) for line in _read("/etc/os-release").splitlines() if "=" in line)
     return MachineInfo(
         cpus=len(os.sched_getaffinity(0)),
         memory_bytes=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
         storage_bytes=shutil.disk_usage(directory).total,
-        architecture=_ARCHITECTURES.get(platform.machine(), platform.machine()),
-        kernel=platform.release(),
+        architecture=_ARCHITECTURES.get(kernel.machine, kernel.machine),
+        kernel=kernel.release,
         os_image=release.get("PRETTY_NAME", "Linux").strip('"'),
         machine_id=machine_id,
         boot_id=_read("/proc/sys/kernel/random/boot_id"),

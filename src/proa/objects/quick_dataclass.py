@@ -1,10 +1,10 @@
 """Define a dataclass with slots as the standard library's `dataclass` does, in a third of the time.
 
 Python before 3.13 compiles up to six functions for each dataclass, one by one: a millisecond a class, which for a
-hundred classes was a quarter of the time that a cluster takes to start. Here only `__init__` is compiled; what is
-rarely called is a closure over the fields' names. Everything else is the standard library's own, so `fields`,
-`replace`, `asdict`, `field(default_factory=...)`, copying, pickling and matching work. Import `dataclass` from here in
-what every start imports; options that are not offered here are the standard library's.
+hundred classes was a quarter of the time that a cluster takes to start. Here only `__init__` is compiled, when the
+first object is made; what is rarely called is a closure over the fields' names. Everything else is the standard
+library's own, so `fields`, `replace`, `asdict`, `field(default_factory=...)`, copying, pickling and matching work.
+Import `dataclass` from here in what every start imports; options that are not offered here are the standard library's.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def _make_methods(made: Any, *, frozen: bool, eq: bool) -> dict[str, Any]:
     names = [f.name for f in own]
     values = _make_getter(names)
     methods: dict[str, Any] = {
-        "__init__": _make_init(own),
+        "__init__": _make_first_init(made, own),
         "__repr__": _make_repr(names),
         "__getstate__": values,
         "__setstate__": _make_restore(names),
@@ -53,6 +53,17 @@ def _make_methods(made: Any, *, frozen: bool, eq: bool) -> dict[str, Any]:
         if eq:
             methods["__hash__"] = lambda self: hash(values(self))
     return methods
+
+
+def _make_first_init(made: Any, own: tuple[Field[Any], ...]) -> Callable[..., None]:
+    """Return an `__init__` that puts the compiled one in its place: many a class has no object in a whole day."""
+
+    def init(self: Any, *args: Any, **kwargs: Any) -> None:
+        if made.__init__ is init:
+            made.__init__ = _make_init(own)
+        made.__init__(self, *args, **kwargs)
+
+    return init
 
 
 def _make_init(own: tuple[Field[Any], ...]) -> Callable[..., None]:

@@ -114,6 +114,8 @@ def _shown(value: object) -> str:
 
 def quote(text: str) -> str:
     """Return `text` in double quotes as Go's %q writes it."""
+    if text.isprintable() and '"' not in text and "\\" not in text:
+        return f'"{text}"'
     escapes = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\t": "\\t", "\r": "\\r", "\a": "\\a", "\b": "\\b",
                "\f": "\\f", "\v": "\\v"}  # fmt: skip
     return '"' + "".join(escapes.get(c) or (c if c.isprintable() else _escaped(c)) for c in text) + '"'

@@ -56,6 +56,11 @@ class Manager:
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
+        """Start everything; return when all caches have synced and work has begun."""
+        await self.start_reconciling()
+        self.start_self_watching()
+
+    async def start_reconciling(self) -> None:
         """Start informers and workers; return when all caches have synced and work has begun."""
         for controller in self._controllers:
             context = Context(
@@ -77,6 +82,10 @@ class Manager:
         await self.informers.wait_synced()
         for runner in self._runners:
             self._tasks.append(asyncio.create_task(runner.run(), name=f"controller {runner.name}"))
+
+    def start_self_watching(self) -> None:
+        """Have those begin that watch for themselves: it may be all resources, so nobody should wait for it."""
+        for runner in self._runners:
             watch_itself = getattr(runner.controller, "run", None)
             if watch_itself is not None:
                 task = watch_itself(runner.context, runner.queue.add)

@@ -1,7 +1,7 @@
 """Keep APIServices true: local ones registered, remote ones checked; and know what remote servers offer.
 
 One task (`run`) works while the server runs. It sleeps until something that it looks at changes, and looks at remote
-servers again from time to time, as upstream's controllers do.
+servers again from time to time, as upstream's controllers do. What talks to them is imported for the first of them.
 """
 
 from __future__ import annotations
@@ -10,23 +10,13 @@ import asyncio
 import logging
 from collections.abc import Mapping
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
 import orjson
 
-from proa.apiserver.aggregation.availability import (
-    PASSED,
-    NotAvailable,
-    Verdict,
-    ask,
-    find_openapi,
-    judge,
-    with_verdict,
-)
-from proa.apiserver.aggregation.discovery import aggregated_resources
-from proa.apiserver.aggregation.proxy import pass_on
+from proa.apiserver.aggregation.identity import ProxyIdentity
 from proa.apiserver.aggregation.registrations import USER, register
 from proa.apiserver.aggregation.remotes import Remote, Remotes
-from proa.apiserver.aggregation.upstream import ProxyIdentity, Upstream
 from proa.apiserver.registry.catalog import Catalog
 from proa.apiserver.webhooks.resolver import ServiceResolver
 from proa.client.protocol import Object, Request, Response
@@ -35,6 +25,10 @@ from proa.objects.meta import format_time, labels
 from proa.objects.quick_dataclass import dataclass
 from proa.objects.resource import API_SERVICES, ENDPOINT_SLICES, SERVICES, Resource
 from proa.store.protocol import Change, StoreError, Watch, WatchOverflow
+
+if TYPE_CHECKING:
+    from proa.apiserver.aggregation.availability import Verdict
+    from proa.apiserver.aggregation.upstream import Upstream
 
 _log = logging.getLogger(__name__)
 RECHECK_SECONDS = 30.0
@@ -60,7 +54,8 @@ class Aggregator:
     ) -> None:
         self._catalog = catalog
         self._resolver = resolver
-        self._upstream = Upstream(resolver, identity)
+        self._identity = identity
+        self._upstream: Upstream | None = None
         self._remotes = Remotes(catalog)
         self._offers: dict[str, Offer] = {}
         self._offered = 0
@@ -102,7 +97,16 @@ class Aggregator:
 
     async def proxy(self, request: Request, remote: Remote) -> Response:
         """Return the remote server's answer."""
-        return await pass_on(request, remote, self._upstream)
+        from proa.apiserver.aggregation.proxy import pass_on
+
+        return await pass_on(request, remote, self._connections())
+
+    def _connections(self) -> Upstream:
+        if self._upstream is None:
+            from proa.apiserver.aggregation.upstream import Upstream
+
+            self._upstream = Upstream(self._resolver, self._identity)
+        return self._upstream
 
     # What runs beside them.
 
@@ -150,33 +154,47 @@ class Aggregator:
         """Register what is served here, and check every remote; return whether all are available."""
         await register(self._catalog)
         remotes = [*self._remotes.all().values()]
-        verdicts = await asyncio.gather(*map(self._check, remotes))
+        are_available = await asyncio.gather(*map(self._check, remotes))
         for name in self._offers.keys() - {remote.name for remote in remotes}:
             del self._offers[name]
-        return all(verdict == PASSED for verdict in verdicts)
+        return all(are_available)
 
-    async def _check(self, remote: Remote) -> Verdict:
+    async def _check(self, remote: Remote) -> bool:
+        """Look at a remote server and write what was found; return whether it is available."""
+        from proa.apiserver.aggregation.availability import (
+            PASSED,
+            NotAvailable,
+            Verdict,
+            ask,
+            find_openapi,
+            judge,
+        )
+
         namespace, name = remote.service
         service = self._catalog.of(SERVICES).find(namespace, name)
         verdict = judge(remote, service, self._resolver.slices(namespace, name))
         if verdict is None:
             try:
-                document = await ask(remote, self._upstream)
+                document = await ask(remote, self._connections())
             except NotAvailable as error:
                 verdict = Verdict("False", "FailedDiscoveryCheck", str(error))
             else:
                 verdict = PASSED
-                self._take_offer(remote, document, await find_openapi(remote, self._upstream))
+                self._take_offer(remote, document, await find_openapi(remote, self._connections()))
         await self._write(remote, verdict)
-        return verdict
+        return verdict == PASSED
 
     def _take_offer(self, remote: Remote, document: Object, openapi: str) -> None:
+        from proa.apiserver.aggregation.discovery import aggregated_resources
+
         had = self._offers.get(remote.name)
         if had is None or (had.document, had.openapi) != (document, openapi):
             self._offers[remote.name] = Offer(document, aggregated_resources(document), openapi)
             self._offered += 1
 
     async def _write(self, remote: Remote, verdict: Verdict) -> None:
+        from proa.apiserver.aggregation.availability import with_verdict
+
         registry = self._catalog.of(API_SERVICES)
         now = format_time(self._catalog.now())
         try:

@@ -29,6 +29,8 @@ PRIORITIES: dict[tuple[str, str], tuple[int, int]] = {
     ("resource.k8s.io", "v1"): (15900, 9),
 }
 """(group, version) -> (groupPriorityMinimum, versionPriority)."""
+_BY_GROUP = {group: priority for (group, _), (priority, _) in PRIORITIES.items()}
+"""Versions of a group have one priority."""
 CUSTOM = (1000, 100)
 OWN_GROUP = "apiregistration.k8s.io"
 """It has no APIService of its own: it is what APIServices are in."""
@@ -38,4 +40,4 @@ def group_priority(group: str) -> int:
     """Return the priority of a group that this server serves."""
     if group == OWN_GROUP:
         return 20001
-    return max((found[0] for (g, _), found in PRIORITIES.items() if g == group), default=CUSTOM[0])
+    return _BY_GROUP.get(group, CUSTOM[0])

@@ -8,30 +8,21 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
+from proa.apiserver.aggregation.identity import ProxyIdentity
 from proa.apiserver.aggregation.remotes import Remote
 from proa.apiserver.streams.http_backend import Backend
 from proa.apiserver.webhooks.client import CallFailure, make_context
 from proa.apiserver.webhooks.connection import NoAnswer, secure
 from proa.apiserver.webhooks.resolver import CannotConnect, ServiceResolver
 from proa.client.protocol import User
-from proa.objects.quick_dataclass import dataclass
 
 if TYPE_CHECKING:
     import ssl
-    from pathlib import Path
 
 MAX_CONTEXTS = 100
 REMOTE_USER, REMOTE_UID, REMOTE_GROUP = "x-remote-user", "x-remote-uid", "x-remote-group"
 REMOTE_EXTRA = "x-remote-extra-"
 REMOTE_PREFIX = "x-remote-"
-
-
-@dataclass(frozen=True, slots=True)
-class ProxyIdentity:
-    """The client certificate and key by which remote servers know this one, in PEM."""
-
-    certificate: Path
-    key: Path
 
 
 class Upstream:

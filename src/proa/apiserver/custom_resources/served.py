@@ -15,7 +15,6 @@ from typing import Any
 
 import orjson
 
-from proa.apiserver.custom_resources.definitions import make_definitions
 from proa.apiserver.custom_resources.deletion import decide_definition
 from proa.apiserver.registry.catalog import Catalog
 from proa.apiserver.registry.definition import ResourceDefinition
@@ -142,6 +141,8 @@ class CustomResources:
                 stale_until = revision if self._has_objects(definition) else 0
             elif known.resources:
                 stale_until = self._stale_until(known.resources[0])
+            from proa.apiserver.custom_resources.definitions import make_definitions  # dear
+
             try:
                 served = make_definitions(definition, value, self._webhooks, stale_until)
             except (KeyError, StopIteration, TypeError, ValueError) as error:

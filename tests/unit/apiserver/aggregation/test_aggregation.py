@@ -9,8 +9,8 @@ from datetime import UTC, datetime
 
 import pytest
 
+from proa.apiserver.aggregation.identity import ProxyIdentity
 from proa.apiserver.aggregation.registrations import MANAGED, make_api_service, plan
-from proa.apiserver.aggregation.upstream import ProxyIdentity
 from proa.apiserver.app import ApiSettings
 from proa.apiserver.pki import ensure_pki
 from proa.client.protocol import User

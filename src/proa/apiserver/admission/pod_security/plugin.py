@@ -1,18 +1,16 @@
 """Pods keep to the Pod Security level of their namespace; makers of pods are warned where theirs would not.
 
 Follows pod-security-admission/admission/admission.go. Without labels a namespace asks for nothing (upstream's default
-configuration), which costs a look at its stored bytes.
+configuration), which costs a look at its stored bytes; the checks are imported for the first that asks.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from proa.apiserver.admission.pod_security.checks import Refusal
-from proa.apiserver.admission.pod_security.evaluation import evaluate
 from proa.apiserver.admission.pod_security.levels import (
     PREFIX,
     LevelVersion,
@@ -27,6 +25,9 @@ from proa.apiserver.registry.refusals import forbidden, invalid_object
 from proa.client.protocol import Object
 from proa.objects import meta
 from proa.objects.resource import NAMESPACES, PODS
+
+if TYPE_CHECKING:
+    from proa.apiserver.admission.pod_security.checks import Refusal
 
 IGNORED_POD_SUBRESOURCES = frozenset(
     ("exec", "attach", "binding", "eviction", "log", "portforward", "proxy", "status")
@@ -108,6 +109,8 @@ def _apply(
     *,
     enforce: bool,
 ) -> None:
+    from proa.apiserver.admission.pod_security.evaluation import evaluate
+
     if enforce:
         annotate_audit(f"{PREFIX}enforce-policy", str(policy.enforce))
     if audited := evaluate(policy.audit, metadata, spec):
@@ -147,6 +150,8 @@ def _images(pod: Object) -> list[tuple[str, str, str]]:
 
 def _warnings_of_pods(catalog: Catalog, namespace: str, enforce: LevelVersion) -> list[str]:
     """Return what is to be said of a namespace's pods that a new level would refuse, like pods together."""
+    from proa.apiserver.admission.pod_security.evaluation import evaluate
+
     registry = catalog.of(PODS)
     scope = registry.scope(namespace)
     page = registry.store.range(scope, limit=MAX_PODS_CHECKED)

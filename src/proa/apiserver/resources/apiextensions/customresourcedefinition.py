@@ -11,14 +11,9 @@ from typing import Any
 
 from proa.apiserver.registry.definition import Column, ResourceDefinition, Subresource
 from proa.apiserver.registry.notes import warn
-from proa.apiserver.resources.apiextensions.definition_rules import (
-    validate,
-    validate_status_update,
-    validate_update,
-)
-from proa.apiserver.resources.apiextensions.definition_warnings import warnings_about
 from proa.apiserver.resources.printing import NAME, doc
 from proa.client.protocol import Object
+from proa.objects.errors import Cause
 from proa.objects.resource import CUSTOM_RESOURCE_DEFINITIONS
 
 WEBHOOK_PORT = 443
@@ -46,12 +41,16 @@ def prepare_create(definition: Object) -> None:
         "storedVersions": [],
     }
     _note_storage_version(definition)
+    from proa.apiserver.resources.apiextensions.definition_warnings import warnings_about
+
     for text in warnings_about(definition["spec"]):
         warn(text)
 
 
 def prepare_update(new: Object, old: Object) -> None:
     """Remember that objects may be stored in a new storage version."""
+    from proa.apiserver.resources.apiextensions.definition_warnings import warnings_about
+
     _note_storage_version(new)
     known = warnings_about(old["spec"])
     for text in warnings_about(new["spec"]):
@@ -77,6 +76,27 @@ def _note_storage_version(definition: Object) -> None:
     stored = status.get("storedVersions") or []
     if storage is not None and storage not in stored:
         status["storedVersions"] = [*stored, storage]
+
+
+def validate(definition: Object) -> list[Cause]:
+    """Check a new definition, by rules that are imported for the first one."""
+    from proa.apiserver.resources.apiextensions import definition_rules
+
+    return definition_rules.validate(definition)
+
+
+def validate_update(new: Object, old: Object) -> list[Cause]:
+    """Check a definition that changes."""
+    from proa.apiserver.resources.apiextensions import definition_rules
+
+    return definition_rules.validate_update(new, old)
+
+
+def validate_status_update(new: Object, old: Object) -> list[Cause]:
+    """Check a definition whose status changes."""
+    from proa.apiserver.resources.apiextensions import definition_rules
+
+    return definition_rules.validate_status_update(new, old)
 
 
 def cells(definition: Object, now: float) -> Sequence[Any]:

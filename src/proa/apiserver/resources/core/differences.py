@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
-
 import orjson
 
 from proa.client.protocol import Object
@@ -11,6 +9,8 @@ from proa.client.protocol import Object
 
 def show_difference(old: Object, new: Object) -> str:
     """Return a unified diff of the two as JSON."""
+    import difflib
+
     before, after = (
         orjson.dumps(spec, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS).decode().splitlines()
         for spec in (old, new)
