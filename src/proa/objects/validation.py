@@ -23,6 +23,7 @@ _LABEL_VALUE = "(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?"
 _CONFIG_KEY = "[-._a-zA-Z0-9]+"
 _HEADER_NAME = "[-A-Za-z0-9]+"
 _PERCENT = "[0-9]+%"
+_HTTP_PATH = r"[A-Za-z0-9/\-._~%!$&'()*+,;=:]+"
 MAX_ANNOTATIONS_BYTES = 256 * 1024
 
 
@@ -331,6 +332,19 @@ def percent(value: str) -> list[str]:
         return []
     message = "a valid percent string must be a numeric string followed by an ending '%'"
     return [regex_problem(message, _PERCENT, "1%", "93%")]
+
+
+def domain_prefixed_path(value: str, field: str) -> list[Cause]:
+    """A DNS name, a slash, a path (IsDomainPrefixedPath)."""
+    if not value:
+        return [required(field)]
+    host, _, path = value.partition("/")
+    if not host or not path:
+        return [invalid(field, value, 'must be a domain-prefixed path (such as "acme.io/foo")')]
+    causes = all_invalid(field, host, dns_subdomain(host))
+    if not re.fullmatch(_HTTP_PATH, path, re.ASCII):
+        causes.append(invalid(field, path, f"Invalid path (regex used for validation is '{_HTTP_PATH}')"))
+    return causes
 
 
 # --- rules that many kinds share --------------------------------------------------------------------------------

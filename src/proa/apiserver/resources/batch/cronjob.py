@@ -11,8 +11,9 @@ from typing import Any
 from proa.apiserver.registry.definition import Column, ResourceDefinition, Subresource
 from proa.apiserver.resources.batch.cronjob_rules import validate_create, validate_update
 from proa.apiserver.resources.batch.job import default_failure_policy
+from proa.apiserver.resources.batch.job_warnings import job_spec_warnings
 from proa.apiserver.resources.core.pod_defaults import default_template
-from proa.apiserver.resources.core.pod_warnings import name_warnings, template_warnings
+from proa.apiserver.resources.core.pod_warnings import name_warnings
 from proa.apiserver.resources.printing import (
     AGE,
     CONTAINERS,
@@ -51,13 +52,14 @@ def prepare_create(cron_job: Object) -> None:
 def warnings(new: Object, old: Object | None) -> list[str]:
     """Warn of a name that no pod can have, and of what is deprecated in the template."""
     said = name_warnings(new) if old is None else []
-    path = "spec.jobTemplate.spec.template"
-    return said + template_warnings(_pod_template(new), path, _pod_template(old) if old else None)
+    return said + job_spec_warnings(
+        _job_spec(new), "spec.jobTemplate.spec", _job_spec(old) if old else None
+    )
 
 
-def _pod_template(cron_job: Object) -> Object:
-    template: Object = ((cron_job["spec"].get("jobTemplate") or {}).get("spec") or {}).get("template") or {}
-    return template
+def _job_spec(cron_job: Object) -> Object:
+    spec: Object = (cron_job["spec"].get("jobTemplate") or {}).get("spec") or {}
+    return spec
 
 
 def cells(cron_job: Object, now: float) -> Sequence[Any]:
@@ -72,8 +74,8 @@ def cells(cron_job: Object, now: float) -> Sequence[Any]:
         len(status.get("active") or ()),
         since(last, now) if last else NONE,
         age(cron_job, now),
-        *container_cells(_pod_template(cron_job)),
-        selector_cell(((spec.get("jobTemplate") or {}).get("spec") or {}).get("selector")),
+        *container_cells(_job_spec(cron_job).get("template") or {}),
+        selector_cell(_job_spec(cron_job).get("selector")),
     )
 
 

@@ -9,7 +9,16 @@ from collections.abc import Sequence
 from typing import Any
 
 from proa.apiserver.registry.definition import Column, ResourceDefinition, Subresource
-from proa.apiserver.resources.batch.job_rules import validate, validate_status_update, validate_update
+from proa.apiserver.resources.batch.job_rules import (
+    NAME_LABEL,
+    OLD_NAME_LABEL,
+    OLD_UID_LABEL,
+    UID_LABEL,
+    validate,
+    validate_update,
+)
+from proa.apiserver.resources.batch.job_status_rules import validate_status_update
+from proa.apiserver.resources.batch.job_warnings import warnings
 from proa.apiserver.resources.core.pod_defaults import default_template
 from proa.apiserver.resources.printing import (
     AGE,
@@ -26,8 +35,6 @@ from proa.client.protocol import Object
 from proa.objects.meta import has_condition, labels, parse_time
 from proa.objects.resource import JOBS
 
-UID_LABEL, NAME_LABEL = "batch.kubernetes.io/controller-uid", "batch.kubernetes.io/job-name"
-OLD_UID_LABEL, OLD_NAME_LABEL = "controller-uid", "job-name"
 MAX_INT32 = 2**31 - 1
 CONDITION_WORDS = (("Suspended", "Suspended"), ("FailureTarget", "FailureTarget"),
                    ("SuccessCriteriaMet", "SuccessCriteriaMet"))  # fmt: skip
@@ -136,6 +143,7 @@ DEFINITION = ResourceDefinition(
     validate=validate,
     validate_update=validate_update,
     validate_status_update=validate_status_update,
+    warnings=warnings,
     columns=(
         NAME,
         Column("Status", description="Status of the job."),

@@ -5,7 +5,6 @@ Follows pkg/apis/networking/v1/defaults.go, pkg/apis/networking/validation and p
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -18,7 +17,7 @@ from proa.objects.resource import INGRESS_CLASSES
 from proa.objects.validation import (
     all_invalid,
     dns_label,
-    dns_subdomain,
+    domain_prefixed_path,
     forbidden,
     invalid,
     not_supported,
@@ -28,7 +27,6 @@ from proa.objects.validation import (
 )
 
 MAX_CONTROLLER = 250
-HTTP_PATH = r"[A-Za-z0-9/\-._~%!$&'()*+,;=:]+"
 SCOPES = ("Cluster", "Namespace")
 
 
@@ -51,13 +49,7 @@ def _validate_controller(name: str, field: str) -> list[Cause]:
     if not name:
         return [required(field)]
     causes = [too_long(field, MAX_CONTROLLER)] if len(name.encode()) > MAX_CONTROLLER else []
-    host, _, path = name.partition("/")
-    if not host or not path:
-        return [*causes, invalid(field, name, 'must be a domain-prefixed path (such as "acme.io/foo")')]
-    causes += all_invalid(field, host, dns_subdomain(host))
-    if not re.fullmatch(HTTP_PATH, path):
-        causes.append(invalid(field, path, f"Invalid path (regex used for validation is '{HTTP_PATH}')"))
-    return causes
+    return causes + domain_prefixed_path(name, field)
 
 
 def _validate_parameters(parameters: Object, path: str) -> list[Cause]:
