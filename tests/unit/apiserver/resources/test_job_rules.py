@@ -60,7 +60,7 @@ RULES: list[tuple[Object, list[str]]] = [
      ["spec.parallelism: Invalid value: 10001: must be less than or equal to 10000 when completions are above 100000 "
       "and used with backoff limit per index"]),
     (make_job(completionMode="Some"),
-     ['spec.completionMode: Unsupported value: "Some": supported values: "Indexed", "NonIndexed"']),
+     ['spec.completionMode: Unsupported value: "Some": supported values: "NonIndexed", "Indexed"']),
     (make_job(podReplacementPolicy="Never"),
      ['spec.podReplacementPolicy: Unsupported value: "Never": supported values: "Failed", "TerminatingOrFailed"']),
     ({**failure_rule(onExitCodes={"operator": "In", "values": [1]}), "metadata": {"name": "j", "uid": "u-1"}}, []),

@@ -52,9 +52,7 @@ def prepare_create(cron_job: Object) -> None:
 def warnings(new: Object, old: Object | None) -> list[str]:
     """Warn of a name that no pod can have, and of what is deprecated in the template."""
     said = name_warnings(new) if old is None else []
-    return said + job_spec_warnings(
-        _job_spec(new), "spec.jobTemplate.spec", _job_spec(old) if old else None
-    )
+    return said + job_spec_warnings(_job_spec(new), "spec.jobTemplate.spec", _job_spec(old) if old else None)
 
 
 def _job_spec(cron_job: Object) -> Object:

@@ -30,7 +30,7 @@ UID_LABEL, NAME_LABEL = "batch.kubernetes.io/controller-uid", "batch.kubernetes.
 OLD_UID_LABEL, OLD_NAME_LABEL = "controller-uid", "job-name"
 NUMBERS = ("parallelism", "completions", "activeDeadlineSeconds", "backoffLimit", "ttlSecondsAfterFinished",
            "backoffLimitPerIndex", "maxFailedIndexes")  # fmt: skip
-MODES = ("Indexed", "NonIndexed")
+MODES = ("NonIndexed", "Indexed")
 IMMUTABLE = (
     "completionMode",
     "podFailurePolicy",
@@ -169,7 +169,7 @@ def _validate_restart_policy(spec: Object, field: str) -> list[Cause]:
     if policy in ("", "Always"):
         return [required(field, 'valid values: "OnFailure", "Never"')]
     if policy not in ("OnFailure", "Never"):
-        return [not_supported(field, policy, ("Never", "OnFailure"))]
+        return [not_supported(field, policy, ("OnFailure", "Never"))]
     if policy != "Never" and spec.get("podFailurePolicy") is not None:
         detail = 'only "Never" is supported when podFailurePolicy is specified'
         return [invalid(field, policy, detail)]

@@ -181,7 +181,9 @@ def _validate_transitions(change: _Change) -> Iterator[Cause]:
             detail = f"cannot disable the terminal {condition}=True condition"
             yield not_shown("status.conditions", detail)
     spec = change.spec
-    may_shrink = spec.get("completionMode") == "Indexed" and spec.get("completions") == spec.get("parallelism")
+    may_shrink = spec.get("completionMode") == "Indexed" and spec.get("completions") == spec.get(
+        "parallelism"
+    )
     for key in ("failed", "succeeded"):
         count = change.status.get(key) or 0
         if count < (change.before.get(key) or 0) and not (key == "succeeded" and may_shrink):

@@ -19,7 +19,6 @@ from proa.objects.validation import (
     dns_label,
     domain_prefixed_path,
     forbidden,
-    invalid,
     not_supported,
     required,
     too_long,
