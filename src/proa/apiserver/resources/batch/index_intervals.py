@@ -1,6 +1,7 @@
 """Read the indexes of an indexed Job as its spec and status write them: "1,3-5,7".
 
-Follows pkg/apis/batch/validation validateIndexesFormat, parseIndexInterval and validateFailedIndexesNotOverlapCompleted.
+Follows pkg/apis/batch/validation validateIndexesFormat, parseIndexInterval and
+validateFailedIndexesNotOverlapCompleted.
 """
 
 from __future__ import annotations

@@ -83,9 +83,9 @@ def _validate_conditions(change: _Change) -> list[Cause]:
         and change.has(other)
         and (not may_stay or change.turned(one) or change.turned(other))
     ]
-    if change.has("Failed") and not change.has("FailureTarget"):
-        if change.turned("Failed") or change.changed("failedIndexes"):
-            found.append("cannot set Failed=True condition without the FailureTarget=true condition")
+    is_sudden = change.has("Failed") and not change.has("FailureTarget")
+    if is_sudden and (change.turned("Failed") or change.changed("failedIndexes")):
+        found.append("cannot set Failed=True condition without the FailureTarget=true condition")
     if change.has("Complete") and not change.has("SuccessCriteriaMet"):
         if change.turned("Complete") or change.turned("SuccessCriteriaMet"):
             found.append("cannot set Complete=True condition without the SuccessCriteriaMet=true condition")
@@ -109,9 +109,9 @@ def _validate_times(change: _Change) -> list[Cause]:
             causes.append(invalid(field, end, detail))
         if not end and is_complete:
             causes.append(required(field, "completionTime is required for Complete jobs"))
-    if (change.changed("startTime") or change.changed("completionTime")) and start and end:
-        if parse_time(end) < parse_time(start):
-            causes.append(invalid(field, end, "completionTime cannot be set before startTime"))
+    is_other = change.changed("startTime") or change.changed("completionTime")
+    if is_other and start and end and parse_time(end) < parse_time(start):
+        causes.append(invalid(field, end, "completionTime cannot be set before startTime"))
     return causes
 
 
@@ -123,9 +123,9 @@ def _validate_finished(change: _Change) -> list[Cause]:
         uncounted: dict[str, Any] = status.get("uncountedTerminatedPods") or {}
         if active > 0 and (has_ended or change.changed("active")):
             causes.append(invalid("status.active", active, "active>0 is invalid for finished job"))
-        if not status.get("startTime") and (has_ended or change.changed("startTime")):
-            if not (change.spec.get("suspend") and change.spec.get("completions") == 0):
-                causes.append(required("status.startTime", "startTime is required for finished job"))
+        never_ran = change.spec.get("suspend") and change.spec.get("completions") == 0
+        if not status.get("startTime") and not never_ran and (has_ended or change.changed("startTime")):
+            causes.append(required("status.startTime", "startTime is required for finished job"))
         if any(uncounted.values()) and (has_ended or change.changed("uncountedTerminatedPods")):
             detail = "uncountedTerminatedPods needs to be empty for finished job"
             shown = {"Failed": uncounted.get("failed"), "Succeeded": uncounted.get("succeeded")}

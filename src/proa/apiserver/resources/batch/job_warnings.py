@@ -21,8 +21,8 @@ def warnings(new: Object, old: Object | None) -> list[str]:
 def job_spec_warnings(spec: Object, path: str, old: Object | None) -> list[str]:
     """Warn of an indexed job that is too large to follow, and of the template."""
     said: list[str] = []
-    if spec.get("completionMode") == "Indexed":
-        if spec.get("completions", 0) > MANY and spec.get("parallelism", 0) > MANY_AT_ONCE:
-            said.append(f"{path}: {TOO_MANY}")
+    is_large = spec.get("completions", 0) > MANY and spec.get("parallelism", 0) > MANY_AT_ONCE
+    if is_large and spec.get("completionMode") == "Indexed":
+        said.append(f"{path}: {TOO_MANY}")
     before = (old.get("template") or {}) if old else None
     return said + template_warnings(spec.get("template") or {}, f"{path}.template", before)
