@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -211,8 +212,15 @@ def test_nodes_are_cordoned_tainted_and_described(kubectl: Kubectl) -> None:
 
 
 def test_the_cluster_introduces_itself(kubectl: Kubectl) -> None:
-    assert "is running at https://" in kubectl("cluster-info")
-    assert "apps/v1" in kubectl("api-versions").split()
+    """[sig-cli] Kubectl client Kubectl cluster-info should check if Kubernetes control plane services is included in
+    cluster-info [Conformance]
+    [sig-cli] Kubectl client Kubectl api-versions should check if v1 is in available api versions [Conformance]
+    [sig-cli] Kubectl client Kubectl version should check is all data is printed [Conformance]"""
+    assert re.search(r"Kubernetes control plane.* is running at .*https://", kubectl("cluster-info"))
+    assert {"v1", "apps/v1"} <= set(kubectl("api-versions").split())
+    assert {"Client Version", "Server Version"} <= {
+        line.partition(":")[0] for line in kubectl("version").splitlines()
+    }
     listed = kubectl("api-resources", "--namespaced=false", "-o", "name").split()
     assert {"nodes", "clusterroles.rbac.authorization.k8s.io", "priorityclasses.scheduling.k8s.io"} <= set(
         listed

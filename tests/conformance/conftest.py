@@ -25,33 +25,40 @@ class Api:
     def __init__(self) -> None:
         self.server = ApiServer(MemoryStore(), DEFINITIONS)
 
-    def send(self, method: str, path: str, body: Any = None, *, content_type: str = "") -> tuple[int, Any]:
+    def send(
+        self, method: str, path: str, body: Any = None, *, content_type: str = "", accept: str = ""
+    ) -> tuple[int, Any]:
         """Return the code and the decoded body of an answer."""
 
         async def ask() -> tuple[int, Any]:
-            response = await self._send(method, path, body, content_type)
+            response = await self._send(method, path, body, content_type, accept)
             data = response.body if isinstance(response.body, bytes) else b"".join(response.body)
             return response.status, orjson.loads(data)
 
         return asyncio.run(ask())
 
-    async def _send(self, method: str, path: str, body: Any, content_type: str) -> Response:
+    async def _send(
+        self, method: str, path: str, body: Any, content_type: str = "", accept: str = ""
+    ) -> Response:
         path, _, query = path.partition("?")
         headers = {"content-type": content_type} if content_type else {}
+        headers.update({"accept": accept} if accept else {})
         data = body if isinstance(body, bytes) else b"" if body is None else orjson.dumps(body)
         request = Request(
             method, unquote(path), parse_qs(query, keep_blank_values=True), headers, data, ADMIN
         )
         return await self.server.handle(request)
 
-    def expect(self, code: int, method: str, path: str, body: Any = None, content_type: str = "") -> Any:
+    def expect(
+        self, code: int, method: str, path: str, body: Any = None, content_type: str = "", *, accept: str = ""
+    ) -> Any:
         """Return the body of an answer of that code."""
-        status, answer = self.send(method, path, body, content_type=content_type)
+        status, answer = self.send(method, path, body, content_type=content_type, accept=accept)
         assert status == code, answer
         return answer
 
-    def get(self, path: str) -> Any:
-        return self.expect(200, "GET", path)
+    def get(self, path: str, accept: str = "") -> Any:
+        return self.expect(200, "GET", path, accept=accept)
 
     def post(self, path: str, body: Any) -> Any:
         return self.expect(201, "POST", path, body)
@@ -69,13 +76,17 @@ class Api:
         """Return the names in a list."""
         return [item["metadata"]["name"] for item in self.get(path)["items"]]
 
+    def compact(self) -> None:
+        """Forget what objects were before now."""
+        asyncio.run(self.server.store.compact(self.server.store.revision))
+
     def history(self, path: str, since: Any, count: int) -> list[tuple[str, str]]:
         """Return (type, name) of the first `count` events of a watch that begins after the object `since`."""
         version = since["metadata"]["resourceVersion"]
 
         async def read() -> list[tuple[str, str]]:
             mark = "&" if "?" in path else "?"
-            answer = await self._send("GET", f"{path}{mark}watch=true&resourceVersion={version}", None, "")
+            answer = await self._send("GET", f"{path}{mark}watch=true&resourceVersion={version}", None)
             assert answer.status == 200, answer.body
             stream, found = answer.stream, list[tuple[str, str]]()
             assert stream is not None

@@ -213,7 +213,9 @@ class TestPublishedOpenApi:
     @pytest.mark.parametrize("where", ["root", "embedded"])
     def test_preserving_unknown_fields(self, api: Any, where: str) -> None:
         """[sig-api-machinery] CustomResourcePublishOpenAPI [Privileged:ClusterAdmin] works for CRD preserving unknown
-        fields at the schema root [Conformance], and: in an embedded object [Conformance]"""
+        fields at the schema root [Conformance]
+        [sig-api-machinery] CustomResourcePublishOpenAPI [Privileged:ClusterAdmin] works for CRD preserving unknown
+        fields in an embedded object [Conformance]"""
         schema = ANYTHING if where == "root" else {"type": "object", "properties": {"spec": ANYTHING}}
         api.post(DEFINITIONS, make_definition(make_version(schema=schema)))
         extra = {"spec": {"a": {"b": [None]}}}
@@ -225,8 +227,11 @@ class TestPublishedOpenApi:
 
     def test_several_groups_kinds_and_versions(self, api: Any) -> None:
         """[sig-api-machinery] CustomResourcePublishOpenAPI [Privileged:ClusterAdmin] works for multiple CRDs of
-        different groups [Conformance]; of same group but different versions [Conformance]; of same group and version
-        but different kinds [Conformance]"""
+        different groups [Conformance]
+        [sig-api-machinery] CustomResourcePublishOpenAPI [Privileged:ClusterAdmin] works for multiple CRDs of same
+        group but different versions [Conformance]
+        [sig-api-machinery] CustomResourcePublishOpenAPI [Privileged:ClusterAdmin] works for multiple CRDs of same
+        group and version but different kinds [Conformance]"""
         api.post(DEFINITIONS, make_definition(make_version("v1"), make_version("v2", BARS, storage=False)))
         api.post(DEFINITIONS, make_definition(make_version(schema=BARS), kind="Bar"))
         api.post(DEFINITIONS, make_definition(make_version(schema=BARS), group="other.example.com"))
@@ -236,8 +241,9 @@ class TestPublishedOpenApi:
 
     def test_a_version_renamed_or_no_longer_served(self, api: Any) -> None:
         """[sig-api-machinery] CustomResourcePublishOpenAPI [Privileged:ClusterAdmin] updates the published spec when
-        one version gets renamed [Conformance]; removes definition from spec when one version gets changed to not be
-        served [Conformance]"""
+        one version gets renamed [Conformance]
+        [sig-api-machinery] CustomResourcePublishOpenAPI [Privileged:ClusterAdmin] removes definition from spec when
+        one version gets changed to not be served [Conformance]"""
         made = api.post(
             DEFINITIONS, make_definition(make_version("v1"), make_version("v2", BARS, storage=False))
         )

@@ -50,15 +50,19 @@ class Representation:
 PLAIN = Representation()
 
 
-def negotiate(accept: str) -> Representation:
-    """Return the first acceptable representation; raise NotAcceptable."""
+def negotiate(accept: str, *, has_shapes: bool = True) -> Representation:
+    """Return the first acceptable representation; raise NotAcceptable.
+
+    What has no shapes (reviews, which are asked and not stored) is shown whole or not at all.
+    """
     if not accept:
         return PLAIN
-    return _negotiate(accept) if len(accept) < LONG_HEADER else _negotiate.__wrapped__(accept)
+    choose = _negotiate if len(accept) < LONG_HEADER else _negotiate.__wrapped__
+    return choose(accept, has_shapes)
 
 
 @lru_cache(maxsize=256)
-def _negotiate(accept: str) -> Representation:
+def _negotiate(accept: str, has_shapes: bool) -> Representation:
     clauses = [_parse(clause) for clause in accept.split(",")]
     clauses.sort(key=lambda clause: -clause[2])
     for media_type, parameters, _ in clauses:
@@ -72,7 +76,7 @@ def _negotiate(accept: str) -> Representation:
         if not shape:
             return Representation(chosen)
         version = parameters.get("v", "v1")
-        known = shape in ("Table", "PartialObjectMetadata", "PartialObjectMetadataList")
+        known = has_shapes and shape in ("Table", "PartialObjectMetadata", "PartialObjectMetadataList")
         if known and parameters.get("g") == "meta.k8s.io" and version in ("v1", "v1beta1"):
             return Representation(chosen, shape, version)  # type: ignore[arg-type]
     raise generic(NotAcceptable(f"406: Not Acceptable\n\nAvailable representations: {OFFERED}"))

@@ -72,7 +72,8 @@ async def show(
 
 async def create_object(request: Request, registry: ResourceRegistry, namespace: str) -> Response:
     """Answer a POST to a collection."""
-    representation = negotiate(request.headers.get("accept", ""))
+    has_shapes = registry.definition.review is None
+    representation = negotiate(request.headers.get("accept", ""), has_shapes=has_shapes)
     dry_run = is_dry_run(request, "CreateOptions")
     heavy = is_heavy(request)
     checked = await read_object_aside(request, registry.definition, heavy)

@@ -9,7 +9,7 @@ from tests.unit.apiserver.policies.conftest import DEPLOYMENTS, GROUP
 
 
 def test_a_deployment_is_changed(policies) -> None:
-    # Conformance: [sig-api-machinery] MutatingAdmissionPolicy should mutate a Deployment
+    """[sig-api-machinery] MutatingAdmissionPolicy should mutate a Deployment [Conformance]"""
     policies.mutating("Object{spec: Object.spec{replicas: object.spec.replicas + 100}}", rule=DEPLOYMENTS)
     answer = policies.deployment("d", 1)
     assert answer.status == 201, answer.raw
@@ -18,7 +18,7 @@ def test_a_deployment_is_changed(policies) -> None:
 
 
 def test_annotations_are_added(policies) -> None:
-    # Conformance: [sig-api-machinery] MutatingAdmissionPolicy should mutate a Deployment with annotations
+    """[sig-api-machinery] MutatingAdmissionPolicy should mutate a Deployment with annotations [Conformance]"""
     policies.mutating(
         "Object{metadata: Object.metadata{annotations: {'my-foo-annotation': 'myAnnotationValue'}}}", rule=DEPLOYMENTS
     )  # fmt: skip

@@ -114,10 +114,10 @@ def test_a_binding_that_breaks_a_rule(api, change, cause) -> None:
     ],
 )  # fmt: skip
 def test_clients_do_everything_with_policies(api, kind, spec, columns, row) -> None:
-    # Conformance: [sig-api-machinery] ValidatingAdmissionPolicy should support ValidatingAdmissionPolicy API operations
-    # Conformance: ... should support ValidatingAdmissionPolicyBinding API operations
-    # Conformance: [sig-api-machinery] MutatingAdmissionPolicy should support MutatingAdmissionPolicy API operations
-    # Conformance: ... should support MutatingAdmissionPolicyBinding API operations
+    """[sig-api-machinery] ValidatingAdmissionPolicy should support ValidatingAdmissionPolicy API operations [Conformance]
+    [sig-api-machinery] ValidatingAdmissionPolicy should support ValidatingAdmissionPolicyBinding API operations [Conformance]
+    [sig-api-machinery] MutatingAdmissionPolicy should support MutatingAdmissionPolicy API operations [Conformance]
+    [sig-api-machinery] MutatingAdmissionPolicy should support MutatingAdmissionPolicyBinding API operations [Conformance]"""
     path = f"{GROUP}/{kind}"
     assert kind in {r["name"] for r in api.get(GROUP).json["resources"]}
     made = api.post(path, {"metadata": {"name": "p", "labels": {"a": "b"}}, "spec": spec})

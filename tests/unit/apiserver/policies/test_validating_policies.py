@@ -7,7 +7,7 @@ from tests.unit.apiserver.policies.conftest import CONFIG_MAPS, DEPLOYMENTS, GRO
 
 
 def test_a_deployment_is_refused_in_upstreams_words(policies) -> None:
-    # Conformance: [sig-api-machinery] ValidatingAdmissionPolicy should validate against a Deployment
+    """[sig-api-machinery] ValidatingAdmissionPolicy should validate against a Deployment [Conformance]"""
     policies.validating("object.spec.replicas <= 5", name="demo-policy.example.com", rule=DEPLOYMENTS)
     assert policies.deployment("few", 5).status == 201
     refused = policies.deployment("many", 6)
@@ -33,7 +33,7 @@ def test_a_deployment_is_refused_in_upstreams_words(policies) -> None:
 
 
 def test_expressions_may_refer_to_variables(policies) -> None:
-    # Conformance: [sig-api-machinery] ValidatingAdmissionPolicy should allow expressions to refer variables.
+    """[sig-api-machinery] ValidatingAdmissionPolicy should allow expressions to refer variables. [Conformance]"""
     policies.validating(
         {"expression": "variables.oddReplicas", "messageExpression": "'even: ' + string(variables.replicas)"},
         rule=DEPLOYMENTS,
