@@ -65,7 +65,10 @@ class TestAggregatedDiscovery:
 
     def read(self, api: Any, path: str) -> set[tuple[str, str]]:
         document = api.get(path, accept=AGGREGATED)
-        assert (document["kind"], document["apiVersion"]) == ("APIGroupDiscoveryList", "apidiscovery.k8s.io/v2")
+        assert (document["kind"], document["apiVersion"]) == (
+            "APIGroupDiscoveryList",
+            "apidiscovery.k8s.io/v2",
+        )
         return served(document)
 
     def test_built_in_resources(self, api: Any) -> None:
@@ -190,7 +193,8 @@ class TestFieldValidation:
         [Conformance]"""
         message = self.refusal(api, b"", b'"unknownField": "foo", "replicas": 2, "replicas": 3, ')
         assert (
-            'strict decoding error: unknown field "spec.unknownField", duplicate field "spec.replicas"' in message
+            'strict decoding error: unknown field "spec.unknownField", duplicate field "spec.replicas"'
+            in message
         )
 
     def test_unknown_metadata(self, api: Any) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-
 from tests.conformance.conftest import Api
 
 CORE = "/api/v1/namespaces/default"
@@ -36,7 +35,10 @@ class TestPods:
     @pytest.mark.parametrize(
         ("resources", "expected"),
         [
-            ({"requests": {"cpu": "1", "memory": "1Gi"}, "limits": {"cpu": "1", "memory": "1Gi"}}, "Guaranteed"),
+            (
+                {"requests": {"cpu": "1", "memory": "1Gi"}, "limits": {"cpu": "1", "memory": "1Gi"}},
+                "Guaranteed",
+            ),
             ({"requests": {"cpu": "1"}}, "Burstable"),
             ({}, "BestEffort"),
         ],
@@ -122,7 +124,10 @@ class TestPods:
     def test_patch_of_status(self, api: Api) -> None:
         """[sig-node] Pods should patch a pod status [Conformance]"""
         api.post(PODS, pod())
-        patch = {"metadata": {"annotations": {"patchedstatus": "true"}}, "status": {"message": "Patched by e2e"}}
+        patch = {
+            "metadata": {"annotations": {"patchedstatus": "true"}},
+            "status": {"message": "Patched by e2e"},
+        }
         found = api.patch(f"{PODS}/p/status", patch, "merge")
         assert (found["status"]["message"], found["metadata"]["annotations"]["patchedstatus"]) == (
             "Patched by e2e",

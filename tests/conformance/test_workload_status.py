@@ -8,7 +8,6 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-
 from tests.conformance.conftest import Api
 
 APPS, BATCH = "/apis/apps/v1/namespaces/default", "/apis/batch/v1/namespaces/default"
@@ -61,7 +60,10 @@ def test_status(api: Api, path: str, body: Any) -> None:
     status = {**found["status"], "conditions": [CONDITION]}
     updated = api.put(f"{path}/x/status", {**found, "status": status})
     assert updated["status"]["conditions"][0].items() >= CONDITION.items()
-    patch = {"metadata": {"annotations": {"patched": "true"}}, "status": {"conditions": [{**CONDITION, "type": "P"}]}}
+    patch = {
+        "metadata": {"annotations": {"patched": "true"}},
+        "status": {"conditions": [{**CONDITION, "type": "P"}]},
+    }
     patched = api.patch(f"{path}/x/status", patch, "merge")
     assert [c["type"] for c in patched["status"]["conditions"]] == ["P"]
     assert (patched["spec"], patched["metadata"]["generation"]) == (made["spec"], 1)
@@ -119,11 +121,15 @@ class TestJobs:
         body = workload("x", restartPolicy="Never")
         body["spec"] |= {"suspend": True}
         api.post(self.PATH, body)
-        assert api.patch(f"{self.PATH}/x", {"metadata": {"labels": {"x": "patched"}}})["spec"]["suspend"] is True
+        assert (
+            api.patch(f"{self.PATH}/x", {"metadata": {"labels": {"x": "patched"}}})["spec"]["suspend"] is True
+        )
         found = api.get(f"{self.PATH}/x")
         found["metadata"].setdefault("annotations", {})["updated"] = "true"
         found["spec"]["suspend"] = False
         assert api.put(f"{self.PATH}/x", found)["metadata"]["annotations"]["updated"] == "true"
         assert api.names("/apis/batch/v1/jobs?labelSelector=x%3Dpatched") == ["x"]
-        api.expect(200, "DELETE", f"{self.PATH}?labelSelector=x%3Dpatched", {"propagationPolicy": "Background"})
+        api.expect(
+            200, "DELETE", f"{self.PATH}?labelSelector=x%3Dpatched", {"propagationPolicy": "Background"}
+        )
         assert api.names("/apis/batch/v1/jobs?labelSelector=x%3Dpatched") == []
