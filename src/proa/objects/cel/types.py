@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from proa.objects.cel.escaping import escape, unescape
+from proa.objects.cel.escaping import RESERVED, escape, unescape
 from proa.objects.schemas.schema import Schema
 
 Kind = Literal["dyn", "error", "param", "scalar", "list", "map", "object", "opaque", "null", "type"]
@@ -125,7 +125,8 @@ class _SchemaFields(Fields):
         if name not in self._made:
             made = None
             source = unescape(name)
-            if source is not None and escape(source) == name and source in self._schema.properties:
+            is_written_so = source is not None and (escape(source) == name or name in RESERVED)
+            if is_written_so and source in self._schema.properties:
                 made = from_schema(self._schema.properties[source], f"{self._path}.{name}")
             self._made[name] = made
         return self._made[name]
@@ -138,7 +139,8 @@ class _SchemaFields(Fields):
 def from_schema(schema: Schema, name: str = "object") -> Type | None:
     """Return the type of what a schema describes; None: expressions cannot reach it.
 
-    `name` is what messages call an object of it. Field names that CEL cannot write are escaped.
+    `name` is what messages call an object of it. Field names that CEL cannot write are escaped; reserved words
+    may be written plainly too (recognizeKeywordAsFieldName in apiserver/pkg/cel/types.go), as in `metadata.namespace`.
     """
     if schema.type == "int-or-string":
         return DYN

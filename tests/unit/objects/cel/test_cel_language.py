@@ -221,6 +221,7 @@ VALUE = {
         "self.ratio / 2.0 == 0.5",
         "self.when < timestamp('2025-01-01T00:00:00Z')",
         "self.__for__ == duration('60m')",
+        "has(self.for) && self.for == duration('60m')",
         "self.data == b'hi'",
         "self.a__dash__b__dot__c == 'x'",
         "self.port == 'http' || self.port == 80",
