@@ -6,8 +6,23 @@ import os
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from support.processes import find_processes
+
+settings.register_profile(
+    "proa",
+    deadline=None,
+    derandomize=True,
+    database=None,
+    suppress_health_check=(
+        HealthCheck.too_slow,
+        HealthCheck.data_too_large,
+        HealthCheck.function_scoped_fixture,
+    ),
+)
+settings.load_profile("proa")
+"""A property holds or does not, on a busy machine as on an idle one, and every run tries the same examples."""
 
 ALLOWED_SKIP = "not on this machine:"
 """A skip whose reason begins so is one that CI's own machine cannot mend."""

@@ -228,3 +228,10 @@ def test_the_cluster_introduces_itself(kubectl: Kubectl) -> None:
     assert kubectl("get", "--raw", "/readyz") == "ok"
     assert kubectl("auth", "can-i", "create", "pods").strip() == "yes"
     assert kubectl("auth", "can-i", "create", "pods", "--as=nobody", check=False).strip() == "no"
+
+
+def test_a_kind_that_is_not_known_is_told_as_such(kubectl: Kubectl) -> None:
+    manifest = "apiVersion: sea.example/v1\nkind: Ship\nmetadata: {name: x}\n"
+    said = kubectl("apply", "-f", "-", stdin=manifest, check=False)
+    assert 'no matches for kind "Ship" in version "sea.example/v1"' in said
+    assert "ensure CRDs are installed first" in said

@@ -36,7 +36,7 @@ async def serve(request: Request, parts: list[str], catalog: Catalog) -> Respons
         return Response(405, {"Content-Type": "text/plain; charset=utf-8"}, b"Method Not Allowed\n")
     documents = _documents(catalog)
     if parts == ["v2"]:
-        return _answer(request, await asyncio.to_thread(documents.version2))
+        return await _serve_version2(request, documents)
     if parts == ["v3"]:
         response = _answer(request, documents.index())
         response.headers["Content-Type"] = "text/plain; charset=utf-8"  # as upstream's, which is JSON too
@@ -44,6 +44,18 @@ async def serve(request: Request, parts: list[str], catalog: Catalog) -> Respons
     if not parts or parts[0] != "v3":
         return None
     return await _serve_document(request, "/".join(parts[1:]), documents)
+
+
+async def _serve_version2(request: Request, documents: Documents) -> Response:
+    """Answer in JSON, or in protobuf where that is what the client names first."""
+    from proa.apiserver.openapi_protobuf import ACCEPTED, MEDIA_TYPE
+
+    first = request.headers.get("accept", "").partition(",")[0].partition(";")[0].strip()
+    if first not in ACCEPTED:
+        return _answer(request, await asyncio.to_thread(documents.version2))
+    response = _answer(request, await asyncio.to_thread(documents.version2_protobuf))
+    response.headers["Content-Type"] = MEDIA_TYPE
+    return response
 
 
 async def serve_index(request: Request, catalog: Catalog, more: Mapping[str, str]) -> Response:
@@ -140,6 +152,15 @@ class Documents:
             "paths": dict(sorted(paths.items())),
             "components": {"schemas": dict(sorted(components.items()))},
         }
+
+    def version2_protobuf(self) -> bytes:
+        """Return the Swagger 2.0 document as gnostic's protobuf, all that kubectl takes."""
+        from proa.apiserver.openapi_protobuf import encode_document
+
+        made = self._made.get("v2 protobuf")
+        if made is None:
+            made = self._made["v2 protobuf"] = encode_document(orjson.loads(self.version2()))
+        return made
 
     def version2(self) -> bytes:
         """Return the Swagger 2.0 document: every kind and path, for clients that look there."""

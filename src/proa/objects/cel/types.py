@@ -124,8 +124,8 @@ class _SchemaFields(Fields):
     def find(self, name: str) -> Type | None:
         if name not in self._made:
             made = None
-            source = unescape(name)
-            is_written_so = source is not None and (escape(source) == name or name in RESERVED)
+            source = self.source_name(name)
+            is_written_so = escape(source) == name or name in RESERVED
             if is_written_so and source in self._schema.properties:
                 made = from_schema(self._schema.properties[source], f"{self._path}.{name}")
             self._made[name] = made
