@@ -15,6 +15,7 @@ from proa.apiserver.aggregation.aggregator import Aggregator
 from proa.apiserver.aggregation.identity import ProxyIdentity
 from proa.apiserver.allocators import NODE_PORTS, ClusterAllocators
 from proa.apiserver.authorization.decision import Authorizer, AuthorizerChain, PrivilegedGroup
+from proa.apiserver.authorization.node import NodeAuthorizer
 from proa.apiserver.authorization.rbac import RbacAuthorizer
 from proa.apiserver.filters.authentication import TokenAuthenticator, with_authentication
 from proa.apiserver.filters.authorization import with_authorization
@@ -80,7 +81,9 @@ class ApiServer:
         self.catalog = Catalog(
             definitions, store, allocators, PLUGINS, now, {("", "namespaces"): decide_namespace}
         )
-        self.catalog.authorizer = authorizer or AuthorizerChain(PrivilegedGroup(), RbacAuthorizer(store))
+        self.catalog.authorizer = authorizer or AuthorizerChain(
+            PrivilegedGroup(), NodeAuthorizer(store), RbacAuthorizer(store)
+        )
         self.catalog.claim_stored()
         self.catalog.policies = Policies(self.catalog)
         self.webhooks = self.catalog.webhooks = Webhooks(self.catalog, kubelet or no_kubelet)

@@ -28,7 +28,8 @@ _NAMESPACE_SUBRESOURCES = frozenset(("status", "finalize"))
 class RequestInfo:
     """What is asked for. `subpath` follows the subresource, still percent-encoded, with its leading slash.
 
-    `selected_name` is the one name that the field selector of a list or watch picks: authorization takes it for `name`.
+    `field_selector` is that of a list, watch or deletion of many, as it was sent; `selected_name` is the one name that
+    it picks where it lists or watches: authorization takes it for `name`.
     """
 
     is_resource: bool
@@ -42,6 +43,7 @@ class RequestInfo:
     subresource: str = ""
     subpath: str = ""
     selected_name: str = ""
+    field_selector: str = ""
 
 
 def parse_request(request: Request) -> RequestInfo:
@@ -81,9 +83,12 @@ def parse_request(request: Request) -> RequestInfo:
         if info.verb == "get":
             info.verb = "watch" if asks_for_watch(request) else "list"
             if "fieldSelector" in request.query:
-                info.selected_name = _selected_name(request.query["fieldSelector"][0])
+                info.field_selector = request.query["fieldSelector"][0]
+                info.selected_name = _selected_name(info.field_selector)
         elif info.verb == "delete":
             info.verb = "deletecollection"
+            if "fieldSelector" in request.query:
+                info.field_selector = request.query["fieldSelector"][0]
     return info
 
 

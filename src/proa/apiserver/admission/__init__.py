@@ -9,6 +9,7 @@ from proa.apiserver.admission import (
     limit_ranger,
     namespace_lifecycle,
     policies,
+    node_restriction,
     priority,
     resource_quota,
     role_escalation,
@@ -58,6 +59,7 @@ PLUGINS: tuple[Plugin, ...] = (
         "LimitRanger", limit_ranger.admit, limit_ranger.validate, resources=(PODS, PERSISTENT_VOLUME_CLAIMS)
     ),
     Plugin("ServiceAccount", service_account.admit, resources=(PODS,)),
+    Plugin("NodeRestriction", node_restriction.admit),
     Plugin("TaintNodesByCondition", taint_nodes.admit, resources=(NODES,)),
     Plugin("PodSecurity", validate=pod_security.validate, resources=(NAMESPACES, PODS, *POD_MAKERS)),
     Plugin("Priority", priority.admit, priority.validate, (PODS, PRIORITY_CLASSES)),

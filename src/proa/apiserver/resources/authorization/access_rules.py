@@ -90,7 +90,18 @@ def question_of(spec: Object) -> RequestInfo:
         asked.get("resource", ""),
         asked.get("name", ""),
         asked.get("subresource", ""),
+        field_selector=_field_selector(asked.get("fieldSelector") or {}),
     )
+
+
+def _field_selector(selector: Object) -> str:
+    """Return a review's field selector as a request would say it; what cannot be read selects nothing."""
+    terms = [
+        f"{r['key']}{'=' if r['operator'] == 'In' else '!='}{r['values'][0]}"
+        for r in selector.get("requirements") or ()
+        if _is_field_term(r)
+    ]
+    return selector.get("rawSelector") or ",".join(terms)
 
 
 def status_of(authorizer: Authorizer, user: User, spec: Object) -> Object:
