@@ -136,8 +136,8 @@ def _pod_status(attributes: Attributes, node: str) -> None:
     if attributes.operation != "UPDATE" or new is None or old is None:
         raise _refused(attributes, f"unexpected operation {quote(attributes.operation)}")
     if _node_name(old) != node:
-        why = f"node {quote(node)} can only update pod status for pods with spec.nodeName set to itself"
-        raise _refused(attributes, why)
+        whose = "pods with spec.nodeName set to itself"
+        raise _refused(attributes, f"node {quote(node)} can only update pod status for {whose}")
     if (new["metadata"].get("labels") or {}) != (old["metadata"].get("labels") or {}):
         raise _refused(attributes, f"node {quote(node)} cannot update labels through pod status")
     for key, what in (
@@ -243,9 +243,7 @@ def _check_audiences(attributes: Attributes, pod: Object, audiences: Any) -> Non
         return
     user = attributes.user
     assert user is not None
-    needed = RequestInfo(
-        True, AUDIENCE_VERB, "", "", "", attributes.namespace, audience, attributes.name
-    )
+    needed = RequestInfo(True, AUDIENCE_VERB, "", "", "", attributes.namespace, audience, attributes.name)
     if not attributes.catalog.authorizer.authorize(user, needed).allowed:
         why = (
             f"audience {quote(audience)} not found in pod spec volume, {user.name} is not authorized to request tokens "

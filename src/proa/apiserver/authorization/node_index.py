@@ -96,9 +96,8 @@ class NodeIndex:
             self._put_volume(key, value)
             return
         known = self._holdings.get(key)
-        if known is not None and value is not None and key.startswith(PODS):
-            if known.uid in value and not any(mark in value for mark in _CHANGES):
-                return
+        if known is not None and value is not None and _is_same(known, key, value):
+            return
         if known is not None:
             self._drop(key, known)
         if value is not None and b'"nodeName":"' in value:
@@ -132,6 +131,11 @@ class NodeIndex:
             new = self._volumes[key] = Bound(claim, tuple(volume_secrets(volume)))
             for secret in new.secrets:
                 self._volumes_with.setdefault(secret, set()).add(key)
+
+
+def _is_same(known: Holding, key: str, value: bytes) -> bool:
+    """Tell, without decoding, whether a pod is the one that was taken in and names what it named."""
+    return key.startswith(PODS) and known.uid in value and not any(mark in value for mark in _CHANGES)
 
 
 def _read(obj: Object, key: str) -> Holding:

@@ -113,9 +113,7 @@ def volume_secrets(volume: Object) -> Iterator[Reference]:
         yield Reference("secrets", azure.get("secretNamespace") or claim_space, azure["secretName"])
     refs = [(spec.get(kind) or {}).get("secretRef") for kind in _WITH_SECRET_REF]
     csi = spec.get("csi") or {}
-    refs += [
-        csi.get(key) for key in ("nodePublishSecretRef", "nodeStageSecretRef", "nodeExpandSecretRef")
-    ]
+    refs += [csi.get(key) for key in ("nodePublishSecretRef", "nodeStageSecretRef", "nodeExpandSecretRef")]
     for ref in refs:
         if ref and ref.get("name"):
             yield Reference("secrets", ref.get("namespace") or claim_space, ref["name"])

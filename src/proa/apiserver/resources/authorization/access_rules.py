@@ -120,7 +120,7 @@ def status_of(authorizer: Authorizer, user: User, spec: Object) -> Object:
 
 
 def _unread_selectors(asked: Object) -> list[str]:
-    """Say which selectors cannot be read: the question is judged without them (no authorizer of ours looks at them)."""
+    """Say which selectors cannot be read: the question is judged without them."""
     errors = []
     for key, parse in (("fieldSelector", parse_field_selector), ("labelSelector", parse_label_selector)):
         selector = asked.get(key) or {}
