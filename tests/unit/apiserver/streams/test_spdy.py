@@ -7,7 +7,7 @@ import struct
 import zlib
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from proa.apiserver.streams import spdy
@@ -41,6 +41,7 @@ def test_the_dictionary_is_the_one_of_the_specification() -> None:
     assert (len(spdy.DICTIONARY), zlib.adler32(spdy.DICTIONARY)) == (1423, 0xE3C6A7C2)
 
 
+@settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)
 @given(
     st.lists(st.dictionaries(st.text("abcz-", min_size=1), st.text("xyz 019\u00e9"), max_size=5), max_size=6)
 )
