@@ -318,7 +318,12 @@ class Cluster:
         from proa.scheduler.cycle import Scheduler
 
         self.home.volumes.mkdir(mode=0o700, exist_ok=True)
-        settings = ControllerSettings(pki.authority.certificate.read_text(), self.home.volumes)
+        settings = ControllerSettings(
+            pki.authority.certificate.read_text(),
+            self.home.volumes,
+            pki.authority.certificate,
+            pki.authority.key,
+        )
         manager = self._manager = Manager(
             self._make_client(server, "system:kube-controller-manager"),
             make_controllers(),

@@ -21,6 +21,7 @@ from proa.controllers import (
     ttl_after_finished,
     validating_admission_policy,
 )
+from proa.controllers.certificates import approving, cleaning, signing
 from proa.controllers.deployment import controller as deployment
 from proa.controllers.garbage_collector.controller import GarbageCollector
 from proa.controllers.job import controller as job
@@ -53,6 +54,9 @@ CONTROLLERS: tuple[Controller | type[Controller], ...] = (
     VOLUME_PROTECTION,
     flow_schema,
     validating_admission_policy,
+    approving,
+    signing,
+    cleaning,
     local_path,
     ResourceQuotaController,
 )

@@ -69,6 +69,9 @@ async def reconcile(context: Context, key: Key) -> Result:
             await context.client.create(CONFIG_MAPS, decided.create, key.name)
         elif decided.update is not None:
             await context.client.update(CONFIG_MAPS, decided.update)
-    except (AlreadyExists, NotFound, Forbidden):
-        return DONE  # somebody else made it, or the namespace is going
+    except (AlreadyExists, NotFound):
+        return DONE  # somebody else made it, or the namespace is gone
+    except Forbidden as error:
+        if not error.is_of_ending_namespace:
+            raise
     return DONE

@@ -53,6 +53,9 @@ async def reconcile(context: Context, key: Key) -> Result:
     if wanted is not None:
         try:
             await context.client.create(SERVICE_ACCOUNTS, wanted, key.name)
-        except (AlreadyExists, NotFound, Forbidden):
-            return DONE  # somebody else made it, or the namespace is going
+        except (AlreadyExists, NotFound):
+            return DONE  # somebody else made it, or the namespace is gone
+        except Forbidden as error:
+            if not error.is_of_ending_namespace:
+                raise
     return DONE

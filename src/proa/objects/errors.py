@@ -93,6 +93,11 @@ class Forbidden(ApiError):
 
     code, reason = 403, "Forbidden"
 
+    @property
+    def is_of_ending_namespace(self) -> bool:
+        """Tell whether what was to be made has no place any more, because its namespace is being deleted."""
+        return any(cause.get("reason") == "NamespaceTerminating" for cause in self.details.get("causes", ()))
+
 
 class NotFound(ApiError):
     """The object or path does not exist."""

@@ -1,6 +1,7 @@
 """What looks at a write before it is stored, in upstream's order: pkg/kubeapiserver/options/plugins.go."""
 
 from proa.apiserver.admission import (
+    certificate_requests,
     claim_resize,
     default_ingress_class,
     default_storage_class,
@@ -22,6 +23,7 @@ from proa.apiserver.admission import (
 from proa.apiserver.admission.pod_security import plugin as pod_security
 from proa.apiserver.registry.attributes import Plugin
 from proa.objects.resource import (
+    CERTIFICATE_SIGNING_REQUESTS,
     CRON_JOBS,
     DAEMON_SETS,
     DEPLOYMENTS,
@@ -75,6 +77,26 @@ PLUGINS: tuple[Plugin, ...] = (
     Plugin("DefaultIngressClass", default_ingress_class.admit, resources=(INGRESSES,)),
     Plugin("MutatingAdmissionPolicy", policies.admit),
     Plugin("MutatingAdmissionWebhook", webhooks.admit),
+    Plugin(
+        "CertificateRequester",
+        certificate_requests.name_requester,
+        resources=(CERTIFICATE_SIGNING_REQUESTS,),
+    ),
+    Plugin(
+        "CertificateApproval",
+        validate=certificate_requests.check_approval,
+        resources=(CERTIFICATE_SIGNING_REQUESTS,),
+    ),
+    Plugin(
+        "CertificateSigning",
+        validate=certificate_requests.check_signing,
+        resources=(CERTIFICATE_SIGNING_REQUESTS,),
+    ),
+    Plugin(
+        "CertificateSubjectRestriction",
+        validate=certificate_requests.check_subject,
+        resources=(CERTIFICATE_SIGNING_REQUESTS,),
+    ),
     Plugin("RoleEscalation", validate=role_escalation.validate, resources=role_escalation.RESOURCES),
     Plugin(
         "DeviceAdminAccess",

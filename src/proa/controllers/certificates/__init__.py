@@ -1,0 +1,1 @@
+"""Approve, sign and clear away certificate signing requests: pkg/controller/certificates."""
