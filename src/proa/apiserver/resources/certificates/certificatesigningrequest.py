@@ -93,7 +93,7 @@ def validate_approval(new: Object, old: Object) -> list[Cause]:
 
 def cells(request: Object, now: float) -> Sequence[Any]:
     """Return the row of `kubectl get`."""
-    spec = request["spec"]
+    spec = request.get("spec") or {}
     seconds = spec.get("expirationSeconds")
     return (
         request["metadata"]["name"],
@@ -114,7 +114,7 @@ def _state(request: Object) -> str:
 
 
 def _signer_of(request: Object) -> str:
-    return str(request["spec"].get("signerName", ""))
+    return str((request.get("spec") or {}).get("signerName", ""))
 
 
 DEFINITION = ResourceDefinition(
