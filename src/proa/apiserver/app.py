@@ -35,12 +35,15 @@ from proa.apiserver.registry.definition import ResourceDefinition
 from proa.apiserver.registry.namespace_deletion import decide_namespace
 from proa.apiserver.request_info import parse_request
 from proa.apiserver.router import Router, no_kubelet
-from proa.apiserver.tokens import TokenIssuer
+from proa.apiserver.tokens.authenticator import Authenticator
+from proa.apiserver.tokens.discovery import IssuerDiscovery
+from proa.apiserver.tokens.issuer import TokenIssuer
 from proa.apiserver.webhooks.webhooks import Webhooks
 from proa.client.kubelet_api import KubeletDialer
 from proa.client.protocol import Request, Response
 from proa.objects.quick_dataclass import dataclass
 from proa.objects.resource import CUSTOM_RESOURCE_DEFINITIONS
+from proa.objects.token_keys import TokenKeys
 from proa.observability.metrics import Gauge
 from proa.store.protocol import Store
 
@@ -92,21 +95,30 @@ class ApiServer:
             from proa.apiserver.custom_resources.served import CustomResources
 
             self.catalog.follow = CustomResources(self.catalog, self.webhooks).follow
-        self.tokens = TokenIssuer(
-            self.catalog, self.settings.token_private_key, self.settings.token_public_key
-        )
+        keys = TokenKeys(self.settings.token_private_key, self.settings.token_public_key)
+        self.catalog.tokens = Authenticator(self.catalog, keys)
+        tokens = TokenIssuer(self.catalog, keys)
+        address = f"{self.settings.advertise_address}:{self.settings.advertise_port}"
         self.flow_control = FlowControl(store)
         self.metrics = RequestMetrics()
         revision = Gauge("proa_store_revision", "The newest durable revision.", lambda: float(store.revision))
         metrics = (*self.metrics.all, self._stored_objects(), revision)
-        self.router = Router(self.catalog, self.settings, self.tokens, kubelet, metrics, self.aggregator)
+        self.router = Router(
+            self.catalog,
+            self.settings,
+            tokens,
+            IssuerDiscovery(keys, address),
+            kubelet,
+            metrics,
+            self.aggregator,
+        )
         filters: tuple[Filter, ...] = (
             self.metrics.wrap,
             with_headers,
             with_notes,
             with_errors,
             with_deadline,
-            with_authentication(authenticate_token or self.tokens.authenticate),
+            with_authentication(authenticate_token or self.catalog.tokens.authenticate),
             with_impersonation(self.catalog.authorizer),
             with_flow_control(self.flow_control),
             with_authorization(self.catalog.authorizer),

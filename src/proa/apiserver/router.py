@@ -32,7 +32,8 @@ from proa.apiserver.registry.catalog import Catalog
 from proa.apiserver.registry.refusals import method_not_allowed, unknown_resource
 from proa.apiserver.registry.registry import ResourceRegistry
 from proa.apiserver.request_info import RequestInfo, asks_for_watch
-from proa.apiserver.tokens import TokenIssuer
+from proa.apiserver.tokens.discovery import CONFIGURATION_PATH, KEYS_PATH, IssuerDiscovery
+from proa.apiserver.tokens.issuer import TokenIssuer
 from proa.client.kubelet_api import KubeletApi, KubeletDialer
 from proa.client.protocol import Object, Request, Response
 from proa.objects.errors import ServiceUnavailable
@@ -54,6 +55,7 @@ class Router:
         catalog: Catalog,
         settings: ApiSettings,
         tokens: TokenIssuer,
+        issuer: IssuerDiscovery,
         kubelet: KubeletDialer | None,
         metrics: Sequence[Metric],
         aggregator: Aggregator,
@@ -61,6 +63,7 @@ class Router:
         self._catalog = catalog
         self._settings = settings
         self._tokens = tokens
+        self._issuer = issuer
         self._kubelet = kubelet or no_kubelet
         self._metrics = metrics
         self._aggregator = aggregator
@@ -225,6 +228,8 @@ class Router:
             "/readyz": self._readyz,
             "/version": self._serve_version,
             "/metrics": self._serve_metrics,
+            CONFIGURATION_PATH: self._issuer.serve_configuration,
+            KEYS_PATH: self._issuer.serve_keys,
             "/proa/backup": self._serve_backup,
         }
 

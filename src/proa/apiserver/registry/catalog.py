@@ -20,6 +20,7 @@ from proa.store.protocol import Store
 
 if TYPE_CHECKING:
     from proa.apiserver.policies.bindings import Policies
+    from proa.apiserver.tokens.authenticator import Authenticator
     from proa.apiserver.webhooks.webhooks import Webhooks
 
 Deleter = Callable[[Object, ResourceDefinition, DeleteOptions, float], Decision]
@@ -54,6 +55,8 @@ class Catalog:
         """What admission webhooks are called with; none are called without."""
         self.policies: Policies | None = None
         """The admission policies; none are looked at without."""
+        self.tokens: Authenticator | None = None
+        """Who judges the tokens that a TokenReview asks about."""
         self._plugins = plugins
         for definition in definitions:
             self.add(definition)
