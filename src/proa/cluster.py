@@ -323,6 +323,7 @@ class Cluster:
             self.home.volumes,
             pki.authority.certificate,
             pki.authority.key,
+            pki.service_account.key,
         )
         manager = self._manager = Manager(
             self._make_client(server, "system:kube-controller-manager"),

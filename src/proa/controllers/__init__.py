@@ -7,6 +7,7 @@ graph), so two clusters in one process must not share them.
 from __future__ import annotations
 
 from proa.controllers import (
+    account_tokens,
     clusterrole_aggregation,
     custom_resource_definition,
     endpoints,
@@ -36,6 +37,7 @@ CONTROLLERS: tuple[Controller | type[Controller], ...] = (
     namespace,
     custom_resource_definition,
     serviceaccount,
+    account_tokens,
     root_ca,
     clusterrole_aggregation,
     replicaset,

@@ -74,14 +74,6 @@ PLUGINS: tuple[Plugin, ...] = (
     ),
     Plugin("PersistentVolumeClaimResize", claim_resize.admit, resources=(PERSISTENT_VOLUME_CLAIMS,)),
     Plugin("RuntimeClass", runtime_class.admit, runtime_class.validate, resources=(PODS,)),
-    Plugin("DefaultIngressClass", default_ingress_class.admit, resources=(INGRESSES,)),
-    Plugin("MutatingAdmissionPolicy", policies.admit),
-    Plugin("MutatingAdmissionWebhook", webhooks.admit),
-    Plugin(
-        "CertificateRequester",
-        certificate_requests.name_requester,
-        resources=(CERTIFICATE_SIGNING_REQUESTS,),
-    ),
     Plugin(
         "CertificateApproval",
         validate=certificate_requests.check_approval,
@@ -95,6 +87,14 @@ PLUGINS: tuple[Plugin, ...] = (
     Plugin(
         "CertificateSubjectRestriction",
         validate=certificate_requests.check_subject,
+        resources=(CERTIFICATE_SIGNING_REQUESTS,),
+    ),
+    Plugin("DefaultIngressClass", default_ingress_class.admit, resources=(INGRESSES,)),
+    Plugin("MutatingAdmissionPolicy", policies.admit),
+    Plugin("MutatingAdmissionWebhook", webhooks.admit),
+    Plugin(
+        "CertificateRequester",
+        certificate_requests.name_requester,
         resources=(CERTIFICATE_SIGNING_REQUESTS,),
     ),
     Plugin("RoleEscalation", validate=role_escalation.validate, resources=role_escalation.RESOURCES),
