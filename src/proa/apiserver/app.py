@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from proa.apiserver.admission import PLUGINS
 from proa.apiserver.aggregation.aggregator import Aggregator
@@ -47,6 +48,10 @@ from proa.objects.token_keys import TokenKeys
 from proa.observability.metrics import Gauge
 from proa.store.protocol import Store
 
+if TYPE_CHECKING:
+    from proa.apiserver.audit.log import AuditLog
+    from proa.apiserver.audit.policy import AuditPolicy
+
 
 @dataclass(frozen=True, slots=True)
 class ApiSettings:
@@ -60,6 +65,8 @@ class ApiSettings:
     token_public_key: Path | None = None
     proxy_identity: ProxyIdentity | None = None
     """By which servers of aggregated APIs know this one; without, they are asked without a certificate."""
+    audit_policy: AuditPolicy | None = None
+    """What the audit log, where there is one, has of each request."""
     ready_checks: dict[str, Check] = field(default_factory=dict)
     """Further checks of /readyz: name -> function that returns "" or what is missing."""
 
@@ -76,10 +83,12 @@ class ApiServer:
         kubelet: KubeletDialer | None = None,
         authenticate_token: TokenAuthenticator | None = None,
         authorizer: Authorizer | None = None,
+        audit_log: AuditLog | None = None,
         now: Callable[[], float] = time.time,
     ) -> None:
         self.settings = settings or ApiSettings()
         self.store = store
+        self.audit_log = audit_log
         allocators = ClusterAllocators(self.settings.service_cidr, self.settings.node_ports)
         self.catalog = Catalog(
             definitions, store, allocators, PLUGINS, now, {("", "namespaces"): decide_namespace}
@@ -112,13 +121,16 @@ class ApiServer:
             metrics,
             self.aggregator,
         )
+        audit, failed = self._audit_filters()
         filters: tuple[Filter, ...] = (
             self.metrics.wrap,
             with_headers,
             with_notes,
             with_errors,
             with_deadline,
+            *failed,
             with_authentication(authenticate_token or self.catalog.tokens.authenticate),
+            *audit,
             with_impersonation(self.catalog.authorizer),
             with_flow_control(self.flow_control),
             with_authorization(self.catalog.authorizer),
@@ -138,9 +150,20 @@ class ApiServer:
             read_all=read,
         )
 
+    def _audit_filters(self) -> tuple[tuple[Filter, ...], tuple[Filter, ...]]:
+        """Return the filters that note requests, and those that could not be authenticated; none without a policy."""
+        log, policy = self.audit_log, self.settings.audit_policy
+        if log is None or policy is None:
+            return (), ()
+        from proa.apiserver.filters.audit import with_audit, with_failed_authentication
+
+        return (with_audit(policy, log),), (with_failed_authentication(policy, log),)
+
     async def close(self) -> None:
-        """Let go of the connections to others."""
+        """Let go of the connections to others, and of the audit log when all is in it."""
         await self.webhooks.close()
+        if self.audit_log is not None:
+            await self.audit_log.close()
 
     async def handle(self, request: Request) -> Response:
         """Answer a request. Where `request.user` is set, the transport has authenticated it."""

@@ -83,6 +83,8 @@ class Connection(asyncio.Protocol):
         transport.set_write_buffer_limits(high=HIGH_WATER_BYTES)
         tls = transport.get_extra_info("ssl_object")
         self._user = user_of_certificate(tls.getpeercert()) if tls is not None else None
+        peer = transport.get_extra_info("peername")
+        self._source = peer[0] if isinstance(peer, tuple) else ""
         self.server.connections.add(self)
         self.deadline = time.monotonic() + READ_SECONDS
         loop = asyncio.get_running_loop()
@@ -206,6 +208,7 @@ class Connection(asyncio.Protocol):
                 headers,
                 body[0] if len(body) == 1 else b"".join(body),
                 self._user,
+                self._source,
             )
         )
         if len(self._requests) >= MAX_PIPELINED and not self._reading_paused and self._transport is not None:

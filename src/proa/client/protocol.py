@@ -38,6 +38,8 @@ class Request:
     headers: dict[str, str] = field(default_factory=dict)
     body: bytes = b""
     user: User | None = None
+    source: str = ""
+    """The address that it came from; "" for this process."""
 
     def parameter(self, name: str, default: str = "") -> str:
         """Return the first value of a query parameter."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from proa.apiserver.authorization.decision import Authorizer
 from proa.apiserver.filters.chain import Filter, InfoHandler
+from proa.apiserver.registry.notes import NOTES, annotate_audit
 from proa.apiserver.request_info import RequestInfo
 from proa.client.protocol import Request, Response, User
 from proa.objects.errors import Forbidden
@@ -17,6 +18,11 @@ def with_authorization(authorizer: Authorizer) -> Filter:
         async def handle(request: Request, info: RequestInfo) -> Response:
             assert request.user is not None
             decision = authorizer.authorize(request.user, info)
+            notes = NOTES.get()
+            if notes is not None and notes.is_audited:
+                said = "allow" if decision.allowed else "forbid"
+                annotate_audit("authorization.k8s.io/decision", said)
+                annotate_audit("authorization.k8s.io/reason", decision.reason)
             if not decision.allowed:
                 raise refusal(request.user, info, decision.reason)
             return await handler(request, info)

@@ -10,6 +10,7 @@ import logging
 import orjson
 
 from proa.apiserver.filters.chain import InfoHandler
+from proa.apiserver.registry.notes import NOTES
 from proa.apiserver.request_info import RequestInfo
 from proa.client.protocol import Request, Response
 from proa.objects.errors import ApiError, BadRequest, InternalError, ServiceUnavailable
@@ -36,6 +37,9 @@ def with_errors(handler: InfoHandler) -> InfoHandler:
             return error_response(BadRequest("the object is nested too deeply"))
         except Exception as error:
             _log.exception("%s %s failed", request.method, request.path)
+            notes = NOTES.get()
+            if notes is not None:
+                notes.panic = str(error)
             return error_response(InternalError(f"Internal error occurred: {error}"))
 
     return handle

@@ -12,10 +12,12 @@ def with_headers(handler: InfoHandler) -> InfoHandler:
     """Add the headers that all answers have; the client may choose the Audit-Id."""
 
     async def handle(request: Request, info: RequestInfo) -> Response:
+        given = request.headers.get("audit-id", "")
+        audit_id = given[:64] if given and given.isprintable() else new_uid()
+        request.headers["audit-id"] = audit_id
         response = await handler(request, info)
         headers = response.headers
-        given = request.headers.get("audit-id", "")
-        headers["Audit-Id"] = given[:64] if given and given.isprintable() else new_uid()
+        headers["Audit-Id"] = audit_id
         headers.setdefault("Cache-Control", "no-cache, private")
         return response
 

@@ -18,6 +18,10 @@ class Notes:
 
     warnings: list[str] = field(default_factory=list)
     audit_annotations: dict[str, str] = field(default_factory=dict)
+    is_audited: bool = False
+    """Whether there will be an audit event: what costs more than a note is left out otherwise."""
+    panic: str = ""
+    """The error that nobody expected, where there was one."""
 
 
 NOTES: ContextVar[Notes | None] = ContextVar("NOTES", default=None)

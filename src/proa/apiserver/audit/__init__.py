@@ -1,0 +1,1 @@
+"""The audit log: what of each request is written (policy), as what (events), and where (log)."""
