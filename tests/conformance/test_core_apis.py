@@ -11,10 +11,10 @@ import base64
 from typing import Any
 
 import pytest
-from tests.support.api_operations import run_with_api
 
 from proa.client.api import ApiClient
 from proa.objects.resource import ENDPOINT_SLICES, ENDPOINTS, SERVICES
+from support.api_operations import run_with_api
 
 CORE = "/api/v1/namespaces/default"
 CONFIG_MAPS, SECRETS, EVENTS = f"{CORE}/configmaps", f"{CORE}/secrets", f"{CORE}/events"

@@ -8,7 +8,6 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from tests.conformance.conftest import Api
 
 CORE = "/api/v1/namespaces/default"
 PODS, CLAIMS = f"{CORE}/pods", f"{CORE}/persistentvolumeclaims"
@@ -43,12 +42,12 @@ class TestPods:
             ({}, "BestEffort"),
         ],
     )
-    def test_quality_of_service(self, api: Api, resources: Any, expected: str) -> None:
+    def test_quality_of_service(self, api: Any, resources: Any, expected: str) -> None:
         """[sig-node] Pods Extended Pods Set QOS Class should be set on Pods with matching resource requests and limits
         for memory and cpu [Conformance]"""
         assert api.post(PODS, pod(resources=resources))["status"]["qosClass"] == expected
 
-    def test_generation(self, api: Api) -> None:
+    def test_generation(self, api: Any) -> None:
         """[sig-node] Pods Extended (pod generation) Pod Generation pod generation should start at 1 and increment per
         update [MinimumKubeletVersion:1.34] [Conformance]"""
         assert api.post(PODS, pod())["metadata"]["generation"] == 1
@@ -63,7 +62,7 @@ class TestPods:
         for change, generation in changes:
             assert api.patch(f"{PODS}/p", change)["metadata"]["generation"] == generation, change
 
-    def test_a_generation_of_ones_own(self, api: Api) -> None:
+    def test_a_generation_of_ones_own(self, api: Any) -> None:
         """[sig-node] Pods Extended (pod generation) Pod Generation custom-set generation on new pods and graceful
         delete [Conformance]"""
         body = pod(nodeName="node", terminationGracePeriodSeconds=30)
@@ -73,7 +72,7 @@ class TestPods:
         found = api.get(f"{PODS}/p")["metadata"]
         assert (found["generation"], "deletionTimestamp" in found) == (2, True)
 
-    def test_many_updates(self, api: Api) -> None:
+    def test_many_updates(self, api: Any) -> None:
         """[sig-node] Pods Extended (pod generation) Pod Generation issue 500 podspec updates and verify generation and
         observedGeneration eventually converge [MinimumKubeletVersion:1.34] [Conformance], the API server's part"""
         api.post(PODS, pod())
@@ -84,14 +83,14 @@ class TestPods:
         observed = api.patch(f"{PODS}/p/status", {"status": {"observedGeneration": 501}})
         assert (observed["status"]["observedGeneration"], observed["metadata"]["generation"]) == (501, 501)
 
-    def test_update(self, api: Api) -> None:
+    def test_update(self, api: Any) -> None:
         """[sig-node] Pods should be updated [Conformance] [NodeConformance], the API server's part"""
         made = api.post(PODS, pod())
         made["metadata"]["labels"]["time"] = "later"
         api.put(f"{PODS}/p", made)
         assert api.names(f"{PODS}?labelSelector=time%3Dlater") == ["p"]
 
-    def test_deadline(self, api: Api) -> None:
+    def test_deadline(self, api: Any) -> None:
         """[sig-node] Pods should allow activeDeadlineSeconds to be updated [Conformance] [NodeConformance], the API
         server's part"""
         made = api.post(PODS, pod())
@@ -101,7 +100,7 @@ class TestPods:
         later = {**found, "spec": {**found["spec"], "activeDeadlineSeconds": 6}}
         api.expect(422, "PUT", f"{PODS}/p", later)
 
-    def test_submitted_and_removed(self, api: Api) -> None:
+    def test_submitted_and_removed(self, api: Any) -> None:
         """[sig-node] Pods should be submitted and removed [Conformance] [NodeConformance], the API server's part"""
         assert api.names(f"{PODS}?{STATIC}") == []
         made = api.post(PODS, pod(nodeName="node"))
@@ -113,7 +112,7 @@ class TestPods:
         assert api.history(PODS, made, 2) == [("MODIFIED", "p"), ("DELETED", "p")]
         assert api.names(f"{PODS}?{STATIC}") == []
 
-    def test_a_collection(self, api: Api) -> None:
+    def test_a_collection(self, api: Any) -> None:
         """[sig-node] Pods should delete a collection of pods [Conformance]"""
         for name in ("p1", "p2", "p3"):
             api.post(PODS, pod(name))
@@ -121,7 +120,7 @@ class TestPods:
         api.expect(200, "DELETE", f"{PODS}?{STATIC}", {"gracePeriodSeconds": 1})
         assert api.names(f"{PODS}?{STATIC}") == []
 
-    def test_patch_of_status(self, api: Api) -> None:
+    def test_patch_of_status(self, api: Any) -> None:
         """[sig-node] Pods should patch a pod status [Conformance]"""
         api.post(PODS, pod())
         patch = {
@@ -134,7 +133,7 @@ class TestPods:
             "true",
         )
 
-    def test_lifecycle(self, api: Api) -> None:
+    def test_lifecycle(self, api: Any) -> None:
         """[sig-node] Pods should run through the lifecycle of Pods and PodStatus [Conformance]"""
         made = api.post(PODS, pod())
         containers = [{"name": "c", "image": "registry.example/app:2"}]
@@ -152,19 +151,19 @@ class TestPods:
 
 
 class TestNamespaces:
-    def test_patch(self, api: Api) -> None:
+    def test_patch(self, api: Any) -> None:
         """[sig-api-machinery] Namespaces should patch a Namespace [Conformance] [Serial]"""
         api.post(NAMESPACES, {"metadata": {"name": "patched"}})
         api.patch(f"{NAMESPACES}/patched", {"metadata": {"labels": {"testLabel": "testValue"}}})
         assert api.get(f"{NAMESPACES}/patched")["metadata"]["labels"]["testLabel"] == "testValue"
 
-    def test_update(self, api: Api) -> None:
+    def test_update(self, api: Any) -> None:
         """[sig-api-machinery] Namespaces should apply an update to a Namespace [Conformance] [Serial]"""
         made = api.post(NAMESPACES, {"metadata": {"name": "updated"}})
         made["metadata"]["labels"]["updated"] = "true"
         assert api.put(f"{NAMESPACES}/updated", made)["metadata"]["labels"]["updated"] == "true"
 
-    def test_status(self, api: Api) -> None:
+    def test_status(self, api: Any) -> None:
         """[sig-api-machinery] Namespaces should apply changes to a namespace status [Conformance] [Serial]"""
         api.post(NAMESPACES, {"metadata": {"name": "n"}})
         found = api.get(f"{NAMESPACES}/n/status")
@@ -176,7 +175,7 @@ class TestNamespaces:
         updated = api.put(f"{NAMESPACES}/n/status", {**patched, "status": status})
         assert [c["type"] for c in updated["status"]["conditions"]] == ["StatusPatch", "StatusUpdate"]
 
-    def test_finalizer(self, api: Api) -> None:
+    def test_finalizer(self, api: Any) -> None:
         """[sig-api-machinery] Namespaces should apply a finalizer to a Namespace [Conformance] [Serial]"""
         made = api.post(NAMESPACES, {"metadata": {"name": "n"}})
         fake = "e2e.example.com/fakeFinalizer"
@@ -211,7 +210,7 @@ class TestVolumes:
         }
 
     @pytest.mark.parametrize("kind", ["pv", "pvc"])
-    def test_lifecycle(self, api: Api, kind: str) -> None:
+    def test_lifecycle(self, api: Any, kind: str) -> None:
         """[sig-storage] PersistentVolumes CSI Conformance should run through the lifecycle of a PV and a PVC
         [Conformance]"""
         path, make = (VOLUMES, self.volume) if kind == "pv" else (CLAIMS, self.claim)
@@ -227,7 +226,7 @@ class TestVolumes:
         assert api.names(f"{path}?{STATIC}") == []
 
     @pytest.mark.parametrize("kind", ["pv", "pvc"])
-    def test_status(self, api: Api, kind: str) -> None:
+    def test_status(self, api: Any, kind: str) -> None:
         """[sig-storage] PersistentVolumes CSI Conformance should apply changes to a pv/pvc status [Conformance]"""
         path, make = (VOLUMES, self.volume) if kind == "pv" else (CLAIMS, self.claim)
         api.post(path, make("one"))

@@ -6,11 +6,10 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
-from tests.support.api_operations import run_with_api
-
 from proa.client.api import ApiClient
 from proa.client.protocol import Object, WatchEvent
 from proa.objects.resource import CONFIG_MAPS
+from support.api_operations import run_with_api
 
 LABEL = "watch-this-configmap"
 SECONDS = 10.0

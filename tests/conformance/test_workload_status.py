@@ -8,7 +8,6 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from tests.conformance.conftest import Api
 
 APPS, BATCH = "/apis/apps/v1/namespaces/default", "/apis/batch/v1/namespaces/default"
 LABELS = {"app": "e2e"}
@@ -28,7 +27,7 @@ def selecting(name: str, replicas: int = 1) -> Any:
 
 
 @pytest.mark.parametrize("kind", ["deployments", "replicasets"])
-def test_scale(api: Api, kind: str) -> None:
+def test_scale(api: Any, kind: str) -> None:
     """[sig-apps] Deployment Deployment should have a working scale subresource [Conformance]
     [sig-apps] ReplicaSet Replicaset should have a working scale subresource [Conformance]"""
     path = f"{APPS}/{kind}/x"
@@ -51,7 +50,7 @@ def test_scale(api: Api, kind: str) -> None:
     ],
     ids=("deployment", "replicaset", "job"),
 )
-def test_status(api: Api, path: str, body: Any) -> None:
+def test_status(api: Any, path: str, body: Any) -> None:
     """[sig-apps] Deployment should validate Deployment Status endpoints [Conformance]
     [sig-apps] ReplicaSet should validate Replicaset Status endpoints [Conformance]
     [sig-apps] Job should apply changes to a job status [Conformance]"""
@@ -73,14 +72,14 @@ def test_status(api: Api, path: str, body: Any) -> None:
 class TestReplicaSets:
     PATH = f"{APPS}/replicasets"
 
-    def test_a_collection(self, api: Api) -> None:
+    def test_a_collection(self, api: Any) -> None:
         """[sig-apps] ReplicaSet should list and delete a collection of ReplicaSets [Conformance]"""
         api.post(self.PATH, selecting("x", 3))
         assert api.names("/apis/apps/v1/replicasets?labelSelector=app%3De2e") == ["x"]
         api.delete(f"{self.PATH}?labelSelector=app%3De2e")
         assert api.names("/apis/apps/v1/replicasets?labelSelector=app%3De2e") == []
 
-    def test_replace_and_patch(self, api: Api) -> None:
+    def test_replace_and_patch(self, api: Any) -> None:
         """[sig-apps] ReplicaSet Replace and Patch tests [Conformance], the API server's part"""
         api.post(self.PATH, selecting("x"))
         scale = api.get(f"{self.PATH}/x/scale")
@@ -96,7 +95,7 @@ class TestReplicaSets:
 class TestDeployments:
     PATH = f"{APPS}/deployments"
 
-    def test_lifecycle(self, api: Api) -> None:
+    def test_lifecycle(self, api: Any) -> None:
         """[sig-apps] Deployment should run the lifecycle of a Deployment [Conformance], the API server's part"""
         made = api.post(self.PATH, selecting("x"))
         containers = [{"name": "c", "image": "registry.example/app:2"}]
@@ -116,7 +115,7 @@ class TestDeployments:
 class TestJobs:
     PATH = f"{BATCH}/jobs"
 
-    def test_lifecycle(self, api: Api) -> None:
+    def test_lifecycle(self, api: Any) -> None:
         """[sig-apps] Job should manage the lifecycle of a job [Conformance], the API server's part"""
         body = workload("x", restartPolicy="Never")
         body["spec"] |= {"suspend": True}

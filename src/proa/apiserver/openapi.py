@@ -17,7 +17,7 @@ from weakref import WeakKeyDictionary
 import orjson
 
 from proa.apiserver.openapi_custom import custom_components
-from proa.apiserver.openapi_paths import discovered_name, make_discovery_paths, make_paths
+from proa.apiserver.openapi_paths import ISSUER, discovered_name, make_discovery_paths, make_paths
 from proa.apiserver.openapi_schemas import META, definition_of, make_components
 from proa.apiserver.openapi_version2 import path_in_version2, schema_in_version2
 from proa.apiserver.registry.catalog import Catalog
@@ -100,7 +100,7 @@ class Documents:
             root = f"apis/{resource.group}" if resource.group else "api"
             self.paths.setdefault(f"{root}/{resource.version}", []).append(definition)
             self.paths.setdefault(root, [])
-        self.paths |= {path: [] for path in ("apis", "version") if self.paths}
+        self.paths |= {path: [] for path in ("apis", "version", *ISSUER) if self.paths}
         self._made: dict[str, bytes] = {}
         self._hashes: dict[str, str] = {}
         if before is not None:
@@ -141,7 +141,7 @@ class Documents:
         definitions = self.paths[path]
         paths = {path: item for d in definitions for path, item in make_paths(d).items()}
         paths |= make_discovery_paths(path)
-        names = {discovered_name(path)} | (_names(definitions) if definitions else set())
+        names = {discovered_name(path)} - {""} | (_names(definitions) if definitions else set())
         components = make_components(names, self._group_versions())
         for definition in definitions:
             if definition.is_custom:
@@ -167,7 +167,7 @@ class Documents:
         made = self._made.get("v2")
         if made is None:
             every = [definition for found in self.paths.values() for definition in found]
-            names = _names(every) | {discovered_name(path) for path in self.paths}
+            names = _names(every) | {discovered_name(path) for path in self.paths} - {""}
             components = make_components(names, self._group_versions())
             paths: dict[str, Any] = {}
             for definition in every:

@@ -67,8 +67,17 @@ _WORDS = {"apis": "APIVersions", "group": "APIGroup", "version": "APIResources",
 """The kind that discovery answers with, by how deep a path leads."""
 
 
+ISSUER = {
+    ".well-known/openid-configuration": ("WellKnown", "getServiceAccountIssuerOpenIDConfiguration"),
+    "openid/v1/jwks": ("openid", "getServiceAccountIssuerOpenIDKeyset"),
+}
+"""What the issuer of tokens says of itself: the tag and the operation's id."""
+
+
 def discovered_name(path: str) -> str:
-    """Return the component that the server answers with at a document's path, such as "apis/apps"."""
+    """Return the component that the server answers with at a document's path, such as "apis/apps"; "" for text."""
+    if path in ISSUER:
+        return ""
     if path == "version":
         return "io.k8s.apimachinery.pkg.version.Info"
     return META + DISCOVERED[_depth(path)]
@@ -86,6 +95,8 @@ def make_discovery_paths(path: str) -> Json:
     tag = operation_id = ""
     if path == "version":
         tag, operation_id = "version", "getCodeVersion"
+    elif path in ISSUER:
+        tag, operation_id = ISSUER[path]
     else:
         root, _, rest = path.partition("/")
         group, _, version = ("core", "", rest) if root == "api" else rest.partition("/")

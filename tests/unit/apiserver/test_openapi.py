@@ -38,6 +38,13 @@ def test_the_index_names_every_group_version(documents: Documents) -> None:
     assert paths["api/v1"]["serverRelativeURL"].startswith("/openapi/v3/api/v1?hash=")
 
 
+def test_the_issuer_of_tokens_has_documents(documents: Documents) -> None:
+    document = orjson.loads(documents.document("openid/v1/jwks"))
+    operation = document["paths"]["/openid/v1/jwks/"]["get"]
+    assert operation["operationId"] == "getServiceAccountIssuerOpenIDKeyset"
+    assert ".well-known/openid-configuration" in orjson.loads(documents.index())["paths"]
+
+
 def test_every_reference_leads_somewhere(documents: Documents) -> None:
     for path in documents.paths:
         document = load(documents, path)
