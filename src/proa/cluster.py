@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import errno
 import importlib
 import json
 import logging
@@ -57,6 +58,11 @@ SERVICE_NAMES = (
     "kubernetes.default.svc",
     "kubernetes.default.svc.cluster.local",
 )
+LISTEN_ADVICE = {
+    errno.EADDRINUSE: "; `--port 0` takes any free port",
+    errno.EACCES: "; ports below 1024 are root's, `--port 0` takes any free port",
+    errno.EADDRNOTAVAIL: "; `--listen` takes an address that this machine has",
+}
 RENEWAL_SECONDS = 0.1
 MAX_RENEWAL_SECONDS = 5.0
 COMPONENTS = (
@@ -416,7 +422,7 @@ class Cluster:
         except OSError as error:
             listener.close()
             raise StartFailure(
-                f"cannot listen on {address} port {wanted}: {error.strerror}; `--port 0` takes any free port"
+                f"cannot listen on {address} port {wanted}: {error.strerror}{LISTEN_ADVICE.get(error.errno or 0, '')}"
             ) from None
         number = int(listener.getsockname()[1])
         if kept:

@@ -23,6 +23,12 @@ def find_home(option: str | None) -> Home:
     return home
 
 
+def option_for(path: Path) -> str:
+    """Return the option with which other commands find this home, "" where they find it without."""
+    usual = Path(os.environ.get("PROA_HOME") or DEFAULT_HOME).expanduser().absolute()
+    return "" if path == usual else f" --home {path}"
+
+
 class UntrustedHome(PermissionError):
     """Another user could put files of theirs into this home: keys to be trusted, a pid to be killed."""
 
@@ -114,6 +120,14 @@ class Home(NamedTuple):  # no dataclass: each `proa` would wait for what that im
         """One node's folder."""
         return self.nodes / name
 
+    def read_settings(self) -> dict[str, Any]:
+        """Return what `cluster.json` has (`proa.cluster.Settings`), nothing where there is no cluster yet."""
+        try:
+            found = json.loads(self.settings.read_text())
+        except (FileNotFoundError, NotADirectoryError, ValueError):
+            return {}
+        return found if isinstance(found, dict) else {}
+
     @property
     def restore_ready(self) -> Path:
         """What `proa restore` has checked and is about to put in place of what is there."""
@@ -135,6 +149,8 @@ class Home(NamedTuple):  # no dataclass: each `proa` would wait for what that im
     def make(self) -> None:
         """Create the folder for its owner alone."""
         check_trust(self.path)
+        if self.path.exists() and not self.path.is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(self.path))
         self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
         if self.path.stat().st_mode & 0o077:
             self.path.chmod(0o700)

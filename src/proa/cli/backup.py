@@ -17,7 +17,7 @@ from typing import IO, Any
 from proa import __version__
 from proa.cli import Failure, UsageError
 from proa.cli.terminal import Terminal, format_bytes, print_json
-from proa.home import Home, find_home
+from proa.home import Home, find_home, option_for
 
 DESCRIPTION = """\
 Write all objects of the running cluster, its keys and its settings to one file, for `proa restore`.
@@ -62,8 +62,8 @@ def run(options: argparse.Namespace) -> int:
     home = find_home(options.home)
     if not home.is_running():
         raise Failure(
-            f"no cluster runs in {home.path}: start it with `proa up --detach`; the folder of one that is stopped "
-            "may be copied as it is"
+            f"no cluster runs in {home.path}: start it with `proa up --detach{option_for(home.path)}`; the folder "
+            "of one that is stopped may be copied as it is"
         )
     name = options.file or time.strftime("proa-backup-%Y%m%d-%H%M%S.jsonl.gz")
     terminal = Terminal(sys.stderr if name == "-" else None)

@@ -12,7 +12,7 @@ from typing import IO
 
 from proa.cli import Failure, UsageError
 from proa.cli.terminal import Terminal, print_json
-from proa.home import Home, find_home
+from proa.home import Home, find_home, option_for
 
 DESCRIPTION = """\
 Put all objects, keys and settings of a backup into this home, whose cluster must be stopped, or into an empty one.
@@ -66,7 +66,7 @@ def run(options: argparse.Namespace) -> int:
             f"restored to {home.path}: {restored['objects']} objects at revision {restored['revision']}, as of "
             f"{restored['createdAt']}"
         )
-        terminal.line("start it with: proa up --detach")
+        terminal.line(f"start it with: proa up --detach{option_for(home.path)}")
     return 0
 
 

@@ -12,11 +12,12 @@ from typing import Any
 from proa import __version__
 from proa.cli.terminal import GREEN, RED, Terminal, format_bytes, format_table, print_json
 from proa.client.protocol import Object
-from proa.home import Home, find_home
+from proa.home import Home, find_home, option_for
 from proa.objects.errors import ApiError
 
 DESCRIPTION = """\
-Show whether the cluster in this home runs, its nodes with their isolation, its pods, and the memory of its processes.
+Show whether the cluster in this home runs, its nodes with their isolation, its pods, where its objects are and
+whether they are encrypted there, and the memory of its processes.
 """
 EPILOG = """\
 Exit code 0: it runs and is ready. 1: it is stopped, or not ready.
@@ -57,11 +58,34 @@ def find_status(home: Home) -> dict[str, Any]:
         processes += find_noded(node)
     status |= {"running": True, "kubeconfig": str(home.kubeconfig), "processes": processes}
     status |= {key: server.get(key) for key in ("pid", "server", "startedAt", "startSeconds")}
+    status |= describe_storage(home)
     try:
         status |= asyncio.run(ask(home))
     except (ApiError, OSError) as error:
         status["error"] = str(error)
     return status
+
+
+def describe_storage(home: Home) -> dict[str, Any]:
+    """Return where objects are and how large the log is there, and what says how they are encrypted."""
+    kept = home.read_settings()
+    store: dict[str, Any] = (
+        {"kind": "etcd", "address": kept["store"]} if kept.get("store") else {"kind": "log"}
+    )
+    if store["kind"] == "log":
+        store |= {"path": str(home.store), "bytes": find_size(home.store)}
+    return {"store": store, "encryptionConfig": kept.get("encryption") or None}
+
+
+def find_size(folder: Path) -> int:
+    """Return the bytes of the files in a folder, without those that compaction takes away meanwhile."""
+    size = 0
+    for path in folder.glob("*"):
+        try:
+            size += path.stat().st_size
+        except FileNotFoundError:
+            continue
+    return size
 
 
 def find_noded(node: Path) -> list[dict[str, Any]]:
@@ -128,7 +152,8 @@ def print_status(status: dict[str, Any]) -> None:
     """Print for a person."""
     terminal = Terminal()
     if not status["running"]:
-        terminal.line(f"{terminal.paint('stopped', RED)}  {status['home']}\nstart it with: proa up --detach")
+        terminal.line(f"{terminal.paint('stopped', RED)}  {status['home']}")
+        terminal.line(f"start it with: proa up --detach{option_for(Path(status['home']))}")
         return
     word = terminal.paint("ready", GREEN) if status["ready"] else terminal.paint("not ready", RED)
     uptime = time.time() - float(status["startedAt"])
@@ -144,6 +169,16 @@ def print_status(status: dict[str, Any]) -> None:
     terminal.line(
         "pods: " + (", ".join(f"{n} {phase}" for phase, n in sorted(status["pods"].items())) or "none")
     )
+    terminal.line(storage_line(status))
     used = ", ".join(f"{p['name']} {format_bytes(p['memoryBytes'])}" for p in status["processes"])
     terminal.line(f"memory: {used}")
     terminal.line(f"KUBECONFIG={status['kubeconfig']}")
+
+
+def storage_line(status: dict[str, Any]) -> str:
+    """Return where objects are kept, and whether they are encrypted there."""
+    store, encryption = status["store"], status["encryptionConfig"]
+    where = store["address"] if store["kind"] == "etcd" else f"log, {format_bytes(store['bytes'])}"
+    return f"store: {where}; " + (
+        f"encrypted as {encryption} says" if encryption else "not encrypted at rest"
+    )

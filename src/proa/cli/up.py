@@ -14,6 +14,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 from proa.cli import Failure, UsageError
@@ -34,6 +35,10 @@ examples:
   proa up --store etcd://10.0.0.5:2379   keep objects in an etcd
 """
 READY_TIMEOUT_SECONDS = 60.0
+NONE = '""'
+"""How an option is written that asks for nothing."""
+REFUSAL = "proa up: "
+"""How the line begins that a server prints which cannot start (`__main__.run`)."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -150,8 +155,23 @@ def run_detached(home: Home, options: argparse.Namespace) -> int:
         else:
             terminal.line(ready_line(home, server))
             return 0
-    terminal.line(f"already running: {ready_line(home, wait_until_written(home))}")
+    running = wait_until_written(home)
+    if otherwise := differences(home, options):
+        raise Failure(f"{already(home)}; it runs without {', '.join(otherwise)}")
+    terminal.line(f"already running: {ready_line(home, running)}")
     return 0
+
+
+def differences(home: Home, options: argparse.Namespace) -> list[str]:
+    """Return what is asked for and is not so in the cluster that runs: it can only be had by another start."""
+    kept = home.read_settings()
+    asked = (
+        ("--port", options.port or None, kept.get("port")),
+        ("--listen", options.listen, kept.get("listen")),
+        ("--store", options.store, kept.get("store") or "log"),
+        ("--encryption-config", options.encryption_config, kept.get("encryption", "")),
+    )
+    return [f"{name} {value or NONE}" for name, value, has in asked if value is not None and value != has]
 
 
 def start_detached(
@@ -192,7 +212,7 @@ def start_detached(
     if not answer:
         if give_up(child) == 0:
             raise Failure("the server was told to stop before it was ready")
-        raise Failure(f"the server did not get ready:\n{last_words(home, log_start)}\nIts log: {home.log}")
+        raise Failure(why_not(last_words(home, log_start), home.log))
     server: dict[str, Any] = json.loads(answer)
     return server
 
@@ -226,12 +246,19 @@ def give_up(child: subprocess.Popen[bytes]) -> int:
     return -signal.SIGTERM
 
 
-def last_words(home: Home, start: int) -> str:
-    """Return the end of what this start wrote to the log."""
+def last_words(home: Home, start: int) -> list[str]:
+    """Return the last lines of what this start wrote to the log."""
     with home.log.open("rb") as log:
         log.seek(start)
-        lines = log.read()[-8192:].decode(errors="replace").splitlines()
-    return "\n".join(f"  {line}" for line in lines[-12:]) or "  (it said nothing)"
+        return log.read()[-8192:].decode(errors="replace").splitlines()[-12:]
+
+
+def why_not(words: list[str], log: Path) -> str:
+    """Return why a server did not get ready: in its own words where it refused, else with the end of its log."""
+    if words and words[-1].startswith(REFUSAL):
+        return words[-1].removeprefix(REFUSAL)
+    shown = "\n".join(f"  {line}" for line in words) or "  (it said nothing)"
+    return f"the server did not get ready:\n{shown}\nIts log: {log}"
 
 
 def wait_until_written(home: Home) -> dict[str, Any]:

@@ -49,7 +49,7 @@ def parse_etcd_address(text: str) -> EtcdAddress:
     parts = urlsplit(text)
     if parts.scheme not in ("etcd", "etcds"):
         raise ValueError(
-            f"{text}: a store is etcd://HOST[:PORT][,HOST[:PORT]…][/PREFIX], or etcds:// for TLS"
+            f"{text}: a store is log, etcd://HOST[:PORT][,HOST[:PORT]…][/PREFIX] or, for TLS, etcds://…"
         )
     scheme = "https" if parts.scheme == "etcds" else "http"
     endpoints = tuple(f"{scheme}://{_host(text, host)}" for host in parts.netloc.split(","))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import json
+import os
 import re
 import subprocess
 import sys
@@ -12,7 +14,10 @@ import pytest
 
 from proa.__main__ import main, make_parser
 from proa.cli import VERBS
+from proa.cli.status import describe_storage, storage_line
 from proa.cli.terminal import format_bytes, format_table
+from proa.cli.up import why_not
+from proa.home import Home
 
 ROOT = Path(__file__).parents[3]
 
@@ -92,6 +97,64 @@ def test_a_home_that_cannot_be_is_told_in_a_line(
     assert len((told.out + told.err).splitlines()) <= 2
     if verb == "up":
         assert told.err == f"proa up: {tmp_path}/file/home: Not a directory\n"
+
+
+def test_a_home_that_is_a_file_is_told_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "file").touch()
+    assert main(["up", "--home", str(tmp_path / "file")]) == 1
+    assert capsys.readouterr().err == f"proa up: {tmp_path}/file: Not a directory\n"
+
+
+def test_what_a_running_cluster_is_asked_to_be_and_is_not_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    home = Home(tmp_path)
+    home.settings.write_text(
+        '{"id": "a", "port": 7000, "listen": "127.0.0.1", "store": "", "encryption": ""}'
+    )
+    home.pid_file.write_text(
+        '{"pid": 1, "ready": true, "startSeconds": 0.5, "server": "https://127.0.0.1:7000"}'
+    )
+    lock = home.lock()
+    try:
+        same = ["--port", "7000", "--store", "log", "--encryption-config", ""]
+        assert main(["up", "--detach", "--home", str(tmp_path), *same]) == 0
+        assert capsys.readouterr().out.startswith("already running: ")
+        other = ["--port", "7001", "--store", "etcd://a"]
+        assert main(["up", "--detach", "--home", str(tmp_path), *other]) == 1
+        assert "it runs without --port 7001, --store etcd://a" in capsys.readouterr().err
+    finally:
+        os.close(lock)
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["12:00 INFO store: opened", "proa up: no room"], "no room"),
+        (["Traceback"], "the server did not get ready:\n  Traceback\nIts log: /h/server.log"),
+        ([], "the server did not get ready:\n  (it said nothing)\nIts log: /h/server.log"),
+    ],
+    ids=["refused", "failed", "silent"],
+)
+def test_a_detached_start_that_fails_says_why(words: list[str], told: str) -> None:
+    assert why_not(words, Path("/h/server.log")) == told
+
+
+@pytest.mark.parametrize(
+    ("kept", "line"),
+    [
+        ({}, "store: log, 3 B; not encrypted at rest"),
+        ({"encryption": "/e.yaml"}, "store: log, 3 B; encrypted as /e.yaml says"),
+        ({"store": "etcd://a/b"}, "store: etcd://a/b; not encrypted at rest"),
+    ],
+    ids=["log", "encrypted", "etcd"],
+)
+def test_status_says_where_objects_are(kept: dict[str, str], line: str, tmp_path: Path) -> None:
+    home = Home(tmp_path)
+    home.settings.write_text(json.dumps({"id": "a", "port": 1, **kept}))
+    home.store.mkdir()
+    (home.store / "1.log").write_bytes(b"abc")
+    assert storage_line(describe_storage(home)) == line
 
 
 def test_reset_removes_nothing_that_is_not_ours(tmp_path: Path) -> None:

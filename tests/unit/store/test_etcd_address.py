@@ -22,7 +22,7 @@ def test_an_address_names_members_prefix_and_keys(text: str, address: EtcdAddres
 
 
 @pytest.mark.parametrize(("text", "words"), [
-    ("http://a", r"a store is etcd://HOST"), ("etcd://", "is no HOST"), ("etcd://a:0", "is no HOST"),
+    ("http://a", r"a store is log, etcd://HOST"), ("etcd://", "is no HOST"), ("etcd://a:0", "is no HOST"),
     ("etcd://a,", "is no HOST"), ("etcd://a:99999", "is no HOST"), ("etcd://u:p@a", "is no HOST"),
     ("etcd://a?ca=/x", "begin with etcds"), ("etcds://a?x=1", "unknown option x"),
     ("etcds://a?key=/k", "add cert=FILE"),
