@@ -28,6 +28,8 @@ from proa.objects.quick_dataclass import dataclass
 
 if TYPE_CHECKING:
     from proa.apiserver.app import ApiServer
+    from proa.apiserver.audit.log import AuditLog
+    from proa.apiserver.audit.policy import AuditPolicy
     from proa.apiserver.http_server import ApiHttpServer
     from proa.apiserver.pki import Pki
     from proa.client.kubelet_api import KubeletApi
@@ -89,7 +91,8 @@ class Settings:
     """What a cluster keeps of itself in `cluster.json`. `listen` is the host's address for API and NodePorts.
 
     `store` is where its objects are: "" for the log in the home, else an etcd's address. `encryption` is the file
-    that says how they are encrypted there, "" for none.
+    that says how they are encrypted there, "" for none. `audit_policy` is the file that says what the audit log has of
+    requests, or "default", "" for no log; `audit_log` is that log's file, "" for the one in the home.
     """
 
     id: str
@@ -97,6 +100,8 @@ class Settings:
     listen: str = LOOPBACK
     store: str = ""
     encryption: str = ""
+    audit_policy: str = ""
+    audit_log: str = ""
 
     @property
     def address(self) -> str:
@@ -180,6 +185,8 @@ class Cluster:
         listen: str | None,
         store: str | None = None,
         encryption_config: str | None = None,
+        audit_policy: str | None = None,
+        audit_log: str | None = None,
     ) -> None:
         """Start everything; return when the API answers, default/kubernetes exists and the node is Ready.
 
@@ -191,6 +198,7 @@ class Cluster:
             listener = self._listen(port, listen)
             keys = asyncio.get_running_loop().run_in_executor(None, self._ensure_pki)  # waits for the disk
             opened = await self._open_store(store, encryption_config)
+            self._keep_audit(audit_policy, audit_log)
             for module in COMPONENTS:
                 importlib.import_module(module)
             pki = await keys
@@ -259,11 +267,37 @@ class Cluster:
         self._keep(replace(self.settings, store=choice, encryption=encryption), self.settings)
         return store
 
+    def _keep_audit(self, policy: str | None, log: str | None) -> None:
+        """Take what was said of the audit log for this start and later ones."""
+        kept = self.settings
+        wanted = replace(
+            kept,
+            audit_policy=kept.audit_policy if policy is None else policy,
+            audit_log=kept.audit_log if log is None else log,
+        )
+        self._keep(wanted, kept)
+
+    def _open_audit(self) -> tuple[AuditPolicy | None, AuditLog | None]:
+        """Return what is to be noted of requests, and where; (None, None) where nothing is."""
+        if not self.settings.audit_policy:
+            return None, None
+        from proa.apiserver.audit.log import AuditLog
+        from proa.apiserver.audit.policy import BadPolicy, read_policy
+
+        path = self.settings.audit_log or str(self.home.audit_log)
+        try:
+            return read_policy(self.settings.audit_policy), AuditLog(path)
+        except BadPolicy as error:
+            raise StartFailure(f"--audit-policy {error}") from None
+        except OSError as error:
+            raise StartFailure(f"--audit-log {path}: {error.strerror}") from None
+
     def _make_api_server(self, store: Store, pki: Pki) -> ApiServer:
         from proa.apiserver.aggregation.identity import ProxyIdentity
         from proa.apiserver.app import ApiServer, ApiSettings
         from proa.apiserver.resources import DEFINITIONS
 
+        audit_policy, audit_log = self._open_audit()
         settings = ApiSettings(
             service_cidr=SERVICE_CIDR,
             advertise_address=self.settings.address,
@@ -271,8 +305,9 @@ class Cluster:
             token_private_key=pki.service_account.key,
             token_public_key=pki.service_account.certificate,
             proxy_identity=ProxyIdentity(pki.front_proxy_client.certificate, pki.front_proxy_client.key),
+            audit_policy=audit_policy,
         )
-        return ApiServer(store, DEFINITIONS, settings, kubelet=self._dial_kubelet)
+        return ApiServer(store, DEFINITIONS, settings, kubelet=self._dial_kubelet, audit_log=audit_log)
 
     async def _serve(self, server: ApiServer, pki: Pki, listener: socket.socket, node: Node) -> None:
         """Listen on the host, and for pods on the node's own address."""

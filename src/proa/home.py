@@ -102,6 +102,11 @@ class Home(NamedTuple):  # no dataclass: each `proa` would wait for what that im
         return self.path / "server.log"
 
     @property
+    def audit_log(self) -> Path:
+        """Who did what, where that is noted and nowhere else."""
+        return self.path / "audit.log"
+
+    @property
     def pid_file(self) -> Path:
         """The running server's process id and what a person may want to know of it, as JSON."""
         return self.path / "server.pid"

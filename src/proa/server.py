@@ -26,6 +26,9 @@ GC_THRESHOLDS = (20_000, 20, 20)
 
 None are looked for before the cluster is ready: what a start makes stays, and is frozen then."""
 
+Wanted = tuple[int | None, str | None, str | None, str | None, str | None, str | None]
+"""What `Cluster.start` is told, in its order."""
+
 
 class AlreadyRunning(Exception):
     """Another server holds this home."""
@@ -38,6 +41,8 @@ def run_server(
     listen: str | None,
     store: str | None = None,
     encryption_config: str | None = None,
+    audit_policy: str | None = None,
+    audit_log: str | None = None,
     when_ready: Callable[[dict[str, Any]], None],
 ) -> None:
     """Be the server of this home until SIGTERM or SIGINT; raise AlreadyRunning or StartFailure."""
@@ -56,7 +61,8 @@ def run_server(
         logging.basicConfig(
             stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s"
         )
-        _run(_serve(home, port, listen, store, encryption_config, started, when_ready))
+        wanted = (port, listen, store, encryption_config, audit_policy, audit_log)
+        _run(_serve(home, wanted, started, when_ready))
     finally:
         gc.enable()
         home.pid_file.unlink(missing_ok=True)
@@ -83,10 +89,7 @@ def _run(main: Coroutine[Any, Any, None]) -> None:
 
 async def _serve(
     home: Home,
-    port: int | None,
-    listen: str | None,
-    store: str | None,
-    encryption_config: str | None,
+    wanted: Wanted,
     started: float,
     when_ready: Callable[[dict[str, Any]], None],
 ) -> None:
@@ -96,7 +99,7 @@ async def _serve(
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     async with AsyncExitStack() as stack:
         cluster = Cluster(home, stack)
-        starting = asyncio.create_task(cluster.start(port, listen, store, encryption_config))
+        starting = asyncio.create_task(cluster.start(*wanted))
         stopping = asyncio.create_task(stop.wait())
         await asyncio.wait({starting, stopping}, return_when=asyncio.FIRST_COMPLETED)
         if not starting.done():

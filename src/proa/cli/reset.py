@@ -24,6 +24,7 @@ OURS = (
     "server.pid",
     "server.lock",
     "server.log",
+    "audit.log",
     "nodes",
     "restore.tmp",
     "restore.ready",
@@ -75,8 +76,7 @@ def remove(home: Home) -> None:
     """Remove what a cluster keeps, and the folder itself when nothing else is in it."""
     from proa.node.noded.records import remove_tree
 
-    for name in OURS:
-        path = home.path / name
+    for path in (*(home.path / name for name in OURS), *home.path.glob("audit-*.log")):
         if path.is_dir() and not path.is_symlink():
             remove_tree(str(path))  # unlike shutil's, it enters the closed folders of an overlay
         else:

@@ -70,6 +70,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="an EncryptionConfiguration (apiserver.config.k8s.io/v1) that says which resources are encrypted at rest, "
         'and with which keys; kept for later starts; "" for none',
     )
+    parser.add_argument(
+        "--audit-policy",
+        metavar="FILE",
+        help="a Policy (audit.k8s.io/v1) that says what of each request is written to the audit log, or `default`: who "
+        'did what, without bodies; kept for later starts; "" for no log',
+    )
+    parser.add_argument(
+        "--audit-log",
+        metavar="FILE",
+        help="the audit log (default: audit.log in the cluster's folder; -: standard output); kept for later starts",
+    )
     parser.add_argument("--ready-fd", type=int, help=argparse.SUPPRESS)
 
 
@@ -87,6 +98,10 @@ def check(options: argparse.Namespace) -> None:
     check_address(options)
     if options.encryption_config:
         options.encryption_config = os.path.abspath(options.encryption_config)
+    if options.audit_policy and options.audit_policy != "default":
+        options.audit_policy = os.path.abspath(options.audit_policy)
+    if options.audit_log and options.audit_log != "-":
+        options.audit_log = os.path.abspath(options.audit_log)
 
 
 def check_address(options: argparse.Namespace) -> None:
@@ -127,6 +142,8 @@ def run_here(home: Home, options: argparse.Namespace) -> int:
             listen=options.listen,
             store=options.store,
             encryption_config=options.encryption_config,
+            audit_policy=options.audit_policy,
+            audit_log=options.audit_log,
             when_ready=when_ready,
         )
     except AlreadyRunning:
@@ -147,6 +164,8 @@ def run_detached(home: Home, options: argparse.Namespace) -> int:
                 listen=options.listen,
                 store=options.store,
                 encryption_config=options.encryption_config,
+                audit_policy=options.audit_policy,
+                audit_log=options.audit_log,
                 terminal=terminal,
             )
         except Failure:
@@ -181,6 +200,8 @@ def start_detached(
     listen: str | None = None,
     store: str | None = None,
     encryption_config: str | None = None,
+    audit_policy: str | None = None,
+    audit_log: str | None = None,
     terminal: Terminal | None = None,
 ) -> dict[str, Any]:
     """Start the server and return what it says of itself once it is ready; raise Failure with its last words."""
@@ -191,6 +212,8 @@ def start_detached(
     command += ["--listen", listen] if listen is not None else []
     command += ["--store", store] if store is not None else []
     command += ["--encryption-config", encryption_config] if encryption_config is not None else []
+    command += ["--audit-policy", audit_policy] if audit_policy is not None else []
+    command += ["--audit-log", audit_log] if audit_log is not None else []
     log = os.open(home.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
     log_start = os.fstat(log).st_size
     try:
