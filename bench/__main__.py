@@ -17,6 +17,7 @@ BENCHES = {
     "start": "how long until a cluster is ready, and what it uses when idle",
     "api": "what the API server does a second, and its processor time a request",
     "authorization": "what RBAC costs a request",
+    "audit": "what the audit log costs a request",
     "custom_resources": "how long until a new kind takes objects, and what they cost",
     "pods": "how fast pods run, and 200 replicas",
     "store_writes": "durable writes a second",

@@ -6,7 +6,8 @@ apiserver/pkg/audit/request.go and pkg/apis/audit/v1.
 
 from __future__ import annotations
 
-from typing import Any
+from functools import lru_cache
+from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
 import orjson
@@ -15,46 +16,54 @@ from proa.apiserver.audit.policy import METADATA, REQUEST_RESPONSE, Wanted
 from proa.apiserver.request_info import RequestInfo
 from proa.client.protocol import Object, Request, User
 from proa.objects.errors import ApiError
-from proa.objects.meta import format_micro_time
+from proa.objects.meta import format_time
 from proa.objects.quick_dataclass import dataclass
 
 IN_PROCESS = "127.0.0.1"
 """Where requests of the cluster's own components come from."""
+_EMPTY: Object = {}
 _WITH_BODY = ("create", "update", "patch", "delete", "deletecollection")
 
 
-@dataclass(frozen=True, slots=True)
-class Seen:
-    """One stage of one request. `body` is the answer's, b"" where it has none; times are epoch seconds."""
+@dataclass(slots=True, eq=False)
+class Visit:
+    """One request: what its events have in common. `user` is None where nobody could be authenticated."""
 
     wanted: Wanted
-    stage: str
     request: Request
     info: RequestInfo
     audit_id: str
     user: User | None
-    acting_as: User | None
     received: float
+    annotations: dict[str, str] | None = None
+
+
+class Seen(NamedTuple):
+    """One stage of a request. `body` is the answer's, b"" where it has none; times are epoch seconds."""
+
+    visit: Visit
+    stage: str
     at: float
+    acting_as: User | None = None
     code: int = 0
     body: bytes = b""
     message: str = ""
-    annotations: dict[str, str] | None = None
 
 
 def encode(seen: Seen) -> bytes:
     """Return the event as a line of JSON."""
-    request, info, level = seen.request, seen.info, seen.wanted.level
+    visit = seen.visit
+    request, info, level = visit.request, visit.info, visit.wanted.level
     query = urlencode(request.query, doseq=True) if request.query else ""
     event: dict[str, Any] = {
         "kind": "Event",
         "apiVersion": "audit.k8s.io/v1",
         "level": level,
-        "auditID": seen.audit_id,
+        "auditID": visit.audit_id,
         "stage": seen.stage,
         "requestURI": f"{request.path}?{query}" if query else request.path,
         "verb": info.verb,
-        "user": _user(seen.user),
+        "user": _user(visit.user),
     }
     if seen.acting_as is not None:
         event["impersonatedUser"] = _user(seen.acting_as)
@@ -68,51 +77,66 @@ def encode(seen: Seen) -> bytes:
     if seen.code:
         event["responseStatus"] = _status(seen, answered)
     if level != METADATA and sent is not None:
-        event["requestObject"] = _bare(sent) if seen.wanted.omits_managed_fields else sent
+        event["requestObject"] = _bare(sent) if visit.wanted.omits_managed_fields else sent
     if level == REQUEST_RESPONSE and answered is not None:
-        event["responseObject"] = _bare(answered) if seen.wanted.omits_managed_fields else answered
-    event["requestReceivedTimestamp"] = format_micro_time(seen.received)
-    event["stageTimestamp"] = format_micro_time(seen.at)
-    if seen.annotations:
-        event["annotations"] = seen.annotations
+        event["responseObject"] = _bare(answered) if visit.wanted.omits_managed_fields else answered
+    event["requestReceivedTimestamp"] = _time(visit.received)
+    event["stageTimestamp"] = _time(seen.at)
+    if visit.annotations:
+        event["annotations"] = visit.annotations
     return orjson.dumps(event, option=orjson.OPT_APPEND_NEWLINE)
+
+
+def _time(moment: float) -> str:
+    second = int(moment)
+    return f"{_second(second)}.{int((moment - second) * 1e6):06d}Z"
+
+
+@lru_cache(maxsize=16)
+def _second(second: int) -> str:
+    return format_time(second)[:-1]
 
 
 def _user(user: User | None) -> Object:
     if user is None:
         return {}
-    shown = {
-        "username": user.name,
-        "uid": user.uid,
-        "groups": list(user.groups),
-        "extra": {key: list(values) for key, values in user.extra.items()},
-    }
-    return {key: value for key, value in shown.items() if value}
+    shown: Object = {"username": user.name}
+    if user.uid:
+        shown["uid"] = user.uid
+    if user.groups:
+        shown["groups"] = user.groups
+    if user.extra:
+        shown["extra"] = dict(user.extra)
+    return shown
 
 
 def _sources(request: Request) -> list[str]:
     """Return the addresses that the request came by: what proxies say, then the one that connected."""
-    said = [each.strip() for each in request.headers.get("x-forwarded-for", "").split(",")]
-    said.append(request.headers.get("x-real-ip", "").strip())
-    said.append(request.source or IN_PROCESS)
+    headers, source = request.headers, request.source or IN_PROCESS
+    if "x-forwarded-for" not in headers and "x-real-ip" not in headers:
+        return [source]
+    said = [each.strip() for each in headers.get("x-forwarded-for", "").split(",")]
+    said += [headers.get("x-real-ip", "").strip(), source]
     return list(dict.fromkeys(each for each in said if each))
 
 
 def _reference(info: RequestInfo, sent: Any) -> Object:
     """Return what the request is about; the body tells the name of what is made."""
     metadata = sent.get("metadata") if isinstance(sent, dict) else None
-    metadata = metadata if isinstance(metadata, dict) else {}
-    shown = {
-        "resource": info.plural,
-        "namespace": info.namespace or metadata.get("namespace"),
-        "name": info.name or metadata.get("name"),
-        "uid": metadata.get("uid"),
-        "apiGroup": info.group,
-        "apiVersion": info.version,
-        "resourceVersion": metadata.get("resourceVersion"),
-        "subresource": info.subresource,
-    }
-    return {key: value for key, value in shown.items() if value}
+    metadata = metadata if isinstance(metadata, dict) else _EMPTY
+    shown: Object = {"resource": info.plural}
+    for key, value in (
+        ("namespace", info.namespace or metadata.get("namespace")),
+        ("name", info.name or metadata.get("name")),
+        ("uid", metadata.get("uid")),
+        ("apiGroup", info.group),
+        ("apiVersion", info.version),
+        ("resourceVersion", metadata.get("resourceVersion")),
+        ("subresource", info.subresource),
+    ):
+        if value:
+            shown[key] = value
+    return shown
 
 
 def _status(seen: Seen, answered: Any) -> Object:

@@ -62,9 +62,14 @@ class AuditLog:
             self._room.clear()
             await self._room.wait()
 
+    async def settle(self) -> None:
+        """Have all that waits written, and return when it is."""
+        self._flush()
+        await asyncio.get_running_loop().run_in_executor(self._thread, int)
+
     async def close(self) -> None:
         """Write what waits, and return when it is on disk."""
-        self._flush()
+        await self.settle()
         await asyncio.get_running_loop().run_in_executor(self._thread, self._end)
         self._thread.shutdown()
 

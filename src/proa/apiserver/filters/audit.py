@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import replace
 from typing import Any
 
 import orjson
 
-from proa.apiserver.audit.events import Seen
+from proa.apiserver.audit.events import Seen, Visit
 from proa.apiserver.audit.log import AuditLog
 from proa.apiserver.audit.policy import COMPLETE, METADATA, PANIC, RECEIVED, STARTED, AuditPolicy
 from proa.apiserver.filters.chain import Filter, InfoHandler
@@ -38,21 +37,19 @@ def with_audit(policy: AuditPolicy, log: AuditLog, now: Callable[[], float] = ti
                 return await handler(request, info)
             if log.is_full:
                 await log.room()
-            received, stages = now(), wanted.stages
-            audit_id = request.headers.get("audit-id", "")
-            first = Seen(wanted, RECEIVED, request, info, audit_id, user, None, received, received)
+            audit_id, stages = request.headers.get("audit-id", ""), wanted.stages
+            visit = Visit(wanted, request, info, audit_id, user, now())
             if RECEIVED in stages:
-                log.add(first)
+                log.add(Seen(visit, RECEIVED, visit.received))
             notes = NOTES.get()
             if notes is not None:
                 notes.is_audited = True
+                visit.annotations = notes.audit_annotations
 
             def note(stage: str, code: int, body: bytes = b"", message: str = "") -> None:
                 if stage in stages:
                     acting_as = None if request.user is user else request.user
-                    said = notes.audit_annotations if notes is not None else None
-                    seen = replace(first, stage=stage, acting_as=acting_as, at=now(), code=code, body=body)
-                    log.add(replace(seen, message=message, annotations=said))
+                    log.add(Seen(visit, stage, now(), acting_as, code, body, message))
 
             try:
                 response = await handler(request, info)
@@ -123,9 +120,10 @@ def with_failed_authentication(
                 wanted = policy.wanted(_NOBODY, info)
                 if request.user is None and wanted is not None and STARTED in wanted.stages:
                     moment, audit_id = now(), request.headers.get("audit-id", "")
-                    seen = Seen(wanted, STARTED, request, info, audit_id, None, None, moment, moment)
+                    visit = Visit(wanted, request, info, audit_id, None, moment)
                     why = "Authentication failed, attempted: bearer"
-                    log.add(replace(seen, code=error.code, body=orjson.dumps(error.status()), message=why))
+                    body = orjson.dumps(error.status())
+                    log.add(Seen(visit, STARTED, moment, None, error.code, body, why))
                 raise
 
         return handle

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from proa.apiserver.authorization.decision import Authorizer
 from proa.apiserver.filters.chain import Filter, InfoHandler
-from proa.apiserver.registry.notes import NOTES, annotate_audit
+from proa.apiserver.registry.notes import NOTES
 from proa.apiserver.request_info import RequestInfo
 from proa.client.protocol import Request, Response, User
 from proa.objects.errors import Forbidden
@@ -20,9 +20,9 @@ def with_authorization(authorizer: Authorizer) -> Filter:
             decision = authorizer.authorize(request.user, info)
             notes = NOTES.get()
             if notes is not None and notes.is_audited:
-                said = "allow" if decision.allowed else "forbid"
-                annotate_audit("authorization.k8s.io/decision", said)
-                annotate_audit("authorization.k8s.io/reason", decision.reason)
+                said = notes.audit_annotations
+                said["authorization.k8s.io/decision"] = "allow" if decision.allowed else "forbid"
+                said["authorization.k8s.io/reason"] = decision.reason
             if not decision.allowed:
                 raise refusal(request.user, info, decision.reason)
             return await handler(request, info)
