@@ -68,8 +68,9 @@ def test_a_pod_of_a_deleted_class_is_rejected() -> None:
 
 @pytest.mark.parametrize("overhead", [None, {"cpu": "10m", "memory": "1Mi"}], ids=["without", "with"])
 def test_a_pod_gets_the_overhead_of_its_class(overhead: Any) -> None:
-    """[sig-node] RuntimeClass should schedule a Pod requesting a RuntimeClass without PodOverhead, and
-    ... and initialize its Overhead [NodeConformance] [Conformance]: what the API server does of them."""
+    """[sig-node] RuntimeClass should schedule a Pod requesting a RuntimeClass without PodOverhead [Conformance]
+    [sig-node] RuntimeClass should schedule a Pod requesting a RuntimeClass and initialize its Overhead
+    [NodeConformance] [Conformance]: what the API server does of them."""
 
     async def scenario(client: ApiClient) -> None:
         await add_account(client)

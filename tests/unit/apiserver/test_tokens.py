@@ -53,6 +53,8 @@ def review(api: Any, token: str, *audiences: str) -> Any:
 
 
 def test_a_review_tells_whom_a_token_names(api: Any) -> None:
+    """[sig-auth] ServiceAccounts should create a serviceAccountToken and ensure a successful TokenReview
+    [Conformance]"""
     status = review(api, request_token(api))
     assert status["authenticated"]
     assert status["audiences"] == [ISSUER]

@@ -67,6 +67,8 @@ async def is_rolled_out(c: Cluster, image: str, replicas: int) -> bool:
 
 
 def test_a_deployment_behind_a_service_rolls_out_and_back_and_goes(tmp_path: Path) -> None:
+    """[sig-apps] Deployment RollingUpdateDeployment should delete old pods and create new ones [Conformance]"""
+
     async def scenario() -> None:
         async with running(tmp_path) as c:
             service = {

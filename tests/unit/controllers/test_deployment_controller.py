@@ -152,6 +152,8 @@ def test_undoing_a_rollout_finds_the_old_replica_set_again(world: Any) -> None:
 
 
 def test_old_replica_sets_beyond_the_history_limit_go(world: Any) -> None:
+    """[sig-apps] Deployment deployment should delete old replica sets [Conformance]"""
+
     async def scenario() -> None:
         async with world(CONTROLLERS) as w:
             await w.client.create(DEPLOYMENTS, make_deployment(revisionHistoryLimit=1), "default")
@@ -166,6 +168,8 @@ def test_old_replica_sets_beyond_the_history_limit_go(world: Any) -> None:
 
 
 def test_recreate_waits_until_the_last_old_pod_has_gone(world: Any) -> None:
+    """[sig-apps] Deployment RecreateDeployment should delete old pods and create new ones [Conformance]"""
+
     async def scenario() -> None:
         async with world(CONTROLLERS) as w:
             body = make_deployment(strategy={"type": "Recreate"})
@@ -215,6 +219,8 @@ def test_a_rollout_without_progress_times_out(world: Any) -> None:
 
 
 def test_scaling_amid_a_rollout_is_shared_out_in_proportion(world: Any) -> None:
+    """[sig-apps] Deployment deployment should support proportional scaling [Conformance]"""
+
     async def scenario() -> None:
         async with world(CONTROLLERS) as w:
             strategy = {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 3, "maxUnavailable": 2}}

@@ -106,6 +106,8 @@ def test_what_could_not_be_done_is_a_condition_until_it_could() -> None:
 
 
 def test_orphans_that_match_are_adopted_and_strays_released(world: Any) -> None:
+    """[sig-apps] ReplicaSet should adopt matching pods on creation and release no longer matching pods [Conformance]"""
+
     async def scenario() -> None:
         async with world([replicaset]) as w:
             w.client.add(PODS, {"metadata": {"name": "orphan", "labels": {"app": "web"}}, "spec": {}})
