@@ -74,7 +74,8 @@ def parse_request(request: Request) -> RequestInfo:
         info.name = rest[1]
         if count > 2:
             info.subresource = rest[2]
-            info.subpath = _after(path, rest) if count > 3 or path.endswith("/") else ""
+            if count > 3 or path.endswith("/"):
+                info.subpath = _after(path, len(parts) - count + 3)
     if "%" in path:
         info.namespace, info.name = unquote(info.namespace), unquote(info.name)
     if is_watch_path:
@@ -108,7 +109,13 @@ def _selected_name(field_selector: str) -> str:
     return ""
 
 
-def _after(path: str, rest: list[str]) -> str:
-    """Return what follows `/<plural>/<name>/<subresource>` in the path, as it was sent."""
-    marker = f"/{rest[0]}/{rest[1]}/{rest[2]}"
-    return path[path.index(marker) + len(marker) :]
+def _after(path: str, count: int) -> str:
+    """Return what follows the first `count` parts of the path, as it was sent: slashes may be doubled."""
+    position = 0
+    for _ in range(count):
+        while path[position] == "/":
+            position += 1
+        position = path.find("/", position)
+        if position < 0:
+            return ""
+    return path[position:]

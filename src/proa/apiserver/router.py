@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import orjson
 
-from proa.apiserver.filters.authorization import refusal
+from proa.apiserver.filters.authorization import check_also
 from proa.apiserver.handlers.discovery import Discovery
 from proa.apiserver.handlers.health import TEXT, make_version, serve_health
 from proa.apiserver.handlers.list import list_objects
@@ -95,6 +95,11 @@ class Router:
             namespace = ""
         elif info.name and not namespace:
             raise unknown_resource()
+        if info.verb == "watch":  # what /watch/ in a path makes of every method, and is authorized as
+            if info.subresource:
+                raise unknown_resource()
+            if request.method not in ("GET", "HEAD"):
+                raise method_not_allowed()
         serve = self._subresource if info.subresource else self._resource
         await self._see_what_is_acknowledged(request)
         response = await serve(request, info, registry, namespace)
@@ -183,12 +188,7 @@ class Router:
 
     def _check_verb(self, request: Request, info: RequestInfo, verb: str) -> None:
         """See that the user may do this too, since a GET is about to do more than get; raise Forbidden."""
-        if request.user is None:
-            return
-        needed = replace(info, verb=verb)
-        decision = self._catalog.authorizer.authorize(request.user, needed)
-        if not decision.allowed:
-            raise refusal(request.user, needed, decision.reason)
+        check_also(self._catalog.authorizer, request, replace(info, verb=verb))
 
     async def _get_object(self, resource: Resource, name: str, namespace: str) -> Object:
         obj: Object = orjson.loads(self._catalog.of(resource).get(namespace, name))

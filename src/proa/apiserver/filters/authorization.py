@@ -32,6 +32,18 @@ def with_authorization(authorizer: Authorizer) -> Filter:
     return wrap
 
 
+def check_also(authorizer: Authorizer, request: Request, needed: RequestInfo) -> None:
+    """Raise Forbidden unless the user may do this too: a request may turn out to do more than it said.
+
+    A request without a user comes from the server itself.
+    """
+    if request.user is None:
+        return
+    decision = authorizer.authorize(request.user, needed)
+    if not decision.allowed:
+        raise refusal(request.user, needed, decision.reason)
+
+
 def refusal(user: User, info: RequestInfo, reason: str) -> Forbidden:
     """Return the error in upstream's words (responsewriters/errors.go)."""
     why = f": {reason}" if reason else ""

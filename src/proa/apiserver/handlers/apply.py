@@ -9,6 +9,7 @@ from typing import Any
 
 import orjson
 
+from proa.apiserver.filters.authorization import check_also
 from proa.apiserver.handlers.bodies import is_heavy, strictness_of
 from proa.apiserver.handlers.field_managers import read_writer
 from proa.apiserver.handlers.options import write_options
@@ -16,6 +17,7 @@ from proa.apiserver.handlers.yaml_bodies import load_yaml
 from proa.apiserver.pace import aside
 from proa.apiserver.registry.refusals import conflict, not_found
 from proa.apiserver.registry.registry import UPDATE_ATTEMPTS, ResourceRegistry
+from proa.apiserver.request_info import RequestInfo
 from proa.client.protocol import Object, Request
 from proa.objects.errors import AlreadyExists, BadRequest, NotFound
 from proa.objects.managed_fields.apply import apply, check_config
@@ -80,6 +82,7 @@ async def apply_object(
         if subresource:
             raise not_found(registry.resource, name)
         _check_new(config, registry, name)
+        _check_creation(request, registry, namespace, name)
         try:
             made = await aside(transform, None) if heavy else transform(None)
             value = await registry.create(
@@ -127,6 +130,13 @@ def _ignored(registry: ResourceRegistry, schema: Schema, subresource: str) -> Fi
         return {"f:status": LEAF} if registry.has_status else {}
     others = schema.properties.keys() - {"metadata", "status", "kind", "apiVersion"}
     return {"f:metadata": _NOT_THROUGH_STATUS, **{f"f:{key}": LEAF for key in others}}
+
+
+def _check_creation(request: Request, registry: ResourceRegistry, namespace: str, name: str) -> None:
+    """Raise Forbidden where who may patch may not create (withAuthorization in handlers/create.go)."""
+    resource = registry.resource
+    place = (resource.group, resource.version, namespace, resource.plural, name)
+    check_also(registry.authorizer, request, RequestInfo(True, "create", request.path, *place))
 
 
 def _check_new(config: Object, registry: ResourceRegistry, name: str) -> None:

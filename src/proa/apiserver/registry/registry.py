@@ -52,6 +52,7 @@ from proa.objects.validation import invalid
 from proa.store.protocol import Entry, RevisionMismatch, Store
 
 if TYPE_CHECKING:
+    from proa.apiserver.authorization.decision import Authorizer
     from proa.apiserver.registry.catalog import Catalog
 
 _log = logging.getLogger(__name__)
@@ -124,6 +125,11 @@ class ResourceRegistry:
         """End what goes on, once it has told what has happened: the resource is served no more, or otherwise."""
         for watch in tuple(self.watches):
             asyncio.get_running_loop().call_soon(watch.close)
+
+    @property
+    def authorizer(self) -> Authorizer:
+        """Return who says what users may do."""
+        return self._catalog.authorizer
 
     def now(self) -> float:
         """Return seconds since the epoch."""
