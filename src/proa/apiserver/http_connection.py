@@ -302,7 +302,7 @@ class Connection(asyncio.Protocol):
                 lines.append(f"{key}: {line}\r\n")
         lines.append(f"Date: {self.server.date}\r\n{framing}")
         lines.append("Connection: close\r\n\r\n" if last else "\r\n")
-        return "".join(lines).encode("latin-1")
+        return _encode_head("".join(lines))
 
     async def _write_whole(self, head: bytes, body: bytes) -> None:
         if len(body) <= PIECE_BYTES:
@@ -367,7 +367,7 @@ class Connection(asyncio.Protocol):
         assert self._upgraded is not None
         head = "".join(f"{key}: {value}\r\n" for key, value in response.headers.items())
         status = _STATUS_LINES.get(response.status, "HTTP/1.1 101 Switching Protocols\r\n")
-        self._write(f"{status}{head}\r\n".encode("latin-1"))
+        self._write(_encode_head(f"{status}{head}\r\n"))
         self.deadline = 0.0
         try:
             await response.upgrade(self._upgraded)
@@ -423,6 +423,14 @@ def compress(pieces: Sequence[bytes]) -> bytes:
     """Return the pieces as one gzip stream; quickly rather than well. zlib lets others run meanwhile."""
     stream = zlib.compressobj(1, zlib.DEFLATED, 16 + zlib.MAX_WBITS)
     return b"".join([*map(stream.compress, pieces), stream.flush()])
+
+
+def _encode_head(text: str) -> bytes:
+    """Return a head's bytes. Headers that are passed on are bytes as Latin-1; a warning of ours may have any text."""
+    try:
+        return text.encode("latin-1")
+    except UnicodeEncodeError:
+        return text.encode()
 
 
 def _too_large() -> ApiError:

@@ -103,3 +103,12 @@ def test_a_body_of_any_shape_gets_an_answer_about_the_body(api, request_name):
                 )
 
     asyncio.run(scenario())
+
+
+def test_however_many_fields_are_unknown_the_warnings_are_few(api):
+    unknown = {f"field{index:05}{'x' * 300}": 1 for index in range(5000)}
+    answer = api.post("/api/v1/namespaces/default/configmaps", {"metadata": {"name": "many"}, **unknown})
+    assert answer.status == 201
+    lines = answer.headers["Warning"].split("\n")
+    assert len(lines) > 10
+    assert len(answer.headers["Warning"]) < 8192

@@ -308,6 +308,19 @@ def test_a_list_in_pieces_has_one_length():
     run(scenario)
 
 
+def test_a_warning_may_have_any_text():
+    async def warn(request: Request) -> Response:
+        return Response(201, {"Warning": '299 - "unknown field \u20ac"'}, b"")
+
+    async def run():
+        async with serving(warn) as port:
+            answer = await exchange(port, b"POST / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+            assert answer.startswith(b"HTTP/1.1 201 ")
+            assert 'unknown field \u20ac"'.encode() in answer
+
+    asyncio.run(run())
+
+
 def test_several_warnings_are_several_lines():
     async def handler(request: Request) -> Response:
         return Response(200, {"Warning": '299 - "a"\n299 - "b"'}, b"")

@@ -11,6 +11,7 @@ from proa.apiserver.admission import (
     namespace_lifecycle,
     node_restriction,
     policies,
+    policy_parameters,
     priority,
     resource_quota,
     role_escalation,
@@ -97,6 +98,7 @@ PLUGINS: tuple[Plugin, ...] = (
         certificate_requests.name_requester,
         resources=(CERTIFICATE_SIGNING_REQUESTS,),
     ),
+    Plugin("PolicyParameters", validate=policy_parameters.validate, resources=policy_parameters.RESOURCES),
     Plugin("RoleEscalation", validate=role_escalation.validate, resources=role_escalation.RESOURCES),
     Plugin(
         "DeviceAdminAccess",

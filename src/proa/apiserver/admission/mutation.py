@@ -13,6 +13,7 @@ from proa.apiserver.registry.attributes import Attributes
 from proa.apiserver.registry.definition import ResourceDefinition
 from proa.apiserver.registry.refusals import internal
 from proa.client.protocol import Object
+from proa.objects.managed_fields.entries import accepted
 from proa.objects.quick_dataclass import dataclass
 from proa.objects.resource import Resource
 from proa.objects.schemas.check import prune
@@ -50,6 +51,7 @@ async def replace(attributes: Attributes, match: Match, shown: Object | None, ne
     `shown` is the object as `view` returned it, unchanged. Raises InternalError where `new` is no such object.
     """
     assert attributes.obj is not None
+    _check_kind(match, new)
     definition, schema = _rules_of(attributes, match)
     if schema is not None:
         faults = prune(new, schema)
@@ -64,6 +66,17 @@ async def replace(attributes: Attributes, match: Match, shown: Object | None, ne
     _keep_systems_part(attributes, attributes.obj, new)
     _become(attributes.obj, new)
     return True
+
+
+def _check_kind(match: Match, new: Object) -> None:
+    """Say the kind where `new` does not; raise InternalError where it says another than the matched one."""
+    kind = match.kind
+    said = new.get("kind") or kind.kind, new.get("apiVersion") or kind.api_version
+    if said != (kind.kind, kind.api_version):
+        other = f"{str(said[1]).rpartition('/')[2]}.{said[0]}"
+        own = f"{kind.group.partition('.')[0] or 'core'}.{kind.kind}"
+        raise internal(f"converting ({other}) to ({own}): unknown conversion")
+    new["kind"], new["apiVersion"] = said
 
 
 def _is_foreign(attributes: Attributes, match: Match) -> bool:
@@ -92,7 +105,10 @@ def _rules_of(attributes: Attributes, match: Match) -> tuple[ResourceDefinition 
 def _keep_systems_part(attributes: Attributes, had: Object, new: Object) -> None:
     """Undo in `new` what nobody outside may change."""
     kept = _SYSTEMS if attributes.operation == "CREATE" else (*_SYSTEMS, "name")
-    _take(new.setdefault("metadata", {}), had.get("metadata") or {}, kept)
+    metadata, before = new.setdefault("metadata", {}), had.get("metadata") or {}
+    _take(metadata, before, kept)
+    if metadata.get("managedFields") != before.get("managedFields"):
+        metadata["managedFields"] = accepted(metadata.get("managedFields"), before.get("managedFields") or [])
     if attributes.subresource == "status":
         _take(new["metadata"], had["metadata"], _KEPT_BY_STATUS)
         _take(new, had, tuple(key for key in {**new, **had} if key not in ("metadata", "status")))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from proa.apiserver.filters.chain import InfoHandler
-from proa.apiserver.handlers.negotiation import warning
+from proa.apiserver.handlers.negotiation import join_warnings
 from proa.apiserver.registry.notes import NOTES, Notes
 from proa.apiserver.request_info import RequestInfo
 from proa.client.protocol import Request, Response
@@ -20,7 +20,7 @@ def with_notes(handler: InfoHandler) -> InfoHandler:
         finally:
             NOTES.reset(token)
         if notes.warnings:
-            said = "\n".join(map(warning, notes.warnings))
+            said = join_warnings(notes.warnings)
             had = response.headers.get("Warning")
             response.headers["Warning"] = f"{had}\n{said}" if had else said
         return response

@@ -5,8 +5,9 @@ Follows apiserver/pkg/endpoints/handlers/negotiation. Protobuf is never chosen: 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
+from itertools import accumulate
 from typing import Any, Literal
 
 import orjson
@@ -23,6 +24,8 @@ OFFERED = (
     "application/json, application/yaml, application/vnd.kubernetes.protobuf, application/json;stream=watch, "
     "application/vnd.kubernetes.protobuf;stream=watch"
 )
+MAX_WARNINGS, MAX_CUT_WARNING = 4096, 256
+"""Characters of all warnings of an answer, and of one where that is too little."""
 LONG_HEADER = 1024
 """What is said in more than this is not kept for others who say the same."""
 Shape = Literal["", "Table", "PartialObjectMetadata", "PartialObjectMetadataList"]
@@ -107,7 +110,7 @@ def answer(
     """Return a response with a JSON body, made YAML where that was asked for."""
     headers = {"Content-Type": JSON}
     if warnings:
-        headers["Warning"] = "\n".join(map(warning, warnings))
+        headers["Warning"] = join_warnings(warnings)
     if representation.media_type == YAML:
         headers["Content-Type"] = YAML
         body = write_yaml(orjson.loads(body if isinstance(body, bytes) else b"".join(body)))
@@ -147,6 +150,21 @@ async def answer_aside(
         if size > HEAVY_YAML_BYTES:
             return await aside(answer, body, representation, status, warnings)
     return answer(body, representation, status, warnings)
+
+
+def join_warnings(texts: Iterable[str]) -> str:
+    """Return the value of the Warning header, a line for each text.
+
+    Long ones are cut and the rest left out, as upstream does (apiserver/pkg/endpoints/filters/warning.go): a client's
+    object may have any number of unknown fields.
+    """
+    said = list(texts)
+    if sum(map(len, said)) > MAX_WARNINGS:
+        cut = [text[:MAX_CUT_WARNING] for text in said]
+        said = [
+            text for text, size in zip(cut, accumulate(map(len, cut)), strict=True) if size <= MAX_WARNINGS
+        ]
+    return "\n".join(map(warning, said))
 
 
 def warning(text: str) -> str:

@@ -26,7 +26,7 @@ from proa.apiserver.registry.attributes import Attributes, Reinvocation
 from proa.apiserver.registry.refusals import forbidden
 from proa.client.protocol import Object
 from proa.objects.cel.budget import Budget
-from proa.objects.errors import ApiError, ServiceUnavailable
+from proa.objects.errors import ApiError, InternalError, ServiceUnavailable
 from proa.objects.quick_dataclass import dataclass
 from proa.objects.schemas.load import find_definition_name, schema_named
 from proa.objects.schemas.schema import Schema
@@ -152,10 +152,11 @@ async def _run_one(invocation: _Invocation, attributes: Attributes, failures: li
             if index == 0 and not meets(policy.conditions, bound, budget):
                 return False
             new = _mutated(mutation, bound, views.obj, _schema_of(attributes, invocation.match), budget)
+            changed = await replace(attributes, invocation.match, views.obj, new) or changed
         except EvaluationFailed as failure:
             failures.append(_Failure(invocation.policy, invocation.binding, str(failure), "Invalid"))
-            continue
-        changed = await replace(attributes, invocation.match, views.obj, new) or changed
+        except InternalError as error:  # what was made is no such object
+            failures.append(_Failure(invocation.policy, invocation.binding, error.message, "Invalid"))
     return changed
 
 

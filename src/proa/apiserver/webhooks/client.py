@@ -10,7 +10,7 @@ import asyncio
 import base64
 import binascii
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from proa.apiserver.webhooks.connection import Answer, Connection, NoAnswer, secure
 from proa.apiserver.webhooks.resolver import CannotConnect, ServiceResolver, dial
@@ -69,14 +69,14 @@ def make_target(config: Object) -> Target:
 
 
 def _clean(path: str) -> str:
-    """Return a path as Go's path.Join leaves it."""
+    """Return a path as Go's path.Join leaves it, with what a request line cannot have encoded."""
     steps: list[str] = []
     for step in path.split("/"):
         if step == "..":
             del steps[-1:]
         elif step not in ("", "."):
             steps.append(step)
-    return "/" + "/".join(steps)
+    return quote("/" + "/".join(steps), safe="/%:@!$&'()*+,;=~-._")
 
 
 class WebhookClient:

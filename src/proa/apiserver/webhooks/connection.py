@@ -43,8 +43,8 @@ async def secure(stream: ByteStream, context: ssl.SSLContext, server_name: str) 
     """Return the connection with TLS on it; raise NoAnswer where the server's certificate is not to be trusted."""
     import ssl
 
-    tls = TlsStream(stream, server_name, context)
     try:
+        tls = TlsStream(stream, server_name, context)
         await tls.handshake()
     except ssl.SSLCertVerificationError as error:
         await stream.close()

@@ -107,6 +107,8 @@ async def dial(host: str, port: int) -> ByteStream:
     """Return a connection from the host itself; raise CannotConnect."""
     try:
         reader, writer = await asyncio.open_connection(host, port)
+    except UnicodeError:  # no name that DNS could have: an empty or overlong part
+        raise CannotConnect(f"dial tcp: lookup {host}: no such host") from None
     except OSError as error:
         raise CannotConnect(_dial_words(host, port, error)) from error
     return HostStream(reader, writer)

@@ -22,8 +22,9 @@ IN_A = "/api/v1/namespaces/a"
 SECRETS_TO_KEEP = (b"hush", b"elsewhere", base64.b64encode(b"hush"))
 LOOK = {
     "apiGroups": ["", "apps"],
-    "resources": ["configmaps", "pods", "pods/*", "pods/log", "pods/exec", "pods/eviction", "pods/binding", "pods/proxy",
-                  "deployments", "deployments/scale", "deployments/status", "serviceaccounts", "serviceaccounts/token"],
+    "resources": ["configmaps", "pods", "pods/*", "pods/log", "pods/exec", "pods/eviction", "pods/binding",
+                  "pods/proxy", "deployments", "deployments/scale", "deployments/status", "serviceaccounts",
+                  "serviceaccounts/token"],
     "verbs": ["get", "list", "watch"],
 }  # fmt: skip
 DEPLOYMENT = {
@@ -57,8 +58,9 @@ GOOD = (
     "/api/v1/watch/namespaces/a/secrets/s", "/api/v1/watch/namespaces/a/configmaps/c", "/proa/backup", "/metrics",
 )  # fmt: skip
 PIECES = (
-    "", ".", "..", "%2e%2e", "a", "b", "a%2Fb", "b%2fsecrets", "%61", "watch", "namespaces", "secrets", "configmaps", "status",
-    "scale", "finalize", "s", "c", "%00", "%", "A", "v1", "api", "apis", "proxy", "log", "%252e", "c;x", "*", "secrets%2Fs",
+    "", ".", "..", "%2e%2e", "a", "b", "a%2Fb", "b%2fsecrets", "%61", "watch", "namespaces", "secrets", "configmaps",
+    "status", "scale", "finalize", "s", "c", "%00", "%", "A", "v1", "api", "apis", "proxy", "log", "%252e", "c;x", "*",
+    "secrets%2Fs",
 )  # fmt: skip
 METHODS = ("GET", "GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "WATCH", "get")
 QUERIES: tuple[dict[str, list[str]], ...] = (
@@ -195,8 +197,8 @@ def test_who_may_patch_but_not_create_makes_nothing_by_applying(secured_api: Any
     status, shown = asyncio.run(ask(api, "PATCH", f"{IN_A}/configmaps/new", applied, *sent))
     assert (status, orjson.loads(shown)["message"]) == (
         403,
-        'configmaps "new" is forbidden: User "looker" cannot create resource "configmaps" in API group "" in the namespace '
-        '"a"',
+        'configmaps "new" is forbidden: User "looker" cannot create resource "configmaps" in API group "" in the '
+        'namespace "a"',
     )
     applied["metadata"] = {"name": "c"}
     assert asyncio.run(ask(api, "PATCH", f"{IN_A}/configmaps/c", applied, *sent))[0] == 200
