@@ -233,7 +233,12 @@ IN_UPSTREAMS_ORDER = (
     "ResourceQuota",
 )
 """AllOrderedPlugins of pkg/kubeapiserver/options/plugins.go, without those that are off by default and not here."""
-UPSTREAM_DOES_IT_ELSEWHERE = {"CertificateRequester", "RoleEscalation", "DeviceAdminAccess"}
+UPSTREAM_DOES_IT_ELSEWHERE = {
+    "CertificateRequester",
+    "DeviceAdminAccess",
+    "PolicyParameters",
+    "RoleEscalation",
+}
 
 
 def test_plugins_are_asked_in_upstreams_order():

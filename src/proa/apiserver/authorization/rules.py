@@ -69,6 +69,19 @@ def find_uncovered(held: Sequence[Object], wanted: Sequence[Object]) -> list[Obj
     ]
 
 
+def without_covered(held: Sequence[Object], wanted: Sequence[Object]) -> list[Object]:
+    """Return the rules of `wanted` that no single rule of `held` covers as a whole: those that must be broken down."""
+    return [rule for rule in wanted if not any(_covers(owner, rule) for owner in held)]
+
+
+def count_parts(rule: Object) -> int:
+    """Return how many parts `break_down` would yield."""
+    groups, resources, verbs, urls = (
+        len(rule.get(key) or ()) for key in ("apiGroups", "resources", "verbs", "nonResourceURLs")
+    )
+    return verbs * (groups * resources * max(len(rule.get("resourceNames") or ()), 1) + urls)
+
+
 def break_down(rule: Object) -> Iterator[Object]:
     """Yield a rule's parts: one group, resource, verb and name each, or one URL and verb."""
     for group in rule.get("apiGroups") or ():

@@ -15,7 +15,7 @@ import orjson
 from proa.apiserver.handlers.negotiation import Representation, answer_aside, negotiate
 from proa.apiserver.handlers.options import ListOptions, Selection, read_options_aside
 from proa.apiserver.handlers.shapes import check_include, partial, rows, table
-from proa.apiserver.pace import Pace, slices
+from proa.apiserver.pace import SLICE_OBJECTS, Pace, slices
 from proa.apiserver.registry.refusals import unnamed_failure
 from proa.apiserver.registry.registry import ResourceRegistry
 from proa.client.protocol import Request, Response
@@ -133,11 +133,16 @@ def _named(entries: Sequence[Entry], name: str | None) -> Sequence[Entry]:
     return entries if name is None else [entry for entry in entries if entry.key.endswith("/" + name)]
 
 
+USUAL_TERMS = 20
+"""A selector of more is tried on fewer objects before others have their turn."""
+
+
 async def _picked(registry: ResourceRegistry, selection: Selection, entries: Sequence[Entry]) -> list[Entry]:
     converts = registry.conversion is not None and selection.knows_kind
     pace = Pace()
     picked: list[Entry] = []
-    for part in slices(entries):
+    terms = len(selection.labels.requirements) + len(selection.fields.requirements)
+    for part in slices(entries, max(1, SLICE_OBJECTS * USUAL_TERMS // max(terms, USUAL_TERMS))):
         objects = [orjson.loads(entry.value) for entry in part]
         if converts:
             objects = await registry.hub(objects)

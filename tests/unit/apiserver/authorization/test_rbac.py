@@ -317,3 +317,23 @@ def test_every_controller_acts_as_an_account_that_a_default_role_is_bound_to() -
     assert {account_name(controller) for controller in make_controllers()} - bound == set(), (
         "docs/adding-a-controller.md, Let it in"
     )
+
+
+def test_a_role_of_more_parts_than_can_be_compared_is_refused_at_once(secured_api: Any) -> None:
+    api = secured_api
+    writes = {"apiGroups": ["rbac.authorization.k8s.io"], "resources": ["roles"], "verbs": ["create"]}
+    make(api, f"{IN_DEFAULT}/roles", role("author", writes, READ_PODS))
+    make(api, f"{IN_DEFAULT}/rolebindings", binding("author", "Role", "author", user("ann")))
+    many = [f"x{index}" for index in range(300)]
+    wide = {"apiGroups": many, "resources": many, "verbs": many, "resourceNames": many}
+    refused = ask(api, ANN, "POST", f"{IN_DEFAULT}/roles", role("wide", wide))
+    assert refused.status == 403
+    assert "more RBAC permissions than can be compared" in refused.message
+    refused = ask(api, ANN, "POST", f"{IN_DEFAULT}/roles", role("wide", *([READ_PODS] * 4000), wide))
+    assert refused.status == 403
+    refused = ask(
+        api, ANN, "POST", f"{IN_DEFAULT}/roles", role("wide", *([{**READ_PODS, "verbs": many}] * 5))
+    )
+    assert "permissions not currently held" in refused.message
+    allowed = role("narrow", *([{**READ_PODS, "resourceNames": many}] * 50))
+    assert ask(api, ANN, "POST", f"{IN_DEFAULT}/roles", allowed).status == 201
