@@ -109,6 +109,29 @@ def test_a_token_ends_with_the_secret_or_node_that_it_is_bound_to(api: Any) -> N
         assert review(api, token)["error"] == said
 
 
+@pytest.mark.parametrize(
+    ("body", "code", "said"),
+    [
+        (
+            {"metadata": {"name": "other"}},
+            422,
+            'TokenRequest.authentication.k8s.io "default" is invalid: metadata.name: Invalid value: "other": must '
+            "match the service account name if specified",
+        ),
+        ({"metadata": {"namespace": "x"}}, 422, "must match the service account namespace if specified"),
+        ({"metadata": {"uid": "x"}}, 409, "the UID in the token request (x) does not match the UID of the"),
+        ({"spec": {"expirationSeconds": 0}}, 422, "may not specify a duration less than 10 minutes"),
+        ({"spec": {"expirationSeconds": (1 << 32) + 1}}, 422, "may not specify a duration larger than 2^32"),
+    ],
+)
+def test_a_request_for_a_token_that_makes_no_sense_is_refused(
+    api: Any, body: Any, code: int, said: str
+) -> None:
+    answer = api.post(f"{ACCOUNTS}/default/token", {"spec": {}, **body})
+    assert answer.status == code, answer.raw
+    assert said in answer.message
+
+
 # --- keys -------------------------------------------------------------------------------------------------------
 
 

@@ -15,6 +15,7 @@ from proa.apiserver.handlers.options import write_options
 from proa.apiserver.handlers.write import is_dry_run
 from proa.apiserver.registry.catalog import Catalog
 from proa.apiserver.registry.metadata import new_uid
+from proa.apiserver.registry.notes import annotate_audit
 from proa.apiserver.registry.refusals import conflict, invalid, method_not_allowed, not_found
 from proa.apiserver.registry.registry import ResourceRegistry
 from proa.apiserver.tokens.authenticator import BOUND, ISSUER, PREFIX
@@ -22,10 +23,12 @@ from proa.client.protocol import Object, Request, Response
 from proa.objects.errors import BadRequest, Cause, ServiceUnavailable
 from proa.objects.managed_fields.update import created
 from proa.objects.meta import format_time
-from proa.objects.resource import NODES, PODS
+from proa.objects.resource import NODES, PODS, Resource
 from proa.objects.schemas.load import schema_named
 from proa.objects.token_keys import NoKey, TokenKeys
+from proa.objects.validation import quote
 
+GROUP = "authentication.k8s.io"
 DEFAULT_SECONDS = 3600
 MIN_SECONDS = 600
 MAX_SECONDS = 1 << 32
@@ -48,9 +51,11 @@ class TokenIssuer:
         if request.method != "POST":
             raise method_not_allowed()
         body = read_auxiliary(request, "TokenRequest")
+        _check_place(body, namespace, name)
         account = registry.find(namespace, name)
         if account is None:
             raise not_found(registry.resource, name)
+        _check_uid(body, account)
         await registry.admit_other(
             "CREATE",
             namespace,
@@ -62,12 +67,13 @@ class TokenIssuer:
             options=write_options(request, "CreateOptions"),
         )
         spec = body.get("spec") or {}
-        seconds = spec.get("expirationSeconds") or DEFAULT_SECONDS
+        seconds = spec.get("expirationSeconds", DEFAULT_SECONDS)
         _check_seconds(seconds)
         audiences = spec.get("audiences") or [ISSUER]
         now = int(self._catalog.now())
         bound = self._bound_claims(namespace, name, spec.get("boundObjectRef"))
         claims = _make_claims(account, bound, audiences, seconds, now)
+        annotate_audit("authentication.kubernetes.io/issued-credential-id", f"JTI={claims['jti']}")
         metadata: dict[str, Any] = {
             "name": name,
             "namespace": namespace,
@@ -133,6 +139,26 @@ class TokenIssuer:
             raise ServiceUnavailable(str(error)) from None
 
 
+def _check_place(body: Object, namespace: str, name: str) -> None:
+    """Raise Invalid where the body says another account than the URL."""
+    metadata = body.get("metadata") or {}
+    for field, meant in (("name", name), ("namespace", namespace)):
+        given = metadata.get(field)
+        if given and given != meant:
+            why = f"must match the service account {field} if specified"
+            cause = Cause("FieldValueInvalid", f"Invalid value: {quote(given)}: {why}", f"metadata.{field}")
+            raise invalid("TokenRequest", GROUP, name, [cause])
+
+
+def _check_uid(body: Object, account: Object) -> None:
+    """Raise Conflict where the body means another account of that name."""
+    given, uid = (body.get("metadata") or {}).get("uid"), account["metadata"]["uid"]
+    if given and given != uid:
+        kind = Resource(GROUP, "v1", "TokenRequest", "TokenRequest")
+        why = f"the UID in the token request ({given}) does not match the UID of the service account ({uid})"
+        raise conflict(kind, account["metadata"]["name"], why)
+
+
 def _make_claims(
     account: Object, bound: dict[str, Any], audiences: list[str], seconds: int, now: int
 ) -> dict[str, Any]:
@@ -164,4 +190,4 @@ def _check_seconds(seconds: Any) -> None:
         why = "may not specify a duration larger than 2^32 seconds"
         causes.append(Cause("FieldValueTooLong", f"Invalid value: {seconds}: {why}", field))
     if causes:
-        raise invalid("TokenRequest", "authentication.k8s.io", "", causes)
+        raise invalid("TokenRequest", GROUP, "", causes)
