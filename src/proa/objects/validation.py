@@ -17,6 +17,8 @@ from proa.objects.errors import Cause
 
 _LABEL = "[a-z0-9]([-a-z0-9]*[a-z0-9])?"
 _SUBDOMAIN = _LABEL + r"(\." + _LABEL + ")*"
+_LABEL_UNDERSCORE = "_?[a-z0-9]([-_a-z0-9]*[a-z0-9])?"
+_SUBDOMAIN_UNDERSCORE = _LABEL_UNDERSCORE + r"(\." + _LABEL_UNDERSCORE + ")*"
 _LABEL_1035 = "[a-z]([-a-z0-9]*[a-z0-9])?"
 _QUALIFIED_NAME = "([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]"
 _LABEL_VALUE = "(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?"
@@ -175,6 +177,18 @@ def _subdomain_problems(value: str, unit: str) -> list[str]:
             "and must start and end with an alphanumeric character"
         )
         problems.append(regex_problem(message, _SUBDOMAIN, "example.com"))
+    return problems
+
+
+def search_domain(value: str) -> list[str]:
+    """RFC 1123 subdomain whose labels may have underscores."""
+    problems = _max_length(value, 253)
+    if not re.fullmatch(_SUBDOMAIN_UNDERSCORE, value, re.ASCII):
+        message = (
+            "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '_', '-' or '.', "
+            "and must start and end with an alphanumeric character"
+        )
+        problems.append(regex_problem(message, _SUBDOMAIN_UNDERSCORE, "example.com"))
     return problems
 
 
@@ -345,6 +359,12 @@ def domain_prefixed_path(value: str, field: str) -> list[Cause]:
     if not re.fullmatch(_HTTP_PATH, path, re.ASCII):
         causes.append(invalid(field, path, f"Invalid path (regex used for validation is '{_HTTP_PATH}')"))
     return causes
+
+
+def validate_descending_path(value: str, field: str) -> list[Cause]:
+    """Check that a path stays below where it starts."""
+    causes = [invalid(field, value, "must be a relative path")] if value.startswith("/") else []
+    return causes + ([invalid(field, value, "must not contain '..'")] if ".." in value.split("/") else [])
 
 
 # --- rules that many kinds share --------------------------------------------------------------------------------

@@ -111,7 +111,7 @@ RULES: list[tuple[Object, str]] = [
     ),
     (
         make_pod(volumes=[{"name": "v", "configMap": {"name": "m"}, "emptyDir": {}}]),
-        "spec.volumes[0].emptyDir: Forbidden: may not specify more than 1 volume type",
+        "spec.volumes[0].configMap: Forbidden: may not specify more than 1 volume type",
     ),
     (
         make_pod(
@@ -122,7 +122,7 @@ RULES: list[tuple[Object, str]] = [
                 }
             ]
         ),
-        'spec.volumes[0].downwardAPI.items[0].fieldRef.fieldPath: Unsupported value: "spec.nodeName": '
+        'spec.volumes[0].downwardAPI.fieldRef.fieldPath: Unsupported value: "spec.nodeName": '
         'supported values: "metadata.annotations", "metadata.labels", "metadata.name", "metadata.namespace", '
         '"metadata.uid"',
     ),

@@ -14,7 +14,7 @@ from proa.apiserver.resources.apps.rolling_rules import (
     validate_at_most_all,
     validate_count_or_percent,
 )
-from proa.apiserver.resources.apps.template_rules import validate_selector_and_template
+from proa.apiserver.resources.apps.template_rules import validate_selector_and_template, warnings
 from proa.apiserver.resources.core.pod_defaults import default_template
 from proa.apiserver.resources.printing import (
     AGE,
@@ -156,6 +156,7 @@ DEFINITION = ResourceDefinition(
     validate=validate,
     validate_update=validate_update,
     validate_status_update=validate_status_update,
+    warnings=warnings,
     columns=(
         NAME,
         Column("Ready", description="Number of the pod with ready state"),

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from proa.apiserver.registry.definition import Column, ResourceDefinition, Subresource
-from proa.apiserver.resources.apps.template_rules import validate_selector_and_template
+from proa.apiserver.resources.apps.template_rules import validate_selector_and_template, warnings
 from proa.apiserver.resources.core.pod_defaults import default_template
 from proa.apiserver.resources.printing import (
     AGE,
@@ -95,6 +95,7 @@ DEFINITION = ResourceDefinition(
     validate=validate,
     validate_update=validate_update,
     validate_status_update=validate_status_update,
+    warnings=warnings,
     columns=(
         NAME,
         Column("Desired", "integer", description=doc("apps.v1.ReplicaSetSpec.replicas")),

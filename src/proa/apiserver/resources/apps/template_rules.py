@@ -6,6 +6,7 @@ Follows pkg/apis/apps/validation ValidatePodTemplateSpecForReplicaSet.
 from __future__ import annotations
 
 from proa.apiserver.resources.core.pod_rules import validate_pod_template
+from proa.apiserver.resources.core.pod_warnings import name_warnings, template_warnings
 from proa.client.protocol import Object
 from proa.objects.errors import BadRequest, Cause
 from proa.objects.selectors import selector_from_dict
@@ -46,3 +47,10 @@ def validate_selected(selector: Object | None, template: Object, field: str) -> 
         return []
     detail = "`selector` does not match template `labels`"
     return [invalid(f"{field}.metadata.labels", labels or None, detail)]
+
+
+def warnings(new: Object, old: Object | None) -> list[str]:
+    """Warn of a name that no pod can have, and of what is doubtful in the template."""
+    said = name_warnings(new) if old is None else []
+    before = (old["spec"].get("template") or {}) if old else None
+    return said + template_warnings(new["spec"].get("template") or {}, "spec.template", before)

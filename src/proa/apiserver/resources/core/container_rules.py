@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from typing import Any
 
+from proa.apiserver.resources.core.mount_rules import validate_mounts
 from proa.apiserver.resources.core.probe_rules import validate_handler, validate_probe
 from proa.apiserver.resources.core.resource_rules import validate_resources
+from proa.apiserver.resources.core.security_rules import validate_container_security
 from proa.client.protocol import Object
 from proa.objects.errors import Cause
+from proa.objects.quantity import canonicalize, parse_quantity
+from proa.objects.quick_dataclass import dataclass
 from proa.objects.validation import (
     all_invalid,
     config_key,
@@ -18,14 +21,13 @@ from proa.objects.validation import (
     duplicate,
     environment_name,
     forbidden,
-    in_range,
     invalid,
-    ip_address,
-    not_found,
     not_supported,
     port_name,
     port_number,
+    qualified_name,
     required,
+    too_many,
     validate_enum,
 )
 
@@ -38,10 +40,35 @@ FIELD_PATHS = (
 RESOURCE_PATHS = ("limits.cpu", "limits.ephemeral-storage", "limits.memory", "requests.cpu",
                   "requests.ephemeral-storage", "requests.memory")  # fmt: skip
 SOURCES = ("fieldRef", "resourceFieldRef", "configMapKeyRef", "secretKeyRef", "fileKeyRef")
-_SUBSCRIPTED = re.compile(r"metadata\.(annotations|labels)\['[^']+'\]\Z")
+KNOWN_PATHS = (
+    *FIELD_PATHS, "metadata.annotations", "metadata.labels", "spec.restartPolicy", "spec.schedulerName", "status.phase",
+)  # fmt: skip
+SUBSCRIPTABLE = ("metadata.annotations", "metadata.labels")
+_SUBSCRIPTED = re.compile(r"([^\[]+)\['(.*)'\]\Z", re.DOTALL)
+HUGE_PAGES = ("limits.hugepages-", "requests.hugepages-")
+BYTE_DIVISORS = ("1", "1k", "1M", "1G", "1T", "1P", "1E", "1Ki", "1Mi", "1Gi", "1Ti", "1Pi", "1Ei")
+BYTES = {"memory": "memory", "ephemeral-storage": "local ephemeral storage", "hugepages": "hugepages"}
+MESSAGE_POLICIES = ("File", "FallbackToLogsOnError")
+RESTART_POLICIES = ("Always", "Never", "OnFailure")
+RESTART_ACTIONS = ("Restart", "RestartAllContainers")
+MAX_RESTART_RULES, MAX_EXIT_CODES = 20, 255
 
 
-def validate_containers(containers: list[Object], volumes: Mapping[str, Object], field: str) -> list[Cause]:
+@dataclass(frozen=True, slots=True)
+class PodContext:
+    """What containers are checked against, besides the pod's volumes."""
+
+    restart_policy: str
+    grace: int | None
+    host_users: bool
+    claims: frozenset[str]
+    is_pod: bool
+    """Whether it is a pod, not a template for pods."""
+
+
+def validate_containers(
+    containers: list[Object], volumes: Mapping[str, Object], pod: PodContext, field: str
+) -> list[Cause]:
     """Check the main containers."""
     if not containers:
         return [required(field)]
@@ -49,30 +76,35 @@ def validate_containers(containers: list[Object], volumes: Mapping[str, Object],
     names: set[str] = set()
     for index, container in enumerate(containers):
         path = f"{field}[{index}]"
-        causes += validate_common(container, volumes, path)
+        causes += validate_common(container, volumes, pod, path)
         causes += _unique_name(container, names, path)
-        causes += _validate_lifecycle(container, path)
+        causes += _validate_lifecycle(container, pod, path)
         for probe in PROBES:
             causes += validate_probe(container.get(probe), f"{path}.{probe}")
-        if container.get("restartPolicy") and not container.get("restartPolicyRules"):
-            causes += validate_enum(
-                container["restartPolicy"], f"{path}.restartPolicy", ("Always", "OnFailure", "Never")
-            )
+        if "restartPolicy" in container or "restartPolicyRules" in container:
+            causes += _validate_restart(container, path)
     return causes + validate_host_port_conflicts(containers, field)
 
 
 def validate_init_containers(
-    containers: list[Object], mains: Iterable[Object], volumes: Mapping[str, Object], field: str
+    containers: list[Object],
+    mains: Iterable[Object],
+    volumes: Mapping[str, Object],
+    pod: PodContext,
+    field: str,
 ) -> list[Cause]:
     """Check the init containers; only sidecars (restartPolicy Always) may have probes and hooks."""
     causes: list[Cause] = []
     names = {c.get("name", "") for c in mains}
     for index, container in enumerate(containers):
         path = f"{field}[{index}]"
-        causes += validate_common(container, volumes, path)
+        causes += validate_common(container, volumes, pod, path)
+        if "restartPolicy" in container or "restartPolicyRules" in container:
+            causes += _validate_restart(container, path)
         causes += _unique_name(container, names, path)
+        causes += validate_host_port_conflicts([container], field)
         if container.get("restartPolicy") == "Always":
-            causes += _validate_lifecycle(container, path)
+            causes += _validate_lifecycle(container, pod, path)
             for probe in PROBES:
                 causes += validate_probe(container.get(probe), f"{path}.{probe}")
         else:
@@ -82,6 +114,11 @@ def validate_init_containers(
                 if key in container
             ]
     return causes
+
+
+def _name_prefix(name: str) -> list[str]:
+    """Upstream takes the name of a ConfigMap or Secret here for the beginning of one: it may end with a hyphen."""
+    return dns_subdomain(name[:-1] + "a" if len(name) > 1 and name.endswith("-") else name)
 
 
 def validate_host_port_conflicts(containers: list[Object], field: str) -> list[Cause]:
@@ -106,25 +143,32 @@ def _unique_name(container: Object, names: set[str], path: str) -> list[Cause]:
     return causes
 
 
-def validate_common(container: Object, volumes: Mapping[str, Object], path: str) -> list[Cause]:
+def validate_common(
+    container: Object, volumes: Mapping[str, Object], pod: PodContext, path: str
+) -> list[Cause]:
     """Check what containers of all kinds have in common."""
     name, image = container.get("name", ""), container.get("image", "")
     causes = all_invalid(f"{path}.name", name, dns_label(name)) if name else [required(f"{path}.name")]
     if not image:
         causes.append(required(f"{path}.image"))
-    elif image.strip() != image:
+    elif pod.is_pod and image.strip() != image:
         causes.append(invalid(f"{path}.image", image, "must not have leading or trailing whitespace"))
     policy = container.get("terminationMessagePolicy")
-    causes += validate_enum(policy, f"{path}.terminationMessagePolicy", ("FallbackToLogsOnError", "File"))
+    if policy not in MESSAGE_POLICIES:
+        field = f"{path}.terminationMessagePolicy"
+        causes.append(not_supported(field, policy, MESSAGE_POLICIES) if policy else required(field))
     causes += validate_ports(container.get("ports", ()), f"{path}.ports")
     causes += validate_environment(container.get("env", ()), f"{path}.env")
     causes += _validate_environment_from(container.get("envFrom", ()), f"{path}.envFrom")
-    causes += _validate_mounts(container, volumes, path)
+    causes += validate_mounts(container, volumes, path)
     causes += validate_enum(
         container.get("imagePullPolicy"), f"{path}.imagePullPolicy", ("Always", "IfNotPresent", "Never")
     )
-    causes += validate_resources(container.get("resources") or {}, f"{path}.resources")
-    return causes + _validate_security_context(container.get("securityContext"), f"{path}.securityContext")
+    causes += validate_resources(container.get("resources") or {}, f"{path}.resources", pod.claims)
+    if "resizePolicy" in container:
+        causes += _validate_resize_policy(container["resizePolicy"], pod, f"{path}.resizePolicy")
+    context, field = container.get("securityContext"), f"{path}.securityContext"
+    return causes + validate_container_security(context, field, host_users=pod.host_users)
 
 
 def validate_ports(ports: Iterable[Object], field: str) -> list[Cause]:
@@ -144,8 +188,6 @@ def validate_ports(ports: Iterable[Object], field: str) -> list[Cause]:
         causes += all_invalid(number_path, number, port_number(number)) if number else [required(number_path)]
         if port.get("hostPort"):
             causes += all_invalid(f"{path}.hostPort", port["hostPort"], port_number(port["hostPort"]))
-        if port.get("hostIP"):
-            causes += all_invalid(f"{path}.hostIP", port["hostIP"], ip_address(port["hostIP"]))
         causes += validate_enum(port.get("protocol"), f"{path}.protocol", PROTOCOLS)
     return causes
 
@@ -193,24 +235,49 @@ def validate_field_reference(reference: Object, allowed: Iterable[str], path: st
     field_path = reference.get("fieldPath", "")
     if not field_path:
         return [required(f"{path}.fieldPath")]
-    if _SUBSCRIPTED.match(field_path) or field_path in allowed:
+    if reference["apiVersion"] != "v1":
+        problem = f"unsupported pod version: {reference['apiVersion']}"
+    elif subscripted := _SUBSCRIPTED.match(field_path):
+        if subscripted[1] in SUBSCRIPTABLE:
+            key = subscripted[2] if subscripted[1] == "metadata.labels" else subscripted[2].lower()
+            return all_invalid(path, key, qualified_name(key))
+        problem = f"field label does not support subscript: {field_path}"
+    elif field_path in allowed:
         return []
-    if field_path in (*FIELD_PATHS, "metadata.annotations", "metadata.labels"):
+    elif field_path in KNOWN_PATHS:
         return [not_supported(f"{path}.fieldPath", field_path, sorted(allowed))]
-    detail = f"error converting fieldPath: field label not supported: {field_path}"
-    return [invalid(f"{path}.fieldPath", field_path, detail)]
+    else:
+        problem = f"field label not supported: {field_path}"
+    return [invalid(f"{path}.fieldPath", field_path, f"error converting fieldPath: {problem}")]
 
 
 def validate_resource_reference(reference: Object, path: str, *, is_volume: bool) -> list[Cause]:
     """Check a reference to a container's limits or requests."""
-    if is_volume and not reference.get("containerName"):
-        return [required(f"{path}.containerName")]
     resource = reference.get("resource", "")
-    if not resource:
-        return [required(f"{path}.resource")]
-    if resource in RESOURCE_PATHS or resource.startswith(("limits.hugepages-", "requests.hugepages-")):
+    causes: list[Cause] = []
+    if is_volume and not reference.get("containerName"):
+        causes.append(required(f"{path}.containerName"))
+    elif not resource:
+        causes.append(required(f"{path}.resource"))
+    elif resource not in RESOURCE_PATHS and not resource.startswith(HUGE_PAGES):
+        causes.append(not_supported(f"{path}.resource", resource, RESOURCE_PATHS))
+    return causes + _validate_divisor(resource, reference.get("divisor") or "0", f"{path}.divisor")
+
+
+def _validate_divisor(resource: str, divisor: str, field: str) -> list[Cause]:
+    """Check the unit in which the amount is told."""
+    if not parse_quantity(divisor):
         return []
-    return [not_supported(f"{path}.resource", resource, RESOURCE_PATHS)]
+    kind = "hugepages" if resource.startswith(HUGE_PAGES) else resource.partition(".")[2]
+    shown = canonicalize(divisor)
+    if kind == "cpu" and shown not in ("1m", "1"):
+        detail = "only divisor's values 1m and 1 are supported with the cpu resource"
+        return [invalid(field, resource, detail)]
+    if kind in BYTES and shown not in BYTE_DIVISORS:
+        listed = ", ".join(BYTE_DIVISORS)
+        detail = f"only divisor's values {listed} are supported with the {BYTES[kind]} resource"
+        return [invalid(field, resource, detail)]
+    return []
 
 
 def _validate_key_reference(reference: Object, path: str) -> list[Cause]:
@@ -227,82 +294,63 @@ def _validate_environment_from(sources: Iterable[Object], field: str) -> list[Ca
             causes += all_invalid(f"{path}.prefix", source["prefix"], environment_name(source["prefix"]))
         given = [key for key in ("configMapRef", "secretRef") if key in source]
         for key in given:
-            name = source[key].get("name", "")
-            causes += all_invalid(f"{path}.{key}.name", name, dns_subdomain(name))
+            name, here = source[key].get("name", ""), f"{path}.{key}.name"
+            causes += all_invalid(here, name, _name_prefix(name)) if name else [required(here)]
         if not given:
-            causes.append(invalid(path, "", "must specify one of: `configMapRef` or `secretRef`"))
+            causes.append(invalid(field, "", "must specify one of: `configMapRef` or `secretRef`"))
         elif len(given) > 1:
-            causes.append(invalid(path, "", "may not have more than one field specified at a time"))
+            causes.append(invalid(field, "", "may not have more than one field specified at a time"))
     return causes
 
 
-def _validate_mounts(container: Object, volumes: Mapping[str, Object], path: str) -> list[Cause]:
-    causes: list[Cause] = []
-    devices = {d.get("devicePath") for d in container.get("volumeDevices", ())}
-    paths: set[str] = set()
-    for index, mount in enumerate(container.get("volumeMounts", ())):
-        here = f"{path}.volumeMounts[{index}]"
-        name, target = mount.get("name", ""), mount.get("mountPath", "")
-        if not name:
-            causes.append(required(f"{here}.name"))
-        if name not in volumes:
-            causes.append(not_found(f"{here}.name", name))
-        if not target:
-            causes.append(required(f"{here}.mountPath"))
-        if target in paths:
-            causes.append(invalid(f"{here}.mountPath", target, "must be unique"))
-        if target in devices:
-            causes.append(
-                invalid(f"{here}.mountPath", target, "must not already exist as a path in volumeDevices")
-            )
-        paths.add(target)
-        causes += _validate_sub_paths(mount, here)
-        if "mountPropagation" in mount:
-            supported = ("Bidirectional", "HostToContainer", "None")
-            causes += validate_enum(mount["mountPropagation"], f"{here}.mountPropagation", supported)
-    return causes
-
-
-def _validate_sub_paths(mount: Object, path: str) -> list[Cause]:
-    causes: list[Cause] = []
-    for key in ("subPath", "subPathExpr"):
-        if mount.get(key):
-            causes += validate_descending_path(mount[key], f"{path}.{key}")
-    if mount.get("subPath") and mount.get("subPathExpr"):
-        detail = "subPathExpr and subPath are mutually exclusive"
-        causes.append(invalid(f"{path}.subPathExpr", mount["subPathExpr"], detail))
-    return causes
-
-
-def validate_descending_path(value: str, field: str) -> list[Cause]:
-    """Check that a path stays below where it starts."""
-    causes = [invalid(field, value, "must be a relative path")] if value.startswith("/") else []
-    return causes + ([invalid(field, value, "must not contain '..'")] if ".." in value.split("/") else [])
-
-
-def _validate_lifecycle(container: Object, path: str) -> list[Cause]:
+def _validate_lifecycle(container: Object, pod: PodContext, path: str) -> list[Cause]:
     causes: list[Cause] = []
     lifecycle = container.get("lifecycle") or {}
     for hook in ("postStart", "preStop"):
         if hook in lifecycle:
-            causes += validate_handler(lifecycle[hook], f"{path}.lifecycle.{hook}", hook=True)
+            causes += validate_handler(lifecycle[hook], f"{path}.lifecycle.{hook}", pod.grace)
     return causes
 
 
-def _validate_security_context(context: Any, field: str) -> list[Cause]:
+def _validate_resize_policy(policies: Iterable[Object], pod: PodContext, field: str) -> list[Cause]:
+    """Check what a resize of a resource means for the container."""
     causes: list[Cause] = []
-    if not context:
-        return causes
-    for key in ("runAsUser", "runAsGroup"):
-        if key in context:
-            causes += all_invalid(f"{field}.{key}", context[key], in_range(context[key], 0, 2**31 - 1))
-    if context.get("allowPrivilegeEscalation") is False:
-        if context.get("privileged"):
-            detail = "cannot set `allowPrivilegeEscalation` to false and `privileged` to true"
-            causes.append(invalid(field, context, detail))
-        if "SYS_ADMIN" in ((context.get("capabilities") or {}).get("add") or ()):
-            detail = "cannot set `allowPrivilegeEscalation` to false and `capabilities.Add` CAP_SYS_ADMIN"
-            causes.append(invalid(field, context, detail))
-    if "procMount" in context:
-        causes += validate_enum(context["procMount"], f"{field}.procMount", ("Default", "Unmasked"))
+    seen: set[str] = set()
+    for index, policy in enumerate(policies):
+        resource, restart = policy.get("resourceName", ""), policy.get("restartPolicy", "")
+        if resource in seen:
+            causes.append(duplicate(f"{field}[{index}]", resource))
+        seen.add(resource)
+        causes += validate_enum(resource, field, ("cpu", "memory"))
+        causes += validate_enum(restart, field, ("NotRequired", "RestartContainer"))
+        if pod.restart_policy == "Never" and restart != "NotRequired":
+            detail = "must be 'NotRequired' when `restartPolicy` is 'Never'"
+            causes.append(invalid(field, restart, detail))
+    return causes
+
+
+def _validate_restart(container: Object, path: str) -> list[Cause]:
+    """Check when the container alone is restarted (KEP-5307)."""
+    policy, rules = container.get("restartPolicy"), container.get("restartPolicyRules") or []
+    causes: list[Cause] = []
+    if policy is None and rules:
+        detail = "must specify restartPolicy when restart rules are used"
+        causes.append(required(f"{path}.restartPolicy", detail))
+    elif policy is not None and policy not in RESTART_POLICIES:
+        causes.append(not_supported(f"{path}.restartPolicy", policy, RESTART_POLICIES))
+    field = f"{path}.restartPolicyRules"
+    if len(rules) > MAX_RESTART_RULES:
+        causes.append(too_many(field, len(rules), MAX_RESTART_RULES))
+    for index, rule in enumerate(rules):
+        here, action, codes = f"{field}[{index}]", rule.get("action", ""), rule.get("exitCodes")
+        if action not in RESTART_ACTIONS:
+            causes.append(not_supported(f"{here}.action", action, RESTART_ACTIONS))
+        if codes is None:
+            causes.append(required(f"{here}.exitCodes", "must be specified"))
+            continue
+        operator, values = codes.get("operator", ""), codes.get("values") or []
+        if operator not in ("In", "NotIn"):
+            causes.append(not_supported(f"{here}.exitCodes.operator", operator, ("In", "NotIn")))
+        if len(values) > MAX_EXIT_CODES:
+            causes.append(too_many(f"{here}.exitCodes.values", len(values), MAX_EXIT_CODES))
     return causes

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from proa.apiserver.resources.core.container_rules import validate_common
+from proa.apiserver.resources.core.container_rules import PodContext, validate_common
 from proa.apiserver.resources.core.differences import show_difference
 from proa.client.protocol import Object
 from proa.objects.errors import Cause
@@ -25,13 +25,15 @@ ALLOWED = frozenset((
 REFUSAL = "cannot be set for an Ephemeral Container"
 
 
-def validate_ephemeral_containers(spec: Object, volumes: Mapping[str, Object], field: str) -> list[Cause]:
+def validate_ephemeral_containers(
+    spec: Object, volumes: Mapping[str, Object], pod: PodContext, field: str
+) -> list[Cause]:
     """Check a pod's ephemeral containers."""
     others = {c.get("name", "") for key in ("containers", "initContainers") for c in spec.get(key) or ()}
     names, causes = set(others), list[Cause]()
     for index, container in enumerate(spec.get("ephemeralContainers") or ()):
         path, name = f"{field}[{index}]", container.get("name", "")
-        causes += validate_common(container, volumes, path)
+        causes += validate_common(container, volumes, pod, path)
         if name in names:
             causes.append(duplicate(f"{path}.name", name))
         names.add(name)

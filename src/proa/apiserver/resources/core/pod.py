@@ -12,8 +12,9 @@ from proa.apiserver.resources.core.ephemeral_rules import prepare_ephemeral, val
 from proa.apiserver.resources.core.pod_defaults import default_pod
 from proa.apiserver.resources.core.pod_printing import COLUMNS, cells
 from proa.apiserver.resources.core.pod_rules import validate_pod, validate_pod_create
-from proa.apiserver.resources.core.pod_update_rules import validate_pod_update, validate_status_update
-from proa.apiserver.resources.core.pod_warnings import name_warnings, spec_warnings
+from proa.apiserver.resources.core.pod_status_rules import validate_status_update
+from proa.apiserver.resources.core.pod_update_rules import validate_pod_update
+from proa.apiserver.resources.core.pod_warnings import name_warnings, pod_warnings
 from proa.apiserver.resources.core.qos import qos_class
 from proa.apiserver.resources.core.resize_rules import prepare_resize, validate_resize
 from proa.client.protocol import Object
@@ -70,7 +71,8 @@ def validate_resize_part(new: Object, old: Object) -> list[Cause]:
 def warnings(new: Object, old: Object | None) -> list[str]:
     """Warn of a name that cannot be a host name, and of what is deprecated."""
     said = name_warnings(new, "the Pod's hostname") if old is None else []
-    return said + ([] if old and new["spec"] == old["spec"] else spec_warnings(new["spec"], "spec"))
+    is_same = old is not None and new["spec"] == old["spec"]
+    return said + ([] if is_same else pod_warnings(new))
 
 
 def _spec(key: str, default: str = "") -> Any:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from proa.client.protocol import Object
+from proa.objects.pods import POD_LEVEL_RESOURCES, total_resources
 
 DEFAULT_MODE = 0o644
 
@@ -19,7 +20,7 @@ def default_pod(pod: Object) -> None:
     for container in _all_containers(spec):
         _default_requests(container["resources"])
     if "resources" in spec:
-        _default_requests(spec["resources"])
+        _default_pod_requests(spec)
     spec.setdefault("enableServiceLinks", True)
     if spec.get("hostNetwork"):
         for container in [*spec.get("containers", ()), *spec.get("initContainers", ())]:
@@ -106,6 +107,17 @@ def _default_requests(resources: Object) -> None:
         requests = resources.setdefault("requests", {})
         for name, amount in limits.items():
             requests.setdefault(name, amount)
+
+
+def _default_pod_requests(spec: Object) -> None:
+    """The pod's requests are what its containers ask for together, else its limits, once it has limits at all."""
+    resources = spec["resources"]
+    if resources.get("limits"):
+        requests = resources.setdefault("requests", {})
+        for name, amount in total_resources({**spec, "resources": {}}, "requests").items():
+            if name in POD_LEVEL_RESOURCES:
+                requests.setdefault(name, amount)
+        _default_requests(resources)
 
 
 def _default_field_reference(source: Object) -> None:

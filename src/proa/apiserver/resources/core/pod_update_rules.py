@@ -1,13 +1,15 @@
-"""Say which changes of a pod are not allowed (pkg/apis/core/validation ValidatePodUpdate, ValidatePodStatusUpdate)."""
+"""Say which changes of a pod are not allowed (pkg/apis/core/validation ValidatePodUpdate)."""
 
 from __future__ import annotations
 
 from typing import Any
 
+from proa.apiserver.resources.core.annotation_rules import validate_annotation_change
 from proa.apiserver.resources.core.differences import show_difference
+from proa.apiserver.resources.core.gated_rules import validate_gated_change
 from proa.client.protocol import Object
 from proa.objects.errors import Cause
-from proa.objects.validation import all_invalid, dns_subdomain, forbidden, invalid
+from proa.objects.validation import forbidden, invalid
 
 UPDATABLE = (
     "`spec.containers[*].image`",
@@ -21,21 +23,25 @@ UPDATABLE = (
 def validate_pod_update(new: Object, old: Object) -> list[Cause]:
     """Check that only images, deadlines, tolerations and gates changed."""
     after, before = new["spec"], old["spec"]
-    causes: list[Cause] = []
+    causes = validate_annotation_change(new, old)
     for key in ("containers", "initContainers"):
-        mine, theirs = after.get(key, []), before.get(key, [])
-        if len(mine) != len(theirs):
+        if len(after.get(key, ())) != len(before.get(key, ())):
             return [*causes, forbidden(f"spec.{key}", "pod updates may not add or remove containers")]
-    causes += _validate_deadline(after.get("activeDeadlineSeconds"), before.get("activeDeadlineSeconds"))
+    if after == before:
+        return causes
+    deadline = _validate_deadline(after.get("activeDeadlineSeconds"), before.get("activeDeadlineSeconds"))
+    causes += deadline
+    if deadline and after.get("activeDeadlineSeconds") is not None:
+        return causes
     causes += _validate_tolerations(after.get("tolerations", []), before.get("tolerations", []))
     causes += _validate_gates(after, before)
-    if causes:
-        return causes
+    if before.get("schedulingGates"):
+        causes += validate_gated_change(after, before)
     allowed = _with_allowed_changes(after, before)
     if allowed == before:
-        return []
+        return causes
     detail = f"pod updates may not change fields other than {','.join(UPDATABLE)}\n{show_difference(before, allowed)}"
-    return [forbidden("spec", detail)]
+    return [*causes, forbidden("spec", detail)]
 
 
 def _validate_deadline(new: int | None, old: int | None) -> list[Cause]:
@@ -57,12 +63,15 @@ def _validate_tolerations(new: list[Object], old: list[Object]) -> list[Cause]:
 
 
 def _validate_gates(new: Object, old: Object) -> list[Cause]:
-    before = [gate.get("name", "") for gate in old.get("schedulingGates", ())]
-    added = [name for gate in new.get("schedulingGates", ()) if (name := gate.get("name", "")) not in before]
-    if not added:
-        return []
-    detail = f"only deletion is allowed, but found new scheduling gate '{added[0]}'"
-    return [forbidden("spec.schedulingGates", detail)]
+    before = {gate.get("name", "") for gate in old.get("schedulingGates", ())}
+    return [
+        forbidden(
+            f"spec.schedulingGates[{index}].name",
+            f"only deletion is allowed, but found new scheduling gate '{gate.get('name', '')}'",
+        )
+        for index, gate in enumerate(new.get("schedulingGates", ()))
+        if gate.get("name", "") not in before
+    ]
 
 
 def _with_allowed_changes(new: Object, old: Object) -> Object:
@@ -75,7 +84,8 @@ def _with_allowed_changes(new: Object, old: Object) -> Object:
             result[key] = merged
     allowed = ["activeDeadlineSeconds", "tolerations", "schedulingGates"]
     if old.get("schedulingGates"):
-        allowed += ["nodeSelector", "affinity"]
+        allowed.append("nodeSelector")
+        _restore_node_affinity(result, old)
     if old.get("terminationGracePeriodSeconds", 0) < 0 and new.get("terminationGracePeriodSeconds") == 1:
         allowed.append("terminationGracePeriodSeconds")
     for key in allowed:
@@ -84,32 +94,12 @@ def _with_allowed_changes(new: Object, old: Object) -> Object:
     return result
 
 
+def _restore_node_affinity(result: dict[str, Any], old: Object) -> None:
+    affinity = {k: v for k, v in (result.pop("affinity", None) or {}).items() if k != "nodeAffinity"}
+    affinity |= _only(old.get("affinity") or {}, "nodeAffinity")
+    if affinity:
+        result["affinity"] = affinity
+
+
 def _only(obj: Object, key: str) -> dict[str, Any]:
     return {key: obj[key]} if key in obj else {}
-
-
-def validate_status_update(new: Object, old: Object) -> list[Cause]:
-    """Check that a restarting pod's containers stay restartable, and the nominated node's name."""
-    status = new.get("status") or {}
-    nominated = status.get("nominatedNodeName", "")
-    causes: list[Cause] = []
-    if nominated:
-        causes += all_invalid("status.nominatedNodeName", nominated, dns_subdomain(nominated))
-    return causes + _validate_transitions(status, old)
-
-
-def _validate_transitions(status: Object, old: Object) -> list[Cause]:
-    """A container that will not be restarted stays terminated (ValidateContainerStateTransition)."""
-    policy = old["spec"].get("restartPolicy")
-    ended = {}
-    for container in (old.get("status") or {}).get("containerStatuses", ()):
-        terminated = (container.get("state") or {}).get("terminated")
-        if terminated and (policy == "Never" or (policy == "OnFailure" and not terminated.get("exitCode"))):
-            ended[container.get("name")] = terminated
-    return [
-        forbidden(
-            f"status.containerStatuses[{index}].state", "may not be transitioned to non-terminated state"
-        )
-        for index, container in enumerate(status.get("containerStatuses", ()))
-        if container.get("name") in ended and "terminated" not in (container.get("state") or {})
-    ]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from proa.client.protocol import Object
 from proa.objects.errors import Cause
 from proa.objects.validation import (
     all_invalid,
+    dns_label,
+    dns_subdomain,
     duplicate,
     forbidden,
     invalid,
@@ -19,6 +21,8 @@ from proa.objects.validation import (
 from proa.objects.validation_selectors import validate_label_selector
 
 EFFECTS = ("NoSchedule", "PreferNoSchedule", "NoExecute")
+ACTIONS = ("DoNotSchedule", "ScheduleAnyway")
+NODE_POLICIES = ("Honor", "Ignore")
 OPERATORS = ("In", "NotIn", "Exists", "DoesNotExist", "Gt", "Lt")
 REQUIRED_TERMS = "requiredDuringSchedulingIgnoredDuringExecution"
 PREFERRED_TERMS = "preferredDuringSchedulingIgnoredDuringExecution"
@@ -51,7 +55,7 @@ def _validate_toleration(toleration: Object, path: str) -> list[Cause]:
     elif operator == "Exists":
         if value:
             causes.append(
-                invalid(f"{path}.operator", toleration, "value must be empty when `operator` is 'Exists'")
+                invalid(f"{path}.operator", value, "value must be empty when `operator` is 'Exists'")
             )
     else:
         causes.append(not_supported(f"{path}.operator", operator, ("Equal", "Exists")))
@@ -83,7 +87,7 @@ def _validate_node_affinity(affinity: Object, path: str) -> list[Cause]:
     for index, weighted in enumerate(affinity.get(PREFERRED_TERMS, ())):
         here = f"{path}.{PREFERRED_TERMS}[{index}]"
         causes += _validate_weight(weighted, here)
-        causes += _validate_node_term(weighted.get("preference") or {}, f"{here}.preference")
+        causes += _validate_node_term(weighted.get("preference") or {}, f"{here}.preference", lenient=True)
     return causes
 
 
@@ -97,7 +101,8 @@ def validate_node_selector(selector: Object, path: str) -> list[Cause]:
     ]
 
 
-def _validate_node_term(term: Object, path: str) -> list[Cause]:
+def _validate_node_term(term: Object, path: str, *, lenient: bool = False) -> list[Cause]:
+    """Check one term; what is only preferred may have values that no label can have."""
     causes: list[Cause] = []
     for index, expression in enumerate(term.get("matchExpressions", ())):
         here = f"{path}.matchExpressions[{index}]"
@@ -105,6 +110,8 @@ def _validate_node_term(term: Object, path: str) -> list[Cause]:
         causes += all_invalid(
             f"{here}.key", expression.get("key", ""), qualified_name(expression.get("key", ""))
         )
+        for number, value in enumerate(() if lenient else expression.get("values") or ()):
+            causes += all_invalid(f"{here}.values[{number}]", value, label_value(value))
     for index, expression in enumerate(term.get("matchFields", ())):
         here = f"{path}.matchFields[{index}]"
         operator, values = expression.get("operator", ""), expression.get("values", ())
@@ -119,6 +126,9 @@ def _validate_node_term(term: Object, path: str) -> list[Cause]:
             )
         if expression.get("key") != "metadata.name":
             causes.append(invalid(f"{here}.key", expression.get("key", ""), "not a valid field selector key"))
+            continue
+        for number, value in enumerate(values):
+            causes += all_invalid(f"{here}.values[{number}]", value, dns_subdomain(value))
     return causes
 
 
@@ -139,10 +149,41 @@ def _validate_operator(expression: Object, path: str) -> list[Cause]:
 def _validate_pod_term(term: Object, path: str) -> list[Cause]:
     causes = validate_label_selector(term.get("labelSelector"), f"{path}.labelSelector")
     causes += validate_label_selector(term.get("namespaceSelector"), f"{path}.namespaceSelector")
+    for name in term.get("namespaces") or ():
+        causes += all_invalid(f"{path}.namespace", name, dns_label(name))
+    if term.get("matchLabelKeys") or term.get("mismatchLabelKeys"):
+        causes += _validate_label_keys(term, path)
     key = term.get("topologyKey", "")
     if not key:
-        return [*causes, required(f"{path}.topologyKey", "can not be empty")]
+        causes.append(required(f"{path}.topologyKey", "can not be empty"))
     return causes + all_invalid(f"{path}.topologyKey", key, qualified_name(key))
+
+
+def _validate_label_keys(term: Object, path: str) -> list[Cause]:
+    """Check matchLabelKeys and mismatchLabelKeys (KEP-3633).
+
+    By now the selector has what these keys stand for, as an expression: a key that is there twice was there before.
+    """
+    selector, causes = term.get("labelSelector"), list[Cause]()
+    match, mismatch = term.get("matchLabelKeys") or [], term.get("mismatchLabelKeys") or []
+    for field, keys in ((f"{path}.matchLabelKeys", match), (f"{path}.mismatchLabelKeys", mismatch)):
+        if keys and selector is None:
+            causes.append(forbidden(field, "must not be specified when labelSelector is not set"))
+            continue
+        for index, key in enumerate(keys):
+            causes += all_invalid(f"{field}[{index}]", key, qualified_name(key))
+    seen = set((selector or {}).get("matchLabels") or ())
+    for expression in (selector or {}).get("matchExpressions") or ():
+        key = expression.get("key", "")
+        if key in match and key in seen:
+            here = f"{path}[{match.index(key)}]"
+            causes.append(invalid(here, key, "exists in both matchLabelKeys and labelSelector"))
+        seen.add(key)
+    for index, key in enumerate(match):
+        if key in mismatch:
+            detail = "exists in both matchLabelKeys and mismatchLabelKeys"
+            causes.append(invalid(f"{path}.matchLabelKeys[{index}]", key, detail))
+    return causes
 
 
 def _validate_weight(weighted: Object, path: str) -> list[Cause]:
@@ -150,28 +191,54 @@ def _validate_weight(weighted: Object, path: str) -> list[Cause]:
     return [] if 1 <= weight <= 100 else [invalid(f"{path}.weight", weight, "must be in the range 1-100")]
 
 
-def validate_topology_spread(constraints: Iterable[Object], field: str) -> list[Cause]:
+def validate_topology_spread(constraints: Sequence[Object], field: str) -> list[Cause]:
     """Check spread constraints; a topology key may stand once for each action."""
     causes: list[Cause] = []
-    seen: set[tuple[str, str]] = set()
+    kinds = [(c.get("topologyKey", ""), c.get("whenUnsatisfiable", "")) for c in constraints]
     for index, constraint in enumerate(constraints):
-        path = f"{field}[{index}]"
-        skew, key = constraint.get("maxSkew", 0), constraint.get("topologyKey", "")
-        action = constraint.get("whenUnsatisfiable", "")
+        path, (key, action) = f"{field}[{index}]", kinds[index]
+        skew = constraint.get("maxSkew", 0)
         if skew <= 0:
             causes.append(invalid(f"{path}.maxSkew", skew, "must be greater than zero"))
-        causes += all_invalid(f"{path}.topologyKey", key, qualified_name(key)) if key else [
-            required(f"{path}.topologyKey", "can not be empty")
-        ]  # fmt: skip
-        if action not in ("DoNotSchedule", "ScheduleAnyway"):
-            causes.append(
-                not_supported(f"{path}.whenUnsatisfiable", action, ("DoNotSchedule", "ScheduleAnyway"))
-            )
-        if (key, action) in seen:
+        if not key:
+            causes.append(required(f"{path}.topologyKey", "can not be empty"))
+        if action not in ACTIONS:
+            causes.append(not_supported(f"{path}.whenUnsatisfiable", action, ACTIONS))
+        if kinds[index] in kinds[index + 1 :]:
             causes.append(duplicate(f"{path}.{{topologyKey, whenUnsatisfiable}}", f"{{{key}, {action}}}"))
-        seen.add((key, action))
-        domains = constraint.get("minDomains")
-        if domains is not None and domains <= 0:
-            causes.append(invalid(f"{path}.minDomains", domains, "must be greater than zero"))
+        causes += _validate_spread_options(constraint, action, path)
         causes += validate_label_selector(constraint.get("labelSelector"), f"{path}.labelSelector")
+    return causes
+
+
+def _validate_spread_options(constraint: Object, action: str, path: str) -> list[Cause]:
+    causes: list[Cause] = []
+    domains = constraint.get("minDomains")
+    if domains is not None:
+        field = f"{path}.minDomains"
+        if domains <= 0:
+            causes.append(invalid(field, domains, "must be greater than zero"))
+        if action != "DoNotSchedule":
+            detail = f"can only use minDomains if whenUnsatisfiable=DoNotSchedule, not {action}"
+            causes.append(invalid(field, domains, detail))
+    for policy in ("nodeAffinityPolicy", "nodeTaintsPolicy"):
+        if constraint.get(policy) not in (None, *NODE_POLICIES):
+            causes.append(not_supported(f"{path}.{policy}", constraint[policy], NODE_POLICIES))
+    keys = constraint.get("matchLabelKeys") or ()
+    if keys:
+        causes += _validate_spread_keys(keys, constraint.get("labelSelector"), f"{path}.matchLabelKeys")
+    return causes
+
+
+def _validate_spread_keys(keys: Sequence[str], selector: Object | None, field: str) -> list[Cause]:
+    causes: list[Cause] = []
+    if selector is None:
+        causes.append(forbidden(field, "must not be specified when labelSelector is not set"))
+    expressions = (selector or {}).get("matchExpressions") or ()
+    selected = {*((selector or {}).get("matchLabels") or ()), *(e.get("key", "") for e in expressions)}
+    for index, key in enumerate(keys):
+        causes += all_invalid(f"{field}[{index}]", key, qualified_name(key))
+        if key in selected:
+            detail = "exists in both matchLabelKeys and labelSelector"
+            causes.append(invalid(f"{field}[{index}]", key, detail))
     return causes

@@ -1,13 +1,16 @@
-"""Say what is wrong with a pod's volumes (pkg/apis/core/validation ValidateVolumes and what it calls)."""
+"""Say what is wrong with a pod's volumes (pkg/apis/core/validation ValidateVolumes and validateVolumeSource)."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Sequence
+from typing import Any
 
-from proa.apiserver.resources.core.container_rules import (
-    validate_descending_path,
-    validate_field_reference,
-    validate_resource_reference,
+from proa.apiserver.resources.core.driver_volume_rules import validate_csi_driver, validate_driver_volume
+from proa.apiserver.resources.core.projected_rules import (
+    validate_downward_files,
+    validate_key_source,
+    validate_mode,
+    validate_projected,
 )
 from proa.client.protocol import Object
 from proa.objects.errors import Cause
@@ -15,15 +18,19 @@ from proa.objects.quantity import parse_quantity
 from proa.objects.validation import (
     all_invalid,
     dns_label,
+    dns_subdomain,
     duplicate,
     forbidden,
-    in_range,
     invalid,
     not_supported,
+    quote,
     required,
+    validate_annotations,
+    validate_descending_path,
+    validate_enum,
+    validate_labels,
 )
 
-MODE_MESSAGE = "must be a number between 0 and 0777 (octal), both inclusive"
 HOST_PATH_TYPES = (
     "",
     "BlockDevice",
@@ -34,100 +41,83 @@ HOST_PATH_TYPES = (
     "FileOrCreate",
     "Socket",
 )
-PROJECTIONS = (
-    "secret",
-    "configMap",
-    "downwardAPI",
-    "serviceAccountToken",
-    "clusterTrustBundle",
-    "podCertificate",
-)
-DOWNWARD_PATHS = (
-    "metadata.annotations",
-    "metadata.labels",
-    "metadata.name",
-    "metadata.namespace",
-    "metadata.uid",
+TYPES = (
+    "emptyDir", "hostPath", "gitRepo", "gcePersistentDisk", "awsElasticBlockStore", "secret", "nfs", "iscsi",
+    "glusterfs", "flocker", "persistentVolumeClaim", "rbd", "cinder", "cephfs", "quobyte", "downwardAPI", "fc",
+    "flexVolume", "configMap", "azureFile", "vsphereVolume", "photonPersistentDisk", "portworxVolume", "azureDisk",
+    "storageos", "projected", "scaleIO", "csi", "ephemeral", "image",
+)  # fmt: skip
+"""In upstream's order: the first that is given counts."""
+ODD_NAMES = {"cephfs": "cephFS", "downwardAPI": "downwarAPI"}
+"""What upstream calls a type that is one too many."""
+ODD_PATHS = {"gcePersistentDisk": "persistentDisk"}
+TOO_MANY = "may not specify more than 1 volume type"
+TOO_LONG = (
+    "Total length of <volume name>:<iscsi.targetPortal> must be under 64 characters if iscsi.initiatorName is "
+    "specified."
 )
 
 
-def validate_volumes(volumes: Iterable[Object], field: str) -> list[Cause]:
-    """Check names and sources."""
+def validate_volumes(
+    volumes: Sequence[Object], field: str, pod: str = "", *, is_pod: bool = False
+) -> tuple[dict[str, Object], list[Cause]]:
+    """Check names and sources; return the volumes without fault by their names, and the causes."""
     causes: list[Cause] = []
-    names: set[str] = set()
+    good: dict[str, Object] = {}
+    made = {f"{pod}-{v.get('name', '')}" for v in volumes if "ephemeral" in v} if pod else set()
     for index, volume in enumerate(volumes):
         path, name = f"{field}[{index}]", volume.get("name", "")
-        causes += _validate_source(volume, path)
-        if not name:
-            causes.append(required(f"{path}.name"))
-        else:
-            causes += all_invalid(f"{path}.name", name, dns_label(name))
-        if name in names:
-            causes.append(duplicate(f"{path}.name", name))
-        names.add(name)
-    return causes
+        found = _validate_source(volume, path, is_pod=is_pod)
+        if "ephemeral" in volume and pod and name:
+            found += _validate_claim_name(name, pod, f"{path}.name")
+        found += all_invalid(f"{path}.name", name, dns_label(name)) if name else [required(f"{path}.name")]
+        if name in good:
+            found.append(duplicate(f"{path}.name", name))
+        if not found:
+            good[name] = volume
+        causes += found
+        claim = (volume.get("persistentVolumeClaim") or {}).get("claimName", "")
+        if claim in made:
+            detail = "must not reference a PVC that gets created for an ephemeral volume"
+            causes.append(invalid(f"{path}.persistentVolumeClaim.claimName", claim, detail))
+    return good, causes
 
 
-def _validate_source(volume: Object, path: str) -> list[Cause]:
-    given = [key for key in volume if key != "name"]
+def _validate_claim_name(name: str, pod: str, field: str) -> list[Cause]:
+    claim = f"{pod}-{name}"
+    return [invalid(field, name, f"PVC name {quote(claim)}: {problem}") for problem in dns_subdomain(claim)]
+
+
+def _validate_source(volume: Object, path: str, *, is_pod: bool) -> list[Cause]:
+    given = [key for key in TYPES if volume.get(key) is not None]
     if not given:
         return [required(path, "must specify a volume type")]
-    causes = [forbidden(f"{path}.{extra}", "may not specify more than 1 volume type") for extra in given[1:]]
-    kind, here = given[0], f"{path}.{given[0]}"
+    kind = given[0]
     source: Object = volume[kind]
-    if kind in ("configMap", "secret"):
-        key = "name" if kind == "configMap" else "secretName"
-        causes += [] if source.get(key) else [required(f"{here}.{key}")]
-        causes += _validate_mode(source, "defaultMode", here) + _validate_items(source, here)
-    elif kind == "hostPath":
-        causes += _validate_host_path(source, here)
-    elif kind == "emptyDir":
-        limit = source.get("sizeLimit")
-        if limit is not None and parse_quantity(limit) < 0:
-            causes.append(forbidden(f"{here}.sizeLimit", "SizeLimit field must be a valid resource quantity"))
-    elif kind == "persistentVolumeClaim":
-        causes += [] if source.get("claimName") else [required(f"{here}.claimName")]
-    elif kind == "downwardAPI":
-        causes += _validate_mode(source, "defaultMode", here) + _validate_downward_items(source, here)
-    elif kind == "projected":
-        causes += _validate_mode(source, "defaultMode", here) + _validate_projections(source, here)
-    elif kind == "nfs":
-        causes += [required(f"{here}.{key}") for key in ("server", "path") if not source.get(key)]
-    elif kind == "csi":
-        causes += [] if source.get("driver") else [required(f"{here}.driver")]
-    elif kind == "ephemeral":
-        causes += [] if source.get("volumeClaimTemplate") else [required(f"{here}.volumeClaimTemplate")]
+    here = f"{path}.{ODD_PATHS.get(kind, kind)}"
+    if kind == "image":
+        causes = _validate_image(source, here, is_pod=is_pod)
+    elif kind in _CHECKS:
+        causes = _CHECKS[kind](source, here)
+    else:
+        causes = validate_driver_volume(kind, source, here)
+    for extra in given[1:]:
+        causes.append(forbidden(f"{path}.{ODD_NAMES.get(extra, extra)}", TOO_MANY))
+    portal = f"{volume.get('name', '')}:{(volume.get('iscsi') or {}).get('targetPortal', '')}"
+    if "iscsi" in volume and "initiatorName" in volume["iscsi"] and len(portal) > 64:
+        causes.append(invalid(f"{path}.name", volume.get("name", ""), TOO_LONG))
     return causes
 
 
-def _validate_mode(source: Object, key: str, path: str) -> list[Cause]:
-    mode = source.get(key)
-    if mode is None or not in_range(mode, 0, 0o777):
+def _validate_empty_dir(source: Object, path: str) -> list[Cause]:
+    limit = source.get("sizeLimit")
+    if limit is None or parse_quantity(limit) >= 0:
         return []
-    return [invalid(f"{path}.{key}", mode, MODE_MESSAGE)]
+    return [forbidden(f"{path}.sizeLimit", "SizeLimit field must be a valid resource quantity")]
 
 
-def _validate_items(source: Object, path: str) -> list[Cause]:
-    causes: list[Cause] = []
-    for index, item in enumerate(source.get("items", ())):
-        here = f"{path}.items[{index}]"
-        causes += [] if item.get("key") else [required(f"{here}.key")]
-        causes += _validate_file_path(item.get("path", ""), f"{here}.path") + _validate_mode(
-            item, "mode", here
-        )
-    return causes
-
-
-def _validate_file_path(value: str, field: str) -> list[Cause]:
-    if not value:
-        return [required(field)]
-    causes = validate_descending_path(value, field)
-    if value.startswith("..") and not causes:
-        causes.append(invalid(field, value, "must not start with '..'"))
-    return causes
-
-
-def _validate_host_path(source: Object, path: str) -> list[Cause]:
+def validate_host_path(source: Object, path: str) -> list[Cause]:
+    """Check a path on the node."""
     target = source.get("path", "")
     if not target:
         return [required(f"{path}.path")]
@@ -137,59 +127,69 @@ def _validate_host_path(source: Object, path: str) -> list[Cause]:
     return causes
 
 
-def _validate_downward_items(source: Object, path: str) -> list[Cause]:
-    causes: list[Cause] = []
-    for index, item in enumerate(source.get("items", ())):
-        here = f"{path}.items[{index}]"
-        causes += _validate_file_path(item.get("path", ""), f"{here}.path")
-        if "fieldRef" in item:
-            causes += validate_field_reference(item["fieldRef"], DOWNWARD_PATHS, f"{here}.fieldRef")
-            if "resourceFieldRef" in item:
-                causes.append(
-                    invalid(
-                        here, "resource", "fieldRef and resourceFieldRef can not be specified simultaneously"
-                    )
-                )
-        elif "resourceFieldRef" in item:
-            causes += validate_resource_reference(
-                item["resourceFieldRef"], f"{here}.resourceFieldRef", is_volume=True
-            )
-        else:
-            causes.append(required(here, "one of fieldRef and resourceFieldRef is required"))
-        causes += _validate_mode(item, "mode", here)
+def _validate_git(source: Object, path: str) -> list[Cause]:
+    causes = [] if source.get("repository") else [required(f"{path}.repository")]
+    return causes + validate_descending_path(source.get("directory", ""), f"{path}.directory")
+
+
+def validate_nfs(source: Object, path: str) -> list[Cause]:
+    """Check a server and the path there."""
+    target = source.get("path", "")
+    causes = [required(f"{path}.{key}") for key in ("server", "path") if not source.get(key)]
+    if not target.startswith("/"):
+        causes.append(invalid(f"{path}.path", target, "must be an absolute path"))
     return causes
 
 
-def _validate_projections(projected: Object, path: str) -> list[Cause]:
-    causes: list[Cause] = []
-    for index, source in enumerate(projected.get("sources", ())):
-        here = f"{path}.sources[{index}]"
-        given = [key for key in PROJECTIONS if key in source]
-        causes += [
-            forbidden(f"{here}.{extra}", "may not specify more than 1 volume type") for extra in given[1:]
-        ]
-        if not given:
-            causes.append(required(here, "must specify a volume type"))
-            continue
-        kind, inner = given[0], source[given[0]]
-        if kind in ("configMap", "secret"):
-            causes += [] if inner.get("name") else [required(f"{here}.{kind}.name")]
-            causes += _validate_items(inner, f"{here}.{kind}")
-        elif kind == "downwardAPI":
-            causes += _validate_downward_items(inner, f"{here}.{kind}")
-        elif kind == "serviceAccountToken":
-            causes += _validate_token(inner, f"{here}.{kind}")
-    return causes
+def _validate_csi(source: Object, path: str) -> list[Cause]:
+    causes = validate_csi_driver(source.get("driver", ""), f"{path}.driver")
+    reference = source.get("nodePublishSecretRef")
+    if reference is None:
+        return causes
+    name = reference.get("name", "")
+    if not name:
+        return [*causes, required(f"{path}.nodePublishSecretRef.name")]
+    return causes + all_invalid(f"{path}.name", name, dns_subdomain(name))
 
 
-def _validate_token(token: Object, path: str) -> list[Cause]:
-    causes: list[Cause] = []
-    seconds = token.get("expirationSeconds", 3600)
-    if seconds < 600:
-        causes.append(
-            invalid(f"{path}.expirationSeconds", seconds, "may not specify a duration less than 10 minutes")
-        )
-    if seconds > 1 << 32:
-        detail = "may not specify a duration larger than 2^32 seconds"
-        causes.append(invalid(f"{path}.expirationSeconds", seconds, detail))
-    return causes + _validate_file_path(token.get("path", ""), f"{path}.path")
+def _validate_ephemeral(source: Object, path: str) -> list[Cause]:
+    from proa.apiserver.resources.core.persistentvolumeclaim import validate_claim_spec  # few pods have such
+
+    template, path = source.get("volumeClaimTemplate"), f"{path}.volumeClaimTemplate"
+    if template is None:
+        return [required(path)]
+    metadata: dict[str, Any] = template.get("metadata") or {}
+    causes = validate_annotations(metadata.get("annotations"), f"{path}.metadata.annotations")
+    causes += validate_labels(metadata.get("labels"), f"{path}.metadata.labels")
+    others = [key for key, value in metadata.items() if value and key not in ("annotations", "labels")]
+    causes += [forbidden(f"{path}.metadata.{key}", "cannot be set") for key in others]
+    return causes + validate_claim_spec(template.get("spec") or {}, f"{path}.spec")
+
+
+def _validate_image(source: Object, path: str, *, is_pod: bool) -> list[Cause]:
+    causes = [required(f"{path}.reference")] if is_pod and not source.get("reference") else []
+    policies = ("Always", "IfNotPresent", "Never")
+    return causes + validate_enum(source.get("pullPolicy"), f"{path}.pullPolicy", policies)
+
+
+def _validate_downward(source: Object, path: str) -> list[Cause]:
+    return validate_mode(source, "defaultMode", path) + validate_downward_files(source, path)
+
+
+def _validate_claim(source: Object, path: str) -> list[Cause]:
+    return [] if source.get("claimName") else [required(f"{path}.claimName")]
+
+
+_CHECKS: dict[str, Callable[[Object, str], list[Cause]]] = {
+    "emptyDir": _validate_empty_dir,
+    "hostPath": validate_host_path,
+    "gitRepo": _validate_git,
+    "secret": lambda source, path: validate_key_source(source, "secretName", path),
+    "nfs": validate_nfs,
+    "persistentVolumeClaim": _validate_claim,
+    "downwardAPI": _validate_downward,
+    "configMap": lambda source, path: validate_key_source(source, "name", path),
+    "projected": validate_projected,
+    "csi": _validate_csi,
+    "ephemeral": _validate_ephemeral,
+}
