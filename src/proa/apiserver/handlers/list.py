@@ -18,6 +18,7 @@ from proa.apiserver.handlers.shapes import check_include, partial, rows, table
 from proa.apiserver.pace import SLICE_OBJECTS, Pace, slices
 from proa.apiserver.registry.refusals import unnamed_failure
 from proa.apiserver.registry.registry import ResourceRegistry
+from proa.apiserver.registry.stored_bytes import metadata_bytes, without_managed_fields
 from proa.client.protocol import Request, Response
 from proa.objects.errors import ApiError, BadRequest, Cause, Expired, Timeout
 from proa.objects.quick_dataclass import dataclass
@@ -49,7 +50,7 @@ async def list_objects(request: Request, registry: ResourceRegistry, namespace: 
     if representation.shape == "Table":
         return await answer_aside(await _table(registry, found, representation, include, now), representation)
     if representation.shape:
-        return await answer_aside(await _partial(found, representation), representation)
+        return await answer_aside(await _partial(registry, found, representation), representation)
     return await answer_aside(await _splice(registry, found), representation)
 
 
@@ -191,12 +192,16 @@ async def _table(
     pieces = [orjson.dumps(table(definition, (), found.metadata, representation, include, now))[:-2]]
     pace = Pace()
     for part in slices(found.entries):
-        objects = [orjson.loads(entry.value) for entry in part]
-        shown = objects
         if registry.conversion is not None:
+            shown = objects = [orjson.loads(entry.value) for entry in part]
             if include == "Object":
                 shown = await registry.served([orjson.loads(entry.value) for entry in part])
             objects = await registry.hub(objects)
+        elif include == "Object":
+            shown = objects = [orjson.loads(entry.value) for entry in part]
+        else:
+            objects = [without_managed_fields(entry) for entry in part]
+            shown = [_with_metadata(entry, registry.head) for entry in part]
         made = orjson.dumps(rows(definition, objects, shown, representation, include, now))[1:-1]
         pieces.append(b"," + made if len(pieces) > 1 else made)
         await pace.give_way()
@@ -204,7 +209,13 @@ async def _table(
     return pieces
 
 
-async def _partial(found: Found, representation: Representation) -> list[bytes]:
+def _with_metadata(entry: Entry, head: bytes) -> dict[str, Any]:
+    """Return something that has the object's metadata, as bytes where they can be had so."""
+    metadata = metadata_bytes(entry, head)
+    return orjson.loads(entry.value) if metadata is None else {"metadata": orjson.Fragment(metadata)}
+
+
+async def _partial(registry: ResourceRegistry, found: Found, representation: Representation) -> list[bytes]:
     """Return a PartialObjectMetadataList in pieces."""
     head = {
         "kind": "PartialObjectMetadataList",
@@ -214,7 +225,7 @@ async def _partial(found: Found, representation: Representation) -> list[bytes]:
     pieces = [orjson.dumps(head)[:-1] + b',"items":[']
     pace = Pace()
     for part in slices(found.entries):
-        made = orjson.dumps([partial(orjson.loads(e.value), representation) for e in part])[1:-1]
+        made = orjson.dumps([partial(_with_metadata(e, registry.head), representation) for e in part])[1:-1]
         pieces.append(b"," + made if len(pieces) > 1 else made)
         await pace.give_way()
     pieces.append(b"]}")

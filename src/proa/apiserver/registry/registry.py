@@ -699,7 +699,8 @@ def _encoder(obj: Object) -> Callable[[int], bytes]:
     metadata = obj["metadata"]
 
     def encode(revision: int) -> bytes:
-        metadata["resourceVersion"] = str(revision)
+        metadata.pop("resourceVersion", None)
+        metadata["resourceVersion"] = str(revision)  # last, as stored_bytes.py has it
         try:
             value = orjson.dumps(obj)
         except orjson.JSONEncodeError as error:

@@ -5,7 +5,7 @@ Follows printPod in pkg/printers/internalversion/printers.go.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from proa.apiserver.registry.definition import Column
@@ -34,36 +34,39 @@ COLUMNS = (
 def cells(pod: Object, now: float) -> Sequence[Any]:
     """Return the row of `kubectl get`."""
     spec, status = pod.get("spec") or {}, pod.get("status") or {}
-    sidecars = {c.get("name") for c in spec.get("initContainers", ()) if is_sidecar(c)}
+    sidecars = _sidecars(spec)
     total = len(spec.get("containers", ())) + len(sidecars)
-    ready = sum(1 for s in _counted_statuses(status, sidecars) if _is_up(s))
-    addresses = [a.get("ip") for a in status.get("podIPs", ())]
+    statuses = _counted_statuses(status, sidecars)
+    ready = len([s for s in statuses if s.get("ready") and "running" in (s.get("state") or {})])
+    initializing = _initializing_word(spec, status, sidecars)
+    addresses = status.get("podIPs")
     return (
         pod["metadata"]["name"],
         f"{ready}/{total}",
-        status_word(pod),
-        _restarts(pod, sidecars, now),
+        _status_word(pod, status, initializing),
+        _restarts(pod, status, statuses, initializing, now),
         age(pod, now),
-        (addresses[0] if addresses else status.get("podIP")) or NONE,
+        (addresses[0].get("ip") if addresses else status.get("podIP")) or NONE,
         spec.get("nodeName") or NONE,
         status.get("nominatedNodeName") or NONE,
-        _readiness_gates(pod),
+        _readiness_gates(pod, spec),
     )
 
 
 def status_word(pod: Object) -> str:
     """Return the STATUS column: Running, Init:0/1, CrashLoopBackOff, Terminating, …"""
-    status = pod.get("status") or {}
+    spec, status = pod.get("spec") or {}, pod.get("status") or {}
+    return _status_word(pod, status, _initializing_word(spec, status, _sidecars(spec)))
+
+
+def _status_word(pod: Object, status: Object, initializing: str) -> str:
     word: str = status.get("reason") or status.get("phase", "")
-    if any(
-        c.get("type") == "PodScheduled" and c.get("reason") == "SchedulingGated"
-        for c in status.get("conditions", ())
-    ):
-        word = "SchedulingGated"
-    initializing = _initializing_word(pod)
+    for condition in status.get("conditions", ()):
+        if condition.get("type") == "PodScheduled" and condition.get("reason") == "SchedulingGated":
+            word = "SchedulingGated"
     word = initializing or word
     if not initializing or has_condition(pod, "Initialized"):
-        word = _running_word(pod, word)
+        word = _running_word(pod, status, word)
     if pod["metadata"].get("deletionTimestamp"):
         if status.get("reason") == "NodeLost":
             return "Unknown"
@@ -72,33 +75,36 @@ def status_word(pod: Object) -> str:
     return word
 
 
-def _initializing_word(pod: Object) -> str:
-    containers = (pod.get("spec") or {}).get("initContainers", ())
-    sidecars = {c.get("name") for c in containers if is_sidecar(c)}
-    for index, status in enumerate((pod.get("status") or {}).get("initContainerStatuses", ())):
-        state = status.get("state") or {}
+def _sidecars(spec: Object) -> Collection[str | None]:
+    containers = spec.get("initContainers")
+    return {c.get("name") for c in containers if is_sidecar(c)} if containers else ()
+
+
+def _initializing_word(spec: Object, status: Object, sidecars: Collection[str | None]) -> str:
+    for index, init in enumerate(status.get("initContainerStatuses", ())):
+        state = init.get("state") or {}
         ended, waiting = state.get("terminated"), state.get("waiting")
         if ended and ended.get("exitCode", 0) == 0:
             continue
-        if status.get("name") in sidecars and status.get("started"):
+        if init.get("name") in sidecars and init.get("started"):
             continue
         if ended:
             return "Init:" + _ended_word(ended)
         if waiting and waiting.get("reason", "") not in ("", "PodInitializing"):
             return f"Init:{waiting['reason']}"
-        return f"Init:{index}/{len(containers)}"
+        return f"Init:{index}/{len(spec.get('initContainers', ()))}"
     return ""
 
 
-def _running_word(pod: Object, word: str) -> str:
+def _running_word(pod: Object, status: Object, word: str) -> str:
     is_running = False
-    for status in reversed((pod.get("status") or {}).get("containerStatuses", ())):
-        state = status.get("state") or {}
+    for container in reversed(status.get("containerStatuses", ())):
+        state = container.get("state") or {}
         if (state.get("waiting") or {}).get("reason"):
             word = state["waiting"]["reason"]
         elif state.get("terminated"):
             word = _ended_word(state["terminated"])
-        elif status.get("ready") and "running" in state:
+        elif container.get("ready") and "running" in state:
             is_running = True
     if word == "Completed" and is_running:
         return "Running" if has_condition(pod, "Ready") else "NotReady"
@@ -112,28 +118,25 @@ def _ended_word(terminated: Object) -> str:
     return f"Signal:{signal}" if signal else f"ExitCode:{terminated.get('exitCode', 0)}"
 
 
-def _counted_statuses(status: Object, sidecars: set[str]) -> Iterable[Object]:
-    yield from (s for s in status.get("initContainerStatuses", ()) if s.get("name") in sidecars)
-    yield from status.get("containerStatuses", ())
+def _counted_statuses(status: Object, sidecars: Collection[str | None]) -> list[Object]:
+    """Return the statuses of what runs all the time: sidecars, then containers."""
+    init = status.get("initContainerStatuses", ()) if sidecars else ()
+    return [s for s in init if s.get("name") in sidecars] + list(status.get("containerStatuses", ()))
 
 
-def _is_up(status: Object) -> bool:
-    return bool(status.get("ready")) and "running" in (status.get("state") or {})
-
-
-def _restarts(pod: Object, sidecars: set[str], now: float) -> str:
-    status = pod.get("status") or {}
-    statuses = list(_counted_statuses(status, sidecars))
-    if _initializing_word(pod) and not has_condition(pod, "Initialized"):
-        statuses = list(status.get("initContainerStatuses", ()))
-    count = sum(s.get("restartCount", 0) for s in statuses)
+def _restarts(pod: Object, status: Object, statuses: list[Object], initializing: str, now: float) -> str:
+    if initializing and not has_condition(pod, "Initialized"):
+        statuses = status.get("initContainerStatuses", [])
+    count = sum([s.get("restartCount", 0) for s in statuses])
+    if not count:
+        return "0"
     ends = [((s.get("lastState") or {}).get("terminated") or {}).get("finishedAt") for s in statuses]
     last = max((end for end in ends if end), default="")
-    return f"{count} ({since(last, now)} ago)" if count and last else str(count)
+    return f"{count} ({since(last, now)} ago)" if last else str(count)
 
 
-def _readiness_gates(pod: Object) -> str:
-    gates = (pod.get("spec") or {}).get("readinessGates", ())
+def _readiness_gates(pod: Object, spec: Object) -> str:
+    gates = spec.get("readinessGates")
     if not gates:
         return NONE
     return f"{sum(1 for gate in gates if has_condition(pod, gate.get('conditionType', '')))}/{len(gates)}"

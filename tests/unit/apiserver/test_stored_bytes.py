@@ -1,0 +1,60 @@
+"""Reading part of a stored object gives what decoding it whole gives."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+import pytest
+
+from proa.apiserver.registry.stored_bytes import metadata_bytes, without_managed_fields
+from proa.store.protocol import Entry
+
+HEAD = b'{"kind":"Pod","apiVersion":"v1",'
+MANAGED = [{"manager": "m", "fieldsV1": {"f:spec": {'k:{"name":"a}],"}': {"f:resourceVersion": {}}}}}]
+EMBEDDED = {"metadata": {"name": "inner", "managedFields": MANAGED, "resourceVersion": "7"}}
+
+
+def make_entry(metadata: dict[str, Any], **rest: Any) -> Entry:
+    obj = {"kind": "Pod", "apiVersion": "v1", "metadata": metadata, **rest}
+    return Entry("k", orjson.dumps(obj), 7)
+
+
+CASES = {
+    "as stored": make_entry({"name": "a", "managedFields": MANAGED, "resourceVersion": "7"}, spec={"a": 1}),
+    "nobody manages": make_entry({"name": "a", "resourceVersion": "7"}, spec={}),
+    "an object within has managers": make_entry({"name": "a", "resourceVersion": "7"}, spec=EMBEDDED),
+    "both have": make_entry({"name": "a", "managedFields": MANAGED, "resourceVersion": "7"}, spec=EMBEDDED),
+    "words in strings": make_entry(
+        {"annotations": {"a": ',"managedFields":[}],"resourceVersion":"7"}'}, "resourceVersion": "7"}
+    ),
+    "the revision is not last": make_entry(
+        {"resourceVersion": "7", "name": "a", "managedFields": MANAGED}, spec={}
+    ),
+    "another revision": make_entry({"name": "a", "managedFields": MANAGED, "resourceVersion": "6"}),
+}
+
+
+@pytest.mark.parametrize("entry", CASES.values(), ids=CASES)
+def test_an_object_without_managed_fields_is_otherwise_the_whole_object(entry: Entry) -> None:
+    found, whole = without_managed_fields(entry), orjson.loads(entry.value)
+
+    found["metadata"].pop("managedFields", None)
+    whole["metadata"].pop("managedFields", None)
+    assert found == whole
+
+
+@pytest.mark.parametrize("entry", CASES.values(), ids=CASES)
+def test_the_bytes_of_metadata_are_the_metadata_or_none(entry: Entry) -> None:
+    found = metadata_bytes(entry, HEAD)
+
+    assert found is None or orjson.loads(found) == orjson.loads(entry.value)["metadata"]
+
+
+def test_metadata_is_found_in_what_is_stored_now() -> None:
+    assert metadata_bytes(CASES["as stored"], HEAD) is not None
+    assert "managedFields" not in without_managed_fields(CASES["as stored"])["metadata"]
+
+
+def test_metadata_of_another_version_is_not_found() -> None:
+    assert metadata_bytes(CASES["as stored"], b'{"kind":"Pod","apiVersion":"v2",') is None
