@@ -13,6 +13,8 @@ from dataclasses import dataclass
 
 JSON = "application/json"
 MERGE_PATCH = "application/merge-patch+json"
+APPLY_PATCH = "application/apply-patch+yaml"
+TABLE = "application/json;as=Table;v=v1;g=meta.k8s.io"
 
 OnChunk = Callable[[bytes], None]
 
@@ -25,6 +27,7 @@ class Ask:
     path: str
     body: bytes = b""
     content_type: str = JSON
+    accept: str = JSON
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +70,9 @@ class Connection(asyncio.Protocol):
         length = (
             f"Content-Type: {ask.content_type}\r\nContent-Length: {len(ask.body)}\r\n" if ask.body else ""
         )
-        head = f"{ask.method} {ask.path} HTTP/1.1\r\nHost: {self._host}\r\nAccept: {JSON}\r\n{length}\r\n"
+        head = (
+            f"{ask.method} {ask.path} HTTP/1.1\r\nHost: {self._host}\r\nAccept: {ask.accept}\r\n{length}\r\n"
+        )
         self._transport.write(head.encode() + ask.body)
         return self._answer
 

@@ -185,3 +185,19 @@ def test_a_long_list_comes_in_pieces(api):
     response = asyncio.run(api.send("GET", CONFIG_MAPS))
     assert len(response.body) == 2 + 120 / SLICE_OBJECTS, "the head, pieces of so many, the end"
     assert len(names(api.get(CONFIG_MAPS))) == 120
+
+
+def test_a_table_asked_for_again_shows_pods_as_they_are_now(api):
+    pods = "/api/v1/namespaces/default/pods"
+    for name in ("gone", "kept", "runs"):
+        api.pod(name)
+    before = api.get(pods, accept=TABLE).json["rows"]
+    api.patch(f"{pods}/runs/status", {"status": {"phase": "Running"}})
+    api.delete(f"{pods}/gone", {"gracePeriodSeconds": 0})
+
+    after = api.get(pods, accept=TABLE).json["rows"]
+
+    shown = [(row["object"]["metadata"]["name"], row["cells"][0], row["cells"][2]) for row in after]
+    assert [row["cells"][2] for row in before] == ["Pending"] * 3
+    assert shown == [("kept", "kept", "Pending"), ("runs", "runs", "Running")]
+    assert after[1]["object"]["metadata"] == api.get(f"{pods}/runs").json["metadata"]

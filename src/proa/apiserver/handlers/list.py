@@ -14,12 +14,12 @@ import orjson
 
 from proa.apiserver.handlers.negotiation import Representation, answer_aside, negotiate
 from proa.apiserver.handlers.options import ListOptions, Selection, read_options_aside
-from proa.apiserver.handlers.shapes import check_include, partial, rows, table
+from proa.apiserver.handlers.shapes import cells_of, check_include, make_row, partial, rows, table
 from proa.apiserver.pace import SLICE_OBJECTS, Pace, slices
 from proa.apiserver.registry.refusals import unnamed_failure
 from proa.apiserver.registry.registry import ResourceRegistry
 from proa.apiserver.registry.stored_bytes import metadata_bytes, without_managed_fields
-from proa.client.protocol import Request, Response
+from proa.client.protocol import Object, Request, Response
 from proa.objects.errors import ApiError, BadRequest, Cause, Expired, Timeout
 from proa.objects.quick_dataclass import dataclass
 from proa.store.protocol import Compacted, Entry, FutureRevision
@@ -192,24 +192,43 @@ async def _table(
     pieces = [orjson.dumps(table(definition, (), found.metadata, representation, include, now))[:-2]]
     pace = Pace()
     for part in slices(found.entries):
-        if registry.conversion is not None:
-            shown = objects = [orjson.loads(entry.value) for entry in part]
-            if include == "Object":
-                shown = await registry.served([orjson.loads(entry.value) for entry in part])
-            objects = await registry.hub(objects)
-        elif include == "Object":
-            shown = objects = [orjson.loads(entry.value) for entry in part]
+        if registry.conversion is None and include != "Object":
+            table_rows = _spliced_rows(registry, part, representation, include, now)
         else:
-            objects = [without_managed_fields(entry) for entry in part]
-            shown = [_with_metadata(entry, registry.head) for entry in part]
-        made = orjson.dumps(rows(definition, objects, shown, representation, include, now))[1:-1]
+            shown = objects = [orjson.loads(entry.value) for entry in part]
+            if registry.conversion is not None:
+                if include == "Object":
+                    shown = await registry.served([orjson.loads(entry.value) for entry in part])
+                objects = await registry.hub(objects)
+            table_rows = rows(definition, objects, shown, representation, include, now)
+        made = orjson.dumps(table_rows)[1:-1]
         pieces.append(b"," + made if len(pieces) > 1 else made)
         await pace.give_way()
     pieces.append(b"]}")
     return pieces
 
 
-def _with_metadata(entry: Entry, head: bytes) -> dict[str, Any]:
+def _spliced_rows(
+    registry: ResourceRegistry,
+    entries: Sequence[Entry],
+    representation: Representation,
+    include: str,
+    now: float,
+) -> list[Object]:
+    """Return rows whose metadata are bytes, of objects whose managedFields are not read."""
+    summaries, definition = registry.summaries, registry.definition
+    made = []
+    for entry in entries:
+        if summaries is not None:
+            cells = summaries.cells(entry, now)
+        else:
+            cells = cells_of(definition, without_managed_fields(entry), now)
+        obj = _with_metadata(entry, registry.head) if include == "Metadata" else {}
+        made.append(make_row(cells, obj, representation, include))
+    return made
+
+
+def _with_metadata(entry: Entry, head: bytes) -> Object:
     """Return something that has the object's metadata, as bytes where they can be had so."""
     metadata = metadata_bytes(entry, head)
     return orjson.loads(entry.value) if metadata is None else {"metadata": orjson.Fragment(metadata)}

@@ -84,15 +84,23 @@ def _row(
     include: str,
     now: float,
 ) -> Object:
+    return make_row(cells_of(definition, obj, now), other, representation, include)
+
+
+def cells_of(definition: ResourceDefinition, obj: Object, now: float) -> Sequence[Any]:
+    """Return the cells of an object's row."""
     if definition.cells is None:
-        cells: Any = (obj["metadata"]["name"], age(obj, now))
-    else:
-        cells = definition.cells(obj, now)
+        return obj["metadata"]["name"], age(obj, now)
+    return definition.cells(obj, now)
+
+
+def make_row(cells: Sequence[Any], obj: Object, representation: Representation, include: str) -> Object:
+    """Return a row with what `include` says of its object."""
     shown: Object | None = None
     if include == "Metadata":
-        shown = partial(other, representation)
+        shown = partial(obj, representation)
     elif include == "Object":
-        shown = other
+        shown = obj
     return {"cells": list(cells), "object": shown}
 
 

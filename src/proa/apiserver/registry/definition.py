@@ -91,6 +91,16 @@ class Subresource:
 
 
 @dataclass(frozen=True, slots=True)
+class Summary:
+    """How a row is made in two steps: the first reads the object, the second knows what time it is."""
+
+    make: Callable[[Object], Any]
+    """Return what the row shows of an object, which is kept."""
+    cells: Callable[[Any, float], Sequence[Any]]
+    """Return the row's cells for (what `make` returned, now in epoch seconds)."""
+
+
+@dataclass(frozen=True, slots=True)
 class ResourceDefinition:
     """A kind. Objects given to these functions are private copies that `default` and `prepare_*` may mutate.
 
@@ -133,6 +143,8 @@ class ResourceDefinition:
     )
     cells: Callable[[Object, float], Sequence[Any]] | None = None
     """Return the row's cells for (object, now in epoch seconds); None: name and age."""
+    summary: Summary | None = None
+    """Makes the same cells, for a kind with large objects that are often listed (registry/summaries.py)."""
     field_selectors: Mapping[str, Callable[[Object], str]] = field(default_factory=dict)
     """Beyond metadata.name and metadata.namespace."""
     tracks_generation: bool = False

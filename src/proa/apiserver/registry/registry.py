@@ -42,6 +42,7 @@ from proa.apiserver.registry.refusals import (
     uid_conflict,
     unnamed_failure,
 )
+from proa.apiserver.registry.summaries import Summaries
 from proa.client.protocol import Object, User
 from proa.objects.errors import BadRequest, Cause, Invalid
 from proa.objects.managed_fields.entries import Entry as FieldsEntry
@@ -112,6 +113,7 @@ class ResourceRegistry:
         self._parts = {s.name: s for s in definition.subresources if s.prepare is not None}
         self.watches: WeakSet[OpenWatch] = WeakSet()
         """Those that go on until this resource is served no more, or served by another registry."""
+        self.summaries = Summaries(definition.summary) if definition.summary is not None else None
         self._catalog = catalog
         concerned = [plugin for plugin in plugins if plugin.concerns(self._hub)]
         self._mutating = tuple(plugin.admit for plugin in concerned if plugin.admit is not None)
