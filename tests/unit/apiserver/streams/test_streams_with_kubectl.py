@@ -110,11 +110,17 @@ def test_port_forward_carries_many_connections_and_reports_refusals(
 
     async def forwarded(port: int, data: bytes) -> bytes:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
-        writer.write(data)
-        writer.write_eof()
-        answer = await reader.read()
-        writer.close()
-        return answer
+        try:
+            writer.write(data)
+            writer.write_eof()
+            return await reader.read()
+        finally:
+            writer.close()
+
+    async def refused(port: int) -> None:
+        # kubectl closes its side at the refusal: with an end if it had read all by then, with a reset if not
+        with contextlib.suppress(OSError):
+            assert await forwarded(port, b"x") == b""
 
     async def scenario() -> None:
         async with streams.listening(shout) as backend:
@@ -125,7 +131,7 @@ def test_port_forward_carries_many_connections_and_reports_refusals(
                         payloads = [bytes((97 + i,)) * 300_000 for i in range(8)]
                         answers = await asyncio.gather(*(forwarded(ports[8080], p) for p in payloads))
                         assert answers == [p.upper() for p in payloads]
-                        assert await forwarded(ports[81], b"x") == b""
+                        await refused(ports[81])
                         refusal = await read_until(process.stderr, b"refused")
                         assert b"error forwarding port 81 to pod web_default, uid u-1" in refusal
 
