@@ -198,6 +198,23 @@ def test_wait_events_and_debug(kubectl: Kubectl, namespace: str) -> None:
     kubectl("wait", "pod/one", "--for=delete", "--timeout=30s")
 
 
+def test_debug_adds_an_ephemeral_container_that_nothing_changes(kubectl: Kubectl) -> None:
+    kubectl("run", "one", "--image=proa.local/python", "--restart=Never", "--", "sleep", "60")
+    debug = ("debug", "pod/one", "--image=proa.local/python", "-c", "look", "--profile=general", "--")
+    kubectl(*debug, "true")
+    found = json.loads(kubectl("get", "pod/one", "-o", "json"))["spec"]["ephemeralContainers"]
+    assert [(each["name"], each["command"]) for each in found] == [("look", ["true"])]
+    refused = kubectl(*debug, "false", check=False)
+    assert (
+        'The Pod "one" is invalid: spec.ephemeralContainers: Forbidden: '
+        'existing ephemeral containers "look" may not be changed' in refused
+    )
+    patch = '{"spec":{"ephemeralContainers":[{"name":"look","image":"other"}]}}'
+    refused = kubectl("patch", "pod/one", "-p", patch, check=False)
+    assert "Forbidden: pod updates may not change fields other than" in refused
+    kubectl("delete", "pod/one", "--now")
+
+
 def test_nodes_are_cordoned_tainted_and_described(kubectl: Kubectl) -> None:
     node = kubectl("get", "nodes", "-o", "name").strip()
     try:
