@@ -13,6 +13,10 @@ from ipaddress import IPv4Address, IPv6Address
 from proa.objects.validation import quote
 
 Address = IPv4Address | IPv6Address
+_LINK_LOCAL_MULTICAST = {
+    4: ipaddress.ip_network("224.0.0.0/24"),
+    6: ipaddress.ip_network("ff02::/16"),
+}
 NOT_AN_ADDRESS = "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)"
 NOT_A_CIDR = "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)"
 NOT_AN_INTERFACE = "must be a valid address in CIDR form, (e.g. 10.9.8.7/24 or 2001:db8::1/64)"
@@ -98,6 +102,24 @@ def interface_address(value: str) -> list[str]:
         address, length = mapped, length - 96 if length > 32 else length
     canonical = f"{address}/{length}"
     return [] if value == canonical else [f"must be in canonical form ({quote(canonical)})"]
+
+
+def special_ip(value: str, *, loopback_too: bool = True) -> list[str]:
+    """An address that other machines can reach: not this very machine's, nor its link's (ValidateNonSpecialIP)."""
+    address = find_address(value)
+    if address is None:
+        return ["must be a valid IP address"]
+    address = _mapped(address) or address
+    problems: list[str] = []
+    if address.is_unspecified:
+        problems.append(f"may not be unspecified ({value})")
+    if address.is_loopback and loopback_too:
+        problems.append("may not be in the loopback range (127.0.0.0/8, ::1/128)")
+    if address.is_link_local:
+        problems.append("may not be in the link-local range (169.254.0.0/16, fe80::/10)")
+    if address in _LINK_LOCAL_MULTICAST[address.version]:
+        problems.append("may not be in the link-local multicast range (224.0.0.0/24, ff02::/10)")
+    return problems
 
 
 def _mapped(address: Address) -> IPv4Address | None:

@@ -143,7 +143,7 @@ RULES: list[tuple[Object, list[str]]] = [
     (
         make("Node", spec={"taints": [{"key": "a", "effect": "Soon"}]}),
         [
-            'spec.taints[0].effect: Unsupported value: "Soon": supported values: '
+            'metadata.taints[0].effect: Unsupported value: "Soon": supported values: '
             '"NoSchedule", "PreferNoSchedule", "NoExecute"'
         ],
     ),

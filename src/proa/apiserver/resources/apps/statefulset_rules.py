@@ -8,8 +8,8 @@ from proa.apiserver.resources.apps.rolling_rules import (
     validate_count_or_percent,
 )
 from proa.apiserver.resources.apps.template_rules import validate_selected
-from proa.apiserver.resources.core.persistentvolumeclaim import validate_claim_spec
 from proa.apiserver.resources.core.pod_rules import validate_pod_template
+from proa.apiserver.resources.core.volume_claim_rules import validate_claim_spec
 from proa.apiserver.resources.status_counts import (
     validate_available,
     validate_collisions,

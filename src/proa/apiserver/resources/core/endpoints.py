@@ -14,7 +14,16 @@ from proa.apiserver.resources.printing import AGE, NAME, age, doc, some_of
 from proa.client.protocol import Object
 from proa.objects.errors import Cause
 from proa.objects.resource import ENDPOINTS
-from proa.objects.validation import all_invalid, dns_label, ip_address, port_number, required, validate_enum
+from proa.objects.validation import (
+    all_invalid,
+    dns_label,
+    dns_subdomain,
+    port_number,
+    qualified_name,
+    required,
+    validate_enum,
+)
+from proa.objects.validation_addresses import legacy_ip, special_ip
 
 
 def default(endpoints: Object) -> None:
@@ -41,9 +50,12 @@ def _validate_addresses(addresses: Iterable[Object], field: str) -> list[Cause]:
     causes: list[Cause] = []
     for index, address in enumerate(addresses):
         path, ip = f"{field}[{index}]", address.get("ip", "")
-        causes += all_invalid(f"{path}.ip", ip, ip_address(ip))
+        causes += all_invalid(f"{path}.ip", ip, legacy_ip(ip))
         if address.get("hostname"):
             causes += all_invalid(f"{path}.hostname", address["hostname"], dns_label(address["hostname"]))
+        if address.get("nodeName") is not None:
+            causes += all_invalid(f"{path}.nodeName", address["nodeName"], dns_subdomain(address["nodeName"]))
+        causes += all_invalid(f"{path}.ip", ip, special_ip(ip, loopback_too=False))
     return causes
 
 
@@ -57,6 +69,9 @@ def _validate_ports(ports: list[Object], field: str) -> list[Cause]:
             causes.append(required(f"{path}.name"))
         causes += all_invalid(f"{path}.port", port.get("port", 0), port_number(port.get("port", 0)))
         causes += validate_enum(port.get("protocol"), f"{path}.protocol", PROTOCOLS)
+        if port.get("appProtocol") is not None:
+            name = port["appProtocol"]
+            causes += all_invalid(f"{path}.appProtocol", name, qualified_name(name))
     return causes
 
 

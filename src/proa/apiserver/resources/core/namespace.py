@@ -17,6 +17,7 @@ from proa.objects.resource import NAMESPACES
 from proa.objects.validation import all_invalid, invalid, qualified_name
 
 FINALIZER = "kubernetes"
+STANDARD_FINALIZERS = (FINALIZER, "orphan", "foregroundDeletion")
 NAME_LABEL = "kubernetes.io/metadata.name"
 
 
@@ -47,8 +48,11 @@ def prepare_status_update(new: Object, old: Object) -> None:
 def validate(namespace: Object) -> list[Cause]:
     """Check the finalizers' names."""
     causes: list[Cause] = []
-    for index, finalizer in enumerate((namespace.get("spec") or {}).get("finalizers") or []):
-        causes += all_invalid(f"spec.finalizers[{index}]", finalizer, qualified_name(finalizer))
+    for finalizer in (namespace.get("spec") or {}).get("finalizers") or []:
+        causes += all_invalid("spec.finalizers", finalizer, qualified_name(finalizer))
+        if "/" not in finalizer and finalizer not in STANDARD_FINALIZERS:
+            detail = "name is neither a standard finalizer name nor is it fully qualified"
+            causes.append(invalid("spec.finalizers", finalizer, detail))
     return causes
 
 

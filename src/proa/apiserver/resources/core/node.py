@@ -17,14 +17,15 @@ from proa.objects.meta import find_condition, labels
 from proa.objects.resource import NODES
 from proa.objects.validation import (
     all_invalid,
-    cidr,
     duplicate,
     forbidden,
+    invalid,
     label_value,
     not_supported,
     qualified_name,
     required,
 )
+from proa.objects.validation_addresses import legacy_cidr
 
 ROLE_PREFIX = "node-role.kubernetes.io/"
 ROLE_LABEL = "kubernetes.io/role"
@@ -48,38 +49,69 @@ def default(node: Object) -> None:
 
 
 def validate(node: Object) -> list[Cause]:
-    """Check taints, amounts and pod ranges."""
+    """Check taints and amounts."""
     spec, status = node.get("spec") or {}, node.get("status") or {}
-    causes = _validate_taints(spec.get("taints", ()))
+    causes: list[Cause] = []
+    if spec.get("taints"):
+        causes += _validate_taints(spec["taints"])
     for key in ("capacity", "allocatable"):
         for name, amount in (status.get(key) or {}).items():
-            causes += validate_amount(name, amount, f"status.{key}[{name}]")
-    for index, pod_range in enumerate(spec.get("podCIDRs", ())):
-        causes += all_invalid(f"spec.podCIDRs[{index}]", pod_range, cidr(pod_range))
+            causes += validate_amount(name, amount, f"status.{key}.{name}")
+    return causes
+
+
+def validate_create(node: Object) -> list[Cause]:
+    """Check the ranges of pods."""
+    ranges, field = (node.get("spec") or {}).get("podCIDRs") or [], "spec.podCIDRs"
+    causes = [
+        cause
+        for index, text in enumerate(ranges)
+        for cause in all_invalid(f"{field}[{index}]", text, legacy_cidr(text))
+    ]
+    if len(ranges) > 1:
+        if len(ranges) > 2 or len({":" in text for text in ranges}) < 2:
+            causes.append(invalid(field, ranges, "may specify no more than one CIDR for each IP family"))
+        doubled = [index for index, text in enumerate(ranges) if text in ranges[:index]]
+        causes += [duplicate(f"{field}[{index}]", ranges[index]) for index in doubled]
     return causes
 
 
 def _validate_taints(taints: Iterable[Object]) -> list[Cause]:
+    """Upstream looks for taints below the metadata."""
     causes: list[Cause] = []
     seen: set[tuple[str, str]] = set()
     for index, taint in enumerate(taints):
-        path, key, effect = f"spec.taints[{index}]", taint.get("key", ""), taint.get("effect", "")
+        path, key, effect = f"metadata.taints[{index}]", taint.get("key", ""), taint.get("effect", "")
         causes += all_invalid(f"{path}.key", key, qualified_name(key))
-        causes += all_invalid(f"{path}.value", taint.get("value", ""), label_value(taint.get("value", "")))
+        problems = label_value(taint.get("value", ""))
+        if problems:
+            causes.append(invalid(f"{path}.value", taint["value"], ";".join(problems)))
         if not effect:
             causes.append(required(f"{path}.effect"))
         elif effect not in EFFECTS:
             causes.append(not_supported(f"{path}.effect", effect, EFFECTS))
         if (key, effect) in seen:
-            causes.append(duplicate(path, taint))
+            causes.append(_doubled_taint(path, taint))
         seen.add((key, effect))
     return causes
 
 
+def _doubled_taint(path: str, taint: Object) -> Cause:
+    """Upstream shows its internal type, whose fields have Go's names."""
+    shown = {k[0].upper() + k[1:]: taint.get(k, "") for k in ("key", "value", "effect")}
+    cause = duplicate(path, {**shown, "TimeAdded": taint.get("timeAdded")})
+    return Cause(cause.reason, f"{cause.message}: taints must be unique by key and effect pair", cause.field)
+
+
 def validate_update(new: Object, old: Object) -> list[Cause]:
-    """Check that what identifies the machine is set once."""
+    """Check that what identifies the machine is set once, and that no address stands twice."""
     before, after = old.get("spec") or {}, new.get("spec") or {}
     causes: list[Cause] = []
+    addresses = (new.get("status") or {}).get("addresses") or []
+    for index, address in enumerate(addresses):
+        if address in addresses[:index]:
+            shown = {"Type": address.get("type", ""), "Address": address.get("address", "")}
+            causes.append(duplicate(f"status.addresses[{index}]", shown))
     if before.get("podCIDRs") and after.get("podCIDRs") != before["podCIDRs"]:
         causes.append(
             forbidden("spec.podCIDRs", 'node updates may not change podCIDR except from "" to valid')
@@ -88,6 +120,8 @@ def validate_update(new: Object, old: Object) -> list[Cause]:
         causes.append(
             forbidden("spec.providerID", 'node updates may not change providerID except from "" to valid')
         )
+    if (after.get("externalID") or "") != (before.get("externalID") or ""):
+        causes.append(forbidden("spec.externalID", "may not be updated"))
     return causes
 
 
@@ -141,6 +175,7 @@ DEFINITION = ResourceDefinition(
     ),
     default=default,
     validate=validate,
+    validate_create=validate_create,
     validate_update=validate_update,
     validate_status_update=validate_update,
     columns=(

@@ -10,31 +10,15 @@ from collections.abc import Sequence
 from typing import Any
 
 from proa.apiserver.registry.definition import Column, ResourceDefinition, Subresource
-from proa.apiserver.resources.core.resource_rules import validate_amount
-from proa.apiserver.resources.core.scheduling_rules import validate_node_selector
-from proa.apiserver.resources.core.volume_words import VOLUME_MODES, short_access_modes, validate_access_modes
+from proa.apiserver.resources.core.persistent_volume_rules import validate, validate_update
+from proa.apiserver.resources.core.pod_warnings import node_term_warnings
+from proa.apiserver.resources.core.volume_words import short_access_modes
 from proa.apiserver.resources.printing import AGE, NAME, UNSET, age, doc
 from proa.client.protocol import Object
-from proa.objects.errors import Cause
 from proa.objects.meta import format_time
 from proa.objects.resource import PERSISTENT_VOLUMES
-from proa.objects.validation import (
-    all_invalid,
-    dns_subdomain,
-    forbidden,
-    invalid,
-    not_supported,
-    required,
-    validate_enum,
-    validate_immutable,
-)
 
-SOURCES = (
-    "hostPath", "local", "csi", "nfs", "iscsi", "fc", "rbd", "cephfs", "cinder", "flexVolume", "flocker", "glusterfs",
-    "gcePersistentDisk", "awsElasticBlockStore", "azureDisk", "azureFile", "photonPersistentDisk", "portworxVolume",
-    "quobyte", "scaleIO", "storageos", "vsphereVolume",
-)  # fmt: skip
-POLICIES = ("Delete", "Recycle", "Retain")
+BETA_CLASS = "volume.beta.kubernetes.io/storage-class"
 
 
 def default(volume: Object) -> None:
@@ -60,63 +44,21 @@ def prepare_status_update(new: Object, old: Object) -> None:
         after["lastPhaseTransitionTime"] = format_time(time.time())
 
 
-def validate(volume: Object) -> list[Cause]:
-    """Check modes, capacity, source and policy."""
-    spec = volume["spec"]
-    causes = validate_access_modes(spec.get("accessModes", []), "spec.accessModes")
-    capacity = spec.get("capacity") or {}
-    if not capacity:
-        causes.append(required("spec.capacity"))
-    if "storage" not in capacity or len(capacity) > 1:
-        causes.append(not_supported("spec.capacity", capacity or None, ("storage",)))
-    for name, amount in capacity.items():
-        causes += validate_amount(name, amount, f"spec.capacity[{name}]")
-    causes += validate_enum(
-        spec.get("persistentVolumeReclaimPolicy"), "spec.persistentVolumeReclaimPolicy", POLICIES
-    )
-    causes += validate_volume_source(spec, "spec")
-    if spec.get("storageClassName"):
-        causes += all_invalid(
-            "spec.storageClassName", spec["storageClassName"], dns_subdomain(spec["storageClassName"])
+def warnings(volume: Object, _old: Object | None) -> list[str]:
+    """Warn of what is deprecated (pkg/api/persistentvolume GetWarningsForPersistentVolume)."""
+    spec, said = volume["spec"], list[str]()
+    if BETA_CLASS in (volume["metadata"].get("annotations") or {}):
+        instead = 'deprecated since v1.8; use "storageClassName" attribute instead'
+        said.append(f"metadata.annotations[{BETA_CLASS}]: {instead}")
+    if spec.get("persistentVolumeReclaimPolicy") == "Recycle":
+        said.append(
+            "spec.persistentVolumeReclaimPolicy: The Recycle reclaim policy is deprecated. Instead, the recommended "
+            "approach is to use dynamic provisioning."
         )
-    if spec.get("volumeMode"):
-        causes += validate_enum(spec["volumeMode"], "spec.volumeMode", VOLUME_MODES)
-    return causes
-
-
-def validate_volume_source(spec: Object, field: str) -> list[Cause]:
-    """Check the one place where the volume is, and from which nodes it is reached."""
-    given = [key for key in SOURCES if key in spec]
-    if not given:
-        return [required(field, "must specify a volume type")]
-    causes = [forbidden(f"{field}.{extra}", "may not specify more than 1 volume type") for extra in given[1:]]
-    needed = (spec.get("nodeAffinity") or {}).get("required")
-    if needed is not None:
-        causes += validate_node_selector(needed, f"{field}.nodeAffinity.required")
-    kind = given[0]
-    if kind in ("hostPath", "local"):
-        path = spec[kind].get("path", "")
-        if not path:
-            causes.append(required(f"{field}.{kind}.path"))
-        elif ".." in path.split("/"):
-            causes.append(invalid(f"{field}.{kind}.path", path, "must not contain '..'"))
-    if kind == "local" and needed is None:
-        causes.append(required(f"{field}.nodeAffinity", "Local volume requires node affinity"))
-    if kind == "csi":
-        causes += [
-            required(f"{field}.csi.{key}") for key in ("driver", "volumeHandle") if not spec["csi"].get(key)
-        ]
-    return causes
-
-
-def validate_update(new: Object, old: Object) -> list[Cause]:
-    """Check that the source and the mode are the same."""
-    mine, theirs = new["spec"], old["spec"]
-    causes: list[Cause] = []
-    if any(mine.get(key) != theirs.get(key) for key in SOURCES):
-        detail = "spec.persistentvolumesource is immutable after creation"
-        causes.append(forbidden("spec.persistentvolumesource", detail))
-    return causes + validate_immutable(mine.get("volumeMode"), theirs.get("volumeMode"), "spec.volumeMode")
+    terms = ((spec.get("nodeAffinity") or {}).get("required") or {}).get("nodeSelectorTerms") or ()
+    for index, term in enumerate(terms):
+        said += node_term_warnings(term, f"spec.nodeAffinity.required.nodeSelectorTerms[{index}]")
+    return said
 
 
 def cells(volume: Object, now: float) -> Sequence[Any]:
@@ -149,6 +91,7 @@ DEFINITION = ResourceDefinition(
     prepare_status_update=prepare_status_update,
     validate=validate,
     validate_update=validate_update,
+    warnings=warnings,
     columns=(
         NAME,
         Column("Capacity", description=doc("core.v1.PersistentVolumeSpec.capacity")),

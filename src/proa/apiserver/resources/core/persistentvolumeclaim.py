@@ -9,16 +9,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from proa.apiserver.registry.definition import Column, ResourceDefinition, Subresource
-from proa.apiserver.resources.core.volume_words import VOLUME_MODES, short_access_modes, validate_access_modes
+from proa.apiserver.resources.core.pod_warnings import claim_spec_warnings
+from proa.apiserver.resources.core.volume_claim_rules import validate, validate_status_update, validate_update
+from proa.apiserver.resources.core.volume_words import short_access_modes
 from proa.apiserver.resources.printing import AGE, NAME, UNSET, age, doc
 from proa.client.protocol import Object
-from proa.objects.errors import Cause
-from proa.objects.quantity import canonicalize, parse_quantity
 from proa.objects.resource import PERSISTENT_VOLUME_CLAIMS
-from proa.objects.validation import all_invalid, dns_subdomain, forbidden, invalid, required, validate_enum
-from proa.objects.validation_selectors import validate_label_selector
-
-CHANGES = "spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims"
 
 
 def default(claim: Object) -> None:
@@ -34,60 +30,28 @@ def default_claim_spec(spec: Object) -> None:
 
 def prepare_create(claim: Object) -> None:
     """Start without a volume."""
+    _copy_data_source(claim["spec"])
     claim["status"] = {"phase": "Pending"}
 
 
-def validate(claim: Object) -> list[Cause]:
-    """Check modes, size, class and selector."""
-    return validate_claim_spec(claim["spec"], "spec")
+def prepare_update(new: Object, old: Object) -> None:
+    """Keep the status, which has a subresource of its own, and the two ways to name a source alike."""
+    new["status"] = old.get("status", {})
+    _copy_data_source(new["spec"])
 
 
-def validate_claim_spec(spec: Object, field: str) -> list[Cause]:
-    """Check what claims and claim templates have in common."""
-    missing = "at least 1 access mode is required"
-    causes = validate_access_modes(spec.get("accessModes", []), f"{field}.accessModes", missing)
-    causes += validate_label_selector(spec.get("selector"), f"{field}.selector")
-    size = ((spec.get("resources") or {}).get("requests") or {}).get("storage")
-    if size is None:
-        causes.append(required(f"{field}.resources[storage]"))
-    elif parse_quantity(size) <= 0:
-        causes.append(invalid(f"{field}.resources[storage]", canonicalize(size), "must be greater than zero"))
-    class_name = spec.get("storageClassName")
-    if class_name:
-        causes += all_invalid(f"{field}.storageClassName", class_name, dns_subdomain(class_name))
-    if spec.get("volumeMode"):
-        causes += validate_enum(spec["volumeMode"], f"{field}.volumeMode", VOLUME_MODES)
-    return causes
+def _copy_data_source(spec: Object) -> None:
+    """Say a source in both fields, but for one of another namespace (NormalizeDataSources)."""
+    source, reference = spec.get("dataSource"), spec.get("dataSourceRef")
+    if source is not None and reference is None:
+        spec["dataSourceRef"] = dict(source)
+    elif reference is not None and source is None and not reference.get("namespace"):
+        spec["dataSource"] = {key: value for key, value in reference.items() if key != "namespace"}
 
 
-def validate_update(new: Object, old: Object) -> list[Cause]:
-    """Check that only the size grows, the volume is set once, and a missing class may be given."""
-    mine, theirs = dict(new["spec"]), dict(old["spec"])
-    is_bound = (old.get("status") or {}).get("phase") == "Bound"
-    if not theirs.get("volumeName"):
-        theirs["volumeName"] = mine.get("volumeName")
-    if "storageClassName" not in theirs:
-        theirs["storageClassName"] = mine.get("storageClassName")
-    if is_bound:
-        for spec in (mine, theirs):
-            spec["resources"] = {k: v for k, v in (spec.get("resources") or {}).items() if k != "requests"}
-            spec.pop("volumeAttributesClassName", None)
-    shared = mine.keys() | theirs.keys()
-    if any(mine.get(key) != theirs.get(key) for key in shared):
-        return [forbidden("spec", CHANGES)]
-    return _validate_growth(new, old) if is_bound else []
-
-
-def _validate_growth(new: Object, old: Object) -> list[Cause]:
-    wanted, before = _size(new["spec"]), _size(old["spec"])
-    has = ((old.get("status") or {}).get("capacity") or {}).get("storage", "0")
-    if parse_quantity(wanted) < parse_quantity(before) and parse_quantity(wanted) < parse_quantity(has):
-        return [forbidden("spec.resources.requests.storage", "field can not be less than status.capacity")]
-    return []
-
-
-def _size(spec: Object) -> str:
-    return str(((spec.get("resources") or {}).get("requests") or {}).get("storage", "0"))
+def warnings(claim: Object, _old: Object | None) -> list[str]:
+    """Warn of fractions of bytes."""
+    return list(claim_spec_warnings(claim["spec"], "spec"))
 
 
 def cells(claim: Object, now: float) -> Sequence[Any]:
@@ -115,8 +79,11 @@ DEFINITION = ResourceDefinition(
     subresources=(Subresource("status", "PersistentVolumeClaim", ("get", "patch", "update")),),
     default=default,
     prepare_create=prepare_create,
+    prepare_update=prepare_update,
     validate=validate,
     validate_update=validate_update,
+    validate_status_update=validate_status_update,
+    warnings=warnings,
     columns=(
         NAME,
         Column("Status", description=doc("core.v1.PersistentVolumeClaimStatus.phase")),

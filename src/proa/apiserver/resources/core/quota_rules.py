@@ -65,7 +65,7 @@ def _validate_operator(requirement: Object, scope: str, path: str) -> list[Cause
             "ResourceQuotaScopeTerminating, ResourceQuotaScopeNotTerminating, ResourceQuotaScopeBestEffort, "
             "ResourceQuotaScopeNotBestEffort or ResourceQuotaScopeCrossNamespacePodAffinity"
         )
-        causes.append(invalid(f"{path}.operator", operator, f"must be 'Exist' when scope is any of {named}"))
+        causes.append(invalid(f"{path}.operator", operator, f"must be 'Exists' when scope is any of {named}"))
     if operator in ("In", "NotIn"):
         if not values:
             detail = "must be at least one value when `operator` is 'In' or 'NotIn' for scope selector"

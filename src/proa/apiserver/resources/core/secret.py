@@ -58,7 +58,7 @@ def validate(secret: Object) -> list[Cause]:
     if kind == "kubernetes.io/basic-auth" and not {"username", "password"} & data.keys():
         causes += [required("data[username]"), required("data[password]")]
     for key in REQUIRED_KEYS.get(kind, ()):
-        if key not in data:
+        if key not in data or (key == "ssh-privatekey" and not data[key]):
             causes.append(required(f"data[{key}]"))
         elif key in JSON_KEYS and not _is_json(data[key]):
             causes.append(invalid(f"data[{key}]", "<secret contents redacted>", "invalid JSON"))

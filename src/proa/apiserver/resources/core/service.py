@@ -9,12 +9,15 @@ from collections.abc import Sequence
 from typing import Any
 
 from proa.apiserver.registry.definition import Allocators, Column, ResourceDefinition, Subresource
+from proa.apiserver.resources.core.service_address_rules import NONE_ADDRESS
 from proa.apiserver.resources.core.service_rules import (
-    NONE_ADDRESS,
+    is_reached_from_outside,
     needs_cluster_ip,
+    needs_health_check,
     needs_node_port,
     validate_service,
     validate_service_update,
+    validate_status_update,
 )
 from proa.apiserver.resources.printing import AGE, NAME, NONE, age, doc, labels_cell
 from proa.client.protocol import Object
@@ -41,6 +44,9 @@ def default(service: Object) -> None:
         spec.setdefault("internalTrafficPolicy", "Cluster")
     if kind == "LoadBalancer":
         spec.setdefault("allocateLoadBalancerNodePorts", True)
+        for entry in ((service.get("status") or {}).get("loadBalancer") or {}).get("ingress") or ():
+            if entry.get("ip"):
+                entry.setdefault("ipMode", "VIP")
 
 
 def prepare_create(service: Object) -> None:
@@ -72,8 +78,30 @@ def prepare_update(new: Object, old: Object) -> None:
                 port["nodePort"] = before
     elif needs_node_port(theirs):
         _drop_node_ports(mine, theirs)
+    if needs_health_check(mine) and needs_health_check(theirs) and not mine.get("healthCheckNodePort"):
+        _take(mine, theirs, "healthCheckNodePort")
+    _drop_what_the_type_has_not(mine, theirs)
     _keep_addresses_in_step(mine, theirs)
     _default_families(mine)
+
+
+def _take(mine: Object, theirs: Object, key: str) -> None:
+    if key in theirs:
+        mine[key] = theirs[key]
+
+
+def _drop_what_the_type_has_not(mine: Object, theirs: Object) -> None:
+    """Drop what only the old type had, unless the change says it anew (dropTypeDependentFields)."""
+    lost: list[str] = []
+    if needs_health_check(theirs) and not needs_health_check(mine):
+        lost.append("healthCheckNodePort")
+    if theirs.get("type") == "LoadBalancer" != mine.get("type"):
+        lost += ["allocateLoadBalancerNodePorts", "loadBalancerClass"]
+    if is_reached_from_outside(theirs) and not is_reached_from_outside(mine):
+        lost.append("externalTrafficPolicy")
+    for key in lost:
+        if mine.get(key) == theirs.get(key):
+            mine.pop(key, None)
 
 
 def _drop_node_ports(mine: Object, theirs: Object) -> None:
@@ -81,10 +109,6 @@ def _drop_node_ports(mine: Object, theirs: Object) -> None:
     for port in mine.get("ports", ()):
         if port.get("nodePort") and before.get(_port_key(port)) == port["nodePort"]:
             del port["nodePort"]
-    if not mine.get("externalIPs") and mine.get("externalTrafficPolicy") == theirs.get(
-        "externalTrafficPolicy"
-    ):
-        mine.pop("externalTrafficPolicy", None)
 
 
 def _port_key(port: Object) -> tuple[str, int]:
@@ -202,6 +226,7 @@ DEFINITION = ResourceDefinition(
     prepare_update=prepare_update,
     validate=validate_service,
     validate_update=validate_service_update,
+    validate_status_update=validate_status_update,
     allocate=allocate,
     release=release,
     columns=(

@@ -12,6 +12,7 @@ from proa.apiserver.resources.core.projected_rules import (
     validate_mode,
     validate_projected,
 )
+from proa.apiserver.resources.core.volume_claim_rules import validate_claim_spec
 from proa.client.protocol import Object
 from proa.objects.errors import Cause
 from proa.objects.quantity import parse_quantity
@@ -153,8 +154,6 @@ def _validate_csi(source: Object, path: str) -> list[Cause]:
 
 
 def _validate_ephemeral(source: Object, path: str) -> list[Cause]:
-    from proa.apiserver.resources.core.persistentvolumeclaim import validate_claim_spec  # few pods have such
-
     template, path = source.get("volumeClaimTemplate"), f"{path}.volumeClaimTemplate"
     if template is None:
         return [required(path)]

@@ -11,7 +11,7 @@ from typing import Any
 
 from proa.apiserver.registry.definition import Column, ResourceDefinition, Subresource
 from proa.apiserver.resources.core.driver_names import validate_driver_name
-from proa.apiserver.resources.core.persistentvolume import validate_volume_source
+from proa.apiserver.resources.core.persistent_volume_rules import validate_volume_source
 from proa.apiserver.resources.core.volume_words import validate_access_modes
 from proa.apiserver.resources.printing import AGE, NAME, age, doc
 from proa.client.protocol import Object
