@@ -171,6 +171,20 @@ def test_suspending_deletes_the_pods_uncounted_and_resuming_begins_anew(world: A
     asyncio.run(scenario())
 
 
+def test_a_job_that_fails_while_it_is_suspended_keeps_its_start(world: Any) -> None:
+    async def scenario() -> None:
+        async with world([job]) as w:
+            await create(w, backoffLimit=0)
+            w.set_pod(w.pods()[0], phase="Failed", ready=False)
+            existing = w.client.peek(JOBS, "train", "default")
+            await w.client.update(JOBS, {**existing, "spec": {**existing["spec"], "suspend": True}})
+            await w.settle()
+            assert w.conditions(JOBS, "train")["Failed"] == ("True", "BackoffLimitExceeded")
+            assert status(w)["startTime"]  # without which the API server refuses a job that has ended
+
+    asyncio.run(scenario())
+
+
 def test_an_indexed_job_gives_each_pod_a_number_and_retries_that_number(world: Any) -> None:
     async def scenario() -> None:
         async with world([job]) as w:

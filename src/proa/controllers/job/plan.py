@@ -231,6 +231,9 @@ def status_of(job: Object, pods: Sequence[Object], counted: Tally, decided: Plan
     conditions = list(before.get("conditions") or [])
     _begin_or_suspend(job, status, conditions, now)
     if decided.target is not None:
+        status.setdefault(
+            "startTime", before.get("startTime") or meta.format_time(now)
+        )  # what ended has begun
         type, reason, message = decided.target
         if meta.find_condition(job, type) is None:
             conditions.append(_condition(type, reason, message, now))

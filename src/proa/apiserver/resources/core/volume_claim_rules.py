@@ -100,8 +100,8 @@ def validate_update(new: Object, old: Object) -> list[Cause]:
     """Check that only the size grows, the volume is set once, and a missing class may be given."""
     mine, theirs = dict(new["spec"]), dict(old["spec"])
     causes: list[Cause] = []
-    if not theirs.get("volumeName"):
-        theirs["volumeName"] = mine.get("volumeName")
+    if not theirs.get("volumeName") and mine.get("volumeName"):
+        theirs["volumeName"] = mine["volumeName"]
     after, before = ((c["metadata"].get("annotations") or {}).get(BETA_CLASS) for c in (new, old))
     name = mine.get("storageClassName")
     may_name = "storageClassName" not in theirs and name is not None and before in (None, name)
