@@ -107,7 +107,7 @@ def read_encryption_config(path: Path) -> EncryptingTransformer:
         document = yaml.load(data, getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506 a safe one
     except OSError as error:
         raise CannotOpen(f"{path}: {error.strerror}") from None
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: a date that is none
         mark = getattr(error, "problem_mark", None)  # the error's own words may quote a secret
         where = f", line {mark.line + 1}" if mark else ""
         raise CannotOpen(f"{path}{where}: not YAML") from None

@@ -112,3 +112,20 @@ def test_however_many_fields_are_unknown_the_warnings_are_few(api):
     lines = answer.headers["Warning"].split("\n")
     assert len(lines) > 10
     assert len(answer.headers["Warning"]) < 8192
+
+
+def test_of_a_hundred_thousand_mistakes_the_first_are_told(api):
+    labels = {f"-{index}-": "!" for index in range(5000)}
+    answer = api.post(
+        "/api/v1/namespaces/default/configmaps", {"metadata": {"name": "bad", "labels": labels}}
+    )
+    assert answer.status == 422
+    assert len(answer.json["details"]["causes"]) == 1000
+
+
+def test_little_is_shown_of_a_body_that_cannot_be_read(api):
+    body = b'{"metadata": {"name": "s"}, "stringData": {"password": "hunter2"}'
+    answer = api.post("/api/v1/namespaces/default/secrets", body)
+    assert answer.status == 400
+    assert "hunter2" not in answer.message
+    assert answer.message.endswith('({"metadata": {"name": "s"}, "s ...)')

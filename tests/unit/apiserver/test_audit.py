@@ -13,9 +13,11 @@ import pytest
 from proa.apiserver.app import ApiServer, ApiSettings
 from proa.apiserver.audit.log import AuditLog
 from proa.apiserver.audit.policy import DEFAULT, AuditPolicy, BadPolicy, make_policy, read_policy
-from proa.apiserver.request_info import RequestInfo
+from proa.apiserver.filters.audit import with_audit
+from proa.apiserver.registry.notes import NOTES, Notes, annotate_audit
+from proa.apiserver.request_info import RequestInfo, parse_request
 from proa.apiserver.resources import DEFINITIONS
-from proa.client.protocol import Request, User
+from proa.client.protocol import Request, Response, User
 from proa.store.memory import MemoryStore
 
 ADMIN = User("admin", ("system:masters", "system:authenticated"))
@@ -259,3 +261,29 @@ def test_large_logs_are_put_aside_and_the_oldest_removed(tmp_path: Path) -> None
     asyncio.run(scenario())
     assert path.read_bytes() == b""
     assert len(list(tmp_path.glob("audit-*.log"))) == 2
+
+
+@pytest.mark.parametrize(("level", "is_shown"), [("Metadata", False), ("Request", True)])
+def test_what_a_webhook_changed_is_shown_where_bodies_are(tmp_path: Path, level: str, is_shown: bool) -> None:
+    async def patched(request: Request) -> Response:
+        annotate_audit("patch.webhook.admission.k8s.io/round_0_index_0", "hunter2", holds_body=True)
+        annotate_audit("mutation.webhook.admission.k8s.io/round_0_index_0", "{}")
+        return Response(201, {}, b"{}")
+
+    path = tmp_path / "audit.log"
+
+    async def scenario() -> None:
+        log = AuditLog(str(path))
+        token = NOTES.set(Notes())
+        try:
+            request = make_request("POST", "/api/v1/namespaces/default/secrets", {})
+            handle = with_audit(policy({"level": level}), log)(lambda request, info: patched(request))
+            await handle(request, parse_request(request))
+        finally:
+            NOTES.reset(token)
+            await log.close()
+
+    asyncio.run(scenario())
+    text = path.read_text()
+    assert ("hunter2" in text) == is_shown
+    assert "mutation.webhook" in text

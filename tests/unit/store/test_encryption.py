@@ -96,7 +96,8 @@ SECRET_WORDS = "c2VjcmV0"
 
 
 @pytest.mark.parametrize(("text", "words"), [
-    ("{", "not YAML"), ("a: 'c2VjcmV0", "not YAML"), ("[]", 'kind: must be "EncryptionConfiguration"'),
+    ("{", "not YAML"), ("a: 'c2VjcmV0", "not YAML"), ("kind: 2024-99-99", "not YAML"), ("[" * 5000, "not YAML"),
+    ("[]", 'kind: must be "EncryptionConfiguration"'),
     ("kind: EncryptionConfiguration\napiVersion: v1", "apiVersion: must be"),
     ("kind: EncryptionConfiguration\napiVersion: apiserver.config.k8s.io/v1", "resources: at least one"),
 ])  # fmt: skip

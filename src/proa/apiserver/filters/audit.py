@@ -44,6 +44,7 @@ def with_audit(policy: AuditPolicy, log: AuditLog, now: Callable[[], float] = ti
             notes = NOTES.get()
             if notes is not None:
                 notes.is_audited = True
+                notes.audits_bodies = wanted.level != METADATA
                 visit.annotations = notes.audit_annotations
 
             def note(stage: str, code: int, body: bytes = b"", message: str = "") -> None:

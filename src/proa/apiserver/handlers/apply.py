@@ -45,7 +45,7 @@ async def apply_object(
     force = _is_forced(request)
     strictness_of(request)
     schema = registry.definition.object_schema
-    heavy = is_heavy(request)
+    heavy = is_heavy(request, registry.definition)
     if heavy:
         config = await aside(_read_config, request, registry, schema)
     else:

@@ -9,7 +9,7 @@ from typing import Any
 
 import orjson
 
-from proa.apiserver.pace import HEAVY_BYTES, HEAVY_YAML_BYTES, aside
+from proa.apiserver.pace import HEAVY_YAML_BYTES, aside
 from proa.apiserver.registry.definition import ResourceDefinition
 from proa.client.protocol import Object, Request
 from proa.objects.errors import BadRequest, UnsupportedMediaType
@@ -17,6 +17,8 @@ from proa.objects.resource import Resource
 from proa.objects.schemas.check import Checked, Strictness, check
 from proa.objects.schemas.load import find_definition_name, schema_named
 
+SHOWN_BYTES = 30
+"""So much of a body that cannot be read is shown (summarizeData in handlers/rest.go)."""
 READABLE = "application/json, application/yaml, application/vnd.kubernetes.protobuf"
 PROTOBUF = "application/vnd.kubernetes.protobuf"
 AUXILIARY = {
@@ -41,12 +43,12 @@ async def read_object_aside(request: Request, definition: ResourceDefinition, he
     return await aside(read_object, request, definition) if heavy else read_object(request, definition)
 
 
-def is_heavy(request: Request) -> bool:
+def is_heavy(request: Request, definition: ResourceDefinition) -> bool:
     """Tell whether working on the body may take longer than others should wait: YAML is slow to read."""
     size = len(request.body)
-    if size <= HEAVY_YAML_BYTES:
-        return False
-    return size > HEAVY_BYTES or ("yaml" in media_type_of(request) and request.body[:1] != b"{")
+    if size > definition.heavy_bytes:
+        return True
+    return size > HEAVY_YAML_BYTES and ("yaml" in media_type_of(request) and request.body[:1] != b"{")
 
 
 def check_object(
@@ -155,11 +157,19 @@ def parse_json(body: bytes, kind: str) -> Any:
 
 
 def _unrecognized(kind: str, why: str, body: bytes) -> BadRequest:
-    shown = body[:1024].decode(errors="replace") or "<empty>"
     return BadRequest(
         f"the object provided is unrecognized (must be of type {kind}): couldn't get version/kind; json parse error: "
-        f"{why} ({shown})"
+        f"{why} ({_summary(body)})"
     )
+
+
+def _summary(body: bytes) -> str:
+    """Return how a body begins, and no more: the message is logged and audited, and the body may be a Secret."""
+    if not body:
+        return "<empty>"
+    start = body[:SHOWN_BYTES]
+    shown = start.decode(errors="replace") if start[:1] == b"{" else start.hex()
+    return f"{shown} ..." if len(body) > SHOWN_BYTES else shown
 
 
 def _go_words(body: bytes, position: int) -> str:

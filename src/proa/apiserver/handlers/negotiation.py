@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
-from itertools import accumulate
+from itertools import accumulate, islice
 from typing import Any, Literal
 
 import orjson
@@ -158,7 +158,7 @@ def join_warnings(texts: Iterable[str]) -> str:
     Long ones are cut and the rest left out, as upstream does (apiserver/pkg/endpoints/filters/warning.go): a client's
     object may have any number of unknown fields.
     """
-    said = list(texts)
+    said = list(islice(texts, MAX_WARNINGS))
     if sum(map(len, said)) > MAX_WARNINGS:
         cut = [text[:MAX_CUT_WARNING] for text in said]
         said = [

@@ -75,7 +75,7 @@ async def create_object(request: Request, registry: ResourceRegistry, namespace:
     has_shapes = registry.definition.review is None
     representation = negotiate(request.headers.get("accept", ""), has_shapes=has_shapes)
     dry_run = is_dry_run(request, "CreateOptions")
-    heavy = is_heavy(request)
+    heavy = is_heavy(request, registry.definition)
     checked = await read_object_aside(request, registry.definition, heavy)
     track = tracker(request, registry, "CreateOptions")
     if registry.definition.review is not None:
@@ -99,7 +99,7 @@ async def update_object(
     """Answer a PUT of an object, or of its status."""
     representation = negotiate(request.headers.get("accept", ""))
     dry_run = is_dry_run(request, "UpdateOptions")
-    heavy = is_heavy(request)
+    heavy = is_heavy(request, registry.definition)
     checked = await read_object_aside(request, registry.definition, heavy)
     body = orjson.dumps(checked.obj)
     value = await registry.update(
@@ -161,7 +161,7 @@ async def patch_object(
         unconditional=True,
         track=track,
         options=write_options(request, "UpdateOptions"),
-        heavy=is_heavy(request),
+        heavy=is_heavy(request, registry.definition),
     )
     return await show(request, registry, value, representation, 200, warnings)
 

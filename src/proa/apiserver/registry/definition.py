@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import field
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
+from proa.apiserver.pace import HEAVY_BYTES
 from proa.apiserver.registry.computed import Compute
 from proa.apiserver.registry.conversion import Conversion
 from proa.client.protocol import Object
@@ -124,6 +125,8 @@ class ResourceDefinition:
     prepare_create: Callable[[Object], None] = nothing
     prepare_update: Callable[[Object, Object], None] = nothing
     prepare_status_update: Callable[[Object, Object], None] = nothing
+    heavy_bytes: int = HEAVY_BYTES
+    """A body of more is checked aside: less for kinds that hold expressions or patterns, which are compiled."""
     validate: Callable[[Object], list[Cause]] = no_causes
     validate_create: Callable[[Object], list[Cause]] = no_causes
     """Beside `validate`, for new objects only."""

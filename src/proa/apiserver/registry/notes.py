@@ -20,6 +20,8 @@ class Notes:
     audit_annotations: dict[str, str] = field(default_factory=dict)
     is_audited: bool = False
     """Whether there will be an audit event: what costs more than a note is left out otherwise."""
+    audits_bodies: bool = False
+    """Whether the event may show what is in objects, Secrets too: its level is above Metadata."""
     panic: str = ""
     """The error that nobody expected, where there was one."""
 
@@ -34,8 +36,11 @@ def warn(text: str) -> None:
         notes.warnings.append(text)
 
 
-def annotate_audit(key: str, value: str) -> None:
-    """Note something in this request's audit event; the first word on a key stands."""
+def annotate_audit(key: str, value: str, *, holds_body: bool = False) -> None:
+    """Note something in this request's audit event; the first word on a key stands.
+
+    What `holds_body`, a part of an object, is noted where the event may show bodies alone.
+    """
     notes = NOTES.get()
-    if notes is not None:
+    if notes is not None and (notes.audits_bodies or not holds_body):
         notes.audit_annotations.setdefault(key, value)

@@ -20,6 +20,10 @@ from proa.objects.resource import Resource
 MODIFIED = "the object has been modified; please apply your changes to the latest version and try again"
 
 
+MAX_CAUSES = 1000
+"""Nobody reads on; a small body can hold a hundred thousand mistakes."""
+
+
 def not_found(resource: Resource, name: str) -> NotFound:
     """There is no such object."""
     return NotFound(
@@ -80,7 +84,8 @@ def forbidden_as(kind: str, group: str, name: str, why: str) -> Forbidden:
 
 
 def invalid(kind: str, group: str, name: str, causes: Sequence[Cause]) -> Invalid:
-    """Fields are wrong: all of them are said at once."""
+    """Fields are wrong: all of them are said at once, but for what is beyond the first MAX_CAUSES."""
+    causes = causes[:MAX_CAUSES]
     said = [f"{c.field}: {c.message}" for c in causes]
     unique = list(dict.fromkeys(said))
     aggregate = unique[0] if len(unique) == 1 else f"[{', '.join(unique)}]"

@@ -121,5 +121,5 @@ def _patched(webhook: Webhook, verdict: Verdict, obj: Object | None, where: str)
         raise internal(error.message) from None
     said = {"configuration": webhook.configuration, "webhook": webhook.name, "patch": patch}
     value = orjson.dumps({**said, "patchType": "JSONPatch"}).decode()
-    annotate_audit(f"patch.webhook.admission.k8s.io/{where}", value)
+    annotate_audit(f"patch.webhook.admission.k8s.io/{where}", value, holds_body=True)
     return new

@@ -6,6 +6,7 @@ import copy
 
 import pytest
 
+from proa.objects.errors import RequestEntityTooLarge
 from proa.objects.structural.kind import CustomKind
 
 
@@ -339,3 +340,15 @@ def test_the_schema_is_not_read_before_an_object_comes():
         raise AssertionError
 
     CustomKind(refuse)
+
+
+@pytest.mark.parametrize("default", ["x" * 50, {"a": ["b"] * 20}, 7], ids=["text", "object", "number"])
+def test_no_more_is_defaulted_than_could_be_stored(default):
+    fields = {f"field{index}": {"default": default} for index in range(100)}
+    items = {"type": "object", "properties": fields, "x-kubernetes-preserve-unknown-fields": True}
+    kind = kind_of({"type": "array", "items": items})
+    few, many = {"spec": [{} for _ in range(3)]}, {"spec": [{} for _ in range(20_000)]}
+    kind.default(few)
+    assert all(len(item) == 100 for item in few["spec"])
+    with pytest.raises(RequestEntityTooLarge):
+        kind.default(many)

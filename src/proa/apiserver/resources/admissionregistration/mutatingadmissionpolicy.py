@@ -17,6 +17,7 @@ DEFINITION = ResourceDefinition(
     schema="io.k8s.api.admissionregistration.v1.MutatingAdmissionPolicy",
     categories=("api-extensions",),
     default=default_policy,
+    heavy_bytes=2048,
     validate=validate_mutating,
     columns=policy_columns(
         "Mutations", "Mutation indicates the number of mutations rules defined in this configuration"

@@ -22,6 +22,7 @@ DEFINITION = ResourceDefinition(
     subresources=(Subresource("status", "ValidatingAdmissionPolicy", ("get", "patch", "update")),),
     validate_status_update=validate_status_update,
     default=default_policy,
+    heavy_bytes=2048,
     validate=validate_validating,
     columns=policy_columns(
         "Validations", "Validations indicates the number of validation rules defined in this configuration"

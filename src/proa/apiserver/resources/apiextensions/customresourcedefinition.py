@@ -116,6 +116,7 @@ DEFINITION = ResourceDefinition(
     prepare_create=prepare_create,
     prepare_update=prepare_update,
     prepare_status_update=prepare_status_update,
+    heavy_bytes=2048,
     validate=validate,
     validate_update=validate_update,
     validate_status_update=validate_status_update,
