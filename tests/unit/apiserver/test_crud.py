@@ -85,7 +85,7 @@ def test_a_generated_name_that_is_taken_is_generated_again(api, monkeypatch):
          "conversion"),
         (CONFIG_MAPS, [], 400,
          "the object provided is unrecognized (must be of type ConfigMap): couldn't get version/kind; json parse "
-         "error: cannot unmarshal array into Go value ([])"),
+         "error: cannot unmarshal array into Go value (5b5d)"),
         ("/api/v1/configmaps", {"metadata": {"name": "a"}}, 405,
          "the server does not allow this method on the requested resource"),
         (f"{CONFIG_MAPS}/a", {"metadata": {"name": "a"}}, 405,
