@@ -130,20 +130,25 @@ class CustomResources:
             return
         definition: Object = orjson.loads(value)
         names = (definition.get("status") or {}).get("acceptedNames") or {}
+        if not isinstance(definition.get("spec"), dict):  # nobody could write it: what was stored is broken
+            _log.error("a definition cannot be served name=%s error=%r", name, "it has no spec")
+            self._forget(known.resources if known else ())
+            self._known.pop(name, None)
+            return
         before: Object | None = orjson.loads(known.value) if known is not None else None
         if known is not None and before is not None and _facts(before) == _facts(definition):
             self._known[name] = _Known(known.group, names, value, known.resources)
             return
         served: list[ResourceDefinition] = []
         if _is_served(definition):
-            stale_until = 0
-            if known is None or before is None or _schemas(before) != _schemas(definition):
-                stale_until = revision if self._has_objects(definition) else 0
-            elif known.resources:
-                stale_until = self._stale_until(known.resources[0])
             from proa.apiserver.custom_resources.definitions import make_definitions  # dear
 
             try:
+                stale_until = 0
+                if known is None or before is None or _schemas(before) != _schemas(definition):
+                    stale_until = revision if self._has_objects(definition) else 0
+                elif known.resources:
+                    stale_until = self._stale_until(known.resources[0])
                 served = make_definitions(definition, value, self._webhooks, stale_until)
             except (KeyError, StopIteration, TypeError, ValueError) as error:
                 _log.error("a definition cannot be served name=%s error=%r", name, error)
