@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
 
 from proa.apiserver.admission import PLUGINS
+from proa.cli import VERBS
 from proa.controllers import make_controllers
 
 ROOT = Path(__file__).parents[2]
@@ -47,9 +49,28 @@ def test_every_controller_is_in_the_docs() -> None:
     assert not missing
 
 
+def test_decisions_are_numbered_one_after_the_other_as_they_say_themselves() -> None:
+    pages = sorted((ROOT / "docs/decisions").glob("*.md"))
+    assert [int(page.name[:4]) for page in pages] == list(range(1, len(pages) + 1))
+    said = [re.match(r"# (\d+)\. ", page.read_text()) for page in pages]
+    assert [int(found[1]) for found in said if found] == list(range(1, len(pages) + 1))
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_is_in_the_readme(verb: str) -> None:
+    assert f"`proa {verb}" in (ROOT / "README.md").read_text()
+
+
+def test_every_optional_dependency_that_the_docs_name_exists() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    named = {name for page in PAGES for name in re.findall(r"proa\[(\w+)\]", page.read_text())}
+    assert named <= project["optional-dependencies"].keys()
+
+
 def test_the_map_names_every_package_and_no_file_that_is_not_there() -> None:
     page = (ROOT / "docs/architecture.md").read_text()
-    packages = {p.name for p in (ROOT / "src/proa").iterdir() if p.is_dir() and p.name != "__pycache__"}
+    folders = [*(ROOT / "src/proa").iterdir(), *(ROOT / "src/proa/apiserver").iterdir()]
+    packages = {p.name for p in folders if (p / "__init__.py").exists()}
     assert not {name for name in packages if f"{name}/" not in page}
     there = {p.name for p in (ROOT / "src/proa").rglob("*.py")}
     assert not {name for name in re.findall(r"\b(\w+\.py)\b", page) if name not in there}
