@@ -14,6 +14,7 @@ from collections.abc import Sequence
 
 from proa import __version__
 from proa.cli import VERBS, Failure, UsageError
+from proa.cluster_settings import BadSettings
 
 EPILOG = """\
 environment:
@@ -51,7 +52,7 @@ def run(arguments: Sequence[str]) -> int:
         return int(options.run(options))
     except UsageError as error:
         parser.exit(2, f"proa {options.verb}: {error}\n")
-    except Failure as error:
+    except (Failure, BadSettings) as error:
         print(f"proa {options.verb}: {error}", file=sys.stderr)
         return 1
     except BrokenPipeError:

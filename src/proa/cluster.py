@@ -10,7 +10,6 @@ import asyncio
 import base64
 import errno
 import importlib
-import json
 import logging
 import os
 import random
@@ -18,11 +17,19 @@ import socket
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
-from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from proa.cluster_settings import (
+    EVERYWHERE,
+    LOOPBACK,
+    BadSettings,
+    Settings,
+    Wanted,
+    keep_settings,
+    read_settings,
+)
 from proa.home import Home, write_private
 from proa.objects.quick_dataclass import dataclass
 
@@ -51,9 +58,6 @@ SERVICE_CIDR = "10.96.0.0/16"
 API_SERVICE_IP = "10.96.0.1"
 DNS_SERVICE_IP = "10.96.0.10"
 API_PORT = 6443
-LOOPBACK = "127.0.0.1"
-EVERYWHERE = {"0.0.0.0": LOOPBACK, "::": "::1"}  # noqa: S104 - what `--listen` may ask for
-"""Addresses that are to be listened on and not to be connected to, and which one to take instead."""
 SERVICE_NAMES = (
     "kubernetes",
     "kubernetes.default",
@@ -84,29 +88,6 @@ COMPONENTS = (
 
 class StartFailure(Exception):
     """The cluster cannot start; the message says why and what would help."""
-
-
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """What a cluster keeps of itself in `cluster.json`. `listen` is the host's address for API and NodePorts.
-
-    `store` is where its objects are: "" for the log in the home, else an etcd's address. `encryption` is the file
-    that says how they are encrypted there, "" for none. `audit_policy` is the file that says what the audit log has of
-    requests, or "default", "" for no log; `audit_log` is that log's file, "" for the one in the home.
-    """
-
-    id: str
-    port: int
-    listen: str = LOOPBACK
-    store: str = ""
-    encryption: str = ""
-    audit_policy: str = ""
-    audit_log: str = ""
-
-    @property
-    def address(self) -> str:
-        """Return where clients on this machine find the API."""
-        return EVERYWHERE.get(self.listen, self.listen)
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,30 +160,18 @@ class Cluster:
         address = self.settings.address
         return f"https://{f'[{address}]' if ':' in address else address}:{self.settings.port}"
 
-    async def start(
-        self,
-        port: int | None,
-        listen: str | None,
-        store: str | None = None,
-        encryption_config: str | None = None,
-        audit_policy: str | None = None,
-        audit_log: str | None = None,
-    ) -> None:
-        """Start everything; return when the API answers, default/kubernetes exists and the node is Ready.
-
-        What is None is what it was before.
-        """
+    async def start(self, wanted: Wanted) -> None:
+        """Start everything; return when the API answers, default/kubernetes exists and the node is Ready."""
         noded = asyncio.create_task(self._start_noded())
         try:
             await asyncio.sleep(0)  # noded boots in a process of its own while this one goes on
-            listener = self._listen(port, listen)
+            listener = self._listen(wanted.port, wanted.listen)
             keys = asyncio.get_running_loop().run_in_executor(None, self._ensure_pki)  # waits for the disk
-            opened = await self._open_store(store, encryption_config)
-            self._keep_audit(audit_policy, audit_log)
+            opened = await self._open_store(wanted.store, wanted.encryption_config)
             for module in COMPONENTS:
                 importlib.import_module(module)
             pki = await keys
-            server = self._make_api_server(opened, pki)
+            server = self._make_api_server(opened, pki, wanted)
             self._stack.push_async_callback(server.close)
             self._client = self._make_client(server, "system:apiserver", "system:masters")
             await self._make_policy(server)
@@ -264,40 +233,39 @@ class Cluster:
         except (StoreError, ValueError) as error:
             raise StartFailure(str(error)) from None
         self._stack.push_async_callback(store.close)
-        self._keep(replace(self.settings, store=choice, encryption=encryption), self.settings)
+        self._keep(self.settings._replace(store=choice, encryption=encryption), self.settings)
         return store
 
-    def _keep_audit(self, policy: str | None, log: str | None) -> None:
-        """Take what was said of the audit log for this start and later ones."""
+    def _open_audit(self, wanted: Wanted) -> tuple[AuditPolicy | None, AuditLog | None]:
+        """Return what is to be noted of requests, and where; (None, None) where nothing is. What works is kept."""
         kept = self.settings
-        wanted = replace(
-            kept,
-            audit_policy=kept.audit_policy if policy is None else policy,
-            audit_log=kept.audit_log if log is None else log,
+        settings = kept._replace(
+            audit_policy=kept.audit_policy if wanted.audit_policy is None else wanted.audit_policy,
+            audit_log=kept.audit_log if wanted.audit_log is None else wanted.audit_log,
         )
-        self._keep(wanted, kept)
+        policy, log = self._make_audit(settings) if settings.audit_policy else (None, None)
+        self._keep(settings, kept)
+        return policy, log
 
-    def _open_audit(self) -> tuple[AuditPolicy | None, AuditLog | None]:
-        """Return what is to be noted of requests, and where; (None, None) where nothing is."""
-        if not self.settings.audit_policy:
-            return None, None
+    def _make_audit(self, settings: Settings) -> tuple[AuditPolicy, AuditLog]:
+        """Read the policy and open the log."""
         from proa.apiserver.audit.log import AuditLog
         from proa.apiserver.audit.policy import BadPolicy, read_policy
 
-        path = self.settings.audit_log or str(self.home.audit_log)
+        path = settings.audit_log or str(self.home.audit_log)
         try:
-            return read_policy(self.settings.audit_policy), AuditLog(path)
+            return read_policy(settings.audit_policy), AuditLog(path)
         except BadPolicy as error:
             raise StartFailure(f"--audit-policy {error}") from None
         except OSError as error:
             raise StartFailure(f"--audit-log {path}: {error.strerror}") from None
 
-    def _make_api_server(self, store: Store, pki: Pki) -> ApiServer:
+    def _make_api_server(self, store: Store, pki: Pki, wanted: Wanted) -> ApiServer:
         from proa.apiserver.aggregation.identity import ProxyIdentity
         from proa.apiserver.app import ApiServer, ApiSettings
         from proa.apiserver.resources import DEFINITIONS
 
-        audit_policy, audit_log = self._open_audit()
+        audit_policy, audit_log = self._open_audit(wanted)
         settings = ApiSettings(
             service_cidr=SERVICE_CIDR,
             advertise_address=self.settings.address,
@@ -446,7 +414,10 @@ class Cluster:
 
     def _listen(self, port: int | None, listen: str | None) -> socket.socket:
         """Return the listening socket; the port and address are this cluster's from now on."""
-        kept = self._read_settings()
+        try:
+            kept = read_settings(self.home)
+        except BadSettings as error:
+            raise StartFailure(str(error)) from None
         address = listen or (kept.listen if kept else LOOPBACK)
         wanted = port if port is not None else (kept.port if kept else API_PORT)
         listener = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET)
@@ -461,7 +432,7 @@ class Cluster:
             ) from None
         number = int(listener.getsockname()[1])
         if kept:
-            settings = replace(kept, port=number, listen=address)
+            settings = kept._replace(port=number, listen=address)
         else:
             from proa.apiserver.registry.metadata import new_uid
 
@@ -470,18 +441,9 @@ class Cluster:
         return listener
 
     def _keep(self, settings: Settings, kept: Settings | None) -> None:
-        """Write what is not in cluster.json yet."""
-        if settings != kept:
-            write_private(self.home.settings, json.dumps(asdict(settings), indent=2))
+        """Go on with these settings, and keep them for later starts."""
+        keep_settings(self.home, settings, kept)
         self.settings = settings
-
-    def _read_settings(self) -> Settings | None:
-        try:
-            return Settings(**json.loads(self.home.settings.read_text()))
-        except FileNotFoundError:
-            return None
-        except (ValueError, TypeError) as error:
-            raise StartFailure(f"{self.home.settings} cannot be read: {error}") from None
 
     def _ensure_pki(self) -> Pki:
         """Make or find the keys, and write the kubeconfig."""

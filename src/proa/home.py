@@ -125,14 +125,6 @@ class Home(NamedTuple):  # no dataclass: each `proa` would wait for what that im
         """One node's folder."""
         return self.nodes / name
 
-    def read_settings(self) -> dict[str, Any]:
-        """Return what `cluster.json` has (`proa.cluster.Settings`), nothing where there is no cluster yet."""
-        try:
-            found = json.loads(self.settings.read_text())
-        except (FileNotFoundError, NotADirectoryError, ValueError):
-            return {}
-        return found if isinstance(found, dict) else {}
-
     @property
     def restore_ready(self) -> Path:
         """What `proa restore` has checked and is about to put in place of what is there."""

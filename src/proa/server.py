@@ -19,6 +19,7 @@ from contextlib import AsyncExitStack
 from typing import Any
 
 from proa.cluster import Cluster, StartFailure
+from proa.cluster_settings import Wanted
 from proa.home import Home, write_private
 
 GC_THRESHOLDS = (20_000, 20, 20)
@@ -26,25 +27,12 @@ GC_THRESHOLDS = (20_000, 20, 20)
 
 None are looked for before the cluster is ready: what a start makes stays, and is frozen then."""
 
-Wanted = tuple[int | None, str | None, str | None, str | None, str | None, str | None]
-"""What `Cluster.start` is told, in its order."""
-
 
 class AlreadyRunning(Exception):
     """Another server holds this home."""
 
 
-def run_server(
-    home: Home,
-    *,
-    port: int | None,
-    listen: str | None,
-    store: str | None = None,
-    encryption_config: str | None = None,
-    audit_policy: str | None = None,
-    audit_log: str | None = None,
-    when_ready: Callable[[dict[str, Any]], None],
-) -> None:
+def run_server(home: Home, wanted: Wanted, when_ready: Callable[[dict[str, Any]], None]) -> None:
     """Be the server of this home until SIGTERM or SIGINT; raise AlreadyRunning or StartFailure."""
     started = time.monotonic() - _process_age()
     home.make()
@@ -61,7 +49,6 @@ def run_server(
         logging.basicConfig(
             stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s"
         )
-        wanted = (port, listen, store, encryption_config, audit_policy, audit_log)
         _run(_serve(home, wanted, started, when_ready))
     finally:
         gc.enable()
@@ -99,7 +86,7 @@ async def _serve(
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     async with AsyncExitStack() as stack:
         cluster = Cluster(home, stack)
-        starting = asyncio.create_task(cluster.start(*wanted))
+        starting = asyncio.create_task(cluster.start(wanted))
         stopping = asyncio.create_task(stop.wait())
         await asyncio.wait({starting, stopping}, return_when=asyncio.FIRST_COMPLETED)
         if not starting.done():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 from collections.abc import Iterator
@@ -12,6 +11,7 @@ from typing import IO
 
 from proa.cli import Failure, UsageError
 from proa.cli.terminal import Terminal, print_json
+from proa.cluster_settings import read_settings
 from proa.home import Home, find_home, option_for
 
 DESCRIPTION = """\
@@ -88,13 +88,13 @@ def check(home: Home, options: argparse.Namespace) -> None:
     for node in sorted(home.nodes.iterdir()) if home.nodes.is_dir() else ():
         if running_pid(node) is not None:
             raise Failure(f"pods of the cluster in {home.path} still run: stop them first with `proa down`")
-    if not home.settings.exists():
+    kept = read_settings(home)
+    if kept is None:
         return
-    elsewhere = json.loads(home.settings.read_text()).get("store")
-    if elsewhere:
+    if kept.store:
         raise Failure(
-            f"the objects of the cluster in {home.path} are in {elsewhere}: restore into another home, or restore that "
-            "etcd with `etcdutl snapshot restore`"
+            f"the objects of the cluster in {home.path} are in {kept.store}: restore into another home, or restore "
+            "that etcd with `etcdutl snapshot restore`"
         )
     if options.yes:
         return

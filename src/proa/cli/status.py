@@ -12,6 +12,7 @@ from typing import Any
 from proa import __version__
 from proa.cli.terminal import GREEN, RED, Terminal, format_bytes, format_table, print_json
 from proa.client.protocol import Object
+from proa.cluster_settings import read_settings
 from proa.home import Home, find_home, option_for
 from proa.objects.errors import ApiError
 
@@ -58,7 +59,7 @@ def find_status(home: Home) -> dict[str, Any]:
         processes += find_noded(node)
     status |= {"running": True, "kubeconfig": str(home.kubeconfig), "processes": processes}
     status |= {key: server.get(key) for key in ("pid", "server", "startedAt", "startSeconds")}
-    status |= describe_storage(home)
+    status |= describe_settings(home)
     try:
         status |= asyncio.run(ask(home))
     except (ApiError, OSError) as error:
@@ -66,15 +67,20 @@ def find_status(home: Home) -> dict[str, Any]:
     return status
 
 
-def describe_storage(home: Home) -> dict[str, Any]:
-    """Return where objects are and how large the log is there, and what says how they are encrypted."""
-    kept = home.read_settings()
-    store: dict[str, Any] = (
-        {"kind": "etcd", "address": kept["store"]} if kept.get("store") else {"kind": "log"}
-    )
-    if store["kind"] == "log":
+def describe_settings(home: Home) -> dict[str, Any]:
+    """Return where objects are, how large the log is there, what says how they are encrypted, and what is audited."""
+    kept = read_settings(home)
+    if kept is None:
+        return {}
+    store: dict[str, Any] = {"kind": "etcd", "address": kept.store} if kept.store else {"kind": "log"}
+    if not kept.store:
         store |= {"path": str(home.store), "bytes": find_size(home.store)}
-    return {"store": store, "encryptionConfig": kept.get("encryption") or None}
+    audit = {"policy": kept.audit_policy, "log": kept.audit_log or str(home.audit_log)}
+    return {
+        "store": store,
+        "encryptionConfig": kept.encryption or None,
+        "audit": audit if kept.audit_policy else None,
+    }
 
 
 def find_size(folder: Path) -> int:
@@ -169,16 +175,18 @@ def print_status(status: dict[str, Any]) -> None:
     terminal.line(
         "pods: " + (", ".join(f"{n} {phase}" for phase, n in sorted(status["pods"].items())) or "none")
     )
-    terminal.line(storage_line(status))
+    for line in settings_lines(status):
+        terminal.line(line)
     used = ", ".join(f"{p['name']} {format_bytes(p['memoryBytes'])}" for p in status["processes"])
     terminal.line(f"memory: {used}")
     terminal.line(f"KUBECONFIG={status['kubeconfig']}")
 
 
-def storage_line(status: dict[str, Any]) -> str:
-    """Return where objects are kept, and whether they are encrypted there."""
-    store, encryption = status["store"], status["encryptionConfig"]
+def settings_lines(status: dict[str, Any]) -> list[str]:
+    """Return where objects are kept, whether they are encrypted there, and where requests are noted, if they are."""
+    if "store" not in status:
+        return []
+    store, encryption, audit = status["store"], status["encryptionConfig"], status["audit"]
     where = store["address"] if store["kind"] == "etcd" else f"log, {format_bytes(store['bytes'])}"
-    return f"store: {where}; " + (
-        f"encrypted as {encryption} says" if encryption else "not encrypted at rest"
-    )
+    how = f"encrypted as {encryption} says" if encryption else "not encrypted at rest"
+    return [f"store: {where}; {how}", *([f"audit: {audit['policy']}, to {audit['log']}"] if audit else [])]

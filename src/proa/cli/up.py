@@ -10,6 +10,7 @@ import argparse
 import json
 import os
 import select
+import shlex
 import signal
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from typing import Any
 
 from proa.cli import Failure, UsageError
 from proa.cli.terminal import Terminal
+from proa.cluster_settings import Wanted, read_settings
 from proa.home import Home, find_home
 
 DESCRIPTION = """\
@@ -35,8 +37,6 @@ examples:
   proa up --store etcd://10.0.0.5:2379   keep objects in an etcd
 """
 READY_TIMEOUT_SECONDS = 60.0
-NONE = '""'
-"""How an option is written that asks for nothing."""
 REFUSAL = "proa up: "
 """How the line begins that a server prints which cannot start (`__main__.run`)."""
 
@@ -136,16 +136,7 @@ def run_here(home: Home, options: argparse.Namespace) -> int:
             terminal.line(ready_line(home, server))
 
     try:
-        run_server(
-            home,
-            port=options.port,
-            listen=options.listen,
-            store=options.store,
-            encryption_config=options.encryption_config,
-            audit_policy=options.audit_policy,
-            audit_log=options.audit_log,
-            when_ready=when_ready,
-        )
+        run_server(home, wanted_of(options), when_ready)
     except AlreadyRunning:
         raise Failure(already(home)) from None
     except StartFailure as error:
@@ -158,16 +149,7 @@ def run_detached(home: Home, options: argparse.Namespace) -> int:
     terminal = Terminal()
     if not home.is_running():
         try:
-            server = start_detached(
-                home,
-                port=options.port,
-                listen=options.listen,
-                store=options.store,
-                encryption_config=options.encryption_config,
-                audit_policy=options.audit_policy,
-                audit_log=options.audit_log,
-                terminal=terminal,
-            )
+            server = start_detached(home, wanted_of(options), terminal)
         except Failure:
             if not home.is_running():  # else another `proa up` was faster, which is as good
                 raise
@@ -175,45 +157,24 @@ def run_detached(home: Home, options: argparse.Namespace) -> int:
             terminal.line(ready_line(home, server))
             return 0
     running = wait_until_written(home)
-    if otherwise := differences(home, options):
-        raise Failure(f"{already(home)}; it runs without {', '.join(otherwise)}")
+    kept = read_settings(home)
+    if kept and (unmet := kept.unmet(wanted_of(options)).options()):
+        raise Failure(f"{already(home)}; it runs without {shlex.join(unmet)}")
     terminal.line(f"already running: {ready_line(home, running)}")
     return 0
 
 
-def differences(home: Home, options: argparse.Namespace) -> list[str]:
-    """Return what is asked for and is not so in the cluster that runs: it can only be had by another start."""
-    kept = home.read_settings()
-    asked = (
-        ("--port", options.port or None, kept.get("port")),
-        ("--listen", options.listen, kept.get("listen")),
-        ("--store", options.store, kept.get("store") or "log"),
-        ("--encryption-config", options.encryption_config, kept.get("encryption", "")),
-    )
-    return [f"{name} {value or NONE}" for name, value, has in asked if value is not None and value != has]
+def wanted_of(options: argparse.Namespace) -> Wanted:
+    """Return what the options ask for."""
+    return Wanted(**{name: getattr(options, name) for name in Wanted._fields})
 
 
-def start_detached(
-    home: Home,
-    *,
-    port: int | None = None,
-    listen: str | None = None,
-    store: str | None = None,
-    encryption_config: str | None = None,
-    audit_policy: str | None = None,
-    audit_log: str | None = None,
-    terminal: Terminal | None = None,
-) -> dict[str, Any]:
+def start_detached(home: Home, wanted: Wanted, terminal: Terminal | None = None) -> dict[str, Any]:
     """Start the server and return what it says of itself once it is ready; raise Failure with its last words."""
     home.make()
     reader, writer = os.pipe()
     command = [sys.executable, "-m", "proa", "up", "--home", str(home.path), "--ready-fd", str(writer)]
-    command += ["--port", str(port)] if port is not None else []
-    command += ["--listen", listen] if listen is not None else []
-    command += ["--store", store] if store is not None else []
-    command += ["--encryption-config", encryption_config] if encryption_config is not None else []
-    command += ["--audit-policy", audit_policy] if audit_policy is not None else []
-    command += ["--audit-log", audit_log] if audit_log is not None else []
+    command += wanted.options()
     log = os.open(home.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
     log_start = os.fstat(log).st_size
     try:

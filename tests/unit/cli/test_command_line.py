@@ -14,7 +14,7 @@ import pytest
 
 from proa.__main__ import main, make_parser
 from proa.cli import VERBS
-from proa.cli.status import describe_storage, storage_line
+from proa.cli.status import describe_settings, settings_lines
 from proa.cli.terminal import format_bytes, format_table
 from proa.cli.up import why_not
 from proa.home import Home
@@ -117,12 +117,12 @@ def test_what_a_running_cluster_is_asked_to_be_and_is_not_is_refused(
     )
     lock = home.lock()
     try:
-        same = ["--port", "7000", "--store", "log", "--encryption-config", ""]
+        same = ["--port", "7000", "--store", "log", "--encryption-config", "", "--audit-policy", ""]
         assert main(["up", "--detach", "--home", str(tmp_path), *same]) == 0
         assert capsys.readouterr().out.startswith("already running: ")
         other = ["--port", "7001", "--store", "etcd://a"]
         assert main(["up", "--detach", "--home", str(tmp_path), *other]) == 1
-        assert "it runs without --port 7001, --store etcd://a" in capsys.readouterr().err
+        assert "it runs without --port 7001 --store etcd://a" in capsys.readouterr().err
     finally:
         os.close(lock)
 
@@ -141,20 +141,24 @@ def test_a_detached_start_that_fails_says_why(words: list[str], told: str) -> No
 
 
 @pytest.mark.parametrize(
-    ("kept", "line"),
+    ("kept", "lines"),
     [
-        ({}, "store: log, 3 B; not encrypted at rest"),
-        ({"encryption": "/e.yaml"}, "store: log, 3 B; encrypted as /e.yaml says"),
-        ({"store": "etcd://a/b"}, "store: etcd://a/b; not encrypted at rest"),
+        ({}, ["store: log, 3 B; not encrypted at rest"]),
+        ({"encryption": "/e.yaml"}, ["store: log, 3 B; encrypted as /e.yaml says"]),
+        ({"store": "etcd://a/b"}, ["store: etcd://a/b; not encrypted at rest"]),
+        (
+            {"audit_policy": "default", "audit_log": "/a.log"},
+            ["store: log, 3 B; not encrypted at rest", "audit: default, to /a.log"],
+        ),
     ],
-    ids=["log", "encrypted", "etcd"],
+    ids=["log", "encrypted", "etcd", "audited"],
 )
-def test_status_says_where_objects_are(kept: dict[str, str], line: str, tmp_path: Path) -> None:
+def test_status_says_where_objects_are(kept: dict[str, str], lines: list[str], tmp_path: Path) -> None:
     home = Home(tmp_path)
     home.settings.write_text(json.dumps({"id": "a", "port": 1, **kept}))
     home.store.mkdir()
     (home.store / "1.log").write_bytes(b"abc")
-    assert storage_line(describe_storage(home)) == line
+    assert settings_lines(describe_settings(home)) == lines
 
 
 def test_reset_removes_nothing_that_is_not_ours(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from proa.cli.demo.waiting import wait_until, wait_until_gone
 from proa.cli.terminal import BOLD, GREEN, RED, Terminal
 from proa.cli.up import start_detached
 from proa.client.protocol import Client, Object
+from proa.cluster_settings import Wanted
 from proa.home import Home
 from proa.objects.pods import is_ready
 from proa.objects.resource import (
@@ -64,7 +65,7 @@ class Story:
             self.terminal.done(f"the cluster runs already: {server['server']}")
         else:
             started = time.monotonic()
-            server = start_detached(self.home, port=port, terminal=self.terminal)
+            server = start_detached(self.home, Wanted(port=port), self.terminal)
             seconds = time.monotonic() - started
             self.summary["start_seconds"] = round(seconds, 3)
             self.terminal.done(f"the cluster is ready in {seconds:.2f} s: {server['server']}")

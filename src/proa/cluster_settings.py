@@ -1,0 +1,84 @@
+"""Keep in cluster.json what a cluster was last asked to be, so that a start that asks for nothing brings it back.
+
+Standard library only, and no dataclasses: `proa up` reads this before anything else.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import NamedTuple
+
+from proa.home import Home, write_private
+
+LOOPBACK = "127.0.0.1"
+EVERYWHERE = {"0.0.0.0": LOOPBACK, "::": "::1"}  # noqa: S104 - what `--listen` may ask for
+"""Addresses that are to be listened on and not to be connected to, and which one to take instead."""
+LOG = "log"
+"""What `--store` calls the home's own log."""
+
+
+class BadSettings(Exception):
+    """cluster.json is not what a cluster has written."""
+
+
+class Wanted(NamedTuple):
+    """What one `proa up` asks for, each as the option of that name; None is what it was before, "" is none."""
+
+    port: int | None = None
+    listen: str | None = None
+    store: str | None = None
+    encryption_config: str | None = None
+    audit_policy: str | None = None
+    audit_log: str | None = None
+
+    def options(self) -> list[str]:
+        """Return the words of a command line that asks for the same."""
+        asked = [(name, value) for name, value in zip(self._fields, self, strict=True) if value is not None]
+        return [word for name, value in asked for word in (f"--{name.replace('_', '-')}", str(value))]
+
+
+class Settings(NamedTuple):
+    """What a cluster keeps of itself in `cluster.json`. `listen` is the host's address for API and NodePorts.
+
+    `store` is where its objects are: "" for the log in the home, else an etcd's address. `encryption` is the file
+    that says how they are encrypted there, "" for none. `audit_policy` is the file that says what the audit log has of
+    requests, or "default", "" for no log; `audit_log` is that log's file, "" for the one in the home.
+    """
+
+    id: str
+    port: int
+    listen: str = LOOPBACK
+    store: str = ""
+    encryption: str = ""
+    audit_policy: str = ""
+    audit_log: str = ""
+
+    @property
+    def address(self) -> str:
+        """Return where clients on this machine find the API."""
+        return EVERYWHERE.get(self.listen, self.listen)
+
+    def unmet(self, wanted: Wanted) -> Wanted:
+        """Return what is wanted and not so here. Port 0, any free one, is always met."""
+        has = Wanted(
+            self.port, self.listen, self.store or LOG, self.encryption, self.audit_policy, self.audit_log
+        )
+        asked = wanted._replace(port=wanted.port or None)
+        met = [name for name in Wanted._fields if getattr(asked, name) == getattr(has, name)]
+        return asked._replace(**dict.fromkeys(met))
+
+
+def read_settings(home: Home) -> Settings | None:
+    """Return what a home's cluster has kept, None where there is no cluster yet; raise BadSettings."""
+    try:
+        return Settings(**json.loads(home.settings.read_text()))
+    except FileNotFoundError:
+        return None
+    except (ValueError, TypeError) as error:
+        raise BadSettings(f"{home.settings} cannot be read: {error}") from None
+
+
+def keep_settings(home: Home, settings: Settings, kept: Settings | None) -> None:
+    """Write what is not in cluster.json yet."""
+    if settings != kept:
+        write_private(home.settings, json.dumps(settings._asdict(), indent=2))
