@@ -168,7 +168,7 @@ async def _splice(registry: ResourceRegistry, found: Found) -> list[bytes]:
     for part in slices(found.entries):
         values = [e.value for e in part]
         if registry.conversion is not None:
-            values = await registry.served_values(values)
+            values = await registry.versions.served_values(values)
         items = [v[skip:] if v.startswith(expected) else _without_kind(v) for v in values]
         pieces.append(opening + b",{".join(items))
         opening = b",{"

@@ -14,8 +14,9 @@ from proa.apiserver.handlers.field_managers import scale_tracker
 from proa.apiserver.handlers.negotiation import answer_object, negotiate
 from proa.apiserver.handlers.options import write_options
 from proa.apiserver.handlers.write import is_dry_run, read_patch
+from proa.apiserver.registry.admission import Face
 from proa.apiserver.registry.refusals import invalid, method_not_allowed
-from proa.apiserver.registry.registry import Face, ResourceRegistry
+from proa.apiserver.registry.registry import ResourceRegistry
 from proa.client.protocol import Object, Request, Response
 from proa.objects.errors import InternalError
 from proa.objects.selectors import selector_from_dict

@@ -1,7 +1,7 @@
 """Create, read, update and delete the objects of one resource, so that every stored object is whole and allowed.
 
 Follows apiserver/pkg/registry/generic/registry/store.go and registry/rest. Stored bytes are the JSON that clients
-get, resourceVersion inside, beginning with the kind (`ResourceRegistry.head`), so that GET, LIST and WATCH hand
+get, resourceVersion inside, beginning with the kind (`Versions.head`), so that GET, LIST and WATCH hand
 them on without decoding. Writes read `store.latest`, which sees writes not yet durable, so that read-modify-write
 loops do not fight their own queue.
 """
@@ -11,17 +11,16 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol
 from weakref import WeakSet
 
 import orjson
 
 from proa.apiserver.pace import HEAVY_BYTES, aside
+from proa.apiserver.registry.admission import Face, mutate, mutate_update, validate, validate_update
 from proa.apiserver.registry.allocation import Allocation
-from proa.apiserver.registry.attributes import Admission, Attributes, Plugin
+from proa.apiserver.registry.attributes import Attributes, Plugin
 from proa.apiserver.registry.computed import ComputedStore
-from proa.apiserver.registry.conversion import converted, renew_stale, revision_in, stored_resource
 from proa.apiserver.registry.definition import ResourceDefinition
 from proa.apiserver.registry.deletion import DeleteOptions, decide, ends_with_update, options_object
 from proa.apiserver.registry.metadata import (
@@ -39,15 +38,15 @@ from proa.apiserver.registry.refusals import (
     conflict,
     invalid_object,
     not_found,
-    uid_conflict,
     unnamed_failure,
 )
 from proa.apiserver.registry.summaries import Summaries
+from proa.apiserver.registry.unwritable import check_identity, differs, keep_all_but_status, take
+from proa.apiserver.registry.versions import Versions, in_order
 from proa.client.protocol import Object, User
 from proa.objects.errors import BadRequest, Cause, Invalid
 from proa.objects.managed_fields.entries import Entry as FieldsEntry
 from proa.objects.managed_fields.entries import is_timing_alone
-from proa.objects.quick_dataclass import dataclass
 from proa.objects.resource import Resource
 from proa.objects.validation import invalid
 from proa.store.protocol import Entry, RevisionMismatch, Store
@@ -70,17 +69,6 @@ Track = Callable[[Object | None, Object], list[FieldsEntry]]
 """Returns the managedFields that a write leaves, given the stored object (None for a create) and the new one."""
 
 
-@dataclass(frozen=True, slots=True)
-class Face:
-    """How a write shows to admission that goes through a subresource with a kind of its own (Scale)."""
-
-    subresource: str
-    show: Callable[[Object], Object]
-    """Returns the subresource's object of a whole one."""
-    put: Callable[[Object, Object], None]
-    """Brings (a whole object) to what (the subresource's object) says."""
-
-
 class OpenWatch(Protocol):
     """An answer that goes on."""
 
@@ -101,14 +89,14 @@ class ResourceRegistry:
         self.definition = definition
         self.resource = resource
         self.store: Store = store
-        self.stored_as = stored = stored_resource(definition)
+        self.versions = Versions(definition)
+        self.stored_as = stored = self.versions.stored
         self.conversion = definition.conversion
-        self._hub = stored if self.conversion is not None and self.conversion.hub == "stored" else resource
+        self._hub = self.versions.hub
         self.prefix = f"/registry/{stored.group or 'core'}/{stored.plural}/"
         if definition.computed is not None:
             self.store = ComputedStore(self.prefix, store, definition.computed)
-        self.head = head_of(resource)
-        self._stored_head = head_of(stored)
+        self.head = self.versions.head
         self.has_status = any(s.name == "status" for s in definition.subresources)
         self._parts = {s.name: s for s in definition.subresources if s.prepare is not None}
         self.watches: WeakSet[OpenWatch] = WeakSet()
@@ -161,8 +149,7 @@ class ResourceRegistry:
 
     async def read(self, namespace: str, name: str) -> bytes:
         """Return an object's bytes in the version that is served here; raise NotFound."""
-        value = self.get(namespace, name)
-        return value if self.conversion is None else await self.served_bytes(value)
+        return await self.versions.served_bytes(self.get(namespace, name))
 
     # Conversion: only where the definition has one.
 
@@ -171,41 +158,13 @@ class ResourceRegistry:
         """Tell whether the definition's rules are for the version that is served."""
         return self._hub == self.resource
 
-    async def served_bytes(self, value: bytes) -> bytes:
-        """Return stored bytes in the version that is served here."""
-        if self._is_current(value):
-            return value
-        (obj,) = await self.served((orjson.loads(value),))
-        return orjson.dumps(obj)
-
-    async def served_values(self, values: Sequence[bytes]) -> list[bytes]:
-        """Return the bytes of many objects in the version that is served here."""
-        if all(map(self._is_current, values)):
-            return list(values)
-        return [orjson.dumps(obj) for obj in await self.served([orjson.loads(value) for value in values])]
-
     async def served(self, objects: Sequence[Object]) -> list[Object]:
         """Return objects, private copies, in the version that is served here."""
-        return await self._converted(objects, self.resource)
+        return await self.versions.to_served(objects)
 
     async def hub(self, objects: Sequence[Object]) -> list[Object]:
         """Return objects, private copies, in the version that the definition's rules are for."""
-        return await self._converted(objects, self._hub)
-
-    async def _converted(self, objects: Sequence[Object], to: Resource) -> list[Object]:
-        if self.conversion is None:
-            return list(objects)
-        made = await converted(self.conversion.convert, objects, to)
-        if self.conversion.stale_until:
-            renew_stale(self.conversion, objects, to)
-        return [in_order(obj, to) for obj in made]
-
-    def _is_current(self, value: bytes) -> bool:
-        """Tell whether stored bytes are in the version that is served, and as its schema has them now."""
-        if not value.startswith(self.head):
-            return False
-        stale = self.conversion.stale_until if self.conversion is not None else 0
-        return not stale or revision_in(value) > stale
+        return await self.versions.to_hub(objects)
 
     async def _hub_of(self, obj: Object) -> Object:
         """Return an object that is to be written, of the served version, in the hub's."""
@@ -213,16 +172,6 @@ class ResourceRegistry:
         if self._hub != self.resource:
             self._catalog.of(self._hub).definition.default(made)
         return made
-
-    async def _to_store(self, obj: Object) -> Object:
-        """Return an object of the hub's version as it is stored."""
-        if self.conversion is None:
-            return in_order(obj, self.resource)
-        (made,) = await self._converted((obj,), self.stored_as)
-        return made
-
-    async def _answer(self, value: bytes) -> bytes:
-        return value if self.conversion is None else await self.served_bytes(value)
 
     # Writing.
 
@@ -271,18 +220,18 @@ class ResourceRegistry:
                 raise invalid_object(resource, metadata.get("name", ""), causes)
             for text in definition.warnings(obj, None):
                 warn(text)
-            await run(self._validating, attributes)
+            await validate(self._validating, attributes)
             if dry_run:
                 if self.store.latest(self.key(namespace, metadata["name"])) is not None:
                     raise already_exists(resource, metadata["name"])
                 allocation.roll_back()
-                return await self._answer(orjson.dumps(obj))
+                return await self.versions.served_bytes(orjson.dumps(obj))
             value = await self._store_new(obj, namespace, base)
         except BaseException:
             allocation.roll_back()
             raise
         allocation.commit()
-        return await self._answer(value)
+        return await self.versions.served_bytes(value)
 
     def _default_new(self, obj: Object, track: Track | None) -> None:
         if self.has_status:
@@ -317,7 +266,7 @@ class ResourceRegistry:
         causes = definition.validate(obj)
         if causes:
             raise invalid_object(self.resource, "", causes)
-        await run(self._validating, attributes)
+        await validate(self._validating, attributes)
         answer = definition.review(attributes)
         return answer if isinstance(answer, dict) else await answer
 
@@ -334,7 +283,7 @@ class ResourceRegistry:
 
     async def _store_new(self, obj: Object, namespace: str, base: str) -> bytes:
         if self.conversion is not None:
-            obj = await self._to_store(obj)
+            obj = await self.versions.to_stored(obj)
         metadata = obj["metadata"]
         for attempt in range(NAME_ATTEMPTS):
             try:
@@ -400,11 +349,11 @@ class ResourceRegistry:
                 "UPDATE", namespace, name, subresource, new, old, user, dry_run, options
             )
             if not is_admitted:
-                await self._mutate_update(attributes, face)
+                await mutate_update(self._mutating, attributes, face)
             allocation = await self._prepare_update(attributes, new, old, causes, is_heavy)
             try:
                 if not is_admitted:
-                    await self._validate_admission(attributes, face)
+                    await validate_update(self._validating, attributes, face)
                 value = await self._store_update(key, current, new, old, dry_run)
             except RevisionMismatch:
                 allocation.roll_back()
@@ -416,7 +365,7 @@ class ResourceRegistry:
                 allocation.roll_back()
             else:
                 allocation.commit()
-            return await self._answer(value)
+            return await self.versions.served_bytes(value)
         raise conflict(self.resource, name)
 
     def _settle(
@@ -425,44 +374,19 @@ class ResourceRegistry:
         """Take from `old` what clients may not write, and default; return what the client tried to change of it."""
         metadata = new["metadata"]
         match_namespace(metadata, namespace if self.resource.namespaced else "")
-        self._check_identity(metadata, old["metadata"], name)
+        check_identity(self.resource, metadata, old, name)
         causes = carry_over(metadata, old["metadata"])
         if subresource == "status":
-            _keep_all_but_status(new, old)
+            keep_all_but_status(new, old)
         elif (part := self._parts.get(subresource)) is not None and part.prepare is not None:
             part.prepare(new, old)
         elif self.has_status and not subresource:
-            _take(new, old, "status")
+            take(new, old, "status")
         self.definition.default(new)
         _set_managed_fields(
             metadata, (track(old, new) if track else old["metadata"].get("managedFields")) or []
         )
         return causes
-
-    async def _mutate_update(self, attributes: Attributes, face: Face | None) -> None:
-        """Let admission change the new object, or the one that shows for it."""
-        if face is None:
-            await mutate(self._mutating, attributes)
-            return
-        new, old = attributes.obj, attributes.old
-        assert new is not None
-        assert old is not None
-        shown = face.show(new)
-        seen = replace(attributes, subresource=face.subresource, obj=shown, old=face.show(old))
-        await mutate(self._mutating, seen)
-        if seen.reinvocation is not None and seen.reinvocation.needed:
-            face.put(new, shown)
-
-    async def _validate_admission(self, attributes: Attributes, face: Face | None) -> None:
-        """Let admission look at the new object, or at the one that shows for it."""
-        if face is not None:
-            new, old = attributes.obj, attributes.old
-            assert new is not None
-            assert old is not None
-            attributes = replace(
-                attributes, subresource=face.subresource, obj=face.show(new), old=face.show(old)
-            )
-        await run(self._validating, attributes)
 
     async def _prepare_update(
         self, attributes: Attributes, new: Object, old: Object, causes: list[Cause], is_heavy: bool
@@ -474,7 +398,7 @@ class ResourceRegistry:
         elif not subresource:
             definition.prepare_update(new, old)
         counts = subresource in ("", "scale") or subresource in self._parts
-        if definition.tracks_generation and counts and _differs(new, old):
+        if definition.tracks_generation and counts and differs(new, old):
             metadata["generation"] = max(
                 metadata.get("generation") or 0, (old["metadata"].get("generation") or 0) + 1
             )
@@ -494,20 +418,6 @@ class ResourceRegistry:
             for text in definition.warnings(new, old):
                 warn(text)
         return allocation
-
-    def _check_identity(self, metadata: Object, old_metadata: Object, name: str) -> None:
-        """Raise BadRequest or Conflict where what is sent is another object than the one at the URL."""
-        if not metadata.get("name"):
-            raise BadRequest(
-                f"the name of the object ({name} based on URL) was undeterminable: name must be provided"
-            )
-        if metadata["name"] != name:
-            raise BadRequest(
-                f"the name of the object ({metadata['name']}) does not match the name on the URL ({name})"
-            )
-        uid = metadata.get("uid")
-        if uid and uid != old_metadata["uid"]:
-            raise uid_conflict(self.resource, name, uid, old_metadata["uid"])
 
     def _validate_update(self, new: Object, old: Object, subresource: str) -> list[Cause]:
         """Return what is refused; other subresources than status have rules of their own handlers."""
@@ -529,14 +439,13 @@ class ResourceRegistry:
         if ends_with_update(old["metadata"], metadata) and self._may_go(new):
             if dry_run:
                 return orjson.dumps(new)
-            return (await self._remove(key, await self._to_store(new), current)).value
-        is_stored_well = self.conversion is None or current.value.startswith(self._stored_head)
-        if new == old and is_stored_well and not self.store.is_stale(key):
+            return (await self._remove(key, await self.versions.to_stored(new), current)).value
+        if new == old and self.versions.is_stored_well(current.value) and not self.store.is_stale(key):
             return current.value
         if dry_run:
             return orjson.dumps(new)
         entry = await self.store.put(
-            key, _encoder(await self._to_store(new)), expected_revision=current.revision
+            key, _encoder(await self.versions.to_stored(new)), expected_revision=current.revision
         )
         return entry.value
 
@@ -553,7 +462,7 @@ class ResourceRegistry:
 
         `is_admitted`: it is part of what admission has seen as a whole (an Eviction).
         """
-        key = self.key(namespace, name)
+        key, answer = self.key(namespace, name), self.versions.served_bytes
         for _ in range(UPDATE_ATTEMPTS):
             current = self.store.latest(key)
             if current is None:
@@ -578,15 +487,15 @@ class ResourceRegistry:
             decision = begin(old, self.definition, options, self._catalog.now())
             try:
                 if decision.act == "nothing":
-                    return await self._answer(current.value), False
+                    return await answer(current.value), False
                 if decision.act == "mark" and decision.obj == orjson.loads(current.value):
-                    return await self._answer(current.value), False  # a write would only wake every watcher
+                    return await answer(current.value), False  # a write would only wake every watcher
                 if options.dry_run:
-                    return await self._answer(orjson.dumps(decision.obj)), decision.act == "remove"
+                    return await answer(orjson.dumps(decision.obj)), decision.act == "remove"
                 if decision.act == "remove":
-                    return await self._answer((await self._remove(key, decision.obj, current)).value), True
+                    return await answer((await self._remove(key, decision.obj, current)).value), True
                 entry = await self.store.put(key, _encoder(decision.obj), expected_revision=current.revision)
-                return await self._answer(entry.value), False
+                return await answer(entry.value), False
             except RevisionMismatch:
                 continue
         raise conflict(self.resource, name)
@@ -644,7 +553,7 @@ class ResourceRegistry:
     async def admit(self, attributes: Attributes) -> None:
         """Put a write through both phases of admission."""
         await mutate(self._mutating, attributes)
-        await run(self._validating, attributes)
+        await validate(self._validating, attributes)
 
     async def _remove(self, key: str, last: Object, current: Entry) -> Entry:
         entry = await self.store.delete(key, _encoder(last), expected_revision=current.revision)
@@ -662,39 +571,6 @@ class ResourceRegistry:
                 self._allocate(orjson.loads(entry.value), None).commit()
             except Invalid as error:
                 _log.warning("%s: %s", entry.key, error.message)
-
-
-def head_of(resource: Resource) -> bytes:
-    """Return what the bytes of each object of a resource begin with, but for those of another version."""
-    return orjson.dumps({"kind": resource.kind, "apiVersion": resource.api_version})[:-1] + b","
-
-
-def in_order(obj: Object, resource: Resource) -> Object:
-    """Return the object with kind, apiVersion and metadata first, as `head_of` promises."""
-    ordered: Object = {
-        "kind": resource.kind,
-        "apiVersion": resource.api_version,
-        "metadata": obj["metadata"],
-    }
-    ordered.update((k, v) for k, v in obj.items() if k not in ordered)
-    return ordered
-
-
-async def run(phase: Sequence[Admission], attributes: Attributes) -> None:
-    """Ask each plugin of a phase, in order; what they raise refuses the write."""
-    for ask in phase:
-        waiting = ask(attributes)
-        if waiting is not None:
-            await waiting
-
-
-async def mutate(phase: Sequence[Admission], attributes: Attributes) -> None:
-    """Ask each plugin that may change the object, and all of them again where a change asks for it."""
-    await run(phase, attributes)
-    again = attributes.reinvocation
-    if again is not None and again.needed:
-        again.is_second = True
-        await run(phase, attributes)
 
 
 def _encoder(obj: Object) -> Callable[[int], bytes]:
@@ -719,31 +595,3 @@ def _set_managed_fields(metadata: dict[str, Any], entries: list[FieldsEntry]) ->
         metadata["managedFields"] = entries
     else:
         metadata.pop("managedFields", None)
-
-
-def _take(new: Object, old: Object, key: str) -> None:
-    if key in old:
-        new[key] = old[key]
-    else:
-        new.pop(key, None)
-
-
-def _keep_all_but_status(new: Object, old: Object) -> None:
-    """For a write to the status subresource: everything is the old object's but status and loose metadata."""
-    for key in [k for k in new if k not in old and k != "status"]:
-        del new[key]
-    for key, value in old.items():
-        if key not in ("metadata", "status"):
-            new[key] = value
-    metadata, had = new["metadata"], old["metadata"]
-    for key in ("labels", "ownerReferences", "generateName"):
-        if key in had:
-            metadata[key] = had[key]
-        else:
-            metadata.pop(key, None)
-
-
-def _differs(new: Object, old: Object) -> bool:
-    """Tell whether anything but metadata and status is not the same."""
-    keys = (new.keys() | old.keys()) - {"metadata", "status", "kind", "apiVersion"}
-    return any(new.get(key) != old.get(key) for key in keys)

@@ -1,0 +1,53 @@
+"""Keep of an update only what its client may write: not another object's identity, not status beside the rest.
+
+Follows BeforeUpdate of apiserver/pkg/registry/rest/update.go and the strategies' PrepareForUpdate.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from proa.apiserver.registry.refusals import uid_conflict
+from proa.client.protocol import Object
+from proa.objects.errors import BadRequest
+from proa.objects.resource import Resource
+
+
+def check_identity(resource: Resource, metadata: Mapping[str, object], old: Object, name: str) -> None:
+    """Raise BadRequest or Conflict where what is sent is another object than the one at the URL."""
+    if not metadata.get("name"):
+        raise BadRequest(
+            f"the name of the object ({name} based on URL) was undeterminable: name must be provided"
+        )
+    if metadata["name"] != name:
+        raise BadRequest(
+            f"the name of the object ({metadata['name']}) does not match the name on the URL ({name})"
+        )
+    uid = metadata.get("uid")
+    if uid and uid != old["metadata"]["uid"]:
+        raise uid_conflict(resource, name, str(uid), old["metadata"]["uid"])
+
+
+def take(new: Object, old: Object, key: str) -> None:
+    """Give the new object what the old one has at a key, or has not."""
+    if key in old:
+        new[key] = old[key]
+    else:
+        new.pop(key, None)
+
+
+def keep_all_but_status(new: Object, old: Object) -> None:
+    """For a write to the status subresource: everything is the old object's but status and loose metadata."""
+    for key in [k for k in new if k not in old and k != "status"]:
+        del new[key]
+    for key, value in old.items():
+        if key not in ("metadata", "status"):
+            new[key] = value
+    for key in ("labels", "ownerReferences", "generateName"):
+        take(new["metadata"], old["metadata"], key)
+
+
+def differs(new: Object, old: Object) -> bool:
+    """Tell whether anything but metadata and status is not the same: what a generation counts."""
+    keys = (new.keys() | old.keys()) - {"metadata", "status", "kind", "apiVersion"}
+    return any(new.get(key) != old.get(key) for key in keys)
