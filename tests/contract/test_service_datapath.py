@@ -40,17 +40,20 @@ CLONE_NEWNET = 0x40000000
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
+NO_UVLOOP = "not on this machine: uvloop is not installed"
+
+
 def why_not(backend: str) -> str:
     if os.geteuid() != 0:
         return "not on this machine: needs root to make network namespaces"
     for program in ("unshare", "ip", *(["nft"] if backend == "nftables" else [])):
         if shutil.which(program) is None:
-            return f"{program} is not installed"
+            return f"not on this machine: {program} is not installed"
     probe = subprocess.run(["unshare", "--net", "ip", "link", "add", "type", "veth"], capture_output=True)
     return (
         ""
         if probe.returncode == 0
-        else f"network namespaces do not work here: {probe.stderr.decode().strip()}"
+        else f"not on this machine: network namespaces do not work: {probe.stderr.decode().strip()}"
     )
 
 
@@ -223,7 +226,7 @@ Scenario = Callable[[Node, Any], Coroutine[Any, Any, None]]
 def run(request: pytest.FixtureRequest) -> Callable[[Scenario], None]:
     """Run a scenario with a node that has serving pods A and B and an idle pod C, and a started data path."""
     backend, _, loop = request.param.partition("-")
-    loop_factory = pytest.importorskip("uvloop").new_event_loop if loop else None
+    loop_factory = pytest.importorskip("uvloop", reason=NO_UVLOOP).new_event_loop if loop else None
     if reason := why_not(backend):
         pytest.skip(reason)
     problems: list[str] = []

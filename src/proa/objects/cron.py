@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
+from proa.objects.durations import SECOND, parse_duration
 from proa.objects.quick_dataclass import dataclass
 
 
@@ -42,8 +43,6 @@ DESCRIPTORS = {
     "@hourly": "0 * * * *",
 }
 EVERY = "@every "
-_UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
-_DURATION_PART = re.compile(r"([0-9]*\.?[0-9]*)([^0-9.]*)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,23 +143,9 @@ def _parse_number(text: str) -> int:
 
 
 def _parse_duration(text: str) -> float:
-    """Return Go's duration ("1h30m") in seconds, at least one, as the library rounds it."""
-    failed = f"failed to parse duration {EVERY}{text}: time:"
-    rest = text[1:] if text[:1] in "+-" else text
-    if rest == "0":
-        return 1.0
-    seconds = 0.0
-    while rest or seconds == 0.0:
-        match = _DURATION_PART.match(rest)
-        number, unit = match.groups() if match else ("", "")
-        if not number or number == ".":
-            raise CronError(f'{failed} invalid duration "{text}"')
-        if not unit:
-            raise CronError(f'{failed} missing unit in duration "{text}"')
-        if unit not in _UNITS:
-            raise CronError(f'{failed} unknown unit "{unit}" in duration "{text}"')
-        seconds += float(number) * _UNITS[unit]
-        rest = rest[len(number) + len(unit) :]
-        if not rest:
-            break
-    return max(1.0, float(int(-seconds if text.startswith("-") else seconds)))
+    """Return Go's duration ("1h30m") in seconds, whole and at least one, as the library rounds it."""
+    try:
+        seconds = int(parse_duration(text) / SECOND)
+    except ValueError as error:
+        raise CronError(f"failed to parse duration {EVERY}{text}: {error}") from None
+    return max(1.0, float(seconds))

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from proa.apiserver.filters import deadline
-from proa.apiserver.filters.deadline import parse_duration
+from proa.apiserver.filters.deadline import read_timeout
 from proa.apiserver.flowcontrol import levels as levels_module
 from proa.apiserver.flowcontrol.levels import Level
 from proa.apiserver.flowcontrol.schemas import LevelSettings, read_levels, read_schemas
@@ -213,13 +213,13 @@ def test_seats_are_given_back_whatever_comes_of_a_request(api):
     [("1s", 1.0), ("1m30s", 90.0), ("1.5h", 5400.0), ("250ms", 0.25), ("-1s", -1.0), ("0", 0.0)],
 )
 def test_durations_are_gos(text, seconds):
-    assert parse_duration(text) == pytest.approx(seconds)
+    assert read_timeout(text) == pytest.approx(seconds)
 
 
 @pytest.mark.parametrize("text", ["1", "s", "1x", "", "1s1"])
 def test_other_durations_are_refused(text):
     with pytest.raises(BadRequest, match="invalid timeout specified in the request URL - time: "):
-        parse_duration(text)
+        read_timeout(text)
 
 
 @pytest.mark.parametrize("timeout", ["", "?timeout=10ms"])

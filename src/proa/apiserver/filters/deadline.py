@@ -7,19 +7,16 @@ that ask for nothing: nearly all of them end before it looks.
 from __future__ import annotations
 
 import asyncio
-import re
 
 from proa.apiserver.filters.chain import InfoHandler
 from proa.apiserver.filters.flow_control import is_long_running
 from proa.apiserver.request_info import RequestInfo
 from proa.client.protocol import Request, Response
+from proa.objects.durations import SECOND, parse_duration
 from proa.objects.errors import BadRequest, Timeout
 
 REQUEST_SECONDS = 60.0
 SWEEP_SECONDS = 5.0
-_DURATION = re.compile(r"[+-]?(?:(?:\d+\.?\d*|\.\d+)(?:ns|us|µs|ms|s|m|h))+")
-_PART = re.compile(r"(\d+\.?\d*|\.\d+)(ns|us|µs|ms|s|m|h)")
-_UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 
 def with_deadline(handler: InfoHandler) -> InfoHandler:
@@ -31,7 +28,7 @@ def with_deadline(handler: InfoHandler) -> InfoHandler:
             return await handler(request, info)
         seconds = REQUEST_SECONDS
         if request.query and (said := request.parameter("timeout")):
-            asked = parse_duration(said)
+            asked = read_timeout(said)
             if 0 < asked < seconds:
                 try:
                     async with asyncio.timeout(asked):
@@ -97,15 +94,12 @@ class UnderWay:
             loop.call_later(SWEEP_SECONDS, self._sweep, loop)
 
 
-def parse_duration(text: str) -> float:
+def read_timeout(text: str) -> float:
     """Return a Go duration in seconds; raise BadRequest in Go's words."""
-    if text in ("0", "+0", "-0"):
-        return 0.0
-    if not _DURATION.fullmatch(text):
-        problem = "missing unit in duration" if re.fullmatch(r"[+-]?[\d.]+", text) else "invalid duration"
-        raise BadRequest(f'invalid timeout specified in the request URL - time: {problem} "{text}"')
-    seconds = sum(float(number) * _UNITS[unit] for number, unit in _PART.findall(text))
-    return -seconds if text.startswith("-") else seconds
+    try:
+        return parse_duration(text) / SECOND
+    except ValueError as error:
+        raise BadRequest(f"invalid timeout specified in the request URL - {error}") from None
 
 
 def _timeout() -> Timeout:

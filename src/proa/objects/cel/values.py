@@ -6,12 +6,12 @@ Follows cel-go common/types.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
 from proa.objects.cel.budget import Budget
 from proa.objects.cel.errors import CelRuntimeError
+from proa.objects.durations import parse_duration as read_go_duration
 from proa.objects.quick_dataclass import dataclass
 
 SECOND = 1_000_000_000
@@ -193,27 +193,6 @@ def checked_timestamp(nanoseconds: int) -> Timestamp:
     raise CelRuntimeError("timestamp overflow")
 
 
-_DURATION_PART = re.compile(r"([0-9]+\.?[0-9]*|\.[0-9]+)(ns|us|µs|μs|ms|s|m|h)")
-_UNITS = {"ns": 1, "us": 1_000, "µs": 1_000, "μs": 1_000, "ms": 1_000_000, "s": SECOND, "m": 60 * SECOND,
-          "h": 3600 * SECOND}  # fmt: skip
-
-
 def parse_duration(text: str) -> Duration:
     """Read Go's notation (`1h30m`, `-1.5s`, `0`); raise ValueError."""
-    rest = text[1:] if text[:1] in ("+", "-") else text
-    if rest == "0":
-        return Duration(0)
-    total, at = 0, 0
-    if not rest or len(rest) > 100:
-        raise ValueError(f'time: invalid duration "{text[:100]}"')
-    while at < len(rest):
-        match = _DURATION_PART.match(rest, at)
-        if match is None:
-            raise ValueError(f'time: invalid duration "{text}"')
-        whole, _, fraction = match[1].partition(".")
-        unit = _UNITS[match[2]]
-        total += int(whole or 0) * unit + (int(fraction) * unit // 10 ** len(fraction) if fraction else 0)
-        at = match.end()
-    if total > INT_MAX:
-        raise ValueError(f'time: invalid duration "{text}"')
-    return Duration(-total if text.startswith("-") else total)
+    return Duration(read_go_duration(text))

@@ -6,7 +6,6 @@ Follows ValidFieldPath in apiextensions-apiserver/pkg/apiserver/schema/cel/valid
 from __future__ import annotations
 
 import re
-from typing import Any
 
 from proa.objects.structural.node import Node
 
@@ -69,13 +68,3 @@ def _unquoted(token: str) -> str:
     if wrong:
         raise BadPath(f"invalid string literal: invalid escape char {wrong[0]}")
     return re.sub(r"\\(.)", lambda found: _ESCAPES[found[1]], token[1:-1])
-
-
-def value_at(obj: Any, path: str) -> tuple[bool, Any]:
-    """Return whether there is a value at a dotted path, and the value."""
-    found = obj
-    for part in path.removeprefix(".").split("."):
-        if not isinstance(found, dict) or part not in found:
-            return False, None
-        found = found[part]
-    return True, found

@@ -11,7 +11,9 @@ from typing import Any
 
 import pytest
 
-kubernetes = pytest.importorskip("kubernetes")
+kubernetes = pytest.importorskip(
+    "kubernetes", reason="not on this machine: the Python client is not installed"
+)
 
 
 def api_of(stub: Any) -> Any:

@@ -21,7 +21,7 @@ def stub_of(streams: SimpleNamespace, **kubelet: object) -> SimpleNamespace:
 
 def for_each_kubectl(streams: SimpleNamespace) -> list:
     if not streams.kubectls:
-        pytest.skip("kubectl is not installed")
+        pytest.skip("not on this machine: kubectl is not installed")
     return streams.kubectls
 
 
