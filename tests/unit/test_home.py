@@ -52,7 +52,9 @@ def test_what_a_dead_server_wrote_is_not_believed(tmp_path: Path) -> None:
     os.close(lock)
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="not on this machine: only root can give a folder to somebody else")
+@pytest.mark.skipif(
+    os.geteuid() != 0, reason="not on this machine: only root can give a folder to somebody else"
+)
 @pytest.mark.parametrize("below", ["", "sub/home"])
 def test_a_folder_of_another_user_is_no_home(tmp_path: Path, below: str) -> None:
     folder = tmp_path / "theirs"
