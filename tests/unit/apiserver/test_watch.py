@@ -234,11 +234,11 @@ def test_options_without_meaning_are_refused(api, query, status):
 
 
 def test_a_burst_is_encoded_once_for_all_watchers(api, monkeypatch):
-    from proa.apiserver.handlers import watch
+    from proa.apiserver.handlers import watch_burst
 
     made = []
-    original = watch.Burst.joined
-    monkeypatch.setattr(watch.Burst, "joined", lambda self: made.append(original(self)) or made[-1])
+    original = watch_burst.Burst.joined
+    monkeypatch.setattr(watch_burst.Burst, "joined", lambda self: made.append(original(self)) or made[-1])
 
     async def scenario(events):
         others = [await api.send("GET", f"{CONFIG_MAPS}?watch=1") for _ in range(5)]

@@ -1,0 +1,93 @@
+"""Encode and decode changes that became durable together once, however many watchers they are for.
+
+All watchers of a prefix get the same burst from the store (storage/cacher of apiserver).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Sequence
+
+import orjson
+
+from proa.apiserver.pace import SLICE_OBJECTS, slices
+from proa.apiserver.registry.registry import ResourceRegistry
+from proa.client.protocol import Object
+from proa.store.protocol import Change
+
+Pair = tuple[Object | None, Object | None]
+"""The object after a change and before it; None where there was none."""
+
+
+class Burst:
+    """Changes that became durable together, encoded and decoded at most once for all watchers."""
+
+    __slots__ = ("_decoded", "_hubs", "_joined", "_parts", "changes")
+
+    def __init__(self, changes: Sequence[Change]) -> None:
+        self.changes = changes
+        self._joined = b""
+        self._decoded: list[Pair] | None = None
+        self._parts: list[Burst] | None = None
+        self._hubs: dict[ResourceRegistry, asyncio.Task[list[Pair]]] = {}
+
+    def joined(self) -> bytes:
+        """Return every change as an event."""
+        if not self._joined:
+            pieces: list[bytes] = []
+            for change in self.changes:
+                if change.value is None:
+                    pieces += (b'{"type":"DELETED","object":', change.previous or b"{}", b"}\n")
+                elif change.previous is None:
+                    pieces += (b'{"type":"ADDED","object":', change.value, b"}\n")
+                else:
+                    pieces += (b'{"type":"MODIFIED","object":', change.value, b"}\n")
+            self._joined = b"".join(pieces)
+        return self._joined
+
+    def parts(self) -> Sequence[Burst]:
+        """Return the burst in parts that are each quick to decode."""
+        if len(self.changes) <= SLICE_OBJECTS:
+            return (self,)
+        if self._parts is None:
+            self._parts = [Burst(changes) for changes in slices(self.changes)]
+        return self._parts
+
+    def decoded(self) -> list[Pair]:
+        """Return (new, previous) of each change; new is None for a delete. Never mutate them."""
+        if self._decoded is None:
+            self._decoded = [
+                (
+                    None if c.value is None else orjson.loads(c.value),
+                    None if c.previous is None else orjson.loads(c.previous),
+                )
+                for c in self.changes
+            ]
+        return self._decoded
+
+    async def hub(self, registry: ResourceRegistry) -> list[Pair]:
+        """Return the same in the version that a registry's rules are for. Never mutate them."""
+        task = self._hubs.get(registry)
+        if task is None:
+            task = self._hubs[registry] = asyncio.ensure_future(self._make_hub(registry))
+        return await asyncio.shield(task)
+
+    async def _make_hub(self, registry: ResourceRegistry) -> list[Pair]:
+        values = [value for change in self.changes for value in (change.value, change.previous)]
+        made = iter(await registry.hub([orjson.loads(value) for value in values if value is not None]))
+        found = [None if value is None else next(made) for value in values]
+        return list(zip(found[::2], found[1::2], strict=True))
+
+
+_recent: deque[Burst] = deque(maxlen=16)
+
+
+def burst_of(changes: Sequence[Change]) -> Burst:
+    """Return the one Burst of a list of changes that the store hands to several watchers."""
+    for burst in _recent:
+        if burst.changes is changes:
+            return burst
+    burst = Burst(changes)
+    _recent.appendleft(burst)
+    return burst
