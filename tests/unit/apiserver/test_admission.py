@@ -236,6 +236,7 @@ IN_UPSTREAMS_ORDER = (
 UPSTREAM_DOES_IT_ELSEWHERE = {
     "CertificateRequester",
     "DeviceAdminAccess",
+    "NotCarriedOut",
     "PolicyParameters",
     "RoleEscalation",
 }
@@ -244,3 +245,15 @@ UPSTREAM_DOES_IT_ELSEWHERE = {
 def test_plugins_are_asked_in_upstreams_order():
     names = [plugin.name for plugin in PLUGINS if plugin.name not in UPSTREAM_DOES_IT_ELSEWHERE]
     assert names == sorted(names, key=IN_UPSTREAMS_ORDER.index)
+
+
+class TestKindsThatNothingActsOnYet:
+    def test_whoever_makes_one_is_told(self, api):
+        body = {"metadata": {"name": "n"}, "spec": {"podSelector": {}}}
+        answer = api.post("/apis/networking.k8s.io/v1/namespaces/default/networkpolicies", body)
+        assert answer.status == 201
+        assert "does not enforce network policies yet: all traffic is allowed" in answer.headers["Warning"]
+
+    def test_others_say_nothing(self, api):
+        answer = api.post("/api/v1/namespaces/default/configmaps", {"metadata": {"name": "c"}})
+        assert "Warning" not in answer.headers

@@ -10,6 +10,7 @@ from proa.apiserver.admission import (
     limit_ranger,
     namespace_lifecycle,
     node_restriction,
+    not_carried_out,
     policies,
     policy_parameters,
     priority,
@@ -108,4 +109,5 @@ PLUGINS: tuple[Plugin, ...] = (
     Plugin("ValidatingAdmissionPolicy", validate=policies.validate),
     Plugin("ValidatingAdmissionWebhook", validate=webhooks.validate),
     Plugin("ResourceQuota", validate=resource_quota.validate),
+    Plugin("NotCarriedOut", validate=not_carried_out.validate, resources=tuple(not_carried_out.REASONS)),
 )

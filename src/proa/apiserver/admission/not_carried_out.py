@@ -1,0 +1,39 @@
+"""Whoever makes an object that nothing here acts on yet is told so: no upstream plugin, and gone when the last acts.
+
+docs/compatibility.md says the same of each kind.
+"""
+
+from __future__ import annotations
+
+from proa.apiserver.registry.attributes import Attributes
+from proa.apiserver.registry.notes import warn
+from proa.objects.resource import (
+    CRON_JOBS,
+    DAEMON_SETS,
+    HORIZONTAL_POD_AUTOSCALERS,
+    INGRESSES,
+    NETWORK_POLICIES,
+    POD_DISRUPTION_BUDGETS,
+    REPLICATION_CONTROLLERS,
+    STATEFUL_SETS,
+)
+
+_NO_CONTROLLER = "stored, but Proa has no controller for it yet: nothing will come of it"
+REASONS = {
+    CRON_JOBS: _NO_CONTROLLER,
+    DAEMON_SETS: _NO_CONTROLLER,
+    HORIZONTAL_POD_AUTOSCALERS: _NO_CONTROLLER,
+    INGRESSES: "stored, but Proa has no ingress controller yet: no traffic will be routed",
+    NETWORK_POLICIES: "stored, but Proa does not enforce network policies yet: all traffic is allowed",
+    POD_DISRUPTION_BUDGETS: "stored, but Proa has no disruption controller yet: every eviction is refused until its "
+    "status is written",
+    REPLICATION_CONTROLLERS: _NO_CONTROLLER,
+    STATEFUL_SETS: _NO_CONTROLLER,
+}
+
+
+def validate(attributes: Attributes) -> None:
+    """Warn of a new object of one of these kinds."""
+    if attributes.operation == "CREATE" and not attributes.subresource:
+        resource = attributes.definition.resource
+        warn(f"{resource.kind}: {REASONS[resource]}")
