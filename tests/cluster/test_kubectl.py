@@ -7,7 +7,6 @@ import os
 import pty
 import re
 import select
-import socket
 import subprocess
 import time
 import urllib.request
@@ -204,17 +203,16 @@ def talk_to_a_terminal(cluster: Cluster, namespace: str) -> str:
 
 
 def test_port_forward_reaches_a_pod(cluster: Cluster, web: str) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
     forward = subprocess.Popen(
-        cluster.kubectl_command("port-forward", "-n", web, "deploy/web", f"{port}:8080"),
+        cluster.kubectl_command("port-forward", "-n", web, "deploy/web", ":8080"),
         stdout=subprocess.PIPE,
         text=True,
     )
     try:
         assert forward.stdout is not None
-        assert "Forwarding from" in forward.stdout.readline()
+        shown = re.match(r"Forwarding from 127.0.0.1:(\d+) -> 8080", forward.stdout.readline())
+        assert shown
+        port = int(shown[1])
         assert [fetch(port) for _ in range(5)] == ["hello open-sesame"] * 5
     finally:
         forward.terminate()
