@@ -69,6 +69,7 @@ def operator(cluster: Cluster, namespace: str, kubectl: Kubectl, tmp_path: Path)
     trusted.write_bytes(base64.b64decode(authority.bundle))
     environment = {
         **os.environ,
+        "LOGNAME": "berth",  # kopf asks for the user's name, and an ordinary user of the tests has no account
         "KUBECONFIG": str(cluster.kubeconfig),
         "SERVER_PEM": str(authority.write_server(tmp_path, "127.0.0.1")),
         "AUTHORITY_PEM": str(trusted),

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 import ssl
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import parse_qsl, unquote
 
 from proa.objects.quick_dataclass import dataclass
 from proa.store.protocol import CannotOpen
@@ -46,15 +46,17 @@ class EtcdAddress:
 
 def parse_etcd_address(text: str) -> EtcdAddress:
     """Return what an address says; raise ValueError with what is wrong and what would be right."""
-    parts = urlsplit(text)
-    if parts.scheme not in ("etcd", "etcds"):
+    word, _, rest = text.partition("://")  # urlsplit knows one host, and refuses several with an IPv6 address
+    if word not in ("etcd", "etcds"):
         raise ValueError(
             f"{text}: a store is log, etcd://HOST[:PORT][,HOST[:PORT]…][/PREFIX] or, for TLS, etcds://…"
         )
-    scheme = "https" if parts.scheme == "etcds" else "http"
-    endpoints = tuple(f"{scheme}://{_host(text, host)}" for host in parts.netloc.split(","))
-    prefix = unquote(parts.path).rstrip("/") or DEFAULT_PREFIX
-    options = dict(parse_qsl(parts.query, keep_blank_values=True))
+    rest, _, query = rest.partition("?")
+    hosts, _, path = rest.partition("/")
+    scheme = "https" if word == "etcds" else "http"
+    endpoints = tuple(f"{scheme}://{_host(text, host)}" for host in hosts.split(","))
+    prefix = f"/{unquote(path)}".rstrip("/") or DEFAULT_PREFIX
+    options = dict(parse_qsl(query, keep_blank_values=True))
     if unknown := sorted(options.keys() - {"ca", "cert", "key"}):
         raise ValueError(f"{text}: unknown option {unknown[0]}; there are ca, cert and key")
     if options and scheme == "http":
