@@ -18,12 +18,12 @@ import orjson
 
 from proa.apiserver.openapi_custom import custom_components
 from proa.apiserver.openapi_paths import ISSUER, discovered_name, make_discovery_paths, make_paths
-from proa.apiserver.openapi_schemas import META, definition_of, make_components
+from proa.apiserver.openapi_schemas import definition_of, make_components
 from proa.apiserver.openapi_version2 import path_in_version2, schema_in_version2
 from proa.apiserver.registry.catalog import Catalog
 from proa.apiserver.registry.definition import ResourceDefinition
 from proa.client.protocol import Request, Response
-from proa.objects.schemas.load import TABLE
+from proa.objects.schemas.load import META, TABLE
 
 JSON = "application/json"
 INFO = {"title": "Kubernetes", "version": "v1.36.2"}

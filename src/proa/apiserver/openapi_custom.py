@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from proa.apiserver.openapi_schemas import META, Json, reference
+from proa.apiserver.openapi_schemas import Json, reference
 from proa.apiserver.registry.definition import ResourceDefinition
 from proa.objects.resource import Resource
+from proa.objects.schemas.load import META
 
 _DESCRIPTIONS = {
     "apiVersion": "APIVersion defines the versioned schema of this representation of an object.",

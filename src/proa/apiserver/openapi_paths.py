@@ -9,8 +9,9 @@ import re
 from typing import Any
 
 from proa.apiserver.openapi_custom import custom_name
-from proa.apiserver.openapi_schemas import META, Json, definition_of, reference
+from proa.apiserver.openapi_schemas import Json, definition_of, reference
 from proa.apiserver.registry.definition import ResourceDefinition, Subresource
+from proa.objects.schemas.load import META
 
 DRY_RUN = {"name": "dryRun", "in": "query", "schema": {"type": "string", "uniqueItems": True}}
 FIELD_MANAGER = {"name": "fieldManager", "in": "query", "schema": {"type": "string", "uniqueItems": True}}

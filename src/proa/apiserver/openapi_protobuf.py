@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import Any
 
 import orjson
@@ -120,8 +121,9 @@ def _response(response: Json) -> bytes:
     return _message(1, said)
 
 
-def _field(encode: Callable[[int, Any], bytes], number: int) -> Callable[[Any], bytes]:
-    return lambda value: encode(number, value)
+def _fields(*table: tuple[str, int, Callable[[int, Any], bytes]]) -> dict[str, Callable[[Any], bytes]]:
+    """Return how each JSON key is encoded: under its number, as what it holds."""
+    return {key: partial(encode, number) for key, number, encode in table}
 
 
 def _inner(encode: Callable[[Any], bytes]) -> Callable[[int, Any], bytes]:
@@ -136,78 +138,63 @@ _type = _inner(lambda value: _texts(1, [value] if isinstance(value, str) else va
 _items = _inner(lambda value: _message(1, _schema(value)))
 _properties = _inner(lambda value: _named(1, value, _schema))
 _METHODS = {"get": 2, "put": 3, "post": 4, "delete": 5, "options": 6, "head": 7, "patch": 8}
-_SCHEMA = {
-    key: _field(encode, number)
-    for key, number, encode in (
-        ("$ref", 1, _text),
-        ("format", 2, _text),
-        ("title", 3, _text),
-        ("description", 4, _text),
-        ("default", 5, _inner(_any)),
-        ("multipleOf", 6, _double),
-        ("maximum", 7, _double),
-        ("exclusiveMaximum", 8, _number),
-        ("minimum", 9, _double),
-        ("exclusiveMinimum", 10, _number),
-        ("maxLength", 11, _number),
-        ("minLength", 12, _number),
-        ("pattern", 13, _text),
-        ("maxItems", 14, _number),
-        ("minItems", 15, _number),
-        ("uniqueItems", 16, _number),
-        ("maxProperties", 17, _number),
-        ("minProperties", 18, _number),
-        ("required", 19, _texts),
-        ("enum", 20, _each(_any)),
-        ("additionalProperties", 21, _inner(_additional)),
-        ("type", 22, _type),
-        ("items", 23, _items),
-        ("properties", 25, _properties),
-    )
-}
-_OPERATION = {
-    key: _field(encode, number)
-    for key, number, encode in (
-        ("tags", 1, _texts),
-        ("description", 3, _text),
-        ("operationId", 5, _text),
-        ("produces", 6, _texts),
-        ("consumes", 7, _texts),
-        ("parameters", 8, _parameters),
-        ("responses", 9, _inner(lambda value: _named(1, value, _response))),
-        ("schemes", 10, _texts),
-        ("deprecated", 11, _number),
-    )
-}
-_BODY = {
-    key: _field(encode, number)
-    for key, number, encode in (
-        ("description", 1, _text),
-        ("name", 2, _text),
-        ("in", 3, _text),
-        ("required", 4, _number),
-        ("schema", 5, _inner(_schema)),
-    )
-}
-_HEADER = {
-    key: _field(encode, number)
-    for key, number, encode in (
-        ("required", 1, _number),
-        ("in", 2, _text),
-        ("description", 3, _text),
-        ("name", 4, _text),
-        ("type", 5, _text),
-        ("format", 6, _text),
-    )
-}
-_QUERY = {
-    key: _field(encode, number)
-    for key, number, encode in (
-        ("required", 1, _number),
-        ("in", 2, _text),
-        ("description", 3, _text),
-        ("name", 4, _text),
-        ("type", 6, _text),
-        ("format", 7, _text),
-    )
-}
+_SCHEMA = _fields(
+    ("$ref", 1, _text),
+    ("format", 2, _text),
+    ("title", 3, _text),
+    ("description", 4, _text),
+    ("default", 5, _inner(_any)),
+    ("multipleOf", 6, _double),
+    ("maximum", 7, _double),
+    ("exclusiveMaximum", 8, _number),
+    ("minimum", 9, _double),
+    ("exclusiveMinimum", 10, _number),
+    ("maxLength", 11, _number),
+    ("minLength", 12, _number),
+    ("pattern", 13, _text),
+    ("maxItems", 14, _number),
+    ("minItems", 15, _number),
+    ("uniqueItems", 16, _number),
+    ("maxProperties", 17, _number),
+    ("minProperties", 18, _number),
+    ("required", 19, _texts),
+    ("enum", 20, _each(_any)),
+    ("additionalProperties", 21, _inner(_additional)),
+    ("type", 22, _type),
+    ("items", 23, _items),
+    ("properties", 25, _properties),
+)
+_OPERATION = _fields(
+    ("tags", 1, _texts),
+    ("description", 3, _text),
+    ("operationId", 5, _text),
+    ("produces", 6, _texts),
+    ("consumes", 7, _texts),
+    ("parameters", 8, _parameters),
+    ("responses", 9, _inner(lambda value: _named(1, value, _response))),
+    ("schemes", 10, _texts),
+    ("deprecated", 11, _number),
+)
+_BODY = _fields(
+    ("description", 1, _text),
+    ("name", 2, _text),
+    ("in", 3, _text),
+    ("required", 4, _number),
+    ("schema", 5, _inner(_schema)),
+)
+_HEADER = _fields(
+    ("required", 1, _number),
+    ("in", 2, _text),
+    ("description", 3, _text),
+    ("name", 4, _text),
+    ("type", 5, _text),
+    ("format", 6, _text),
+)
+_QUERY = _fields(
+    ("required", 1, _number),
+    ("in", 2, _text),
+    ("description", 3, _text),
+    ("name", 4, _text),
+    ("type", 6, _text),
+    ("format", 7, _text),
+)

@@ -13,13 +13,16 @@ from typing import Any
 
 import orjson
 
-from proa.objects.schemas.load import definition_names_by_kind, find_definition_name, schema_named
+from proa.objects.schemas.load import (
+    EVERYWHERE,
+    META,
+    definition_names_by_kind,
+    find_definition_name,
+    schema_named,
+)
 from proa.objects.schemas.schema import Schema
 
 Json = dict[str, Any]
-META = "io.k8s.apimachinery.pkg.apis.meta.v1."
-EVERYWHERE = ("DeleteOptions", "WatchEvent")
-"""Kinds of meta.v1 that belong to every group version."""
 _SCALARS: dict[str, Json] = {
     "quantity": {"oneOf": [{"type": "string"}, {"type": "number"}]},
     "int-or-string": {"format": "int-or-string", "oneOf": [{"type": "integer"}, {"type": "string"}]},
@@ -134,6 +137,4 @@ def find_descriptions() -> Json:
 
 def definition_of(api_version: str, kind: str) -> str:
     """Return the name of a kind's definition, "" for one that has none (connect options)."""
-    if kind in EVERYWHERE:
-        return META + kind
     return find_definition_name(api_version, kind) or ""

@@ -110,6 +110,8 @@ class History(Generic[V]):
             undone = self._undone(low, high, revision)
             total += sum((held is not None) - (key in self.values) for key, held in undone.items())
             pairs = self._past_pairs(low, high, undone)
+        elif not total:  # admission asks on every write, and mostly there is nothing
+            return Page((), self.revision, 0)
         else:
             pairs = ((key, self.values[key]) for key in self._keys.between(low, high))
         load = self._load

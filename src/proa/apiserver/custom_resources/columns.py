@@ -11,7 +11,7 @@ from typing import Any
 import orjson
 
 from proa.apiserver.registry.definition import Column
-from proa.apiserver.resources.printing import NAME, doc, since
+from proa.apiserver.resources.printing import NAME, age, doc, since
 from proa.client.protocol import Object
 from proa.objects.json_path import BadJsonPath, Step, find_values, parse_json_path
 
@@ -24,7 +24,7 @@ def make_columns(version: Object) -> tuple[tuple[Column, ...], Cells]:
     """Return a version's columns, and what makes a row of an object and the time."""
     said = version.get("additionalPrinterColumns")
     if not said:
-        return (NAME, AGE), lambda obj, now: (obj["metadata"]["name"], _age(obj, now))
+        return (NAME, AGE), lambda obj, now: (obj["metadata"]["name"], age(obj, now))
     columns, cells = [NAME], []
     for column in said:
         path, kind = column["jsonPath"], column["type"]
@@ -40,10 +40,6 @@ def make_columns(version: Object) -> tuple[tuple[Column, ...], Cells]:
         )
         cells.append(_cell(kind, steps))
     return tuple(columns), lambda obj, now: (obj["metadata"]["name"], *(cell(obj, now) for cell in cells))
-
-
-def _age(obj: Object, now: float) -> str:
-    return since(obj["metadata"].get("creationTimestamp"), now)
 
 
 def _cell(kind: str, steps: tuple[Step, ...]) -> Cell:

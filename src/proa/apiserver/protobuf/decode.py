@@ -25,8 +25,6 @@ from proa.objects.schemas.load import find_definition_name
 MAGIC = b"k8s\0"
 MAX_DEPTH = 64
 VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
-OF_EVERY_GROUP = {"DeleteOptions": "io.k8s.apimachinery.pkg.apis.meta.v1.DeleteOptions"}
-"""Kinds that a client names in whichever group and version it talks to."""
 _TABLE = Path(__file__).with_name("kubernetes-1.36.json")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -48,7 +46,7 @@ def decode_object(body: bytes, kind: str) -> Object:
     """Return the object in a protobuf body that should hold a `kind`; raise BadRequest."""
     try:
         api_version, found, raw = _open_envelope(body)
-        name = OF_EVERY_GROUP.get(found) or find_definition_name(api_version, found)
+        name = find_definition_name(api_version, found)
         if name is None or name not in _table():
             raise Malformed(f'no kind "{found}" is registered for version "{api_version}"')
         obj = _decode_message(memoryview(raw), name, 0)

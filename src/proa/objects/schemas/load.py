@@ -16,7 +16,10 @@ import orjson
 from proa.objects.schemas.schema import Schema, SchemaType
 
 TABLE = Path(__file__).with_name("kubernetes-1.36.json")
-MICRO_TIME = "io.k8s.apimachinery.pkg.apis.meta.v1.MicroTime"
+META = "io.k8s.apimachinery.pkg.apis.meta.v1."
+MICRO_TIME = META + "MicroTime"
+EVERYWHERE = ("DeleteOptions", "WatchEvent")
+"""Kinds of meta.v1 that belong to every group version."""
 _JSON_SCHEMA = "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.JSONSchemaProps"
 _SCALARS: dict[str, tuple[SchemaType, str]] = {
     "string": ("string", ""),
@@ -43,7 +46,9 @@ def schema_for_kind(api_version: str, kind: str) -> Schema:
 
 
 def find_definition_name(api_version: str, kind: str) -> str | None:
-    """Return the definition of a built-in kind, or None."""
+    """Return the definition of a built-in kind, or None; kinds of every group are found in any."""
+    if kind in EVERYWHERE:
+        return META + kind
     name: str | None = _table()["kinds"].get(f"{api_version} {kind}")
     return name
 
