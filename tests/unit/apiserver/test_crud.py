@@ -169,15 +169,34 @@ class TestReplacing:
         [
             ({"name": "b"}, 400, "the name of the object (b) does not match the name on the URL (a)"),
             ({"uid": "other"}, 409, "Precondition failed: UID in precondition: other, UID in object meta: "),
-            ({"creationTimestamp": "2020-01-01T00:00:00Z"}, 422, "field is immutable"),
         ],
-        ids=["name", "uid", "created"],
+        ids=["name", "uid"],
     )
     def test_identity_cannot_change(self, api, change, status, fragment):
         first = api.config_map("a")
         answer = api.put(f"{CONFIG_MAPS}/a", {**first, "metadata": {**first["metadata"], **change}})
         assert answer.status == status
         assert fragment in answer.message
+
+    def test_a_patch_of_the_uid_is_invalid_and_creation_times_are_not_looked_at(self, api):
+        first = api.config_map("a")
+        answer = api.patch(f"{CONFIG_MAPS}/a", {"metadata": {"uid": "other"}})
+        assert answer.status == 422
+        assert answer.json["details"]["causes"][0]["field"] == "metadata.uid"
+        other = {**first["metadata"], "creationTimestamp": "2020-01-01T00:00:00Z"}
+        assert api.put(f"{CONFIG_MAPS}/a", {**first, "metadata": other}).json == first
+
+    def test_an_owner_that_is_named_twice_is_kept_once_with_a_warning(self, api):
+        owner = {"apiVersion": "v1", "kind": "Pod", "name": "p", "uid": "u"}
+        body = {"metadata": {"name": "a", "ownerReferences": [owner, owner, {**owner, "uid": "v"}]}}
+        made = api.post(CONFIG_MAPS, body)
+        again = api.put(f"{CONFIG_MAPS}/a", body)
+        for answer in (made, again):
+            assert [o["uid"] for o in answer.json["metadata"]["ownerReferences"]] == ["u", "v"]
+            assert "contains duplicate entries; API server dedups" in answer.headers["Warning"]
+            assert "duplicate UID(s) observed: u" in answer.headers["Warning"]
+        patched = api.patch(f"{CONFIG_MAPS}/a", {"metadata": body["metadata"]})
+        assert "duplicate entries after mutating admission happens" in patched.headers["Warning"]
 
     def test_concurrent_patches_all_land(self, api):
         api.config_map("a")
@@ -193,6 +212,69 @@ class TestReplacing:
 
         asyncio.run(scenario())
         assert len(api.get(f"{CONFIG_MAPS}/a").json["data"]) == 21
+
+
+LEASES = "/apis/coordination.k8s.io/v1/namespaces/default/leases"
+RBAC = "/apis/rbac.authorization.k8s.io/v1"
+
+
+class TestPutOfWhatIsNotThere:
+    @pytest.mark.parametrize(
+        ("path", "body"),
+        [
+            ("/api/v1/namespaces/default/endpoints", {}),
+            ("/api/v1/namespaces/default/limitranges", {"spec": {"limits": []}}),
+            ("/api/v1/namespaces/default/services", {"spec": {"ports": [{"port": 80}]}}),
+            (LEASES, {"spec": {"holderIdentity": "me"}}),
+            ("/apis/node.k8s.io/v1/runtimeclasses", {"handler": "h"}),
+            (f"{RBAC}/clusterroles", {"rules": []}),
+            (f"{RBAC}/namespaces/default/roles", {"rules": []}),
+        ],
+        ids=lambda value: value.rpartition("/")[2] if isinstance(value, str) else "",
+    )
+    def test_it_creates_the_object_where_upstream_does(self, api, path, body):
+        metadata = {"name": "a", "labels": {"a": "b"}, "resourceVersion": "7", "generation": 3}
+        answer = api.put(f"{path}/a?dryRun=All", {"metadata": metadata, **body})
+        assert (answer.status, api.get(f"{path}/a").status) == (201, 404)
+        answer = api.put(f"{path}/a", {"metadata": metadata, **body})
+        assert answer.status == 201
+        assert answer.json["metadata"]["managedFields"][0]["operation"] == "Update"
+        assert UUID.match(answer.json["metadata"]["uid"])
+        assert answer.json == api.get(f"{path}/a").json
+        assert api.put(f"{path}/a", answer.json).status == 200
+
+    def test_an_event_of_either_shape_is_created(self, api):
+        core, new = (f"/{root}/namespaces/default/events" for root in ("api/v1", "apis/events.k8s.io/v1"))
+        event = {"metadata": {"name": "a"}, "involvedObject": {"namespace": "default"}}
+        assert api.put(f"{core}/a", event).status == 201
+        named = {"reportingController": "c.io/d", "reportingInstance": "i", "action": "x", "reason": "y"}
+        event = {"metadata": {"name": "b"}, "eventTime": "2026-01-01T00:00:00.000000Z", **named}
+        answer = api.put(f"{new}/b", {**event, "type": "Normal", "regarding": {"namespace": "default"}})
+        assert answer.status == 201, answer.raw
+        assert api.get(f"{core}/b").json["reportingComponent"] == "c.io/d"
+
+    def test_one_that_means_an_object_that_was_there_is_a_conflict(self, api):
+        answer = api.put(f"{LEASES}/a", {"metadata": {"name": "a", "uid": "u"}, "spec": {}})
+        assert answer.status == 409
+        assert answer.message.endswith("UID in precondition: u, UID in object meta: ")
+
+    def test_other_kinds_and_parts_of_an_object_are_not_found(self, api):
+        assert api.put(f"{CONFIG_MAPS}/a", {"metadata": {"name": "a"}}).status == 404
+        status = "/api/v1/namespaces/default/services/a/status"
+        assert api.put(status, {"metadata": {"name": "a"}}).status == 404
+
+    def test_a_wrong_name_is_told_before_what_is_missing(self, api):
+        answer = api.put(f"{CONFIG_MAPS}/a", {"metadata": {"name": "b"}})
+        assert answer.message == "the name of the object (b) does not match the name on the URL (a)"
+
+    def test_who_creates_at_the_same_time_is_updated(self, api):
+        async def scenario():
+            lease = {"metadata": {"name": "a"}, "spec": {"holderIdentity": "me"}}
+            answers = await asyncio.gather(*(api.ask("PUT", f"{LEASES}/a", lease) for _ in range(5)))
+            return sorted(answer.status for answer in answers)
+
+        # those that come later say no resourceVersion, which an update of a Lease must
+        assert asyncio.run(scenario()) == [201, 422, 422, 422, 422]
 
 
 class TestGeneration:

@@ -9,17 +9,16 @@ from typing import Any
 
 import orjson
 
-from proa.apiserver.filters.authorization import check_also
 from proa.apiserver.handlers.bodies import is_heavy, strictness_of
 from proa.apiserver.handlers.field_managers import read_writer
 from proa.apiserver.handlers.options import write_options
+from proa.apiserver.handlers.upsert import update_or_create
 from proa.apiserver.handlers.yaml_bodies import load_yaml
 from proa.apiserver.pace import aside
-from proa.apiserver.registry.refusals import conflict, not_found
-from proa.apiserver.registry.registry import UPDATE_ATTEMPTS, ResourceRegistry
-from proa.apiserver.request_info import RequestInfo
+from proa.apiserver.registry.refusals import conflict
+from proa.apiserver.registry.registry import ResourceRegistry
 from proa.client.protocol import Object, Request
-from proa.objects.errors import AlreadyExists, BadRequest, NotFound
+from proa.objects.errors import BadRequest
 from proa.objects.managed_fields.apply import apply, check_config
 from proa.objects.managed_fields.entries import Entry
 from proa.objects.managed_fields.sets import LEAF, FieldSet
@@ -61,43 +60,35 @@ async def apply_object(
     def track(old: Object | None, new: Object) -> list[Entry]:
         return entries
 
-    for _ in range(UPDATE_ATTEMPTS):
-        try:
-            if registry.find(namespace, name) is not None:
-                value = await registry.update(
-                    namespace,
-                    name,
-                    transform,
-                    request.user,
-                    subresource=subresource,
-                    dry_run=dry_run,
-                    unconditional=True,
-                    track=track,
-                    options=write_options(request, "UpdateOptions"),
-                    heavy=heavy,
-                )
-                return value, False
-        except NotFound:
-            continue
-        if subresource:
-            raise not_found(registry.resource, name)
+    async def update() -> bytes:
+        return await registry.update(
+            namespace,
+            name,
+            transform,
+            request.user,
+            subresource=subresource,
+            dry_run=dry_run,
+            unconditional=True,
+            track=track,
+            options=write_options(request, "UpdateOptions"),
+            heavy=heavy,
+        )
+
+    async def create() -> bytes:
         _check_new(config, registry, name)
-        _check_creation(request, registry, namespace, name)
-        try:
-            made = await aside(transform, None) if heavy else transform(None)
-            value = await registry.create(
-                made,
-                namespace,
-                request.user,
-                dry_run=dry_run,
-                track=track,
-                options=write_options(request, "CreateOptions"),
-                heavy=heavy,
-            )
-            return value, True
-        except AlreadyExists:
-            continue
-    raise conflict(registry.resource, name)
+        return await registry.create(
+            await aside(transform, None) if heavy else transform(None),
+            namespace,
+            request.user,
+            dry_run=dry_run,
+            track=track,
+            options=write_options(request, "CreateOptions"),
+            heavy=heavy,
+        )
+
+    if subresource:
+        return await update(), False
+    return await update_or_create(request, registry, namespace, name, update, create)
 
 
 def _is_forced(request: Request) -> bool:
@@ -130,13 +121,6 @@ def _ignored(registry: ResourceRegistry, schema: Schema, subresource: str) -> Fi
         return {"f:status": LEAF} if registry.has_status else {}
     others = schema.properties.keys() - {"metadata", "status", "kind", "apiVersion"}
     return {"f:metadata": _NOT_THROUGH_STATUS, **{f"f:{key}": LEAF for key in others}}
-
-
-def _check_creation(request: Request, registry: ResourceRegistry, namespace: str, name: str) -> None:
-    """Raise Forbidden where who may patch may not create (withAuthorization in handlers/create.go)."""
-    resource = registry.resource
-    place = (resource.group, resource.version, namespace, resource.plural, name)
-    check_also(registry.authorizer, request, RequestInfo(True, "create", request.path, *place))
 
 
 def _check_new(config: Object, registry: ResourceRegistry, name: str) -> None:

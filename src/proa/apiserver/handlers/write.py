@@ -24,11 +24,15 @@ from proa.apiserver.handlers.list import check_freshness, find_page
 from proa.apiserver.handlers.negotiation import PLAIN, Representation, answer, answer_aside, negotiate
 from proa.apiserver.handlers.options import read_options_aside, write_options
 from proa.apiserver.handlers.shapes import check_include, shape_object
+from proa.apiserver.handlers.upsert import update_or_create
 from proa.apiserver.pace import Pace
 from proa.apiserver.registry.definition import ResourceDefinition
 from proa.apiserver.registry.deletion import DeleteOptions, read_options
-from proa.apiserver.registry.refusals import generic, invalid
+from proa.apiserver.registry.metadata import drop_repeated_owners, match_namespace, metadata_of
+from proa.apiserver.registry.notes import warn
+from proa.apiserver.registry.refusals import generic, invalid, uid_conflict
 from proa.apiserver.registry.registry import ResourceRegistry
+from proa.apiserver.registry.unwritable import check_name
 from proa.client.protocol import Object, Request, Response
 from proa.objects.errors import BadRequest, Invalid, NotFound, UnsupportedMediaType
 from proa.objects.patch.json_patch import apply_json_patch
@@ -81,6 +85,8 @@ async def create_object(request: Request, registry: ResourceRegistry, namespace:
     if registry.definition.review is not None:
         answered = await registry.review(checked.obj, namespace, request.user, dry_run=dry_run, track=track)
         return await show(request, registry, orjson.dumps(answered), representation, 201, checked.warnings)
+    if repeated := drop_repeated_owners(metadata_of(checked.obj)):
+        warn(repeated)
     value = await registry.create(
         checked.obj,
         namespace,
@@ -96,24 +102,58 @@ async def create_object(request: Request, registry: ResourceRegistry, namespace:
 async def update_object(
     request: Request, registry: ResourceRegistry, namespace: str, name: str, subresource: str = ""
 ) -> Response:
-    """Answer a PUT of an object, or of its status."""
+    """Answer a PUT of an object, or of its status; of some kinds it creates what is not there."""
     representation = negotiate(request.headers.get("accept", ""))
     dry_run = is_dry_run(request, "UpdateOptions")
     heavy = is_heavy(request, registry.definition)
     checked = await read_object_aside(request, registry.definition, heavy)
+    metadata = metadata_of(checked.obj)
+    match_namespace(metadata, namespace)
+    check_name(metadata, name)
+    if repeated := drop_repeated_owners(metadata):
+        warn(repeated)
+    uid = metadata.get("uid")
     body = orjson.dumps(checked.obj)
-    value = await registry.update(
-        namespace,
-        name,
-        lambda old: orjson.loads(body),
-        request.user,
-        subresource=subresource,
-        dry_run=dry_run,
-        track=tracker(request, registry, "UpdateOptions", subresource),
-        options=write_options(request, "UpdateOptions"),
-        heavy=heavy,
-    )
-    return await show(request, registry, value, representation, 200, checked.warnings)
+    track = tracker(request, registry, "UpdateOptions", subresource)
+
+    def replace(old: Object) -> Object:
+        if uid and uid != old["metadata"]["uid"]:
+            raise uid_conflict(registry.resource, name, uid, old["metadata"]["uid"])
+        return orjson.loads(body)  # type: ignore[no-any-return]
+
+    async def update() -> bytes:
+        return await registry.update(
+            namespace,
+            name,
+            replace,
+            request.user,
+            subresource=subresource,
+            dry_run=dry_run,
+            track=track,
+            options=write_options(request, "UpdateOptions"),
+            heavy=heavy,
+        )
+
+    async def create() -> bytes:
+        if uid:
+            raise uid_conflict(registry.resource, name, uid, "")
+        obj = orjson.loads(body)
+        obj["metadata"].pop("resourceVersion", None)  # which upstream does not look at either
+        return await registry.create(
+            obj,
+            namespace,
+            request.user,
+            dry_run=dry_run,
+            track=track,
+            options=write_options(request, "CreateOptions"),
+            heavy=heavy,
+        )
+
+    if subresource or not registry.definition.created_by_update:
+        value, is_new = await update(), False
+    else:
+        value, is_new = await update_or_create(request, registry, namespace, name, update, create)
+    return await show(request, registry, value, representation, 201 if is_new else 200, checked.warnings)
 
 
 async def patch_object(

@@ -159,6 +159,8 @@ class ResourceDefinition:
     )
     unconditional_update: bool = True
     """Whether a PUT without resourceVersion is allowed (AllowUnconditionalUpdate)."""
+    created_by_update: bool = False
+    """Whether a PUT of what is not there creates it (AllowCreateOnUpdate)."""
     deprecation: str = ""
     """A warning that every answer about this resource carries, e.g. of a version that has a successor."""
     returns_deleted: bool = False

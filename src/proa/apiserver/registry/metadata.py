@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
+import orjson
+
 from proa.apiserver.registry.definition import ResourceDefinition
 from proa.client.protocol import Object
 from proa.objects.errors import BadRequest, Cause
@@ -102,8 +104,8 @@ def carry_over(new: dict[str, Any], old: Mapping[str, Any]) -> list[Cause]:
     causes = []
     for key in _KEPT:
         kept, given = old.get(key), new.get(key)
-        if key in ("uid", "creationTimestamp") and given and given != kept:
-            causes.append(invalid(f"metadata.{key}", given, "field is immutable"))
+        if key == "uid" and given and given != kept:
+            causes.append(invalid("metadata.uid", given, "field is immutable"))
         if kept is None:
             new.pop(key, None)
         else:
@@ -117,6 +119,30 @@ def carry_over(new: dict[str, Any], old: Mapping[str, Any]) -> list[Cause]:
             why = "no new finalizers can be added if the object is being deleted, found new finalizers"
             causes.append(forbidden("metadata.finalizers", f"{why} []string{{{listed}}}"))
     return causes
+
+
+def drop_repeated_owners(metadata: dict[str, Any], *, is_admitted: bool = False) -> str:
+    """Keep one of each owner reference; return the warning that tells of others, "" where there are none.
+
+    As dedupOwnerReferencesAndAddWarning in apiserver/pkg/endpoints/handlers/rest.go.
+    """
+    owners = metadata.get("ownerReferences")
+    if not owners or len(owners) == 1:
+        return ""
+    kept: dict[bytes, Any] = {}
+    repeated: list[str] = []
+    for owner in owners:
+        if kept.setdefault(orjson.dumps(owner, option=orjson.OPT_SORT_KEYS), owner) is not owner:
+            repeated.append(str(owner.get("uid", "")))
+    if not repeated:
+        return ""
+    metadata["ownerReferences"] = list(kept.values())
+    when = " after mutating admission happens" if is_admitted else ""
+    return (
+        f".metadata.ownerReferences contains duplicate entries{when}; API server dedups owner references in 1.20+, "
+        "and may reject such requests as early as 1.24; please fix your requests; duplicate UID(s) observed: "
+        + ", ".join(repeated)
+    )
 
 
 def drop_empty(metadata: dict[str, Any]) -> None:

@@ -26,6 +26,7 @@ from proa.apiserver.registry.deletion import DeleteOptions, decide, ends_with_up
 from proa.apiserver.registry.metadata import (
     carry_over,
     drop_empty,
+    drop_repeated_owners,
     fill_new,
     generate_name,
     match_namespace,
@@ -41,7 +42,7 @@ from proa.apiserver.registry.refusals import (
     unnamed_failure,
 )
 from proa.apiserver.registry.summaries import Summaries
-from proa.apiserver.registry.unwritable import check_identity, differs, keep_all_but_status, take
+from proa.apiserver.registry.unwritable import check_name, differs, keep_all_but_status, take
 from proa.apiserver.registry.versions import Versions, in_order
 from proa.client.protocol import Object, User
 from proa.objects.errors import BadRequest, Cause, Invalid
@@ -211,6 +212,8 @@ class ResourceRegistry:
             "CREATE", namespace, metadata.get("name", ""), "", obj, None, user, dry_run, options
         )
         await mutate(self._mutating, attributes)
+        if repeated := drop_repeated_owners(metadata, is_admitted=True):
+            warn(repeated)
         definition.prepare_create(obj)
         allocation = self._allocate(obj, None)
         try:
@@ -350,6 +353,8 @@ class ResourceRegistry:
             )
             if not is_admitted:
                 await mutate_update(self._mutating, attributes, face)
+            if repeated := drop_repeated_owners(new["metadata"], is_admitted=True):
+                warn(repeated)
             allocation = await self._prepare_update(attributes, new, old, causes, is_heavy)
             try:
                 if not is_admitted:
@@ -374,7 +379,7 @@ class ResourceRegistry:
         """Take from `old` what clients may not write, and default; return what the client tried to change of it."""
         metadata = new["metadata"]
         match_namespace(metadata, namespace if self.resource.namespaced else "")
-        check_identity(self.resource, metadata, old, name)
+        check_name(metadata, name)
         causes = carry_over(metadata, old["metadata"])
         if subresource == "status":
             keep_all_but_status(new, old)

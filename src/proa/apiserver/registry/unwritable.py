@@ -7,14 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from proa.apiserver.registry.refusals import uid_conflict
 from proa.client.protocol import Object
 from proa.objects.errors import BadRequest
-from proa.objects.resource import Resource
 
 
-def check_identity(resource: Resource, metadata: Mapping[str, object], old: Object, name: str) -> None:
-    """Raise BadRequest or Conflict where what is sent is another object than the one at the URL."""
+def check_name(metadata: Mapping[str, object], name: str) -> None:
+    """Raise BadRequest where what is sent has another name than the URL."""
     if not metadata.get("name"):
         raise BadRequest(
             f"the name of the object ({name} based on URL) was undeterminable: name must be provided"
@@ -23,9 +21,6 @@ def check_identity(resource: Resource, metadata: Mapping[str, object], old: Obje
         raise BadRequest(
             f"the name of the object ({metadata['name']}) does not match the name on the URL ({name})"
         )
-    uid = metadata.get("uid")
-    if uid and uid != old["metadata"]["uid"]:
-        raise uid_conflict(resource, name, str(uid), old["metadata"]["uid"])
 
 
 def take(new: Object, old: Object, key: str) -> None:

@@ -337,3 +337,15 @@ def test_a_role_of_more_parts_than_can_be_compared_is_refused_at_once(secured_ap
     assert "permissions not currently held" in refused.message
     allowed = role("narrow", *([{**READ_PODS, "resourceNames": many}] * 50))
     assert ask(api, ANN, "POST", f"{IN_DEFAULT}/roles", allowed).status == 201
+
+
+def test_who_may_update_but_not_create_cannot_create_by_an_update(secured_api: Any) -> None:
+    api, leases = secured_api, "/apis/coordination.k8s.io/v1/namespaces/default/leases"
+    rule = {"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "verbs": ["update"]}
+    make(api, f"{IN_DEFAULT}/roles", role("updates", rule))
+    make(api, f"{IN_DEFAULT}/rolebindings", binding("b", "Role", "updates", user("ann")))
+    lease = {"metadata": {"name": "a"}, "spec": {}}
+    refused = ask(api, ANN, "PUT", f"{leases}/a", lease)
+    assert refused.status == 403
+    assert 'cannot create resource "leases" in API group "coordination.k8s.io"' in refused.message
+    assert api.put(f"{leases}/a", lease).status == 201

@@ -46,4 +46,5 @@ DEFINITION = ResourceDefinition(
     columns=(NAME, Column("Holder", description=doc("coordination.v1.LeaseSpec.holderIdentity")), AGE),
     cells=cells,
     unconditional_update=False,
+    created_by_update=True,
 )

@@ -102,4 +102,5 @@ DEFINITION = ResourceDefinition(
     deprecation="v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice",
     columns=(NAME, Column("Endpoints", description=doc("core.v1.Endpoints.subsets")), AGE),
     cells=cells,
+    created_by_update=True,
 )

@@ -96,4 +96,5 @@ DEFINITION = ResourceDefinition(
         "source": _reporter,
         "type": own("type"),
     },
+    created_by_update=True,
 )

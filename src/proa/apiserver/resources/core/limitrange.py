@@ -149,4 +149,5 @@ DEFINITION = ResourceDefinition(
     validate=validate,
     columns=(NAME, Column("Created At", "date", description=doc("meta.v1.ObjectMeta.creationTimestamp"))),
     cells=cells,
+    created_by_update=True,
 )

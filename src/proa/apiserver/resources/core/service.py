@@ -242,4 +242,5 @@ DEFINITION = ResourceDefinition(
     field_selectors={"spec.clusterIP": _spec_field("clusterIP"), "spec.type": _spec_field("type")},
     name_rule="dns-label",
     returns_deleted=True,
+    created_by_update=True,
 )

@@ -65,4 +65,5 @@ DEFINITION = ResourceDefinition(
         "type": core_event.own("type"),
     },
     conversion=make_conversion(EVENTS, EVENTS_OF_GROUP, to_core, of_core),
+    created_by_update=True,
 )

@@ -50,4 +50,5 @@ DEFINITION = ResourceDefinition(
     columns=(NAME, Column("Handler"), AGE),
     cells=cells,
     unconditional_update=False,
+    created_by_update=True,
 )

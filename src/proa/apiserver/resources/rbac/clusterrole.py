@@ -40,4 +40,5 @@ DEFINITION = ResourceDefinition(
     columns=ROLE_COLUMNS,
     cells=role_cells,
     name_rule="path-segment",
+    created_by_update=True,
 )

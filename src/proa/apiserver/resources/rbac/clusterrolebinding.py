@@ -31,4 +31,5 @@ DEFINITION = ResourceDefinition(
     columns=binding_columns("clusterRoleBinding", doc("rbac.v1.ClusterRoleBinding.roleRef")),
     cells=binding_cells,
     name_rule="path-segment",
+    created_by_update=True,
 )

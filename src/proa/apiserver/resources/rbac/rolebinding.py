@@ -31,4 +31,5 @@ DEFINITION = ResourceDefinition(
     columns=binding_columns("roleBinding", doc("rbac.v1.RoleBinding.roleRef")),
     cells=binding_cells,
     name_rule="path-segment",
+    created_by_update=True,
 )
