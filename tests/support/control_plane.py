@@ -111,7 +111,8 @@ class Cluster:
 
 
 @asynccontextmanager
-async def running(tmp_path: Path) -> AsyncIterator[Cluster]:
+async def running(tmp_path: Path, now: Callable[[], float] = time.time) -> AsyncIterator[Cluster]:
+    """Yield a cluster whose controllers take the time from `now`."""
     store = MemoryStore()
     server = ApiServer(store, DEFINITIONS)
 
@@ -134,7 +135,7 @@ async def running(tmp_path: Path) -> AsyncIterator[Cluster]:
     await admin.update(NODES, {**node, "status": {"conditions": ready}}, subresource="status")
     settings = ControllerSettings("CA", tmp_path / "volumes")
     manager = Manager(
-        client("system:kube-controller-manager"), make_controllers(), settings, client_of=client_of
+        client("system:kube-controller-manager"), make_controllers(), settings, now, client_of=client_of
     )
     await manager.start()
     cluster = Cluster(admin, manager)

@@ -23,6 +23,7 @@ from proa.controllers import (
     validating_admission_policy,
 )
 from proa.controllers.certificates import approving, cleaning, signing
+from proa.controllers.cronjob.controller import CronJobController
 from proa.controllers.deployment import controller as deployment
 from proa.controllers.garbage_collector.controller import GarbageCollector
 from proa.controllers.job import controller as job
@@ -43,6 +44,7 @@ CONTROLLERS: tuple[Controller | type[Controller], ...] = (
     replicaset,
     deployment,
     job,
+    CronJobController,
     ttl_after_finished,
     endpointslice,
     endpoints,

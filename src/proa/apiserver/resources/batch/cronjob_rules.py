@@ -84,13 +84,14 @@ def validate_time_zone(zone: str, field: str) -> list[Cause]:
 
 
 def _is_known_zone(zone: str) -> bool:
-    from zoneinfo import ZoneInfo, ZoneInfoNotFoundError  # only CronJobs with time zones need it
+    from proa.objects.time_zones import (
+        UnknownTimeZone,
+        find_time_zone,
+    )  # only CronJobs with time zones need it
 
-    if zone in ("UTC", "Local"):
-        return True
     try:
-        ZoneInfo(zone)
-    except (ZoneInfoNotFoundError, ValueError, OSError):
+        find_time_zone(zone)
+    except UnknownTimeZone:
         return False
     return True
 

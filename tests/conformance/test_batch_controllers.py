@@ -1,0 +1,133 @@
+"""What upstream's conformance suite asks of the controllers of CronJobs, on a control plane without containers."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from pathlib import Path
+from typing import Any
+
+from proa.client.protocol import Object
+from proa.objects import meta
+from proa.objects.resource import CRON_JOBS, JOBS, PODS
+from support.control_plane import Cluster, running
+
+
+class Clock:
+    """The controllers' time, which tests put forward."""
+
+    def __init__(self) -> None:
+        self.ahead = 0.0
+
+    def now(self) -> float:
+        return time.time() + self.ahead
+
+
+def make_cron_job(name: str, **spec: Any) -> Object:
+    containers = [{"name": "c", "image": "registry.example/app:1"}]
+    pod = {"spec": {"restartPolicy": "OnFailure", "containers": containers}}
+    body = {"schedule": "*/1 * * * ?", "jobTemplate": {"spec": {"template": pod}}, **spec}
+    return {"metadata": {"name": name, "namespace": "default"}, "spec": body}
+
+
+class Minutes:
+    """A cluster with one CronJob, whose minutes pass when the test says so."""
+
+    def __init__(self, cluster: Cluster, clock: Clock, name: str) -> None:
+        self.cluster = cluster
+        self.clock = clock
+        self.name = name
+
+    async def pass_one(self) -> None:
+        """Put the clock forward, and touch the CronJob as the time's passing would."""
+        self.clock.ahead += 60
+        note = {"metadata": {"annotations": {"minute": str(self.clock.ahead)}}}
+        await self.cluster.client.patch(CRON_JOBS, self.name, note, "default")
+
+    async def active(self) -> list[str]:
+        """Return the names of the jobs that run by the CronJob's status."""
+        found = await self.cluster.client.get(CRON_JOBS, self.name, "default")
+        return [reference["name"] for reference in found["status"].get("active") or ()]
+
+    async def has_active(self, count: int) -> bool:
+        return len(await self.active()) == count
+
+    async def is_looked_at(self) -> bool:
+        await asyncio.sleep(0.05)
+        return self.cluster.manager.is_idle()
+
+
+async def create(cluster: Cluster, clock: Clock, name: str, **spec: Any) -> Minutes:
+    await cluster.client.create(CRON_JOBS, make_cron_job(name, **spec), "default")
+    return Minutes(cluster, clock, name)
+
+
+def test_jobs_of_a_cron_job_run_side_by_side(tmp_path: Path) -> None:
+    """[sig-apps] CronJob should schedule multiple jobs concurrently [Conformance]"""
+
+    async def scenario(clock: Clock) -> None:
+        async with running(tmp_path, clock.now) as cluster:
+            minutes = await create(cluster, clock, "concurrent", concurrencyPolicy="Allow")
+            for count in (1, 2):
+                await minutes.pass_one()
+                await cluster.until(lambda count=count: minutes.has_active(count))
+            jobs = await cluster.all(JOBS)
+            assert sorted(map(meta.name, jobs)) == sorted(await minutes.active())
+            await cluster.until(lambda: has_pods(cluster, 2))
+
+    asyncio.run(scenario(Clock()))
+
+
+async def has_pods(cluster: Cluster, count: int) -> bool:
+    return len(await cluster.all(PODS)) == count
+
+
+def test_a_suspended_cron_job_starts_nothing(tmp_path: Path) -> None:
+    """[sig-apps] CronJob should not schedule jobs when suspended [Conformance]"""
+
+    async def scenario(clock: Clock) -> None:
+        async with running(tmp_path, clock.now) as cluster:
+            minutes = await create(cluster, clock, "suspended", suspend=True)
+            for _ in range(5):
+                await minutes.pass_one()
+                await cluster.until(minutes.is_looked_at)
+            assert await cluster.all(JOBS) == []
+
+    asyncio.run(scenario(Clock()))
+
+
+def test_a_job_that_runs_keeps_the_next_from_starting(tmp_path: Path) -> None:
+    """[sig-apps] CronJob should not schedule new jobs when ForbidConcurrent [Conformance]"""
+
+    async def scenario(clock: Clock) -> None:
+        async with running(tmp_path, clock.now) as cluster:
+            minutes = await create(cluster, clock, "forbid", concurrencyPolicy="Forbid")
+            await minutes.pass_one()
+            await cluster.until(lambda: minutes.has_active(1))
+            (job,) = await cluster.all(JOBS)
+            for _ in range(3):
+                await minutes.pass_one()
+                await cluster.until(minutes.is_looked_at)
+            assert [meta.uid(job)] == [meta.uid(one) for one in await cluster.all(JOBS)]
+
+    asyncio.run(scenario(Clock()))
+
+
+def test_a_job_that_runs_is_replaced(tmp_path: Path) -> None:
+    """[sig-apps] CronJob should replace jobs when ReplaceConcurrent [Conformance]"""
+
+    async def scenario(clock: Clock) -> None:
+        async with running(tmp_path, clock.now) as cluster:
+            minutes = await create(cluster, clock, "replace", concurrencyPolicy="Replace")
+            await minutes.pass_one()
+            await cluster.until(lambda: minutes.has_active(1))
+            (first,) = await minutes.active()
+            await minutes.pass_one()
+
+            async def is_replaced() -> bool:
+                return await cluster.is_gone(JOBS, first) and await minutes.has_active(1)
+
+            await cluster.until(is_replaced)
+            assert len(await cluster.all(JOBS)) == 1
+
+    asyncio.run(scenario(Clock()))
