@@ -31,6 +31,7 @@ from proa.controllers.node_lifecycle import NodeLifecycle
 from proa.controllers.persistent_volume import claims, volumes
 from proa.controllers.pod_gc import PodGarbageCollector
 from proa.controllers.resource_quota import ResourceQuotaController
+from proa.controllers.statefulset import controller as statefulset
 from proa.controllers.volume_protection import CLAIM_PROTECTION, VOLUME_PROTECTION
 from proa.reconcile.protocol import Controller
 
@@ -43,6 +44,7 @@ CONTROLLERS: tuple[Controller | type[Controller], ...] = (
     clusterrole_aggregation,
     replicaset,
     deployment,
+    statefulset,
     job,
     CronJobController,
     ttl_after_finished,

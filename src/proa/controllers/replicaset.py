@@ -32,7 +32,7 @@ from proa.reconcile.pod_control import (
     is_namespace_terminating,
     pod_from_template,
     rank_for_deletion,
-    ready_since,
+    seconds_until_available,
     slow_start,
 )
 from proa.reconcile.protocol import DONE, Caches, Context, Key, Result, Watch
@@ -105,16 +105,6 @@ def _conditions(replica_set: Object, failure: tuple[str, str] | None, now: float
     return with_condition(conditions, "ReplicaFailure", "True", *failure, now)
 
 
-def seconds_until_available(replica_set: Object, pods: Iterable[Object], now: float) -> float:
-    """Return when the next ready pod has been so for minReadySeconds; 0 when none waits."""
-    min_ready_seconds = replica_set["spec"].get("minReadySeconds", 0)
-    if not min_ready_seconds:
-        return 0.0
-    since = (ready_since(pod) for pod in pods if is_active(pod))
-    waits = [moment + min_ready_seconds - now for moment in since if moment is not None]
-    return min((wait for wait in waits if wait > 0), default=0.0)
-
-
 async def reconcile(context: Context, key: Key) -> Result:
     """Claim pods, create or delete what is missing or too many, write the status."""
     replica_set = context.caches(REPLICA_SETS).get(key.name, key.namespace)
@@ -130,7 +120,8 @@ async def reconcile(context: Context, key: Key) -> Result:
         raise error
     if decided.create == BURST_REPLICAS or len(decided.delete) == BURST_REPLICAS:
         return Result(requeue_after=0.001)
-    return Result(requeue_after=seconds_until_available(replica_set, pods, context.now()))
+    minimum = replica_set["spec"].get("minReadySeconds", 0)
+    return Result(requeue_after=seconds_until_available(pods, minimum, context.now()))
 
 
 async def _claim_pods(context: Context, replica_set: Object) -> list[Object]:

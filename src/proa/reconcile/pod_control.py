@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from proa.client.protocol import Object
@@ -23,7 +23,7 @@ from proa.objects.meta import (
     parse_time,
     uid,
 )
-from proa.objects.pods import is_ready, node_name, phase
+from proa.objects.pods import is_active, is_ready, node_name, phase
 from proa.objects.resource import PODS, Resource
 from proa.reconcile.protocol import Context
 
@@ -113,6 +113,15 @@ def is_available(pod: Object, min_ready_seconds: int, now: float) -> bool:
         return is_ready(pod)
     since = ready_since(pod)
     return since is not None and since + min_ready_seconds <= now
+
+
+def seconds_until_available(pods: Iterable[Object], min_ready_seconds: int, now: float) -> float:
+    """Return when the next ready pod will have been so for `min_ready_seconds`; 0 when none waits."""
+    if not min_ready_seconds:
+        return 0.0
+    since = (ready_since(pod) for pod in pods if is_active(pod))
+    waits = [moment + min_ready_seconds - now for moment in since if moment is not None]
+    return min((wait for wait in waits if wait > 0), default=0.0)
 
 
 def rank_for_deletion(pods: Sequence[Object], pods_on_node: Mapping[str, int], now: float) -> list[Object]:

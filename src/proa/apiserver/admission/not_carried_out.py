@@ -14,7 +14,6 @@ from proa.objects.resource import (
     NETWORK_POLICIES,
     POD_DISRUPTION_BUDGETS,
     REPLICATION_CONTROLLERS,
-    STATEFUL_SETS,
 )
 
 _NO_CONTROLLER = "stored, but Proa has no controller for it yet: nothing will come of it"
@@ -26,7 +25,6 @@ REASONS = {
     POD_DISRUPTION_BUDGETS: "stored, but Proa has no disruption controller yet: every eviction is refused until its "
     "status is written",
     REPLICATION_CONTROLLERS: _NO_CONTROLLER,
-    STATEFUL_SETS: _NO_CONTROLLER,
 }
 
 

@@ -103,11 +103,6 @@ RULES: list[tuple[str, Object, list[str]]] = [
         ],
     ),
     (
-        "stateful-unavailable",
-        stateful_set(updateStrategy={"rollingUpdate": {"maxUnavailable": 0}}),
-        ["spec.updateStrategy.rollingUpdate.maxUnavailable: Invalid value: 0: cannot be 0"],
-    ),
-    (
         "stateful-retention",
         stateful_set(persistentVolumeClaimRetentionPolicy={"whenScaled": "Keep"}),
         [
@@ -447,8 +442,9 @@ def test_what_may_change(kinds: Any, old: Object, edit: Any, expected: list[str]
     assert kinds.update_problems(old, edit) == expected
 
 
-def test_what_is_left_out_is_filled_in(kinds: Any) -> None:
-    spec = kinds.create(stateful_set(volumeClaimTemplates=[claim()]))["spec"]
+def test_what_is_left_out_is_filled_in_and_what_is_off_left_out(kinds: Any) -> None:
+    off_by_default = {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 2}}
+    spec = kinds.create(stateful_set(volumeClaimTemplates=[claim()], updateStrategy=off_by_default))["spec"]
     assert spec["updateStrategy"] == {"type": "RollingUpdate", "rollingUpdate": {"partition": 0}}
     assert spec["volumeClaimTemplates"][0]["status"] == {"phase": "Pending"}
     assert kinds.create(daemon_set())["spec"]["updateStrategy"]["rollingUpdate"] == {

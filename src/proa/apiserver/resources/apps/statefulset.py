@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from proa.apiserver.registry.definition import Column, ResourceDefinition, Subresource
+from proa.apiserver.registry.notes import warn
 from proa.apiserver.resources.apps.statefulset_rules import (
     validate_create,
     validate_status_update,
@@ -53,6 +54,29 @@ def default(stateful_set: Object) -> None:
 def prepare_create(stateful_set: Object) -> None:
     """Start without pods; upstream always writes these counts."""
     stateful_set["status"] = {"replicas": 0, "availableReplicas": 0}
+    _drop_max_unavailable(stateful_set)
+
+
+def prepare_update(new: Object, old: Object) -> None:
+    """Keep what is off by default where it has been there before."""
+    if "maxUnavailable" not in _rolling(old):
+        _drop_max_unavailable(new)
+
+
+def _drop_max_unavailable(stateful_set: Object) -> None:
+    """Leave out a field whose feature, MaxUnavailableStatefulSet, is off in 1.36; upstream does not say so."""
+    if "maxUnavailable" in _rolling(stateful_set):
+        strategy = stateful_set["spec"]["updateStrategy"]
+        kept = {key: value for key, value in strategy["rollingUpdate"].items() if key != "maxUnavailable"}
+        stateful_set["spec"]["updateStrategy"] = {**strategy, "rollingUpdate": kept}
+        warn(
+            "spec.updateStrategy.rollingUpdate.maxUnavailable: dropped, as in Kubernetes 1.36: "
+            "one pod is updated at a time"
+        )
+
+
+def _rolling(stateful_set: Object) -> Object:
+    return (stateful_set["spec"].get("updateStrategy") or {}).get("rollingUpdate") or {}
 
 
 def warnings(new: Object, old: Object | None) -> list[str]:
@@ -90,6 +114,7 @@ DEFINITION = ResourceDefinition(
     ),
     default=default,
     prepare_create=prepare_create,
+    prepare_update=prepare_update,
     validate_create=validate_create,
     validate_update=validate_update,
     validate_status_update=validate_status_update,
