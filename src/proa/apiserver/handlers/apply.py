@@ -41,14 +41,15 @@ async def apply_object(
 ) -> tuple[bytes, bool]:
     """Return the object as it is after the apply, and whether it is new; raise BadRequest, Conflict, Invalid."""
     writer = read_writer(request, registry, "PatchOptions", subresource, required=True)
-    force = _is_forced(request)
+    force = is_forced(request)
     strictness_of(request)
     schema = registry.definition.object_schema
     heavy = is_heavy(request, registry.definition)
+    kind = (registry.resource.kind, registry.resource.api_version)
     if heavy:
-        config = await aside(_read_config, request, registry, schema)
+        config = await aside(read_config, request, *kind, schema)
     else:
-        config = _read_config(request, registry, schema)
+        config = read_config(request, *kind, schema)
     ignored = _ignored(registry, schema, subresource)
     entries: list[Entry] = []
 
@@ -91,26 +92,26 @@ async def apply_object(
     return await update_or_create(request, registry, namespace, name, update, create)
 
 
-def _is_forced(request: Request) -> bool:
+def is_forced(request: Request) -> bool:
+    """Tell whether what others have is taken; raise BadRequest for what is no boolean."""
     said = request.parameter("force", "false").lower()
     if said not in ("true", "false", "1", "0", "t", "f", ""):
         raise BadRequest(f'strconv.ParseBool: parsing "{said}": invalid syntax')
     return said in ("true", "1", "t")
 
 
-def _read_config(request: Request, registry: ResourceRegistry, schema: Schema) -> Object:
-    """Return what is applied, which fits the schema and is of the resource's kind."""
+def read_config(request: Request, kind: str, api_version: str, schema: Schema) -> Object:
+    """Return what is applied, which fits the schema and is of the kind; raise BadRequest, ApiError."""
     try:
         config: Any = orjson.loads(request.body)
     except orjson.JSONDecodeError:
         config = load_yaml(request.body)
     if not isinstance(config, dict):
         raise BadRequest("error decoding patch: the patch is not an object")
-    resource = registry.resource
-    kind, version = config.get("kind") or "", config.get("apiVersion") or ""
-    if (kind, version) != (resource.kind, resource.api_version):
+    said, version = config.get("kind") or "", config.get("apiVersion") or ""
+    if (said, version) != (kind, api_version):
         shown = version if "/" in str(version) else f"/{version}"
-        raise BadRequest(f"invalid object type: {shown}, Kind={kind}")
+        raise BadRequest(f"invalid object type: {shown}, Kind={said}")
     check_config(config, schema)
     return config
 

@@ -12,8 +12,7 @@ from proa.apiserver.registry.refusals import invalid
 from proa.apiserver.registry.registry import ResourceRegistry, Track
 from proa.client.protocol import Object, Request
 from proa.objects.errors import Cause
-from proa.objects.managed_fields.entries import Entry, Writer, fields_of
-from proa.objects.managed_fields.sets import FieldSet, difference
+from proa.objects.managed_fields.entries import Entry, Writer
 from proa.objects.managed_fields.update import created, replaced
 from proa.objects.meta import format_time
 from proa.objects.validation import invalid as invalid_value
@@ -40,40 +39,26 @@ def tracker(request: Request, registry: ResourceRegistry, options: str, subresou
     return track
 
 
-def scale_tracker(request: Request, registry: ResourceRegistry, options: str, path: str) -> Track:
-    """Return the same for the scale subresource, where `path` is that of the replicas in the object.
-
-    Upstream loses who had the replicas by an update when a Scale is written without a change (managedfields/
-    scalehandler.go takes the same manager for another, since Scale has another version); so they are lost here.
-    """
-    track = tracker(request, registry, options, "scale")
-    replicas: FieldSet = {}
-    for part in reversed(path.strip(".").split(".")):
-        replicas = {f"f:{part}": replicas}
-
-    def track_scale(old: Object | None, new: Object) -> list[Entry]:
-        entries = track(old, new)
-        if old is None or entries != old["metadata"].get("managedFields"):
-            return entries
-        rest = [
-            {**e, "fieldsV1": difference(fields_of(e), replicas)} if e["operation"] == "Update" else e
-            for e in entries
-        ]
-        return [entry for entry in rest if entry["fieldsV1"]]
-
-    return track_scale
-
-
 def read_writer(
-    request: Request, registry: ResourceRegistry, options: str, subresource: str, *, required: bool = False
+    request: Request,
+    registry: ResourceRegistry,
+    options: str,
+    subresource: str,
+    *,
+    required: bool = False,
+    api_version: str = "",
 ) -> Writer:
-    """Return who writes; raise Invalid where the name cannot be one, or is `required` and missing."""
+    """Return who writes; raise Invalid where the name cannot be one, or is `required` and missing.
+
+    `api_version` is that of a subresource's own kind.
+    """
     manager = request.parameter("fieldManager") if request.query else ""
     causes = _causes(manager, required) if manager or required else []
     if causes:
         raise invalid(options, "meta.k8s.io", "", causes)
     name = manager or _name_in_user_agent(request.headers.get("user-agent", "")[:MAX_USER_AGENT])
-    return Writer(name, registry.resource.api_version, _format_second(int(registry.now())), subresource)
+    version = api_version or registry.resource.api_version
+    return Writer(name, version, _format_second(int(registry.now())), subresource)
 
 
 def _causes(manager: str, required: bool) -> list[Cause]:

@@ -26,7 +26,6 @@ from proa.apiserver.handlers.options import read_options_aside, write_options
 from proa.apiserver.handlers.shapes import check_include, shape_object
 from proa.apiserver.handlers.upsert import update_or_create
 from proa.apiserver.pace import Pace
-from proa.apiserver.registry.definition import ResourceDefinition
 from proa.apiserver.registry.deletion import DeleteOptions, read_options
 from proa.apiserver.registry.metadata import drop_repeated_owners, match_namespace, metadata_of
 from proa.apiserver.registry.notes import warn
@@ -39,6 +38,7 @@ from proa.objects.patch.json_patch import apply_json_patch
 from proa.objects.patch.merge_patch import apply_merge_patch
 from proa.objects.patch.strategic_merge import apply_strategic_merge
 from proa.objects.schemas.patched import check_patched
+from proa.objects.schemas.schema import Schema
 from proa.objects.validation import forbidden, not_supported
 
 JSON_PATCH = "application/json-patch+json"
@@ -170,8 +170,8 @@ async def patch_object(
         cause = forbidden("force", "may not be specified for non-apply patch")
         raise invalid("PatchOptions", "meta.k8s.io", "", [cause])
     strictness = strictness_of(request)
-    apply = read_patch(request, registry.definition)
     schema = registry.definition.object_schema
+    apply = read_patch(request, schema, is_custom=registry.definition.is_custom)
     is_json_patch = media_type_of(request) == JSON_PATCH
     strategic = request.body if media_type_of(request) == STRATEGIC_PATCH else b""
     warnings: tuple[str, ...] = ()
@@ -206,20 +206,18 @@ async def patch_object(
     return await show(request, registry, value, representation, 200, warnings)
 
 
-def read_patch(request: Request, definition: ResourceDefinition | None) -> Callable[[Object], Any]:
+def read_patch(request: Request, schema: Schema, *, is_custom: bool) -> Callable[[Object], Any]:
     """Return the function that applies the request's patch; raise UnsupportedMediaType, BadRequest."""
-
     media_type = media_type_of(request)
     if media_type == MERGE_PATCH:
         merge = parse_json(request.body, "")
         return lambda old: apply_merge_patch(old, merge)
-    if definition is not None and definition.is_custom and media_type != JSON_PATCH:
+    if is_custom and media_type != JSON_PATCH:
         accepted = ", ".join((JSON_PATCH, MERGE_PATCH, APPLY_PATCH))
         raise UnsupportedMediaType(
             f"the body of the request was in an unknown format - accepted media types include: {accepted}"
         )
-    if media_type == STRATEGIC_PATCH and definition is not None:
-        schema = definition.object_schema
+    if media_type == STRATEGIC_PATCH:
         strategic = parse_json(request.body, "")
         return lambda old: apply_strategic_merge(old, strategic, schema)
     if media_type == JSON_PATCH:
