@@ -15,6 +15,7 @@ from proa.objects import meta
 from proa.objects.errors import NotFound
 from proa.objects.pods import is_terminated, node_name
 from proa.objects.resource import NODES, PODS
+from proa.objects.tolerations import covers
 from proa.reconcile.protocol import DONE, Caches, Context, Key, Result, Watch
 
 NAME = "taint-eviction-controller"
@@ -64,7 +65,7 @@ def seconds_tolerated(taints: Sequence[Object], tolerations: Sequence[Object], n
     """Return for how long a pod with these tolerations may stay: 0 or less is not at all, None is for ever."""
     ends = []
     for taint in taints:
-        tolerating = [toleration for toleration in tolerations if tolerates(toleration, taint)]
+        tolerating = [toleration for toleration in tolerations if covers(toleration, taint)]
         if not tolerating:
             return 0.0
         limits = [t["tolerationSeconds"] for t in tolerating if t.get("tolerationSeconds") is not None]
@@ -72,22 +73,6 @@ def seconds_tolerated(taints: Sequence[Object], tolerations: Sequence[Object], n
             added = taint.get("timeAdded")
             ends.append((meta.parse_time(added) if added else now) + max(0.0, float(min(limits))) - now)
     return min(ends) if ends else None
-
-
-def tolerates(toleration: Object, taint: Object) -> bool:
-    """Return whether the toleration covers the taint; an empty key with Exists covers all."""
-    if toleration.get("effect") and toleration["effect"] != taint["effect"]:
-        return False
-    if toleration.get("key") and toleration["key"] != taint["key"]:
-        return False
-    match toleration.get("operator") or "Equal":
-        case "Exists":
-            return True
-        case "Equal":
-            return bool(toleration.get("key")) and (toleration.get("value") or "") == (
-                taint.get("value") or ""
-            )
-    return False
 
 
 async def reconcile(context: Context, key: Key) -> Result:

@@ -11,6 +11,7 @@ from typing import Any
 
 from proa.client.protocol import Object
 from proa.objects import meta
+from proa.objects.node_selectors import selects
 from proa.objects.quantity import parse_quantity
 from proa.objects.selectors import selector_from_dict
 
@@ -79,32 +80,4 @@ def _reaches(volume: Object, node: Object | None) -> bool:
     required = (volume["spec"].get("nodeAffinity") or {}).get("required")
     if required is None or node is None:
         return True
-    return any(_term_holds(term, node) for term in required.get("nodeSelectorTerms") or ())
-
-
-def _term_holds(term: Object, node: Object) -> bool:
-    fields = {"metadata.name": meta.name(node)}
-    asked = [
-        *((expression, meta.labels(node)) for expression in term.get("matchExpressions") or ()),
-        *((expression, fields) for expression in term.get("matchFields") or ()),
-    ]
-    return bool(asked) and all(_expression_holds(expression, values) for expression, values in asked)
-
-
-def _expression_holds(expression: Object, values: dict[str, str]) -> bool:
-    value = values.get(expression["key"])
-    wanted = expression.get("values") or []
-    match expression["operator"]:
-        case "In":
-            return value in wanted
-        case "NotIn":
-            return value not in wanted
-        case "Exists":
-            return value is not None
-        case "DoesNotExist":
-            return value is None
-        case "Gt":
-            return value is not None and value.isdecimal() and int(value) > int(wanted[0])
-        case "Lt":
-            return value is not None and value.isdecimal() and int(value) < int(wanted[0])
-    return False
+    return selects(required, node)

@@ -6,8 +6,8 @@ from collections.abc import Hashable
 from typing import Literal
 
 from proa.client.protocol import Object
+from proa.objects.node_selectors import is_picked_by, term_holds
 from proa.scheduler.framework import Code, Event, Status
-from proa.scheduler.plugins.node_selector import selects, term_holds
 from proa.scheduler.snapshot import NodeInfo, PodInfo
 
 
@@ -24,13 +24,7 @@ class NodeAffinity:
 
     def filter(self, pod: PodInfo, node: NodeInfo, facts: Hashable) -> Status | None:
         """Refuse a node that the selector or the required terms do not pick."""
-        wanted = pod.pod["spec"].get("nodeSelector") or {}
-        if not wanted.items() <= node.labels.items():
-            return self._REJECTED
-        required = _affinity(pod).get("requiredDuringSchedulingIgnoredDuringExecution")
-        if required is not None and not selects(required, node.node):
-            return self._REJECTED
-        return None
+        return None if is_picked_by(pod.pod["spec"], node.node) else self._REJECTED
 
     def score(self, pod: PodInfo, node: NodeInfo, facts: Hashable) -> int:
         """Add up the weights of the preferred terms that pick the node."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 
+from proa.objects.tolerations import tolerates
 from proa.scheduler.framework import Code, Event, Status
-from proa.scheduler.plugins.tolerations import tolerates
 from proa.scheduler.snapshot import NodeInfo, PodInfo
 
 TAINT = {"key": "node.kubernetes.io/unschedulable", "effect": "NoSchedule"}

@@ -15,11 +15,11 @@ import orjson
 from proa.client.protocol import Client, Object
 from proa.objects import meta
 from proa.objects.errors import Conflict, NotFound, Timeout
+from proa.objects.node_selectors import selects
 from proa.objects.quick_dataclass import dataclass
 from proa.objects.resource import PERSISTENT_VOLUME_CLAIMS, PERSISTENT_VOLUMES, STORAGE_CLASSES
 from proa.reconcile.informer import InformerFactory
 from proa.scheduler.framework import Code, Event, Status
-from proa.scheduler.plugins.node_selector import selects
 from proa.scheduler.snapshot import NodeInfo, PodInfo
 
 SELECTED_NODE = "volume.kubernetes.io/selected-node"

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
-from proa.client.protocol import Object
 from proa.objects import meta
 from proa.objects.selectors import Operator, Requirement
+
+Object = dict[str, Any]
 
 _OPERATORS: dict[str, Operator] = {
     "In": "in",
@@ -16,6 +18,15 @@ _OPERATORS: dict[str, Operator] = {
     "Gt": "gt",
     "Lt": "lt",
 }
+
+
+def is_picked_by(pod_spec: Object, node: Object) -> bool:
+    """Tell whether a pod may run on the node by its nodeSelector and its required node affinity."""
+    if not (pod_spec.get("nodeSelector") or {}).items() <= meta.labels(node).items():
+        return False
+    affinity = (pod_spec.get("affinity") or {}).get("nodeAffinity") or {}
+    required = affinity.get("requiredDuringSchedulingIgnoredDuringExecution")
+    return required is None or selects(required, node)
 
 
 def selects(selector: Object, node: Object) -> bool:

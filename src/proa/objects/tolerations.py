@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
-from proa.client.protocol import Object
+Object = dict[str, Any]
 
 
 def tolerates(tolerations: Iterable[Object], taint: Object) -> bool:
     """Tell whether any toleration covers the taint."""
-    return any(_covers(toleration, taint) for toleration in tolerations)
+    return any(covers(toleration, taint) for toleration in tolerations)
 
 
-def _covers(toleration: Object, taint: Object) -> bool:
-    """An empty effect covers all effects, an empty key with Exists all taints."""
+def covers(toleration: Object, taint: Object) -> bool:
+    """Tell whether one does: an empty effect covers all effects, an empty key with Exists all taints."""
     if toleration.get("effect") and toleration["effect"] != taint.get("effect"):
         return False
     key = toleration.get("key", "")
