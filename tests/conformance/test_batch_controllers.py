@@ -1,4 +1,4 @@
-"""What upstream's conformance suite asks of the controllers of CronJobs, on a control plane without containers."""
+"""What upstream's conformance suite asks of the controllers of CronJobs and disruption budgets, without containers."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 from proa.client.protocol import Object
 from proa.objects import meta
-from proa.objects.resource import CRON_JOBS, JOBS, PODS
+from proa.objects.resource import CRON_JOBS, JOBS, POD_DISRUPTION_BUDGETS, PODS, SERVICE_ACCOUNTS
 from support.control_plane import Cluster, running
 
 
@@ -131,3 +131,29 @@ def test_a_job_that_runs_is_replaced(tmp_path: Path) -> None:
             assert len(await cluster.all(JOBS)) == 1
 
     asyncio.run(scenario(Clock()))
+
+
+def test_the_status_of_a_budget_follows_its_pods(tmp_path: Path) -> None:
+    """[sig-apps] DisruptionController should observe PodDisruptionBudget status updated [Conformance]"""
+
+    async def scenario() -> None:
+        async with running(tmp_path) as cluster:
+            await cluster.until(lambda: cluster.has(SERVICE_ACCOUNTS, "default"))
+            labels = {"foo": "bar"}
+            spec = {"minAvailable": 1, "selector": {"matchLabels": labels}}
+            budget = {"metadata": {"name": "foo"}, "spec": spec}
+            await cluster.client.create(POD_DISRUPTION_BUDGETS, budget, "default")
+            for i in range(3):
+                containers = [{"name": "c", "image": "registry.example/app:1"}]
+                pod = {"metadata": {"name": f"p-{i}", "labels": labels}, "spec": {"containers": containers}}
+                await cluster.client.create(PODS, pod, "default")
+
+            async def observes() -> bool:
+                found = await cluster.client.get(POD_DISRUPTION_BUDGETS, "foo", "default")
+                status = found["status"]
+                is_new = status.get("observedGeneration") == found["metadata"]["generation"]
+                return is_new and (status["currentHealthy"], status["disruptionsAllowed"]) == (3, 2)
+
+            await cluster.until(observes)
+
+    asyncio.run(scenario())

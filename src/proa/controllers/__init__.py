@@ -25,6 +25,7 @@ from proa.controllers import (
 from proa.controllers.certificates import approving, cleaning, signing
 from proa.controllers.cronjob.controller import CronJobController
 from proa.controllers.deployment import controller as deployment
+from proa.controllers.disruption.controller import DisruptionController
 from proa.controllers.garbage_collector.controller import GarbageCollector
 from proa.controllers.job import controller as job
 from proa.controllers.node_lifecycle import NodeLifecycle
@@ -48,6 +49,7 @@ CONTROLLERS: tuple[Controller | type[Controller], ...] = (
     job,
     CronJobController,
     ttl_after_finished,
+    DisruptionController,
     endpointslice,
     endpoints,
     GarbageCollector,

@@ -12,7 +12,6 @@ from proa.objects.resource import (
     HORIZONTAL_POD_AUTOSCALERS,
     INGRESSES,
     NETWORK_POLICIES,
-    POD_DISRUPTION_BUDGETS,
     REPLICATION_CONTROLLERS,
 )
 
@@ -22,8 +21,6 @@ REASONS = {
     HORIZONTAL_POD_AUTOSCALERS: _NO_CONTROLLER,
     INGRESSES: "stored, but Proa has no ingress controller yet: no traffic will be routed",
     NETWORK_POLICIES: "stored, but Proa does not enforce network policies yet: all traffic is allowed",
-    POD_DISRUPTION_BUDGETS: "stored, but Proa has no disruption controller yet: every eviction is refused until its "
-    "status is written",
     REPLICATION_CONTROLLERS: _NO_CONTROLLER,
 }
 
