@@ -24,6 +24,7 @@ from proa.controllers import (
 )
 from proa.controllers.certificates import approving, cleaning, signing
 from proa.controllers.cronjob.controller import CronJobController
+from proa.controllers.daemonset.controller import DaemonSetController
 from proa.controllers.deployment import controller as deployment
 from proa.controllers.disruption.controller import DisruptionController
 from proa.controllers.garbage_collector.controller import GarbageCollector
@@ -46,6 +47,7 @@ CONTROLLERS: tuple[Controller | type[Controller], ...] = (
     replicaset,
     deployment,
     statefulset,
+    DaemonSetController,
     job,
     CronJobController,
     ttl_after_finished,

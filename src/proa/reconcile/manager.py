@@ -146,6 +146,8 @@ class _Runner:
         """Return what adds the keys that a change concerns, as seen before and after it."""
 
         def listen(old: Object | None, new: Object | None) -> None:
+            if watch.ignores is not None and old is not None and new is not None and watch.ignores(old, new):
+                return
             for obj in (old, new):
                 if obj is not None:
                     for key in self._keys(watch, obj):

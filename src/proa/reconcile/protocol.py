@@ -86,13 +86,15 @@ class Watch:
 
     Where the object alone does not tell (which Services select this Pod?), `find_keys(obj, caches)` does.
     On a change both the old and the new object are asked. `no_keys` as `keys_of` wants the cache only.
-    With `field_selector` only what it selects is watched and cached, in a cache of its own.
+    With `field_selector` only what it selects is watched and cached, in a cache of its own. A change of an
+    object that was there before concerns nobody where `ignores(old, new)` says so (a node's heartbeats).
     """
 
     resource: Resource
     keys_of: Callable[[Object], Iterable[Key]] | None = None
     find_keys: Callable[[Object, Caches], Iterable[Key]] | None = None
     field_selector: str = ""
+    ignores: Callable[[Object, Object], bool] | None = None
 
 
 def no_keys(_: Object) -> Iterable[Key]:

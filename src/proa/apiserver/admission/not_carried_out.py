@@ -8,7 +8,6 @@ from __future__ import annotations
 from proa.apiserver.registry.attributes import Attributes
 from proa.apiserver.registry.notes import warn
 from proa.objects.resource import (
-    DAEMON_SETS,
     HORIZONTAL_POD_AUTOSCALERS,
     INGRESSES,
     NETWORK_POLICIES,
@@ -17,7 +16,6 @@ from proa.objects.resource import (
 
 _NO_CONTROLLER = "stored, but Proa has no controller for it yet: nothing will come of it"
 REASONS = {
-    DAEMON_SETS: _NO_CONTROLLER,
     HORIZONTAL_POD_AUTOSCALERS: _NO_CONTROLLER,
     INGRESSES: "stored, but Proa has no ingress controller yet: no traffic will be routed",
     NETWORK_POLICIES: "stored, but Proa does not enforce network policies yet: all traffic is allowed",
