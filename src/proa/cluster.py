@@ -319,6 +319,8 @@ class Cluster:
         """Start controllers, scheduler, kubelet and network on shared informers; return when the node is Ready."""
         from proa.controllers import make_controllers
         from proa.controllers.settings import ControllerSettings
+        from proa.metrics.server import ACCOUNT as METRICS_ACCOUNT
+        from proa.metrics.server import MetricsServer
         from proa.network.network import Network
         from proa.network.protocol import NetworkSettings
         from proa.node.kubelet import Kubelet
@@ -355,6 +357,9 @@ class Cluster:
             events.recorder("kubelet", NODE),
             KubeletSettings(NODE, self.home.node(NODE), cluster_dns=(DNS_SERVICE_IP,)),
         )
+        metrics = MetricsServer(self._make_account_client(server, METRICS_ACCOUNT), informers, time.time)
+        for api in metrics.apis:
+            server.aggregator.embed(api)
         network = Network(
             informers,
             node.client,
@@ -369,6 +374,9 @@ class Cluster:
         self._stack.push_async_callback(lambda: kubelet.stop(drain=self.is_stopping))
         await asyncio.gather(manager.start_reconciling(), kubelet.start(), network.start())
         scheduling.add_done_callback(_end_on_failure)
+        measuring = asyncio.create_task(metrics.run(), name="metrics")
+        self._stack.push_async_callback(_cancel, measuring)
+        measuring.add_done_callback(_end_on_failure)
         keeping = asyncio.create_task(self._keep_node(node, network), name="node keeper")
         self._stack.push_async_callback(_cancel, keeping)
         keeping.add_done_callback(_end_on_failure)

@@ -595,7 +595,7 @@ def test_the_kernel_holds_limits_and_counts_use(node: Node) -> None:
         identifier = await start(client, sandbox, config)
         await until(lambda: len(Path(config.log_path).read_text().splitlines()) == 3)
         assert [text.split()[0] for _, text in log_lines(config)] == [str(256 << 20), "150000", "20"]
-        stats = await client.stats(identifier)
+        stats = (await client.usage())[identifier]
         assert stats.cpu_nanoseconds > 0
         assert 0 < stats.memory_working_set_bytes < 64 << 20
 

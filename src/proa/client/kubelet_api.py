@@ -103,6 +103,9 @@ class KubeletApi(Protocol):
     async def dial(self, host: str, port: int) -> ByteStream:
         """Connect to an address on the pod network (the node and service proxies of the API server)."""
 
+    async def document(self, path: str) -> tuple[str, bytes] | None:
+        """Return (content type, body) of what a GET to the kubelet's own port shows, None where nothing is there."""
+
 
 KubeletDialer = Callable[[str], Awaitable[KubeletApi]]
 """Return the kubelet of the node with that name; raise ServiceUnavailable when it cannot be reached."""

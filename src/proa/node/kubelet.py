@@ -30,6 +30,7 @@ from proa.node.settings import KubeletSettings
 from proa.node.sources import ObjectSources
 from proa.node.status_writer import StatusWriter
 from proa.node.tokens import TokenSource
+from proa.node.usage import UsageReader
 from proa.node.volumes.mounter import VolumeMounter
 from proa.objects.errors import ApiError
 from proa.objects.meta import uid
@@ -98,7 +99,9 @@ class Kubelet:
             machine=Machine("", info.memory_bytes, make_capacity(info, settings.max_pods)),
             start_slots=asyncio.Semaphore(settings.starts_at_once),
         )
-        self.server = KubeletServer(runtime, cache, self._pods, now)
+        self.server = KubeletServer(
+            runtime, cache, self._pods, now, UsageReader(settings.node_name, runtime, cache, now)
+        )
 
     @property
     def workers(self) -> dict[str, PodWorker]:

@@ -11,14 +11,20 @@ import socket
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
+import orjson
+
 from proa.client.kubelet_api import ByteStream, ExecOptions, ExecSession, LogOptions, PodRef
 from proa.client.protocol import Object
 from proa.node.log_reader import read_log
 from proa.node.runtime_cache import RuntimeCache
 from proa.node.runtimes.protocol import Container, Runtime, RuntimeFailure, Sandbox
+from proa.node.usage import UsageReader
 from proa.objects.errors import BadRequest, InternalError, NotFound, ServiceUnavailable
 from proa.objects.meta import name, uid
 from proa.reconcile.protocol import Cache
+
+
+JSON = "application/json"
 
 
 class KubeletServer:
@@ -30,11 +36,13 @@ class KubeletServer:
         cache: RuntimeCache,
         pods: Cache,
         now: Callable[[], float],
+        usage: UsageReader,
     ) -> None:
         self._runtime = runtime
         self._cache = cache
         self._pods = pods
         self._now = now
+        self._usage = usage
 
     async def container_logs(self, pod: PodRef, options: LogOptions) -> AsyncIterator[bytes]:
         """Return the log's chunks; raise BadRequest where the container is not known or has not started."""
@@ -81,6 +89,20 @@ class KubeletServer:
     async def dial(self, host: str, port: int) -> ByteStream:
         """Connect to an address on the pod network."""
         return await self._dial("", host, port, f"error trying to reach {host}:{port}")
+
+    async def document(self, path: str) -> tuple[str, bytes] | None:
+        """Return (content type, body) of one of the kubelet's own pages, None where there is none."""
+        pods = self._pods.list()
+        match path.rstrip("/"):
+            case "/healthz":
+                return "text/plain; charset=utf-8", b"ok"
+            case "/pods":
+                return JSON, orjson.dumps({"kind": "PodList", "apiVersion": "v1", "metadata": {}, "items": pods})
+            case "/stats/summary":
+                return JSON, orjson.dumps(await self._usage.summary(pods))
+            case "/metrics/resource":
+                return "text/plain; version=0.0.4; charset=utf-8", await self._usage.resource_metrics(pods)
+        return None
 
     async def _dial(self, sandbox_id: str, host: str, port: int, words: str) -> ByteStream:
         try:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import orjson
 
+from proa.apiserver.aggregation.embedded import NOWHERE, EmbeddedApi, as_remote
 from proa.apiserver.aggregation.identity import ProxyIdentity
 from proa.apiserver.aggregation.registrations import USER, register
 from proa.apiserver.aggregation.remotes import Remote, Remotes
@@ -57,9 +58,16 @@ class Aggregator:
         self._identity = identity
         self._upstream: Upstream | None = None
         self._remotes = Remotes(catalog)
+        self._embedded: dict[tuple[str, str], EmbeddedApi] = {}
         self._offers: dict[str, Offer] = {}
         self._offered = 0
         self._changed = asyncio.Event()
+
+    def embed(self, api: EmbeddedApi) -> None:
+        """Have a part of this process serve a group version, unless an APIService names another server for it."""
+        self._embedded[api.group, api.version] = api
+        self._offered += 1
+        self._changed.set()
 
     # What requests need.
 
@@ -71,18 +79,24 @@ class Aggregator:
 
     def remotes(self) -> Mapping[tuple[str, str], Remote]:
         """Return the remote group versions; one that this server has itself is not among them."""
-        found = self._remotes.all()
-        if not found:
-            return found
+        embedded = {key: as_remote(api) for key, api in self._embedded.items()}
+        found = {**embedded, **self._remotes.all()}
         own = self._catalog.group_versions
         return {key: remote for key, remote in found.items() if key not in own}
 
     def find(self, group: str, version: str) -> Remote | None:
         """Return who else serves a group version that this server does not serve, None where nobody does."""
-        return self._remotes.all().get((group, version))
+        found = self._remotes.all().get((group, version))
+        if found is None and (api := self._embedded.get((group, version))) is not None:
+            return as_remote(api)
+        return found
 
     def resources_of(self, remote: Remote) -> list[Object]:
         """Return a remote's resources in the form of aggregated discovery, as far as it ever said."""
+        if remote.service == NOWHERE:
+            from proa.apiserver.aggregation.discovery import aggregated_resources
+
+            return aggregated_resources(self._embedded[remote.group, remote.version].document())
         offer = self._offers.get(remote.name)
         return offer.resources if offer else []
 
@@ -97,6 +111,8 @@ class Aggregator:
 
     async def proxy(self, request: Request, remote: Remote) -> Response:
         """Return the remote server's answer."""
+        if remote.service == NOWHERE:
+            return await self._embedded[remote.group, remote.version].handle(request)
         from proa.apiserver.aggregation.proxy import pass_on
 
         return await pass_on(request, remote, self._connections())
@@ -152,7 +168,7 @@ class Aggregator:
 
     async def sync(self) -> bool:
         """Register what is served here, and check every remote; return whether all are available."""
-        await register(self._catalog)
+        await register(self._catalog, self._embedded.keys())
         remotes = [*self._remotes.all().values()]
         are_available = await asyncio.gather(*map(self._check, remotes))
         for name in self._offers.keys() - {remote.name for remote in remotes}:

@@ -27,6 +27,9 @@ PRIORITIES: dict[tuple[str, str], tuple[int, int]] = {
     ("discovery.k8s.io", "v1"): (16200, 15),
     ("flowcontrol.apiserver.k8s.io", "v1"): (16100, 21),
     ("resource.k8s.io", "v1"): (15900, 9),
+    ("metrics.k8s.io", "v1beta1"): (100, 100),
+    ("custom.metrics.k8s.io", "v1beta2"): (100, 200),
+    ("external.metrics.k8s.io", "v1beta1"): (100, 100),
 }
 """(group, version) -> (groupPriorityMinimum, versionPriority)."""
 _BY_GROUP = {group: priority for (group, _), (priority, _) in PRIORITIES.items()}

@@ -6,7 +6,7 @@ Follows kube-aggregator/pkg/controllers/autoregister and pkg/controlplane/contro
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 import orjson
 
@@ -32,20 +32,29 @@ class Plan:
     delete: tuple[str, ...]
 
 
-def plan(served: Iterable[tuple[str, str]], found: Mapping[str, Object]) -> Plan:
-    """Return what to do, given the group versions that are served and the APIServices that there are."""
+def plan(
+    served: Iterable[tuple[str, str]],
+    found: Mapping[str, Object],
+    embedded: Collection[tuple[str, str]] = (),
+) -> Plan:
+    """Return what to do, given the group versions that are served and the APIServices that there are.
+
+    One that is `embedded` gets an APIService where it has none, which anybody may point elsewhere.
+    """
     wanted = {
         f"{version}.{group}": make_api_service(group, version)
         for group, version in served
         if group != OWN_GROUP
     }
-    create = tuple(obj for name, obj in wanted.items() if name not in found)
+    offered = {f"{version}.{group}": make_api_service(group, version) for group, version in embedded}
+    create = tuple(obj for name, obj in {**offered, **wanted}.items() if name not in found)
     update = tuple(
         {**found[name], "spec": obj["spec"]}
         for name, obj in wanted.items()
         if name in found and MANAGED in labels(found[name]) and found[name].get("spec") != obj["spec"]
     )
-    delete = tuple(name for name, obj in found.items() if MANAGED in labels(obj) and name not in wanted)
+    kept = offered.keys() | wanted.keys()
+    delete = tuple(name for name, obj in found.items() if MANAGED in labels(obj) and name not in kept)
     return Plan(create, update, delete)
 
 
@@ -62,14 +71,14 @@ def make_api_service(group: str, version: str) -> Object:
     }
 
 
-async def register(catalog: Catalog) -> None:
+async def register(catalog: Catalog, embedded: Collection[tuple[str, str]] = ()) -> None:
     """Carry the plan out; running it twice changes nothing."""
     registry = catalog.of(API_SERVICES)
     found: dict[str, Object] = {}
     for entry in registry.store.range(registry.prefix).entries:
         obj = orjson.loads(entry.value)
         found[obj["metadata"]["name"]] = obj
-    todo = plan(catalog.group_versions, found)
+    todo = plan(catalog.group_versions, found, embedded)
 
     async def create(obj: Object) -> None:
         try:

@@ -13,14 +13,14 @@ from __future__ import annotations
 import random
 from collections.abc import Mapping
 from ipaddress import IPv6Address, ip_address
-from urllib.parse import quote, urlencode, urlsplit
+from urllib.parse import quote, unquote, urlencode, urlsplit
 
 from proa.apiserver.streams.context import StreamContext, UpgradedConnection
 from proa.apiserver.streams.http_backend import Backend, connect
 from proa.apiserver.streams.splice import splice
 from proa.client.kubelet_api import ByteStream
 from proa.client.protocol import Object, Request, Response
-from proa.objects.errors import ApiError, BadRequest, ServiceUnavailable
+from proa.objects.errors import ApiError, BadRequest, MethodNotAllowed, ServiceUnavailable
 from proa.objects.quick_dataclass import dataclass
 from proa.objects.resource import ENDPOINT_SLICES, NODES, PODS, SERVICES
 
@@ -93,7 +93,7 @@ async def proxy_to_service(request: Request, context: StreamContext) -> Response
 
 
 async def proxy_to_node(request: Request, context: StreamContext) -> Response:
-    """Serve nodes/proxy: the node's own address, by default at the kubelet's port."""
+    """Serve nodes/proxy: the node's own address, by default at the kubelet's port, where it answers itself."""
     if (split := split_name(context.name)) is None:
         raise BadRequest(f'invalid node request "{context.name}"')
     scheme, name, port = split
@@ -106,8 +106,22 @@ async def proxy_to_node(request: Request, context: StreamContext) -> Response:
         )
     declared = status.get("daemonEndpoints", {}).get("kubeletEndpoint", {}).get("Port") or KUBELET_PORT
     number = _number(port) if port else declared
-    default_scheme = "https" if number == declared else "http"
+    if number == declared:
+        return await _kubelet_page(request, context, name)
+    default_scheme = "http"
     return await _pass_on(request, context, Target(scheme or default_scheme, name, addresses[0], number))
+
+
+async def _kubelet_page(request: Request, context: StreamContext, node: str) -> Response:
+    """Return what the kubelet itself shows; its logs, exec and port-forward are pods' subresources."""
+    kubelet = await context.kubelet(node)
+    if request.method not in ("GET", "HEAD"):
+        raise MethodNotAllowed(f"the kubelet of node {node} is only read here: GET")
+    page = await kubelet.document(unquote(context.subpath) or "/")
+    if page is None:
+        return Response(404, {"Content-Type": "text/plain; charset=utf-8"}, b"404 page not found\n")
+    content_type, body = page
+    return Response(200, {"Content-Type": content_type}, body)
 
 
 class Unreachable(ServiceUnavailable):

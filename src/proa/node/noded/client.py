@@ -148,9 +148,10 @@ class NodedClient:
 
         return AttachSession(input_fd, outputs, input_fd if answer["tty"] else -1, close_stdin, exit_code)
 
-    async def stats(self, container_id: str) -> ContainerStats:
-        """Return what a container has used."""
-        return ContainerStats(**await self._call("stats", identifier=container_id))
+    async def usage(self) -> dict[str, ContainerStats]:
+        """Return what each running container has used, by its id."""
+        answer = await self._call("usage")
+        return {identifier: ContainerStats(*used) for identifier, used in answer["containers"].items()}
 
     async def dial(self, sandbox_id: str, host: str, port: int) -> socket.socket:
         """Return a socket of a sandbox's network namespace, connected to host (an address) and port."""

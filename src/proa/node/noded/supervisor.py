@@ -422,13 +422,14 @@ class Supervisor:
             running.stdin = -1
         reply.send({})
 
-    def do_stats(self, arguments: Record, reply: Reply) -> None:
-        """Return what a container has used."""
-        record = self._containers.items.get(arguments["id"])
-        cpu, memory = -1, -1
-        if record is not None and record["state"] == "Running":
-            cpu, memory = self._runtime.stats(record, self._sandboxes.items[record["sandbox_id"]])
-        reply.send({"cpu_nanoseconds": cpu, "memory_working_set_bytes": memory})
+    def do_usage(self, arguments: Record, reply: Reply) -> None:
+        """Return [CPU nanoseconds, working set bytes] of each running container, by its id."""
+        used = {
+            identifier: self._runtime.stats(record, self._sandboxes.items[record["sandbox_id"]])
+            for identifier, record in self._containers.items.items()
+            if record["state"] == "Running"
+        }
+        reply.send({"containers": used})
 
     # The node's network
 

@@ -75,6 +75,8 @@ class FakeRuntime:
         self.images: dict[str, Image] = {PYTHON.name: PYTHON}
         self.commands: dict[str, Callable[[], FakeSession]] = {}
         self.addresses: dict[tuple[str, int], tuple[str, int]] = {}
+        self.used: dict[str, ContainerStats] = {}
+        """What containers have used, by id; unknown of others."""
         self.calls: list[str] = []
         self.failures: dict[str, list[RuntimeFailure]] = {}
         self.exit_on_start: dict[str, list[int]] = {}
@@ -210,8 +212,9 @@ class FakeRuntime:
     async def attach(self, container_id: str) -> FakeSession:
         return FakeSession(pieces=[("stdout", b"attached")])
 
-    async def stats(self, container_id: str) -> ContainerStats:
-        return ContainerStats(-1, -1)
+    async def usage(self) -> dict[str, ContainerStats]:
+        running = [c.id for c in self.containers.values() if c.state == "Running"]
+        return {identifier: self.used.get(identifier, ContainerStats(-1, -1)) for identifier in running}
 
     async def dial(self, sandbox_id: str, host: str, port: int) -> socket.socket:
         target = self.addresses.get((host, port))

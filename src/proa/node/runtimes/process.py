@@ -125,10 +125,13 @@ class ProcessRuntime:
                 os.kill(record["pid"], number)
 
     def stats(self, record: Record, sandbox: Record) -> tuple[int, int]:
-        """Return the first process's CPU time and resident memory."""
+        """Return the first process's CPU time and resident memory, -1 once it is gone."""
         ticks, page = os.sysconf("SC_CLK_TCK"), os.sysconf("SC_PAGE_SIZE")
-        with open(f"/proc/{record['pid']}/stat", "rb") as file:
-            fields = file.read().rpartition(b")")[2].split()
+        try:
+            with open(f"/proc/{record['pid']}/stat", "rb") as file:
+                fields = file.read().rpartition(b")")[2].split()
+        except (FileNotFoundError, ProcessLookupError):
+            return -1, -1
         return (int(fields[11]) + int(fields[12])) * (1_000_000_000 // ticks), int(fields[21]) * page
 
     @contextlib.contextmanager

@@ -228,7 +228,8 @@ class Runtime(Protocol):
 
     async def attach(self, container_id: str) -> ExecSession: ...
 
-    async def stats(self, container_id: str) -> ContainerStats: ...
+    async def usage(self) -> Mapping[str, ContainerStats]:
+        """Return what each running container has used, by its id."""
 
     async def dial(self, sandbox_id: str, host: str, port: int) -> socket.socket:
         """Return a connected TCP socket that lives in the sandbox's network ("" = the node's) namespace."""
