@@ -167,10 +167,11 @@ class ApiClient:
         parts = urlsplit(path)
         return await self._call(method, parts.path, parse_qs(parts.query, keep_blank_values=True), body)
 
-    async def read(self, path: str) -> bytes:
-        """Return the whole answer to a GET of what is not an object: a log, metrics."""
+    async def read(self, path: str, *, limit_bytes: int = 0) -> bytes:
+        """Return the answer to a GET of what is not an object: a log, metrics; its first `limit_bytes`, unless 0."""
         parts = urlsplit(path)
-        return await self._send("GET", parts.path, parse_qs(parts.query, keep_blank_values=True))
+        query = parse_qs(parts.query, keep_blank_values=True)
+        return await self._send("GET", parts.path, query, limit_bytes=limit_bytes)
 
     async def close(self) -> None:
         """Let go of connections."""
@@ -193,6 +194,7 @@ class ApiClient:
         query: Query | None = None,
         body: object = None,
         content_type: str = JSON,
+        limit_bytes: int = 0,
     ) -> bytes:
         headers = dict(self._headers)
         data = b""
@@ -201,7 +203,7 @@ class ApiClient:
             data = orjson.dumps(body)
         for attempt in range(BUSY_ATTEMPTS):
             response = await self._transport.send(Request(method, path, query or {}, dict(headers), data))
-            answer = await _read(response)
+            answer = await _read(response, limit_bytes)
             if response.status != 429 or answer.startswith(b"{") or attempt == BUSY_ATTEMPTS - 1:
                 break
             await asyncio.sleep(BUSY_SECONDS)
@@ -224,11 +226,17 @@ def _namespace(obj: Object) -> str | None:
     return meta.namespace(obj) or None
 
 
-async def _read(response: Response) -> bytes:
-    """Return the whole body, whichever form it came in."""
+async def _read(response: Response, limit_bytes: int = 0) -> bytes:
+    """Return the body, whichever form it came in; of a stream its first `limit_bytes`, unless 0."""
     if response.stream is not None:
+        chunks, size = [], 0
         try:
-            return b"".join([chunk async for chunk in response.stream])
+            async for chunk in response.stream:
+                chunks.append(chunk)
+                size += len(chunk)
+                if limit_bytes and size >= limit_bytes:
+                    return b"".join(chunks)[:limit_bytes]
+            return b"".join(chunks)
         finally:
             await _close(response.stream)
     return response.body if isinstance(response.body, bytes) else b"".join(response.body)

@@ -309,7 +309,7 @@ class FakeClient:
         """Refuse: there is no discovery here."""
         raise NotFound("the server could not find the requested resource")
 
-    async def read(self, path: str) -> bytes:
+    async def read(self, path: str, *, limit_bytes: int = 0) -> bytes:
         """Refuse: there are no logs here."""
         raise NotFound("the server could not find the requested resource")
 

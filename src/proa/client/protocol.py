@@ -170,8 +170,8 @@ class Client(Protocol):
     async def request(self, method: str, path: str, body: object = None) -> Object:
         """Send any other request (discovery, /version) and return the decoded answer."""
 
-    async def read(self, path: str) -> bytes:
-        """Return the whole answer to a GET of what is not an object: a log, metrics."""
+    async def read(self, path: str, *, limit_bytes: int = 0) -> bytes:
+        """Return the answer to a GET of what is not an object: a log, metrics; its first `limit_bytes`, unless 0."""
 
     async def close(self) -> None:
         """Let go of connections."""

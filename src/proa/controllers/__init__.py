@@ -28,6 +28,7 @@ from proa.controllers.daemonset.controller import DaemonSetController
 from proa.controllers.deployment import controller as deployment
 from proa.controllers.disruption.controller import DisruptionController
 from proa.controllers.garbage_collector.controller import GarbageCollector
+from proa.controllers.horizontal_pod_autoscaler.controller import HorizontalPodAutoscaler
 from proa.controllers.job import controller as job
 from proa.controllers.node_lifecycle import NodeLifecycle
 from proa.controllers.persistent_volume import claims, volumes
@@ -51,7 +52,11 @@ CONTROLLERS: tuple[Controller | type[Controller], ...] = (
     job,
     CronJobController,
     ttl_after_finished,
+<<<<<<< HEAD
     DisruptionController,
+=======
+    HorizontalPodAutoscaler,
+>>>>>>> ec13113 (controllers: HorizontalPodAutoscaler on resource, container, pods, object and external metrics; custom and external metrics of what pods expose)
     endpointslice,
     endpoints,
     GarbageCollector,

@@ -6,9 +6,12 @@ import asyncio
 from collections.abc import Callable
 
 from proa.client.protocol import Client
+from proa.metrics.custom_metrics import CustomMetrics
+from proa.metrics.external_metrics import ExternalMetrics
+from proa.metrics.pod_metrics import PodMetricsReader
 from proa.metrics.resource_metrics import ResourceMetrics
 from proa.metrics.scraper import Scraper
-from proa.objects.resource import NODES, PODS
+from proa.objects.resource import NODES, PODS, SERVICES
 from proa.reconcile.informer import InformerFactory
 
 ACCOUNT = "metrics-server"
@@ -19,10 +22,15 @@ class MetricsServer:
     """`apis` are to be served; `run` keeps what they show fresh. `now` returns epoch seconds."""
 
     def __init__(self, client: Client, informers: InformerFactory, now: Callable[[], float]) -> None:
-        nodes, pods = informers.informer(NODES), informers.informer(PODS)
+        nodes, pods, services = map(informers.informer, (NODES, PODS, SERVICES))
         self._informers = informers
         self._scraper = Scraper(client, nodes, now)
-        self.apis = (ResourceMetrics(self._scraper, nodes, pods, now),)
+        reader = PodMetricsReader(client, now)
+        self.apis = (
+            ResourceMetrics(self._scraper, nodes, pods, now),
+            CustomMetrics(reader, pods, services),
+            ExternalMetrics(reader, pods),
+        )
 
     async def run(self) -> None:
         """Work until cancelled."""

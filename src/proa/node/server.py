@@ -23,7 +23,6 @@ from proa.objects.errors import BadRequest, InternalError, NotFound, ServiceUnav
 from proa.objects.meta import name, uid
 from proa.reconcile.protocol import Cache
 
-
 JSON = "application/json"
 
 
@@ -97,7 +96,9 @@ class KubeletServer:
             case "/healthz":
                 return "text/plain; charset=utf-8", b"ok"
             case "/pods":
-                return JSON, orjson.dumps({"kind": "PodList", "apiVersion": "v1", "metadata": {}, "items": pods})
+                return JSON, orjson.dumps(
+                    {"kind": "PodList", "apiVersion": "v1", "metadata": {}, "items": pods}
+                )
             case "/stats/summary":
                 return JSON, orjson.dumps(await self._usage.summary(pods))
             case "/metrics/resource":

@@ -17,6 +17,7 @@ from proa.node.runtimes.protocol import Container, ContainerStats, Runtime
 from proa.objects.meta import format_time, name, namespace, uid
 from proa.observability.metrics import Gauge, exposition
 
+
 class Reading(NamedTuple):
     """Counters at a moment (epoch seconds): CPU time so far and memory in use, -1 where unknown."""
 
@@ -192,9 +193,7 @@ class _ResourceMetrics:
         moment = round(reading.time * 1000)
         if reading.cpu_nanoseconds >= 0:
             metric = f"{what}_cpu_usage_seconds_total"
-            self._samples[metric].append(
-                f"{metric}{labels} {reading.cpu_nanoseconds / 1e9:.6f} {moment}"
-            )
+            self._samples[metric].append(f"{metric}{labels} {reading.cpu_nanoseconds / 1e9:.6f} {moment}")
         if reading.memory_bytes >= 0:
             metric = f"{what}_memory_working_set_bytes"
             self._samples[metric].append(f"{metric}{labels} {reading.memory_bytes} {moment}")

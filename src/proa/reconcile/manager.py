@@ -116,7 +116,9 @@ class Manager:
 
 
 def component_name(controller: Controller) -> str:
-    """Return the source of the controller's events: "replicaset" reports as "replicaset-controller"."""
+    """Return the source of the controller's events: `COMPONENT`, or "replicaset-controller" for "replicaset"."""
+    if component := getattr(controller, "COMPONENT", ""):
+        return str(component)
     return controller.NAME if controller.NAME.endswith("-controller") else f"{controller.NAME}-controller"
 
 

@@ -140,9 +140,9 @@ class OwnWritesClient:
         """Send any other request."""
         return await self.client.request(method, path, body)
 
-    async def read(self, path: str) -> bytes:
+    async def read(self, path: str, *, limit_bytes: int = 0) -> bytes:
         """Return the answer to a GET of what is not an object."""
-        return await self.client.read(path)
+        return await self.client.read(path, limit_bytes=limit_bytes)
 
     async def close(self) -> None:
         """Let go of connections."""

@@ -105,7 +105,8 @@ def no_keys(_: Object) -> Iterable[Key]:
 class Controller(Protocol):
     """A module or object with these names; see docs/adding-a-controller.md.
 
-    `ACCOUNT`, where it has one, names the service account of kube-system whose roles say what it may do.
+    `ACCOUNT`, where it has one, names the service account of kube-system whose roles say what it may do;
+    `COMPONENT` what its events say that they come from.
     """
 
     @property

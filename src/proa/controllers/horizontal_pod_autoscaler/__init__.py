@@ -1,0 +1,1 @@
+"""Scale workloads by what their pods use or say: HorizontalPodAutoscaler."""
