@@ -52,11 +52,8 @@ CONTROLLERS: tuple[Controller | type[Controller], ...] = (
     job,
     CronJobController,
     ttl_after_finished,
-<<<<<<< HEAD
     DisruptionController,
-=======
     HorizontalPodAutoscaler,
->>>>>>> ec13113 (controllers: HorizontalPodAutoscaler on resource, container, pods, object and external metrics; custom and external metrics of what pods expose)
     endpointslice,
     endpoints,
     GarbageCollector,

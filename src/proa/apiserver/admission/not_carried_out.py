@@ -8,11 +8,6 @@ from __future__ import annotations
 from proa.apiserver.registry.attributes import Attributes
 from proa.apiserver.registry.notes import warn
 from proa.objects.resource import (
-<<<<<<< HEAD
-    HORIZONTAL_POD_AUTOSCALERS,
-=======
-    DAEMON_SETS,
->>>>>>> ec13113 (controllers: HorizontalPodAutoscaler on resource, container, pods, object and external metrics; custom and external metrics of what pods expose)
     INGRESSES,
     NETWORK_POLICIES,
     REPLICATION_CONTROLLERS,
@@ -20,11 +15,6 @@ from proa.objects.resource import (
 
 _NO_CONTROLLER = "stored, but Proa has no controller for it yet: nothing will come of it"
 REASONS = {
-<<<<<<< HEAD
-    HORIZONTAL_POD_AUTOSCALERS: _NO_CONTROLLER,
-=======
-    DAEMON_SETS: _NO_CONTROLLER,
->>>>>>> ec13113 (controllers: HorizontalPodAutoscaler on resource, container, pods, object and external metrics; custom and external metrics of what pods expose)
     INGRESSES: "stored, but Proa has no ingress controller yet: no traffic will be routed",
     NETWORK_POLICIES: "stored, but Proa does not enforce network policies yet: all traffic is allowed",
     REPLICATION_CONTROLLERS: _NO_CONTROLLER,
