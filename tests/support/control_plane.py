@@ -73,9 +73,10 @@ class StatusKubelet:
 class Cluster:
     """What a test holds: the client, the kubelet, and `until`."""
 
-    def __init__(self, client: Client, manager: Manager) -> None:
+    def __init__(self, client: Client, manager: Manager, server: ApiServer) -> None:
         self.client = client
         self.manager = manager
+        self.server = server
         self.kubelet = StatusKubelet(client, manager)
 
     async def until(self, is_true: Callable[[], Any]) -> Any:
@@ -138,7 +139,7 @@ async def running(tmp_path: Path, now: Callable[[], float] = time.time) -> Async
         client("system:kube-controller-manager"), make_controllers(), settings, now, client_of=client_of
     )
     await manager.start()
-    cluster = Cluster(admin, manager)
+    cluster = Cluster(admin, manager, server)
     try:
         yield cluster
     finally:

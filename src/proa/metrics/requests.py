@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
+from urllib.parse import unquote
 
 import orjson
 
@@ -25,7 +26,7 @@ def read_target(request: Request, group_version: str) -> Target:
     if request.method not in ("GET", "HEAD") or request.parameter("watch") in ("1", "true"):
         raise MethodNotAllowed("the server does not allow this method on the requested resource")
     below = request.path.removeprefix(f"/apis/{group_version}").strip("/")
-    parts = tuple(below.split("/")) if below else ()
+    parts = tuple(map(unquote, below.split("/"))) if below else ()
     if len(parts) > 2 and parts[0] == "namespaces":
         return Target(parts[1], parts[2:])
     return Target("", parts)

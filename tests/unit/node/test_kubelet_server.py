@@ -6,10 +6,12 @@ import asyncio
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
 
 from proa.client.kubelet_api import ExecOptions, LogOptions, PodRef
 from proa.node.runtimes.fake import FakeSession
+from proa.node.runtimes.protocol import ContainerStats
 from proa.node.server import choose_container
 from proa.objects.errors import ApiError, BadRequest, InternalError, NotFound, ServiceUnavailable
 from proa.objects.resource import PODS
@@ -167,5 +169,31 @@ def test_a_port_of_the_pod_is_reached(tmp_path: Path) -> None:
                 await node.kubelet.server.port_forward(WEB, 81)
             server.close()
             await server.wait_closed()
+
+    asyncio.run(main())
+
+
+def test_what_containers_use_is_shown_as_counters(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with harness(tmp_path) as node:
+            await begin(node)
+            identifier = node.runtime.newest("app").id
+            node.runtime.used[identifier] = ContainerStats(2_500_000_000, 4096)
+
+            content_type, body = await node.kubelet.server.document("/stats/summary") or ("", b"")
+            summary = orjson.loads(body)
+            (pod,) = summary["pods"]
+            assert content_type == "application/json"
+            assert summary["node"]["nodeName"] == node.kubelet.settings.node_name
+            assert summary["node"]["cpu"]["usageCoreNanoSeconds"] > 0
+            assert pod["podRef"]["name"] == "web"
+            assert pod["containers"][0]["cpu"]["usageCoreNanoSeconds"] == 2_500_000_000
+            assert pod["memory"]["workingSetBytes"] == 4096
+
+            _, text = await node.kubelet.server.document("/metrics/resource") or ("", b"")
+            (line,) = [line for line in text.decode().splitlines() if line.startswith("pod_cpu")]
+            assert line.startswith('pod_cpu_usage_seconds_total{namespace="default",pod="web"} 2.500000 ')
+            assert await node.kubelet.server.document("/healthz") == ("text/plain; charset=utf-8", b"ok")
+            assert await node.kubelet.server.document("/run") is None
 
     asyncio.run(main())
