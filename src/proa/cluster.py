@@ -69,6 +69,8 @@ LISTEN_ADVICE = {
     errno.EACCES: "; ports below 1024 are root's, `--port 0` takes any free port",
     errno.EADDRNOTAVAIL: "; `--listen` takes an address that this machine has",
 }
+LEASES = {"controllers": "kube-controller-manager", "scheduler": "kube-scheduler"}
+"""By which lease of kube-system each component that may run elsewhere (`--without`) is led."""
 RENEWAL_SECONDS = 0.1
 MAX_RENEWAL_SECONDS = 5.0
 COMPONENTS = (
@@ -167,6 +169,7 @@ class Cluster:
             await asyncio.sleep(0)  # noded boots in a process of its own while this one goes on
             listener = self._listen(wanted.port, wanted.listen)
             keys = asyncio.get_running_loop().run_in_executor(None, self._ensure_pki)  # waits for the disk
+            self._choose_components(wanted)
             opened = await self._open_store(wanted.store, wanted.encryption_config)
             for module in COMPONENTS:
                 importlib.import_module(module)
@@ -235,6 +238,10 @@ class Cluster:
         self._stack.push_async_callback(store.close)
         self._keep(self.settings._replace(store=choice, encryption=encryption), self.settings)
         return store
+
+    def _choose_components(self, wanted: Wanted) -> None:
+        if wanted.without is not None:
+            self._keep(self.settings._replace(without=wanted.without), self.settings)
 
     def _open_audit(self, wanted: Wanted) -> tuple[AuditPolicy | None, AuditLog | None]:
         """Return what is to be noted of requests, and where; (None, None) where nothing is. What works is kept."""
@@ -317,7 +324,7 @@ class Cluster:
 
     async def _start_components(self, server: ApiServer, node: Node, pki: Pki) -> None:
         """Start controllers, scheduler, kubelet and network on shared informers; return when the node is Ready."""
-        from proa.controllers import make_controllers
+        from proa.controllers import SERVER_CONTROLLERS, make_controllers
         from proa.controllers.settings import ControllerSettings
         from proa.metrics.server import ACCOUNT as METRICS_ACCOUNT
         from proa.metrics.server import MetricsServer
@@ -326,8 +333,9 @@ class Cluster:
         from proa.node.kubelet import Kubelet
         from proa.node.settings import KubeletSettings
         from proa.reconcile.manager import Manager
-        from proa.scheduler.cycle import Scheduler
 
+        without = self.settings.without.split(",")
+        await self._hold_leases(without)
         self.home.volumes.mkdir(mode=0o700, exist_ok=True)
         settings = ControllerSettings(
             pki.authority.certificate.read_text(),
@@ -338,18 +346,11 @@ class Cluster:
         )
         manager = self._manager = Manager(
             self._make_client(server, "system:kube-controller-manager"),
-            make_controllers(),
+            [*SERVER_CONTROLLERS, *(make_controllers() if "controllers" not in without else ())],
             settings,
             client_of=lambda account: self._make_account_client(server, account),
         )
         informers, events = manager.informers, manager.events
-        scheduler = Scheduler(
-            self._make_client(server, "system:kube-scheduler"),
-            informers,
-            events.recorder("default-scheduler"),
-            time.time,
-            random.random,
-        )
         kubelet = self._kubelet = Kubelet(
             self._make_client(server, f"system:node:{NODE}", "system:nodes"),
             node.client,
@@ -368,18 +369,49 @@ class Cluster:
             NetworkSettings(NODE, self.settings.listen, dns_address=DNS_SERVICE_IP),
         )
         self._stack.push_async_callback(manager.stop)
-        scheduling = asyncio.create_task(scheduler.run(), name="scheduler")
-        self._stack.push_async_callback(scheduler.stop)
         self._stack.push_async_callback(network.stop)
         self._stack.push_async_callback(lambda: kubelet.stop(drain=self.is_stopping))
         await asyncio.gather(manager.start_reconciling(), kubelet.start(), network.start())
-        scheduling.add_done_callback(_end_on_failure)
+        if "scheduler" not in without:
+            self._start_scheduler(server, manager)
         measuring = asyncio.create_task(metrics.run(), name="metrics")
         self._stack.push_async_callback(_cancel, measuring)
         measuring.add_done_callback(_end_on_failure)
         keeping = asyncio.create_task(self._keep_node(node, network), name="node keeper")
         self._stack.push_async_callback(_cancel, keeping)
         keeping.add_done_callback(_end_on_failure)
+
+    def _start_scheduler(self, server: ApiServer, manager: Manager) -> None:
+        from proa.scheduler.cycle import Scheduler
+
+        scheduler = Scheduler(
+            self._make_client(server, "system:kube-scheduler"),
+            manager.informers,
+            manager.events.recorder("default-scheduler"),
+            time.time,
+            random.random,
+        )
+        scheduling = asyncio.create_task(scheduler.run(), name="scheduler")
+        self._stack.push_async_callback(scheduler.stop)
+        scheduling.add_done_callback(_end_on_failure)
+
+    async def _hold_leases(self, without: list[str]) -> None:
+        """Keep standby controllers and schedulers from working beside ours, or have them begin where we have none."""
+        from proa.reconcile.held_lease import LedElsewhere, hold_for_good, let_go
+        from proa.reconcile.leader_election import Lock
+
+        identity = f"{socket.gethostname()}_{self.settings.id}"
+        for component, lease in LEASES.items():
+            lock = Lock(lease, identity)
+            if component in without:
+                await let_go(self._client, lock, time.time())
+                continue
+            try:
+                await hold_for_good(self._client, lock, time.time())
+            except LedElsewhere as elsewhere:
+                raise StartFailure(
+                    f"{elsewhere}: stop that `proa {component}`, or start with `--without {component}`"
+                ) from None
 
     async def _keep_node(self, node: Node, network: Network) -> None:
         """Give a noded that was started again what the last one had of ours: the API's address, services, DNS."""

@@ -15,6 +15,8 @@ EVERYWHERE = {"0.0.0.0": LOOPBACK, "::": "::1"}  # noqa: S104 - what `--listen` 
 """Addresses that are to be listened on and not to be connected to, and which one to take instead."""
 LOG = "log"
 """What `--store` calls the home's own log."""
+SEPARABLE = ("controllers", "scheduler")
+"""Components that `--without` may name: they have verbs of their own."""
 
 
 class BadSettings(Exception):
@@ -30,6 +32,7 @@ class Wanted(NamedTuple):
     encryption_config: str | None = None
     audit_policy: str | None = None
     audit_log: str | None = None
+    without: str | None = None
 
     def options(self) -> list[str]:
         """Return the words of a command line that asks for the same."""
@@ -42,7 +45,8 @@ class Settings(NamedTuple):
 
     `store` is where its objects are: "" for the log in the home, else an etcd's address. `encryption` is the file
     that says how they are encrypted there, "" for none. `audit_policy` is the file that says what the audit log has of
-    requests, or "default", "" for no log; `audit_log` is that log's file, "" for the one in the home.
+    requests, or "default", "" for no log; `audit_log` is that log's file, "" for the one in the home. `without` names
+    the components, with commas between, that run elsewhere.
     """
 
     id: str
@@ -52,6 +56,7 @@ class Settings(NamedTuple):
     encryption: str = ""
     audit_policy: str = ""
     audit_log: str = ""
+    without: str = ""
 
     @property
     def address(self) -> str:
@@ -61,7 +66,13 @@ class Settings(NamedTuple):
     def unmet(self, wanted: Wanted) -> Wanted:
         """Return what is wanted and not so here. Port 0, any free one, is always met."""
         has = Wanted(
-            self.port, self.listen, self.store or LOG, self.encryption, self.audit_policy, self.audit_log
+            self.port,
+            self.listen,
+            self.store or LOG,
+            self.encryption,
+            self.audit_policy,
+            self.audit_log,
+            self.without,
         )
         asked = wanted._replace(port=wanted.port or None)
         met = [name for name in Wanted._fields if getattr(asked, name) == getattr(has, name)]

@@ -9,23 +9,16 @@ from __future__ import annotations
 import asyncio
 import gc
 import json
-import logging
 import os
-import signal
-import sys
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from typing import Any
 
 from proa.cluster import Cluster, StartFailure
 from proa.cluster_settings import Wanted
 from proa.home import Home, write_private
-
-GC_THRESHOLDS = (20_000, 20, 20)
-"""Objects without cycles are most of what is made here: looking for cycles at Python's own 700 costs a sixth.
-
-None are looked for before the cluster is ready: what a start makes stays, and is frozen then."""
+from proa.process import log_to_stderr, run, told_to_stop
 
 
 class AlreadyRunning(Exception):
@@ -40,16 +33,13 @@ def run_server(home: Home, wanted: Wanted, when_ready: Callable[[dict[str, Any]]
         lock = home.lock()
     except BlockingIOError:
         raise AlreadyRunning(str(home.path)) from None
-    gc.set_threshold(*GC_THRESHOLDS)
-    gc.disable()
+    gc.disable()  # what a start makes stays: no cycles are looked for before it is ready, and frozen then
     try:
         home.finish_restore()
         home.pid_file.unlink(missing_ok=True)
         write_private(home.pid_file, json.dumps({"pid": os.getpid()}))
-        logging.basicConfig(
-            stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s"
-        )
-        _run(_serve(home, wanted, started, when_ready))
+        log_to_stderr()
+        run(_serve(home, wanted, started, when_ready))
     finally:
         gc.enable()
         home.pid_file.unlink(missing_ok=True)
@@ -63,17 +53,6 @@ def _process_age() -> float:
         return max(0.0, float(uptime.read().split()[0]) - began)
 
 
-def _run(main: Coroutine[Any, Any, None]) -> None:
-    """Run on uvloop where it is installed, else on asyncio's own loop."""
-    try:
-        import uvloop
-    except ImportError:
-        asyncio.run(main)
-        return
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(main)
-
-
 async def _serve(
     home: Home,
     wanted: Wanted,
@@ -81,9 +60,7 @@ async def _serve(
     when_ready: Callable[[dict[str, Any]], None],
 ) -> None:
     """Start, say that it is ready, and stop when told to."""
-    stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    stop = told_to_stop()
     async with AsyncExitStack() as stack:
         cluster = Cluster(home, stack)
         starting = asyncio.create_task(cluster.start(wanted))

@@ -16,7 +16,7 @@ from proa.apiserver.resources import DEFINITIONS
 from proa.client.api import ApiClient
 from proa.client.local import LocalTransport
 from proa.client.protocol import Client, Object, User
-from proa.controllers import make_controllers
+from proa.controllers import SERVER_CONTROLLERS, make_controllers
 from proa.controllers.local_path import make_storage_class
 from proa.controllers.settings import ControllerSettings
 from proa.objects import meta
@@ -136,7 +136,11 @@ async def running(tmp_path: Path, now: Callable[[], float] = time.time) -> Async
     await admin.update(NODES, {**node, "status": {"conditions": ready}}, subresource="status")
     settings = ControllerSettings("CA", tmp_path / "volumes")
     manager = Manager(
-        client("system:kube-controller-manager"), make_controllers(), settings, now, client_of=client_of
+        client("system:kube-controller-manager"),
+        [*SERVER_CONTROLLERS, *make_controllers()],
+        settings,
+        now,
+        client_of=client_of,
     )
     await manager.start()
     cluster = Cluster(admin, manager, server)

@@ -20,7 +20,7 @@ from typing import Any
 
 from proa.cli import Failure, UsageError
 from proa.cli.terminal import Terminal
-from proa.cluster_settings import Wanted, read_settings
+from proa.cluster_settings import SEPARABLE, Wanted, read_settings
 from proa.home import Home, find_home
 
 DESCRIPTION = """\
@@ -81,6 +81,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="the audit log (default: audit.log in the cluster's folder; -: standard output); kept for later starts",
     )
+    parser.add_argument(
+        "--without",
+        metavar="LIST",
+        help="what runs elsewhere, with commas between: `controllers` and `scheduler`, which have verbs of their own; "
+        'kept for later starts; "" for nothing',
+    )
     parser.add_argument("--ready-fd", type=int, help=argparse.SUPPRESS)
 
 
@@ -96,12 +102,22 @@ def run(options: argparse.Namespace) -> int:
 def check(options: argparse.Namespace) -> None:
     """Refuse what cannot be, and make a file's name one that holds in every folder."""
     check_address(options)
+    if options.without:
+        options.without = check_without(options.without)
     if options.encryption_config:
         options.encryption_config = os.path.abspath(options.encryption_config)
     if options.audit_policy and options.audit_policy != "default":
         options.audit_policy = os.path.abspath(options.audit_policy)
     if options.audit_log and options.audit_log != "-":
         options.audit_log = os.path.abspath(options.audit_log)
+
+
+def check_without(names: str) -> str:
+    """Return the names in one order; refuse what cannot run elsewhere."""
+    asked = {name.strip() for name in names.split(",")}
+    if unknown := sorted(asked - set(SEPARABLE)):
+        raise UsageError(f"--without {', '.join(unknown)}: only {' and '.join(SEPARABLE)} can run elsewhere")
+    return ",".join(name for name in SEPARABLE if name in asked)
 
 
 def check_address(options: argparse.Namespace) -> None:

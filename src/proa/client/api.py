@@ -36,13 +36,19 @@ DEFAULT_FIELD_MANAGER = "proa"
 BUSY_ATTEMPTS = 10
 BUSY_SECONDS = 1.0
 """A server that is too busy says 429 without a Status; it is asked again, as client-go does (rest/request.go)."""
+MAX_WAIT_SECONDS = 60.0
 
 
 class ApiClient:
-    """`client.protocol.Client` over a transport. `user_agent` tells the server (and audit) who asks."""
+    """`client.protocol.Client` over a transport. `user_agent` tells the server (and audit) who asks.
 
-    def __init__(self, transport: Transport, user_agent: str = "proa") -> None:
+    With `waits` a refusal that names a time after which to ask again (429 or 5xx with Retry-After) is waited for, as
+    client-go does; without, for components in the server's own process, it is raised.
+    """
+
+    def __init__(self, transport: Transport, user_agent: str = "proa", *, waits: bool = False) -> None:
         self._transport = transport
+        self._waits = waits
         self._headers = {"accept": JSON, "user-agent": user_agent}
 
     async def get(self, resource: Resource, name: str, namespace: str | None = None) -> Object:
@@ -101,7 +107,7 @@ class ApiClient:
             raise InternalError(f"the server answered a watch of {resource.plural} without a stream")
         try:
             async for line in _lines(response.stream):
-                event = orjson.loads(line)
+                event = _decode(line, request.path)
                 if event["type"] == "ERROR":
                     raise error_from_status(event["object"], event["object"].get("code", 500))
                 yield WatchEvent(event["type"], event["object"])
@@ -204,12 +210,21 @@ class ApiClient:
         for attempt in range(BUSY_ATTEMPTS):
             response = await self._transport.send(Request(method, path, query or {}, dict(headers), data))
             answer = await _read(response, limit_bytes)
-            if response.status != 429 or answer.startswith(b"{") or attempt == BUSY_ATTEMPTS - 1:
+            seconds = self._seconds_to_wait(response, answer)
+            if seconds is None or attempt == BUSY_ATTEMPTS - 1:
                 break
-            await asyncio.sleep(BUSY_SECONDS)
+            await asyncio.sleep(seconds)
         if response.status >= 400:
             raise error_from_status(_status_of(answer), response.status)
         return answer
+
+    def _seconds_to_wait(self, response: Response, answer: bytes) -> float | None:
+        """Return after how long to ask again, None where the answer is to be taken as it is."""
+        if self._waits and (response.status == 429 or response.status >= 500):
+            asked = response.headers.get("retry-after", "")
+            if asked.isdigit():
+                return min(float(asked), MAX_WAIT_SECONDS)
+        return BUSY_SECONDS if response.status == 429 and not answer.startswith(b"{") else None
 
 
 def _query(**parameters: str | int) -> Query:

@@ -2,40 +2,53 @@
 
 Small answers are read whole; a chunked one (a watch, a log) is handed on as a stream, and its connection goes back
 to the pool only when the stream has ended. A request is sent again only where that is harmless: a GET whose
-pooled connection the server had closed. Framing follows RFC 9112, by httptools.
+pooled connection the server had closed. A server that is gone without a farewell is noticed: by TCP's own probes, and
+by an answer, or a watch, that stays silent for too long. Framing follows RFC 9112, by httptools.
 """
 
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from urllib.parse import quote, urlencode, urlsplit
 
 import httptools
 
 from proa.client.protocol import Request, Response
+from proa.client.proxy import Proxy, open_tunnel
 from proa.objects.errors import ServiceUnavailable, Timeout
 
 CONNECT_SECONDS = 10.0
 ANSWER_SECONDS = 60.0
-"""How long the head of an answer may take."""
-IDLE_CONNECTIONS = 32
+"""How long the head of an answer may take, and the next part of one that is no watch."""
+WATCH_GRACE_SECONDS = 30.0
+"""A watch that has said nothing for so much longer than it was to last is dead."""
+REQUESTS_AT_ONCE = 64
+"""Further requests wait; a watch counts until it has begun."""
+PROBE_SECONDS = 30
+"""An idle connection is probed after so long (TCP keep-alive), thrice."""
+IDLE_CONNECTIONS = 64
 IDLE_SECONDS = 60.0
 """A connection unused for longer is not used again: servers close theirs after 90 s."""
 READ_BYTES = 64 * 1024
 
 
 class HttpTransport:
-    """`client.protocol.Transport` to one server, e.g. "https://127.0.0.1:6443"."""
+    """`client.protocol.Transport` to one server, e.g. "https://127.0.0.1:6443".
+
+    `token` is a bearer token, or what returns the one of the moment.
+    """
 
     def __init__(
         self,
         server: str,
         ssl_context: ssl.SSLContext | None = None,
-        token: str = "",
+        token: str | Callable[[], str] = "",
         tls_server_name: str = "",
+        proxy: Proxy | None = None,
     ) -> None:
         parts = urlsplit(server)
         self._server = server
@@ -45,29 +58,36 @@ class HttpTransport:
         self._ssl = ssl_context
         self._tls_server_name = tls_server_name or None
         self._headers = {"host": parts.netloc}
-        if token:
-            self._headers["authorization"] = f"Bearer {token}"
+        self._token = token
+        self._proxy = proxy
+        self._origin = ""
+        if proxy is not None and ssl_context is None:  # in the clear a proxy is told the whole address
+            self._origin = f"{parts.scheme}://{parts.netloc}"
+            if proxy.authorization:
+                self._headers["proxy-authorization"] = proxy.authorization
+        self._slots = asyncio.Semaphore(REQUESTS_AT_ONCE)
         self._idle: list[_Connection] = []
-        self._open: set[_Connection] = set()
+        self._connections: set[_Connection] = set()
         self._closed = False
 
     async def send(self, request: Request) -> Response:
         """Return the answer, whole or as a stream; raise ServiceUnavailable, Timeout."""
-        connection = self._find_idle()
-        if connection is not None:
-            try:
-                return await self._ask(connection, request)
-            except _ClosedBeforeAnswer:
-                if request.method != "GET":
-                    raise
-        return await self._ask(await self._connect(), request)
+        async with self._slots:
+            connection = self._find_idle()
+            if connection is not None:
+                try:
+                    return await self._ask(connection, request)
+                except _ClosedBeforeAnswer:
+                    if request.method != "GET":
+                        raise
+            return await self._ask(await self._connect(), request)
 
     async def close(self) -> None:
         """Close all connections; streams under way end with an error."""
         self._closed = True
-        for connection in self._open:
+        for connection in self._connections:
             connection.close()
-        await asyncio.gather(*(connection.wait_closed() for connection in self._open))
+        await asyncio.gather(*(connection.wait_closed() for connection in self._connections))
 
     def _find_idle(self) -> _Connection | None:
         now = asyncio.get_running_loop().time()
@@ -83,22 +103,37 @@ class HttpTransport:
             raise ServiceUnavailable("the client is closed")
         try:
             async with asyncio.timeout(CONNECT_SECONDS):
-                reader, writer = await asyncio.open_connection(
-                    self._host,
-                    self._port,
-                    ssl=self._ssl,
-                    server_hostname=self._tls_server_name if self._ssl else None,
-                )
+                reader, writer = await self._open()
         except TimeoutError:
             raise ServiceUnavailable(
                 f"{self._server} did not answer within {CONNECT_SECONDS:.0f} s"
             ) from None
         except OSError as error:
             raise ServiceUnavailable(f"cannot connect to {self._server}: {error}") from None
-        self._open = {known for known in self._open if not known.is_closing}
+        self._connections = {known for known in self._connections if not known.is_closing}
         connection = _Connection(reader, writer)
-        self._open.add(connection)
+        self._connections.add(connection)
         return connection
+
+    async def _open(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """Connect, through the proxy where there is one; raise OSError, ServiceUnavailable."""
+        host, port = (self._host, self._port) if self._proxy is None else self._proxy[:2]
+        is_direct = self._proxy is None and self._ssl is not None
+        reader, writer = await asyncio.open_connection(
+            host,
+            port,
+            ssl=self._ssl if is_direct else None,
+            server_hostname=self._tls_server_name if is_direct else None,
+        )
+        try:
+            _probe(writer.get_extra_info("socket"))
+            if self._proxy is not None and self._ssl is not None:
+                await open_tunnel(reader, writer, self._proxy, self._host, self._port)
+                await writer.start_tls(self._ssl, server_hostname=self._tls_server_name or self._host)
+        except BaseException:
+            writer.transport.abort()
+            raise
+        return reader, writer
 
     async def _ask(self, connection: _Connection, request: Request) -> Response:
         try:
@@ -106,8 +141,9 @@ class HttpTransport:
                 await connection.write(self._encode(request))
                 head = await connection.read_head()
             if head.is_chunked:
-                return Response(head.status, head.headers, stream=self._stream(connection))
-            body = b"".join([piece async for piece in connection.pieces()])
+                stream = self._stream(connection, silence_of(request))
+                return Response(head.status, head.headers, stream=stream)
+            body = b"".join([piece async for piece in connection.pieces(ANSWER_SECONDS)])
         except TimeoutError:
             connection.close()
             raise Timeout(f"{self._server} did not answer within {ANSWER_SECONDS:.0f} s") from None
@@ -120,10 +156,13 @@ class HttpTransport:
         self._give_back(connection)
         return Response(head.status, head.headers, body)
 
-    async def _stream(self, connection: _Connection) -> AsyncIterator[bytes]:
+    async def _stream(self, connection: _Connection, silence: float | None) -> AsyncIterator[bytes]:
         try:
-            async for piece in connection.pieces():
+            async for piece in connection.pieces(silence):
                 yield piece
+        except TimeoutError:
+            connection.close()
+            raise Timeout(f"{self._server} has said nothing for {silence:.0f} s") from None
         except (OSError, httptools.HttpParserError) as error:
             raise ServiceUnavailable(f"the connection to {self._server} broke: {error}") from None
         finally:
@@ -138,10 +177,12 @@ class HttpTransport:
             connection.close()
 
     def _encode(self, request: Request) -> bytes:
-        target = quote(self._prefix + request.path)
+        target = self._origin + quote(self._prefix + request.path)
         if request.query:
             target += "?" + urlencode(request.query, doseq=True)
         headers = {**request.headers, **self._headers}
+        if token := self._token if isinstance(self._token, str) else self._token():
+            headers["authorization"] = f"Bearer {token}"
         if request.body or request.method in ("POST", "PUT", "PATCH"):
             headers["content-length"] = str(len(request.body))
         lines = [
@@ -149,6 +190,23 @@ class HttpTransport:
             *(f"{name}: {value}" for name, value in headers.items()),
         ]
         return "\r\n".join([*lines, "", ""]).encode("latin-1") + request.body
+
+
+def silence_of(request: Request) -> float | None:
+    """Return how long nothing may come of an answer that comes in parts; None for as long as it likes (a log)."""
+    if request.parameter("watch"):
+        seconds = request.parameter("timeoutSeconds")
+        return int(seconds) + WATCH_GRACE_SECONDS if seconds else None
+    return None if request.method != "GET" or request.parameter("follow") else ANSWER_SECONDS
+
+
+def _probe(connected: socket.socket | None) -> None:
+    """Have the kernel find out when the other side is gone."""
+    if connected is not None and connected.family in (socket.AF_INET, socket.AF_INET6):
+        connected.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, PROBE_SECONDS)
+        connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, PROBE_SECONDS // 3)
+        connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3)
 
 
 class _ClosedBeforeAnswer(ServiceUnavailable):
@@ -198,8 +256,8 @@ class _Connection:
             await self._read()
         return _Head(self._parser.get_status_code(), self._headers)
 
-    async def pieces(self) -> AsyncIterator[bytes]:
-        """Yield the answer's body as it comes."""
+    async def pieces(self, silence: float | None) -> AsyncIterator[bytes]:
+        """Yield the answer's body as it comes; raise TimeoutError when nothing does for so many seconds."""
         while True:
             body, self._body = self._body, []
             if body:
@@ -207,7 +265,8 @@ class _Connection:
             elif self._is_complete:
                 return
             else:
-                await self._read()
+                async with asyncio.timeout(silence):
+                    await self._read()
 
     async def _read(self) -> None:
         data = await self._reader.read(READ_BYTES)

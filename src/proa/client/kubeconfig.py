@@ -1,22 +1,41 @@
 """Read a kubeconfig: where the API server is and how to be known to it.
 
-Certificates, keys and tokens may be in the file or in files that it names, relative to its own folder. Follows
-client-go's tools/clientcmd. Credential plugins (`exec`, `auth-provider`) are refused: a cluster of Proa has none.
+Certificates, keys and tokens may be in the file or in files that it names, relative to its own folder; a file with a
+token is read again, as those of pods are replaced now and then. In a pod, `in_cluster` knows what no file says. Follows
+client-go's tools/clientcmd and rest/config.go.
 """
 
 from __future__ import annotations
 
 import base64
+import os
 import ssl
 import tempfile
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from proa.client.api import ApiClient
 from proa.objects.errors import BadRequest
 from proa.objects.quick_dataclass import dataclass
+
+if TYPE_CHECKING:
+    from proa.client.http import HttpTransport
+
+ACCOUNT_FILES = Path("/var/run/secrets/kubernetes.io/serviceaccount")
+"""Where a pod finds the token of its service account, and whom to trust."""
+TOKEN_SECONDS = 50.0
+"""A file with a token is read again after so long (client-go's transport/token_source.go: a minute, less 10 s)."""
+REFUSED = {
+    "exec": "credential plugins are not supported",
+    "auth-provider": "credential plugins are not supported",
+    "username": "passwords are not supported",
+    "as": "acting as another user is not supported",
+}
+"""What of a user would be wrong to pass over."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,11 +50,18 @@ class Cluster:
     token: str = ""
     tls_server_name: str = ""
     skip_tls_verify: bool = False
+    token_file: Path | None = None
+    proxy: str = ""
+    """The URL of a proxy; "" for what the environment says."""
 
     @property
     def is_tls(self) -> bool:
         """Tell whether the server speaks HTTPS."""
         return urlsplit(self.server).scheme == "https"
+
+    def without_user(self) -> Cluster:
+        """Return the same server for somebody whom it does not know."""
+        return replace(self, certificate=None, key=None, token="", token_file=None)
 
 
 def connect(path: str | Path, context: str = "") -> ApiClient:
@@ -43,12 +69,55 @@ def connect(path: str | Path, context: str = "") -> ApiClient:
 
     Raises BadRequest where the file cannot be used, OSError where it cannot be read.
     """
-    from proa.client.http import HttpTransport
+    return ApiClient(make_transport(load_kubeconfig(path, context)))
 
-    cluster = load_kubeconfig(path, context)
-    return ApiClient(
-        HttpTransport(cluster.server, make_ssl_context(cluster), cluster.token, cluster.tls_server_name)
+
+def make_transport(cluster: Cluster) -> HttpTransport:
+    """Return the way to a cluster's API server; raise BadRequest for a proxy that cannot be used."""
+    from proa.client.http import HttpTransport
+    from proa.client.proxy import find_proxy, make_proxy
+
+    proxy = cluster.proxy or find_proxy(cluster.server, os.environ)
+    return HttpTransport(
+        cluster.server,
+        make_ssl_context(cluster),
+        TokenFile(cluster.token_file) if cluster.token_file is not None else cluster.token,
+        cluster.tls_server_name,
+        make_proxy(proxy) if proxy else None,
     )
+
+
+def in_cluster(environment: Mapping[str, str] = os.environ) -> Cluster | None:
+    """Return the cluster that this process is a pod of, None where it is no pod; raise OSError."""
+    host, port = environment.get("KUBERNETES_SERVICE_HOST"), environment.get("KUBERNETES_SERVICE_PORT")
+    if not host or not port:
+        return None
+    return Cluster(
+        f"https://{f'[{host}]' if ':' in host else host}:{port}",
+        authority=ACCOUNT_FILES.joinpath("ca.crt").read_bytes(),
+        token_file=ACCOUNT_FILES / "token",
+    )
+
+
+class TokenFile:
+    """The token in a file, read again now and then; one that cannot be read stays what it was."""
+
+    def __init__(self, path: Path, clock: Callable[[], float] = time.monotonic) -> None:
+        self._path = path
+        self._clock = clock
+        self._token = ""
+        self._read_at = float("-inf")
+
+    def __call__(self) -> str:
+        """Return the token; raise OSError where there has never been one."""
+        if self._clock() - self._read_at >= TOKEN_SECONDS:
+            try:
+                self._token = self._path.read_text().strip()
+            except OSError:
+                if not self._token:
+                    raise
+            self._read_at = self._clock()
+        return self._token
 
 
 def load_kubeconfig(path: str | Path, context: str = "") -> Cluster:
@@ -68,9 +137,9 @@ def load_kubeconfig(path: str | Path, context: str = "") -> Cluster:
     parts = _named(path, config, "contexts", chosen, "context")
     cluster = _named(path, config, "clusters", parts.get("cluster", ""), "cluster")
     user = _named(path, config, "users", parts["user"], "user") if parts.get("user") else {}
-    for plugin in ("exec", "auth-provider"):
-        if plugin in user:
-            raise BadRequest(f"{path}: users[{parts['user']}].{plugin}: credential plugins are not supported")
+    for name, why in REFUSED.items():
+        if user.get(name):
+            raise BadRequest(f"{path}: users[{parts['user']}].{name}: {why}")
     if not cluster.get("server"):
         raise BadRequest(f"{path}: clusters[{parts['cluster']}].server: is not set")
     return Cluster(
@@ -79,9 +148,11 @@ def load_kubeconfig(path: str | Path, context: str = "") -> Cluster:
         authority=_bytes_of(path, cluster, "certificate-authority"),
         certificate=_bytes_of(path, user, "client-certificate"),
         key=_bytes_of(path, user, "client-key"),
-        token=_token_of(path, user),
+        token=str(user.get("token") or ""),
         tls_server_name=cluster.get("tls-server-name") or "",
         skip_tls_verify=bool(cluster.get("insecure-skip-tls-verify")),
+        token_file=path.parent / user["tokenFile"] if user.get("tokenFile") else None,
+        proxy=cluster.get("proxy-url") or "",
     )
 
 
@@ -124,11 +195,3 @@ def _bytes_of(path: Path, section: dict[str, Any], field: str) -> bytes | None:
     if file := section.get(field):
         return path.parent.joinpath(file).read_bytes()
     return None
-
-
-def _token_of(path: Path, user: dict[str, Any]) -> str:
-    if token := user.get("token"):
-        return str(token)
-    if file := user.get("tokenFile"):
-        return path.parent.joinpath(file).read_text().strip()
-    return ""

@@ -1,5 +1,6 @@
 """Controllers: one file (or folder) each, independent of one another; `CONTROLLERS` is the list.
 
+`SERVER_CONTROLLERS` belong to an API server, as upstream's do, and go where it goes: each of several runs them.
 `make_controllers()` returns a fresh set for one manager: a few remember something (the garbage collector its
 graph), so two clusters in one process must not share them.
 """
@@ -40,7 +41,6 @@ from proa.reconcile.protocol import Controller
 
 CONTROLLERS: tuple[Controller | type[Controller], ...] = (
     namespace,
-    custom_resource_definition,
     serviceaccount,
     account_tokens,
     root_ca,
@@ -64,7 +64,6 @@ CONTROLLERS: tuple[Controller | type[Controller], ...] = (
     volumes,
     CLAIM_PROTECTION,
     VOLUME_PROTECTION,
-    flow_schema,
     validating_admission_policy,
     approving,
     signing,
@@ -73,8 +72,9 @@ CONTROLLERS: tuple[Controller | type[Controller], ...] = (
     ResourceQuotaController,
 )
 """Modules and objects are controllers as they are; a class is made anew for each manager."""
+SERVER_CONTROLLERS: tuple[Controller, ...] = (custom_resource_definition, flow_schema)
 
 
 def make_controllers() -> list[Controller]:
-    """Return all controllers, for one `reconcile.manager.Manager`."""
+    """Return all controllers but the API server's own, for one `reconcile.manager.Manager`."""
     return [entry() if isinstance(entry, type) else entry for entry in CONTROLLERS]

@@ -32,7 +32,7 @@ async def discover(client: Client) -> Discovered:
     """Ask the server for all resources (no subresources), one version of each."""
     groups = (await client.request("GET", "/apis")).get("groups") or []
     wanted = ["v1", *(version for group in groups for version in _versions(group))]
-    answers = await asyncio.gather(*(_resources_of(client, version) for version in wanted))
+    answers = await asyncio.gather(*(resources_of(client, version) for version in wanted))
     served: dict[tuple[str, str], ServedResource] = {}
     failed: dict[str, str] = {}
     for group_version, answer in zip(wanted, answers, strict=True):
@@ -51,7 +51,8 @@ def _versions(group: Object) -> list[str]:
     return sorted(versions, key=lambda version: version != preferred)
 
 
-async def _resources_of(client: Client, group_version: str) -> list[ServedResource] | str:
+async def resources_of(client: Client, group_version: str) -> list[ServedResource] | str:
+    """Return what one group version has, nothing where it is not served; why it does not answer where it does not."""
     group, _, version = group_version.rpartition("/")
     path = f"/apis/{group_version}" if group else f"/api/{group_version}"
     try:

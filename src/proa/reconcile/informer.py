@@ -24,6 +24,8 @@ logger = logging.getLogger(__name__)
 PAGE_SIZE = 500
 FIRST_BACK_OFF_SECONDS = 0.1
 MAX_BACK_OFF_SECONDS = 30.0
+WATCH_SECONDS = 300
+"""A watch is asked to last so long, and up to twice as long, so that one that has died unseen ends too."""
 
 Listener = Callable[[Object | None, Object | None], None]
 """Called as listener(old, new): old is None for a new object, new is None for one that is gone."""
@@ -181,6 +183,7 @@ class Informer:
             resource_version=version,
             label_selector=self.scope.label_selector,
             field_selector=self.scope.field_selector,
+            timeout_seconds=int(WATCH_SECONDS * (1 + self._random())),
         )
 
     def _replace(self, found: Objects, version: str) -> None:

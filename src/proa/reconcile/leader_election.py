@@ -147,6 +147,12 @@ class LeaderElector:
         """Tell whether this contender leads and nobody else can: its lease is not over."""
         return self.holder == self._lock.identity and self._seen is not None and self._seen.is_valid(_clock())
 
+    def seconds_overdue(self) -> float:
+        """Return since when a lease that this contender believes to hold is over; not above 0 where all is well."""
+        if self._seen is None or self.holder != self._lock.identity:
+            return 0.0
+        return _clock() - self._seen.at - (self._seen.spec.get("leaseDurationSeconds") or 0)
+
     async def run(self, lead: Callable[[], Awaitable[None]]) -> None:
         """Wait for the lease, then run `lead` for as long as it is held; raise LeadershipLost when it is not any more.
 

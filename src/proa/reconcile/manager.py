@@ -110,6 +110,10 @@ class Manager:
         await self.informers.stop()
         await self.events.stop()
 
+    def queue_depths(self) -> dict[str, float]:
+        """Return how many keys are ready to be worked on, for each controller's name."""
+        return {runner.name: float(len(runner.queue)) for runner in self._runners}
+
     def is_idle(self) -> bool:
         """Tell whether no key is being worked on or ready to be."""
         return all(runner.is_idle for runner in self._runners)

@@ -52,6 +52,10 @@ def test_every_verb_and_option_is_in_the_docs(verb: str) -> None:
         (["up", "--listen", "everywhere"], "an IP address"),
         (["up", "--nodes", "3"], "one node so far"),
         (["up", "--fast"], "unrecognized arguments"),
+        (["up", "--without", "scheduler,node"], "--without node: only controllers and scheduler"),
+        (["controllers", "--controllers", "*,-sheep"], "there is no -sheep"),
+        (["scheduler", "--renew-deadline", "15"], "leaseDuration must be greater"),
+        (["scheduler", "--port", "-2"], "or -1 for none"),
     ],
     ids=[
         "nothing",
@@ -60,6 +64,10 @@ def test_every_verb_and_option_is_in_the_docs(verb: str) -> None:
         "not an address",
         "more than one node",
         "unknown option",
+        "a part that is no other process",
+        "unknown controller",
+        "timing that cannot be kept",
+        "no port for health",
     ],
 )
 def test_what_cannot_be_understood_is_a_usage_error(

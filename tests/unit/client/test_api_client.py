@@ -11,6 +11,7 @@ from proa.client.local import LocalTransport
 from proa.client.protocol import Request, Response, User, WatchEvent
 from proa.objects.errors import BadRequest, Conflict, Expired, InternalError, NotFound, ServiceUnavailable
 from proa.objects.resource import CONFIG_MAPS, DEPLOYMENTS, NODES, PODS
+from support.virtual_time import run_in_virtual_time
 
 
 class Scripted:
@@ -194,3 +195,48 @@ def test_the_local_transport_upgrades_nothing():
             await ApiClient(LocalTransport(handle, User("me"))).request("GET", "/exec")
 
     asyncio.run(scenario())
+
+
+class Busy:
+    """Refuses a number of times, then answers."""
+
+    def __init__(self, refusals: int, refusal: Response) -> None:
+        self.refusals = refusals
+        self.refusal = refusal
+        self.bodies: list[bytes] = []
+
+    async def send(self, request: Request) -> Response:
+        self.bodies.append(request.body)
+        return self.refusal if len(self.bodies) <= self.refusals else Response(200, body=b'{"ok": true}')
+
+    async def close(self) -> None:
+        return None
+
+
+@pytest.mark.parametrize("status", [429, 500, 503])
+def test_a_server_that_says_when_to_come_back_is_asked_again_then(status):
+    busy = Busy(3, Response(status, {"retry-after": "7"}, b'{"message": "busy"}'))
+
+    async def scenario() -> float:
+        await ApiClient(busy, waits=True).create(NODES, {"metadata": {"name": "a"}})
+        return asyncio.get_running_loop().time()
+
+    assert run_in_virtual_time(scenario()) == 21
+    assert len(busy.bodies) == 4
+    assert len(set(busy.bodies)) == 1
+
+
+@pytest.mark.parametrize(
+    ("waits", "headers", "asked"),
+    [
+        (False, {"retry-after": "7"}, 1),
+        (True, {}, 1),
+        (True, {"retry-after": "soon"}, 1),
+        (True, {"retry-after": "1"}, 10),
+    ],
+)
+def test_a_server_that_does_not_say_so_or_never_is_ready_is_believed(waits, headers, asked):
+    busy = Busy(100, Response(503, headers, b'{"message": "busy"}'))
+    with pytest.raises(ServiceUnavailable, match="busy"):
+        run_in_virtual_time(ApiClient(busy, waits=waits).get(NODES, "a"))
+    assert len(busy.bodies) == asked

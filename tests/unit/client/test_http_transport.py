@@ -5,9 +5,9 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from proa.client.http import HttpTransport
+from proa.client.http import HttpTransport, silence_of
 from proa.client.protocol import Request, Response
-from proa.objects.errors import ServiceUnavailable
+from proa.objects.errors import ServiceUnavailable, Timeout
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
 
@@ -215,3 +215,56 @@ def test_a_server_that_is_not_there_is_unavailable():
             await transport.send(Request("GET", "/"))
 
     asyncio.run(main())
+
+
+@pytest.mark.parametrize(
+    ("request_", "seconds"),
+    [
+        pytest.param(Request("GET", "/", {"watch": ["true"], "timeoutSeconds": ["300"]}), 330, id="watch"),
+        pytest.param(Request("GET", "/", {"watch": ["true"]}), None, id="endless-watch"),
+        pytest.param(Request("GET", "/log", {"follow": ["true"]}), None, id="log"),
+        pytest.param(Request("GET", "/"), 60, id="list"),
+        pytest.param(Request("POST", "/v3/watch"), None, id="not-ours"),
+    ],
+)
+def test_how_long_a_server_may_be_silent(request_, seconds):
+    assert silence_of(request_) == seconds
+
+
+def test_a_watch_that_died_unseen_ends(monkeypatch):
+    monkeypatch.setattr("proa.client.http.WATCH_GRACE_SECONDS", 0.05)
+    head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+    server = Server([head, b"3\r\none\r\n"])
+
+    async def scenario(transport: HttpTransport) -> None:
+        query = {"watch": ["true"], "timeoutSeconds": ["0"]}
+        response = await transport.send(Request("GET", "/", query))
+        with pytest.raises(Timeout, match="has said nothing for 0 s"):
+            await body_of(response)
+
+    talk(server, scenario)
+
+
+def test_so_many_requests_are_under_way_at_once_and_the_others_wait(monkeypatch):
+    monkeypatch.setattr("proa.client.http.REQUESTS_AT_ONCE", 2)
+    server = Server(*[[OK]] * 6)
+
+    async def scenario(transport: HttpTransport) -> None:
+        answers = await asyncio.gather(*(transport.send(Request("GET", "/")) for _ in range(6)))
+        assert [answer.body for answer in answers] == [b"{}"] * 6
+
+    talk(server, scenario)
+    assert server.connections == 2
+
+
+def test_a_token_may_change():
+    server = Server([OK], [OK])
+    tokens = ["one", "two"]
+
+    async def scenario(transport: HttpTransport) -> None:
+        transport._token = lambda: tokens.pop(0)
+        await transport.send(Request("GET", "/"))
+        await transport.send(Request("GET", "/"))
+
+    talk(server, scenario)
+    assert [b"Bearer one" in server.requests[0], b"Bearer two" in server.requests[1]] == [True, True]

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from proa.client.kubeconfig import Cluster, load_kubeconfig, make_ssl_context
+from proa.client.kubeconfig import Cluster, TokenFile, in_cluster, load_kubeconfig, make_ssl_context
 from proa.objects.errors import BadRequest
 
 
@@ -47,7 +47,36 @@ def test_files_beside_it_are_read(tmp_path):
     user = {"client-certificate": "cert", "client-key": str(tmp_path / "key"), "tokenFile": "token"}
     cluster = load(tmp_path, make_config({"certificate-authority": "ca"}, user))
     assert (cluster.authority, cluster.certificate, cluster.key) == (b"ca\n", b"cert\n", b"key\n")
-    assert cluster.token == "token"
+    assert cluster.token_file == tmp_path / "token"
+
+
+def test_a_token_in_a_file_is_read_again_now_and_then(tmp_path):
+    file, time = tmp_path / "token", [0.0]
+    token = TokenFile(file, lambda: time[0])
+    with pytest.raises(FileNotFoundError):
+        token()
+    file.write_text("one\n")
+    assert token() == "one"
+    file.write_text("two\n")
+    assert token() == "one"
+    time[0] = 60.0
+    assert token() == "two"
+    file.unlink()
+    time[0] = 120.0
+    assert token() == "two"
+
+
+def test_a_pod_knows_its_cluster_without_a_file(tmp_path, monkeypatch):
+    monkeypatch.setattr("proa.client.kubeconfig.ACCOUNT_FILES", tmp_path)
+    (tmp_path / "ca.crt").write_bytes(b"CA")
+    assert in_cluster({}) is None
+    found = in_cluster({"KUBERNETES_SERVICE_HOST": "fd00::1", "KUBERNETES_SERVICE_PORT": "443"})
+    assert found == Cluster("https://[fd00::1]:443", authority=b"CA", token_file=tmp_path / "token")
+
+
+def test_a_server_may_be_asked_without_the_user():
+    cluster = Cluster("https://a", authority=b"CA", certificate=b"C", key=b"K", token="T", proxy="http://p")
+    assert cluster.without_user() == Cluster("https://a", authority=b"CA", proxy="http://p")
 
 
 def test_another_context_may_be_named(tmp_path):
@@ -57,6 +86,10 @@ def test_another_context_may_be_named(tmp_path):
     ]
     cluster = load(tmp_path, make_config({}, {"token": "T"}, contexts=contexts), "two")
     assert (cluster.namespace, cluster.token) == ("team", "")
+
+
+def test_a_proxy_may_be_named(tmp_path):
+    assert load(tmp_path, make_config({"proxy-url": "http://p:1"}, {})).proxy == "http://p:1"
 
 
 @pytest.mark.parametrize(
@@ -72,6 +105,7 @@ def test_another_context_may_be_named(tmp_path):
             make_config({}, {"exec": {"command": "aws"}}),
             r"users\[u\].exec: credential plugins are not supported",
         ),
+        (make_config({}, {"as": "other"}), r"users\[u\].as: acting as another user is not supported"),
     ],
 )
 def test_what_cannot_be_used_is_refused_with_the_place(tmp_path, config, message):

@@ -1,0 +1,27 @@
+"""Schedule pods from a process of its own. Follows cmd/kube-scheduler/app/server.go."""
+
+from __future__ import annotations
+
+import random
+import time
+
+from proa.reconcile.events import EventSink
+from proa.reconcile.informer import InformerFactory
+from proa.scheduler.cycle import DEFAULT_PROFILE, Scheduler
+from proa.standalone.leading import Connections
+
+NAME = "kube-scheduler"
+EVENT_SOURCE = DEFAULT_PROFILE
+
+
+async def work(connections: Connections) -> None:
+    """Run a scheduler until cancelled; raise what it fails with."""
+    client = connections.client
+    informers = InformerFactory(client)
+    events = EventSink(client, time.time)
+    scheduler = Scheduler(client, informers, events.recorder(DEFAULT_PROFILE), time.time, random.random)
+    try:
+        await scheduler.run()
+    finally:
+        await informers.stop()
+        await events.stop()
