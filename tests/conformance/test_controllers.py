@@ -2,7 +2,7 @@
 endpoints. Pods have a kubelet that only writes their status.
 
 Follows test/e2e: apimachinery/{garbage_collector,namespace,resource_quota}.go, auth/service_accounts.go,
-network/{endpoints,endpointslice}.go. Upstream's pods of ReplicationControllers are made here by hand.
+network/{endpoints,endpointslice}.go.
 """
 
 from __future__ import annotations
@@ -67,14 +67,23 @@ def owner(obj: Object, kind: str, api_version: str = "v1") -> Object:
 
 
 async def controller_with_pods(c: Cluster, name: str, count: int) -> Object:
-    spec = {"replicas": count, "selector": LABELS, "template": template()}
+    """Return a controller that has made its pods; what it selects is its own."""
+    selector = {"controller": name}
+    spec = {"replicas": count, "selector": selector, "template": template()}
+    spec["template"]["metadata"] = {"labels": selector}
     made = await c.client.create(
         REPLICATION_CONTROLLERS, {"metadata": {"name": name}, "spec": spec}, "default"
     )
-    for i in range(count):
-        of = owner(made, "ReplicationController")
-        await c.client.create(PODS, pod(f"{name}-{i}", of), "default")
+
+    async def has_pods() -> bool:
+        return len(await pods_of(c, name)) == count
+
+    await c.until(has_pods)
     return made
+
+
+async def pods_of(c: Cluster, name: str) -> list[Object]:
+    return [pod for pod in await c.all(PODS) if meta.labels(pod) == {"controller": name}]
 
 
 async def names(c: Cluster, resource: Any, namespace: str = "default") -> list[str]:
@@ -122,10 +131,11 @@ class TestGarbage:
             await c.until(lambda: c.is_gone(REPLICATION_CONTROLLERS, "left"))
 
             async def are_swept() -> bool:
-                return await names(c, PODS) == ["left-0", "left-1"]
+                return await pods_of(c, "swept") == []
 
             await c.until(are_swept)
-            assert all("ownerReferences" not in p["metadata"] for p in await c.all(PODS))
+            left = await pods_of(c, "left")
+            assert [p["metadata"].get("ownerReferences") for p in left] == [None, None]
 
         play(scenario)
 
@@ -134,18 +144,19 @@ class TestGarbage:
         deleteOptions says so [Conformance] [Serial]"""
 
         async def scenario(c: Cluster) -> None:
-            made = await controller_with_pods(c, "rc", 2)
-            held = pod("held", owner(made, "ReplicationController"), finalizers=("e2e.example.com/hold",))
-            await c.client.create(PODS, held, "default")
+            await controller_with_pods(c, "rc", 2)
+            held = meta.name((await c.all(PODS))[0])
+            hold = {"metadata": {"finalizers": ["e2e.example.com/hold"]}}
+            await c.client.patch(PODS, held, hold, "default")
             await c.client.delete(REPLICATION_CONTROLLERS, "rc", "default", propagation_policy="Foreground")
 
             async def is_waiting() -> bool:
-                return await names(c, PODS) == ["held"]
+                return await names(c, PODS) == [held]
 
             await c.until(is_waiting)
             found = await c.client.get(REPLICATION_CONTROLLERS, "rc", "default")
             assert found["metadata"]["finalizers"] == ["foregroundDeletion"]
-            await c.client.patch(PODS, "held", {"metadata": {"finalizers": None}}, "default")
+            await c.client.patch(PODS, held, {"metadata": {"finalizers": None}}, "default")
             await c.until(lambda: c.is_gone(REPLICATION_CONTROLLERS, "rc"))
             assert await c.all(PODS) == []
 
@@ -156,10 +167,12 @@ class TestGarbage:
         that's waiting for dependents to be deleted [Conformance] [Serial]"""
 
         async def scenario(c: Cluster) -> None:
-            going = await controller_with_pods(c, "going", 2)
+            await controller_with_pods(c, "going", 2)
             staying = await controller_with_pods(c, "staying", 0)
-            both = [owner(each, "ReplicationController") for each in (going, staying)]
-            await c.client.create(PODS, pod("shared", *both), "default")
+            shared = (await c.all(PODS))[0]
+            both = [*meta.owner_references(shared), owner(staying, "ReplicationController")]
+            patch = {"metadata": {"ownerReferences": both}}
+            await c.client.patch(PODS, meta.name(shared), patch, "default")
             await c.client.delete(
                 REPLICATION_CONTROLLERS, "going", "default", propagation_policy="Foreground"
             )

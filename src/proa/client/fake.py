@@ -30,8 +30,8 @@ from proa.objects.resource import PODS, Resource
 from proa.objects.selectors import parse_field_selector, parse_label_selector
 
 STATUS_KINDS = frozenset((
-    "Deployment", "ReplicaSet", "StatefulSet", "DaemonSet", "Job", "CronJob", "Pod", "Node", "Namespace", "Service",
-    "PersistentVolume", "PersistentVolumeClaim", "PodDisruptionBudget",
+    "ReplicationController", "Deployment", "ReplicaSet", "StatefulSet", "DaemonSet", "Job", "CronJob", "Pod",
+    "Node", "Namespace", "Service", "PersistentVolume", "PersistentVolumeClaim", "PodDisruptionBudget",
 ))  # fmt: skip
 """Kinds whose status only the status subresource writes."""
 FIELDS: dict[str, Callable[[Object], str]] = {

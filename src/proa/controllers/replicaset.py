@@ -1,14 +1,14 @@
-"""Keep the number of active pods owned by a ReplicaSet equal to spec.replicas.
+"""Keep the number of active pods owned by a ReplicaSet, or a ReplicationController, equal to spec.replicas.
 
-Adopts orphans that the selector matches and releases pods that it no longer does. Watches replica sets and
-pods; writes pods and the ReplicaSet's status. Follows upstream's pkg/controller/replicaset/replica_set.go and
-replica_set_utils.go.
+Adopts orphans that the selector matches and releases pods that it no longer does. Watches its kind and pods;
+writes pods and the status. Follows upstream's pkg/controller/replicaset/replica_set.go and
+replica_set_utils.go, and pkg/controller/replication, where the older kind is the newer one too.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 from proa.client.protocol import Object
@@ -22,9 +22,9 @@ from proa.objects.meta import (
     with_condition,
 )
 from proa.objects.pods import is_active, is_ready, is_terminated, node_name
-from proa.objects.resource import PODS, REPLICA_SETS
-from proa.objects.selectors import selector_from_dict
-from proa.reconcile.ownership import apply_claims, candidates, claimant_keys, plan_claims
+from proa.objects.resource import PODS, REPLICA_SETS, REPLICATION_CONTROLLERS, Resource
+from proa.objects.selectors import LabelSelector, selector_from_labels
+from proa.reconcile.ownership import apply_claims, candidates, claimant_keys, plan_claims, selector_of
 from proa.reconcile.pod_control import (
     create_pod,
     delete_pod,
@@ -37,16 +37,8 @@ from proa.reconcile.pod_control import (
 )
 from proa.reconcile.protocol import DONE, Caches, Context, Key, Result, Watch
 
-NAME = "replicaset"
 BURST_REPLICAS = 500
 """At most so many pods are created or deleted in one go."""
-
-
-def _keys_of_pod(pod: Object, caches: Caches) -> Iterable[Key]:
-    return claimant_keys(pod, "ReplicaSet", caches(REPLICA_SETS))
-
-
-WATCHES = (Watch(REPLICA_SETS), Watch(PODS, find_keys=_keys_of_pod))
 
 
 class Plan(NamedTuple):
@@ -56,11 +48,13 @@ class Plan(NamedTuple):
     delete: tuple[Object, ...] = ()
 
 
-def plan(replica_set: Object, pods: Sequence[Object], related: Sequence[Object], now: float) -> Plan:
+def plan(
+    replica_set: Object, pods: Sequence[Object], find_related: Callable[[], Iterable[Object]], now: float
+) -> Plan:
     """Compare the pods that the ReplicaSet owns with what it wants.
 
-    `related` are all pods of the ReplicaSets of the same owner: of two victims alike, the one on the node
-    with more of those goes first.
+    `find_related()` returns all pods of the ReplicaSets of the same owner: of two victims alike, the one on
+    the node with more of those goes first.
     """
     if is_deleting(replica_set):
         return Plan()
@@ -68,7 +62,7 @@ def plan(replica_set: Object, pods: Sequence[Object], related: Sequence[Object],
     missing = _replicas(replica_set) - len(active)
     if missing >= 0:
         return Plan(create=min(missing, BURST_REPLICAS))
-    on_node = Counter(node_name(pod) for pod in related if is_active(pod))
+    on_node = Counter(node_name(pod) for pod in find_related() if is_active(pod))
     surplus = min(-missing, BURST_REPLICAS)
     return Plan(delete=tuple(rank_for_deletion(active, on_node, now)[:surplus]))
 
@@ -105,71 +99,97 @@ def _conditions(replica_set: Object, failure: tuple[str, str] | None, now: float
     return with_condition(conditions, "ReplicaFailure", "True", *failure, now)
 
 
-async def reconcile(context: Context, key: Key) -> Result:
-    """Claim pods, create or delete what is missing or too many, write the status."""
-    replica_set = context.caches(REPLICA_SETS).get(key.name, key.namespace)
-    if replica_set is None:
-        return DONE
-    pods = await _claim_pods(context, replica_set)
-    decided = plan(replica_set, pods, _related_pods(context, replica_set), context.now())
-    failure, error = await _apply(context, replica_set, decided)
-    if decided != Plan():
-        pods = list(context.caches(PODS).by_index("controller", uid(replica_set)))
-    await _write_status(context, replica_set, status_of(replica_set, pods, failure, context.now()))
-    if error is not None and not is_namespace_terminating(error):
-        raise error
-    if decided.create == BURST_REPLICAS or len(decided.delete) == BURST_REPLICAS:
-        return Result(requeue_after=0.001)
-    minimum = replica_set["spec"].get("minReadySeconds", 0)
-    return Result(requeue_after=seconds_until_available(pods, minimum, context.now()))
+class ReplicaController:
+    """The controller of one of the two kinds, which differ in how they select."""
 
+    def __init__(
+        self, name: str, resource: Resource, read_selector: Callable[[Object], LabelSelector]
+    ) -> None:
+        self.NAME = name
+        self.WATCHES = (Watch(resource), Watch(PODS, find_keys=self._keys_of_pod))
+        self._resource = resource
+        self._read_selector = read_selector
 
-async def _claim_pods(context: Context, replica_set: Object) -> list[Object]:
-    selector = selector_from_dict(replica_set["spec"].get("selector"))
-    found = [pod for pod in candidates(context.caches(PODS), replica_set) if not is_terminated(pod)]
-    claims = plan_claims(replica_set, selector, found)
-    return await apply_claims(context.client, replica_set, REPLICA_SETS, PODS, claims)
+    def _keys_of_pod(self, pod: Object, caches: Caches) -> Iterable[Key]:
+        return claimant_keys(pod, self._resource.kind, caches(self._resource), self._read_selector)
 
+    async def reconcile(self, context: Context, key: Key) -> Result:
+        """Claim pods, create or delete what is missing or too many, write the status."""
+        replica_set = context.caches(self._resource).get(key.name, key.namespace)
+        if replica_set is None:
+            return DONE
+        pods = await self._claim_pods(context, replica_set)
+        decided = plan(replica_set, pods, lambda: self._related_pods(context, replica_set), context.now())
+        failure, error = await self._apply(context, replica_set, decided)
+        if decided != Plan():
+            pods = list(context.caches(PODS).by_index("controller", uid(replica_set)))
+        await self._write_status(context, replica_set, status_of(replica_set, pods, failure, context.now()))
+        if error is not None:
+            raise error
+        if decided.create == BURST_REPLICAS or len(decided.delete) == BURST_REPLICAS:
+            return Result(requeue_after=0.001)
+        minimum = replica_set["spec"].get("minReadySeconds", 0)
+        return Result(requeue_after=seconds_until_available(pods, minimum, context.now()))
 
-def _related_pods(context: Context, replica_set: Object) -> list[Object]:
-    """Return the pods of all ReplicaSets that have the same owner as this one."""
-    pods = context.caches(PODS)
-    owner = controller_of(replica_set)
-    siblings: Iterable[Object] = [replica_set]
-    if owner is not None:
-        siblings = context.caches(REPLICA_SETS).by_index("controller", owner["uid"])
-    return [pod for sibling in siblings for pod in pods.by_index("controller", uid(sibling))]
+    async def _claim_pods(self, context: Context, replica_set: Object) -> list[Object]:
+        selector = self._read_selector(replica_set)
+        pods = context.caches(PODS)
+        found = [pod for pod in candidates(pods, replica_set, selector) if not is_terminated(pod)]
+        claims = plan_claims(replica_set, selector, found)
+        return await apply_claims(context.client, replica_set, self._resource, PODS, claims)
 
+    def _related_pods(self, context: Context, replica_set: Object) -> Iterable[Object]:
+        """Yield the pods of all that have the same owner as this one."""
+        pods = context.caches(PODS)
+        owner = controller_of(replica_set)
+        siblings: Iterable[Object] = [replica_set]
+        if owner is not None:
+            siblings = context.caches(self._resource).by_index("controller", owner["uid"])
+        return (pod for sibling in siblings for pod in pods.by_index("controller", uid(sibling)))
 
-async def _apply(
-    context: Context, replica_set: Object, decided: Plan
-) -> tuple[tuple[str, str] | None, ApiError | None]:
-    """Do it; return what the ReplicaFailure condition shall say, and the refusal itself."""
+    async def _apply(
+        self, context: Context, replica_set: Object, decided: Plan
+    ) -> tuple[tuple[str, str] | None, ApiError | None]:
+        """Do it; return what the ReplicaFailure condition shall say, and the refusal itself.
 
-    async def create(_: int) -> None:
-        template = replica_set["spec"]["template"]
-        await create_pod(context, replica_set, pod_from_template(template, replica_set, REPLICA_SETS))
+        What is refused because the namespace is going is no failure.
+        """
 
-    async def delete(index: int) -> None:
-        await delete_pod(context, replica_set, decided.delete[index])
+        async def create(_: int) -> None:
+            template = replica_set["spec"]["template"]
+            await create_pod(context, replica_set, pod_from_template(template, replica_set, self._resource))
 
-    if decided.delete:
-        _, error = await slow_start(len(decided.delete), delete)
-        return (("FailedDelete", error.message) if error else None), error
-    _, error = await slow_start(decided.create, create)
-    return (("FailedCreate", error.message) if error else None), error
+        async def delete(index: int) -> None:
+            await delete_pod(context, replica_set, decided.delete[index])
 
+        reason = "FailedDelete" if decided.delete else "FailedCreate"
+        act, count = (delete, len(decided.delete)) if decided.delete else (create, decided.create)
+        _, error = await slow_start(count, act)
+        if error is None or is_namespace_terminating(error):
+            return None, None
+        return (reason, error.message), error
 
-async def _write_status(context: Context, replica_set: Object, status: Object) -> None:
-    """Write the status where it differs. The freshest version is used: our own spec has not changed."""
-    if status == (replica_set.get("status") or {}):
-        return
-    try:
-        await context.client.update(REPLICA_SETS, {**replica_set, "status": status}, subresource="status")
-    except NotFound:
-        return
+    async def _write_status(self, context: Context, replica_set: Object, status: Object) -> None:
+        """Write the status where it differs. The freshest version is used: our own spec has not changed."""
+        if self._resource == REPLICATION_CONTROLLERS:  # the older kind does not tell
+            status = {field: value for field, value in status.items() if field != "terminatingReplicas"}
+        if status == (replica_set.get("status") or {}):
+            return
+        changed = {**replica_set, "status": status}
+        try:
+            await context.client.update(self._resource, changed, subresource="status")
+        except NotFound:
+            return
 
 
 def _replicas(replica_set: Object) -> int:
     replicas = replica_set["spec"].get("replicas")
     return 1 if replicas is None else int(replicas)
+
+
+def _plain_selector(controller: Object) -> LabelSelector:
+    return selector_from_labels(controller["spec"].get("selector"))
+
+
+REPLICA_SET = ReplicaController("replicaset", REPLICA_SETS, selector_of)
+REPLICATION_CONTROLLER = ReplicaController("replication-controller", REPLICATION_CONTROLLERS, _plain_selector)

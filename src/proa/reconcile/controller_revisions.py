@@ -14,8 +14,7 @@ from proa.client.protocol import Client, Object
 from proa.objects import meta
 from proa.objects.errors import AlreadyExists, NotFound
 from proa.objects.resource import CONTROLLER_REVISIONS, Resource
-from proa.objects.selectors import selector_from_dict
-from proa.reconcile.ownership import apply_claims, candidates, plan_claims
+from proa.reconcile.ownership import apply_claims, candidates, plan_claims, selector_of
 from proa.reconcile.protocol import Context
 
 POD_HASH_LABEL = "controller-revision-hash"
@@ -26,8 +25,8 @@ MAX_PREFIX = 223
 
 async def claim_revisions(context: Context, owner: Object, owner_resource: Resource) -> list[Object]:
     """Return the owner's revisions, the oldest first; orphans that its selector matches are adopted."""
-    selector = selector_from_dict(owner["spec"].get("selector"))
-    found = candidates(context.caches(CONTROLLER_REVISIONS), owner)
+    selector = selector_of(owner)
+    found = candidates(context.caches(CONTROLLER_REVISIONS), owner, selector)
     claims = plan_claims(owner, selector, found)._replace(release=())
     return by_number(await apply_claims(context.client, owner, owner_resource, CONTROLLER_REVISIONS, claims))
 

@@ -30,6 +30,13 @@ def _uncontrolled(obj: Object) -> Iterable[str]:
     return () if meta.controller_of(obj) else (meta.namespace(obj),)
 
 
+def _orphan_labels(obj: Object) -> Iterable[str]:
+    if meta.controller_of(obj):
+        return ()
+    space = meta.namespace(obj)
+    return (f"{space}/{key}={value}" for key, value in meta.labels(obj).items())
+
+
 def _node(obj: Object) -> Iterable[str]:
     return (pods.node_name(obj),)
 
@@ -43,11 +50,13 @@ INDEXES: dict[str, IndexFunction] = {
     "owner": _owners,
     "controller": _controller,
     "uncontrolled": _uncontrolled,
+    "orphan-label": _orphan_labels,
     "node": _node,
     "label": _labels,
     "uid": lambda obj: (meta.uid(obj),),
 }
-"""What `by_index` knows: the uids of all owners; that of the controlling owner; the namespace of what has none;
+"""What `by_index` knows: the uids of all owners; that of the controlling owner; the namespace of what has none, and its
+"namespace/key=value" for each label;
 spec.nodeName ("" for a pod that has none); each label as "key=value"; the object's own namespace and uid."""
 
 

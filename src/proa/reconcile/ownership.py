@@ -6,7 +6,7 @@ Used by every controller with a selector. Follows upstream's pkg/controller/cont
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 from proa.client.protocol import Client, Object
@@ -56,9 +56,19 @@ def plan_claims(owner: Object, selector: LabelSelector, candidates: Iterable[Obj
     return Claims(tuple(owned), tuple(adopt), tuple(release))
 
 
-def candidates(cache: Cache, owner: Object) -> list[Object]:
-    """Return what the owner may claim: all that it controls, and what nobody does in its namespace."""
-    return [*cache.by_index("controller", uid(owner)), *cache.by_index("uncontrolled", namespace(owner))]
+def candidates(cache: Cache, owner: Object, selector: LabelSelector) -> list[Object]:
+    """Return what the owner may claim: all that it controls, and orphans of its namespace that may match."""
+    return [*cache.by_index("controller", uid(owner)), *_find_orphans(cache, namespace(owner), selector)]
+
+
+def _find_orphans(cache: Cache, space: str, selector: LabelSelector) -> Sequence[Object]:
+    """Return those that have a label which is asked for, or all where the selector names no value."""
+    if selector.nothing:
+        return ()
+    for requirement in selector.requirements:
+        if requirement.operator in ("=", "==", "in") and len(requirement.values) == 1:
+            return cache.by_index("orphan-label", f"{space}/{requirement.key}={requirement.values[0]}")
+    return cache.by_index("uncontrolled", space)
 
 
 def owner_keys(obj: Object, kind: str) -> list[Key]:
@@ -69,7 +79,14 @@ def owner_keys(obj: Object, kind: str) -> list[Key]:
     return [Key(namespace(obj), controller["name"])]
 
 
-def claimant_keys(obj: Object, kind: str, owners: Cache) -> list[Key]:
+def selector_of(owner: Object) -> LabelSelector:
+    """Return spec.selector of a kind that has a LabelSelector there."""
+    return selector_from_dict(owner["spec"].get("selector"))
+
+
+def claimant_keys(
+    obj: Object, kind: str, owners: Cache, read_selector: Callable[[Object], LabelSelector] = selector_of
+) -> list[Key]:
     """Return the key of obj's controller, or of all `owners` whose selector matches an orphan."""
     if controller_of(obj) is not None:
         return owner_keys(obj, kind)
@@ -78,7 +95,7 @@ def claimant_keys(obj: Object, kind: str, owners: Cache) -> list[Key]:
     return [
         Key(namespace(owner), name(owner))
         for owner in owners.list(namespace(obj))
-        if selector_from_dict(owner["spec"].get("selector")).matches(labels(obj))
+        if read_selector(owner).matches(labels(obj))
     ]
 
 
@@ -122,7 +139,8 @@ async def _adopt(
     obj: Object,
     finalizer: str,
 ) -> Object | None:
-    references = [*owner_references(obj), make_owner_reference(owner, owner_resource)]
+    others = [ref for ref in owner_references(obj) if ref.get("uid") != uid(owner)]
+    references = [*others, make_owner_reference(owner, owner_resource)]
     kept = [entry for entry in finalizers(obj) if entry != finalizer]
     return await _patch(client, resource, obj, references, [*kept, finalizer] if finalizer else kept)
 

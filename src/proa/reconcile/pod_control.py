@@ -23,7 +23,7 @@ from proa.objects.meta import (
     parse_time,
     uid,
 )
-from proa.objects.pods import is_active, is_ready, node_name, phase
+from proa.objects.pods import init_containers, is_active, is_ready, is_sidecar, node_name, phase
 from proa.objects.resource import PODS, Resource
 from proa.reconcile.protocol import Context
 
@@ -141,7 +141,7 @@ def rank_for_deletion(pods: Sequence[Object], pods_on_node: Mapping[str, int], n
             deletion_cost(pod),
             -pods_on_node.get(node_name(pod), 0),
             _age_rank(now - since) if since is not None else -1,
-            -_restarts(pod),
+            *(-count for count in _restarts(pod)),
             _age_rank(now - parse_time(pod["metadata"]["creationTimestamp"])),
             uid(pod),
         )
@@ -162,6 +162,14 @@ def _age_rank(seconds: float) -> int:
     return int(math.log2(seconds * 1e9)) if seconds > 0 else -1
 
 
-def _restarts(pod: Object) -> int:
-    statuses = (pod.get("status") or {}).get("containerStatuses") or []
-    return max((status.get("restartCount", 0) for status in statuses), default=0)
+def _restarts(pod: Object) -> tuple[int, int]:
+    """Return how often the container and the sidecar that did so most often have restarted."""
+    status = pod.get("status") or {}
+    sidecars = {container["name"] for container in init_containers(pod) if is_sidecar(container)}
+    main = (one.get("restartCount", 0) for one in status.get("containerStatuses") or ())
+    beside = (
+        one.get("restartCount", 0)
+        for one in status.get("initContainerStatuses") or ()
+        if one.get("name") in sidecars
+    )
+    return max(main, default=0), max(beside, default=0)

@@ -15,7 +15,7 @@ from proa.objects import meta
 from proa.objects.pods import is_active, is_ready
 from proa.objects.resource import DEPLOYMENTS, PODS, REPLICA_SETS
 
-CONTROLLERS = (deployment, replicaset)
+CONTROLLERS = (deployment, replicaset.REPLICA_SET)
 
 
 def make_deployment(replicas: int = 3, image: str = "web:1", **spec: Any) -> dict[str, Any]:

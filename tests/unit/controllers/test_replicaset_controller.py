@@ -14,7 +14,7 @@ from proa.controllers import replicaset
 from proa.objects import meta
 from proa.objects.errors import Forbidden
 from proa.objects.pods import is_active
-from proa.objects.resource import PODS, REPLICA_SETS, Resource
+from proa.objects.resource import PODS, REPLICA_SETS, REPLICATION_CONTROLLERS, Resource
 from proa.reconcile.informer import Informer, Scope
 from proa.reconcile.own_writes import OwnWritesClient
 from proa.reconcile.pod_control import rank_for_deletion
@@ -62,14 +62,14 @@ def test_200_replicas_with_caches_that_never_catch_up_are_200_pods() -> None:
             random=lambda: 0.5,
         )
         for _ in range(5):
-            await replicaset.reconcile(context, Key("default", "web"))
+            await replicaset.REPLICA_SET.reconcile(context, Key("default", "web"))
         assert len(client.all(PODS)) == 200
         found = client.peek(REPLICA_SETS, "web", "default")
         await client.update(REPLICA_SETS, {**found, "spec": {**found["spec"], "replicas": 50}})
         while informers[REPLICA_SETS].get("web", "default")["spec"]["replicas"] != 50:
             await asyncio.sleep(0)
         for _ in range(5):
-            await replicaset.reconcile(context, Key("default", "web"))
+            await replicaset.REPLICA_SET.reconcile(context, Key("default", "web"))
         assert len(client.all(PODS)) == 50
         for task in tasks:
             task.cancel()
@@ -80,7 +80,7 @@ def test_200_replicas_with_caches_that_never_catch_up_are_200_pods() -> None:
 
 def test_a_refused_pod_is_a_condition_and_costs_few_requests(world: Any) -> None:
     async def scenario() -> None:
-        async with world([replicaset]) as w:
+        async with world([replicaset.REPLICA_SET]) as w:
             w.client.fail_next(Forbidden("exceeded quota"), "create", PODS)
             w.client.add(REPLICA_SETS, make_replica_set(30))
             await w.settle()
@@ -109,7 +109,7 @@ def test_orphans_that_match_are_adopted_and_strays_released(world: Any) -> None:
     """[sig-apps] ReplicaSet should adopt matching pods on creation and release no longer matching pods [Conformance]"""
 
     async def scenario() -> None:
-        async with world([replicaset]) as w:
+        async with world([replicaset.REPLICA_SET]) as w:
             w.client.add(PODS, {"metadata": {"name": "orphan", "labels": {"app": "web"}}, "spec": {}})
             w.client.add(REPLICA_SETS, make_replica_set(2))
             await w.settle()
@@ -126,7 +126,7 @@ def test_orphans_that_match_are_adopted_and_strays_released(world: Any) -> None:
 
 def test_ended_and_deleted_pods_are_replaced(world: Any) -> None:
     async def scenario() -> None:
-        async with world([replicaset]) as w:
+        async with world([replicaset.REPLICA_SET]) as w:
             w.client.add(REPLICA_SETS, make_replica_set(2))
             await w.settle()
             first, second = w.pods()
@@ -140,7 +140,7 @@ def test_ended_and_deleted_pods_are_replaced(world: Any) -> None:
 
 def test_a_pod_is_available_only_after_min_ready_seconds(world: Any) -> None:
     async def scenario() -> None:
-        async with world([replicaset]) as w:
+        async with world([replicaset.REPLICA_SET]) as w:
             w.client.add(REPLICA_SETS, make_replica_set(1, minReadySeconds=30))
             await w.settle()
             w.set_pod(w.pods()[0])
@@ -173,6 +173,50 @@ def make_pod(name: str, *, node: str = "n", phase: str = "Running", ready_for: i
     }
 
 
+def with_sidecar(pod: Any, restarts: int) -> Any:
+    sidecar = {"name": "side", "restartPolicy": "Always"}
+    statuses = [{"name": "side", "restartCount": restarts}, {"name": "init", "restartCount": 9}]
+    spec = {**pod["spec"], "initContainers": [{"name": "init"}, sidecar]}
+    return {**pod, "spec": spec, "status": {**pod["status"], "initContainerStatuses": statuses}}
+
+
+def test_a_replication_controller_keeps_pods_by_the_same_rules(world: Any) -> None:
+    async def scenario() -> None:
+        async with world([replicaset.REPLICATION_CONTROLLER]) as w:
+            controller = make_replica_set(2) | {"metadata": {"name": "old", "namespace": "default"}}
+            controller["spec"]["selector"] = {"app": "web"}
+            for name, labels in (("orphan", {"app": "web"}), ("other", {"app": "db"})):
+                w.client.add(PODS, {"metadata": {"name": name, "labels": labels}, "spec": {}})
+            await w.client.create(REPLICATION_CONTROLLERS, controller, "default")
+            await w.settle()
+            assert len(w.pods()) == 3
+            owner = meta.controller_of(w.client.peek(PODS, "orphan", "default"))
+            assert (owner["kind"], owner["apiVersion"]) == ("ReplicationController", "v1")
+            status = w.client.peek(REPLICATION_CONTROLLERS, "old", "default")["status"]
+            assert status == {"replicas": 2, "fullyLabeledReplicas": 2, "observedGeneration": 1}
+            await w.client.patch(PODS, "orphan", {"metadata": {"labels": {"app": "db"}}}, "default")
+            await w.settle()
+            assert meta.controller_of(w.client.peek(PODS, "orphan", "default")) is None
+            assert len(w.pods()) == 4
+
+    asyncio.run(scenario())
+
+
+def test_what_a_going_namespace_refuses_is_no_failure(world: Any) -> None:
+    async def scenario() -> None:
+        async with world([replicaset.REPLICA_SET]) as w:
+            going = Forbidden(
+                "unable to create new content in namespace default because it is being terminated"
+            )
+            w.client.fail_next(going, "create", PODS)
+            w.client.add(REPLICA_SETS, make_replica_set(1))
+            await w.settle()
+            assert w.conditions(REPLICA_SETS, "web") == {}
+            assert "FailedCreate" not in {reason for _, reason, _ in w.events}
+
+    asyncio.run(scenario())
+
+
 RANKS = [
     ("unassigned", make_pod("x", node="", phase="Pending", ready_for=None)),
     ("pending", make_pod("x", phase="Pending", ready_for=None)),
@@ -181,6 +225,7 @@ RANKS = [
     ("doubled up", make_pod("x", node="crowded")),
     ("ready for a shorter time", make_pod("x", ready_for=10)),
     ("restarted", make_pod("x", restarts=3)),
+    ("its sidecar restarted", with_sidecar(make_pod("x"), restarts=2)),
     ("newer", make_pod("x", age=110)),
 ]
 

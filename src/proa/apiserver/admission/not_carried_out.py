@@ -10,14 +10,12 @@ from proa.apiserver.registry.notes import warn
 from proa.objects.resource import (
     INGRESSES,
     NETWORK_POLICIES,
-    REPLICATION_CONTROLLERS,
 )
 
 _NO_CONTROLLER = "stored, but Proa has no controller for it yet: nothing will come of it"
 REASONS = {
     INGRESSES: "stored, but Proa has no ingress controller yet: no traffic will be routed",
     NETWORK_POLICIES: "stored, but Proa does not enforce network policies yet: all traffic is allowed",
-    REPLICATION_CONTROLLERS: _NO_CONTROLLER,
 }
 
 

@@ -20,14 +20,20 @@ from proa.objects import meta
 from proa.objects.errors import ApiError, NotFound
 from proa.objects.pods import phase
 from proa.objects.resource import CONTROLLER_REVISIONS, DAEMON_SETS, NODES, PODS
-from proa.objects.selectors import selector_from_dict
 from proa.reconcile.controller_revisions import (
     POD_HASH_LABEL,
     claim_revisions,
     delete_revisions,
     ensure_revision,
 )
-from proa.reconcile.ownership import apply_claims, candidates, claimant_keys, owner_keys, plan_claims
+from proa.reconcile.ownership import (
+    apply_claims,
+    candidates,
+    claimant_keys,
+    owner_keys,
+    plan_claims,
+    selector_of,
+)
 from proa.reconcile.pod_control import (
     create_pod,
     delete_pod,
@@ -82,7 +88,7 @@ class DaemonSetController:
         daemon_set = context.caches(DAEMON_SETS).get(key.name, key.namespace)
         if daemon_set is None or meta.is_deleting(daemon_set):
             return DONE
-        if selector_from_dict(daemon_set["spec"].get("selector")).is_everything:
+        if selector_of(daemon_set).is_everything:
             message = "This daemon set is selecting all pods. A non-empty selector is required."
             context.events.event(daemon_set, "Warning", "SelectingAll", message)
             return DONE
@@ -142,8 +148,8 @@ def _digest(revision: Object) -> str:
 
 
 async def _claim_pods(context: Context, daemon_set: Object) -> list[Object]:
-    selector = selector_from_dict(daemon_set["spec"].get("selector"))
-    claims = plan_claims(daemon_set, selector, candidates(context.caches(PODS), daemon_set))
+    selector = selector_of(daemon_set)
+    claims = plan_claims(daemon_set, selector, candidates(context.caches(PODS), daemon_set, selector))
     return await apply_claims(context.client, daemon_set, DAEMON_SETS, PODS, claims)
 
 

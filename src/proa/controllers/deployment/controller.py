@@ -16,8 +16,14 @@ from proa.objects import meta
 from proa.objects.errors import AlreadyExists, ApiError, Conflict, NotFound
 from proa.objects.pods import is_terminated
 from proa.objects.resource import DEPLOYMENTS, PODS, REPLICA_SETS
-from proa.objects.selectors import selector_from_dict
-from proa.reconcile.ownership import apply_claims, candidates, claimant_keys, owner_keys, plan_claims
+from proa.reconcile.ownership import (
+    apply_claims,
+    candidates,
+    claimant_keys,
+    owner_keys,
+    plan_claims,
+    selector_of,
+)
 from proa.reconcile.protocol import DONE, Caches, Context, Key, Result, Watch
 
 NAME = "deployment"
@@ -133,12 +139,12 @@ async def reconcile(context: Context, key: Key) -> Result:
     deployment = context.caches(DEPLOYMENTS).get(key.name, key.namespace)
     if deployment is None:
         return DONE
-    selector = selector_from_dict(deployment["spec"].get("selector"))
+    selector = selector_of(deployment)
     if selector.is_everything:
         message = "This deployment is selecting all pods. A non-empty selector is required."
         context.events.event(deployment, "Warning", "SelectingAll", message)
         return DONE
-    claims = plan_claims(deployment, selector, candidates(context.caches(REPLICA_SETS), deployment))
+    claims = plan_claims(deployment, selector, candidates(context.caches(REPLICA_SETS), deployment, selector))
     replica_sets = await apply_claims(context.client, deployment, DEPLOYMENTS, REPLICA_SETS, claims)
     decided = plan(deployment, replica_sets, _is_old_running(context, deployment, replica_sets))
     try:

@@ -16,8 +16,7 @@ from proa.controllers.job.tally import FINALIZER, tally
 from proa.objects import meta
 from proa.objects.errors import ApiError, NotFound
 from proa.objects.resource import JOBS, PODS
-from proa.objects.selectors import selector_from_dict
-from proa.reconcile.ownership import apply_claims, candidates, claimant_keys, plan_claims
+from proa.reconcile.ownership import apply_claims, candidates, claimant_keys, plan_claims, selector_of
 from proa.reconcile.pod_control import (
     create_pod,
     delete_pod,
@@ -70,8 +69,8 @@ async def reconcile(context: Context, key: Key) -> Result:
 
 
 async def _claim_pods(context: Context, job: Object) -> list[Object]:
-    selector = selector_from_dict(job["spec"].get("selector"))
-    claims = plan_claims(job, selector, candidates(context.caches(PODS), job))
+    selector = selector_of(job)
+    claims = plan_claims(job, selector, candidates(context.caches(PODS), job, selector))
     return await apply_claims(context.client, job, JOBS, PODS, claims, finalizer=FINALIZER)
 
 

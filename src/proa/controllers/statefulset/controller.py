@@ -15,7 +15,6 @@ from proa.controllers.statefulset.status import status_of
 from proa.objects import meta
 from proa.objects.errors import AlreadyExists, ApiError, NotFound
 from proa.objects.resource import CONTROLLER_REVISIONS, PERSISTENT_VOLUME_CLAIMS, PODS, STATEFUL_SETS
-from proa.objects.selectors import selector_from_dict
 from proa.reconcile.controller_revisions import (
     claim_revisions,
     delete_revisions,
@@ -23,7 +22,7 @@ from proa.reconcile.controller_revisions import (
     find_revision,
     not_live,
 )
-from proa.reconcile.ownership import apply_claims, candidates, claimant_keys, plan_claims
+from proa.reconcile.ownership import apply_claims, candidates, claimant_keys, plan_claims, selector_of
 from proa.reconcile.pod_control import is_namespace_terminating, seconds_until_available, slow_start
 from proa.reconcile.protocol import DONE, Caches, Context, Key, Result, Watch, no_keys
 
@@ -84,8 +83,12 @@ async def reconcile(context: Context, key: Key) -> Result:
 
 async def _claim_pods(context: Context, stateful_set: Object) -> list[Object]:
     """Return the pods that the set owns; orphans are adopted where their names are of the set too."""
-    selector = selector_from_dict(stateful_set["spec"].get("selector"))
-    found = [pod for pod in candidates(context.caches(PODS), stateful_set) if is_member(stateful_set, pod)]
+    selector = selector_of(stateful_set)
+    found = [
+        pod
+        for pod in candidates(context.caches(PODS), stateful_set, selector)
+        if is_member(stateful_set, pod)
+    ]
     claims = plan_claims(stateful_set, selector, found)
     return await apply_claims(context.client, stateful_set, STATEFUL_SETS, PODS, claims)
 

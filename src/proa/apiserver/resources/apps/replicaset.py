@@ -8,27 +8,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from proa.apiserver.registry.definition import Column, ResourceDefinition, Subresource
+from proa.apiserver.registry.definition import ResourceDefinition, Subresource
 from proa.apiserver.resources.apps.template_rules import validate_selector_and_template, warnings
 from proa.apiserver.resources.core.pod_defaults import default_template
-from proa.apiserver.resources.printing import (
-    AGE,
-    CONTAINERS,
-    IMAGES,
-    NAME,
-    age,
-    container_cells,
-    doc,
-    selector_cell,
+from proa.apiserver.resources.printing import selector_cell
+from proa.apiserver.resources.replicas import (
+    SCALE_PATHS,
+    columns,
+    observed_replicas,
+    prepare_create,
+    row,
+    validate_status_update,
 )
-from proa.apiserver.resources.status_counts import validate_available, validate_counts
 from proa.client.protocol import Object
 from proa.objects.errors import Cause
 from proa.objects.resource import REPLICA_SETS
 from proa.objects.validation import validate_immutable, validate_non_negative
-
-COUNTS = ("replicas", "fullyLabeledReplicas", "readyReplicas", "availableReplicas", "observedGeneration")
-PARTS = ("fullyLabeledReplicas", "readyReplicas", "availableReplicas")
 
 
 def default(replica_set: Object) -> None:
@@ -36,11 +31,6 @@ def default(replica_set: Object) -> None:
     spec = replica_set.setdefault("spec", {})
     spec.setdefault("replicas", 1)
     default_template(spec.setdefault("template", {}))
-
-
-def prepare_create(replica_set: Object) -> None:
-    """Start without pods; upstream always writes this count."""
-    replica_set["status"] = {"replicas": 0}
 
 
 def validate(replica_set: Object) -> list[Cause]:
@@ -56,28 +46,9 @@ def validate_update(new: Object, old: Object) -> list[Cause]:
     return validate_immutable(new["spec"].get("selector"), old["spec"].get("selector"), "spec.selector")
 
 
-def validate_status_update(new: Object, _old: Object) -> list[Cause]:
-    """Check that no count is negative, or larger than the one that it is a part of."""
-    status = new.get("status") or {}
-    return validate_counts(status, COUNTS, PARTS) + validate_available(status)
-
-
 def cells(replica_set: Object, now: float) -> Sequence[Any]:
     """Return the row of `kubectl get`."""
-    spec, status = replica_set["spec"], replica_set.get("status") or {}
-    return (
-        replica_set["metadata"]["name"],
-        spec.get("replicas", 0),
-        status.get("replicas", 0),
-        status.get("readyReplicas", 0),
-        age(replica_set, now),
-        *container_cells(spec.get("template") or {}),
-        selector_cell(spec.get("selector")),
-    )
-
-
-def _replicas(replica_set: Object) -> str:
-    return str((replica_set.get("status") or {}).get("replicas", 0))
+    return row(replica_set, now, selector_cell(replica_set["spec"].get("selector")))
 
 
 DEFINITION = ResourceDefinition(
@@ -96,18 +67,9 @@ DEFINITION = ResourceDefinition(
     validate_update=validate_update,
     validate_status_update=validate_status_update,
     warnings=warnings,
-    columns=(
-        NAME,
-        Column("Desired", "integer", description=doc("apps.v1.ReplicaSetSpec.replicas")),
-        Column("Current", "integer", description=doc("apps.v1.ReplicaSetStatus.replicas")),
-        Column("Ready", "integer", description=doc("apps.v1.ReplicaSetStatus.readyReplicas")),
-        AGE,
-        CONTAINERS,
-        IMAGES,
-        Column("Selector", description=doc("apps.v1.ReplicaSetSpec.selector"), priority=1),
-    ),
+    columns=columns("apps.v1.ReplicaSet"),
     cells=cells,
-    field_selectors={"status.replicas": _replicas},
+    field_selectors={"status.replicas": observed_replicas},
     tracks_generation=True,
-    scale_paths=(".spec.replicas", ".status.replicas", ".spec.selector"),
+    scale_paths=SCALE_PATHS,
 )

@@ -9,29 +9,24 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from proa.apiserver.registry.definition import Column, ResourceDefinition, Subresource
+from proa.apiserver.registry.definition import ResourceDefinition, Subresource
 from proa.apiserver.resources.core.pod_defaults import default_template
 from proa.apiserver.resources.core.pod_rules import validate_pod_template
 from proa.apiserver.resources.core.pod_warnings import name_warnings, template_warnings
-from proa.apiserver.resources.printing import (
-    AGE,
-    CONTAINERS,
-    IMAGES,
-    NAME,
-    age,
-    container_cells,
-    doc,
-    labels_cell,
+from proa.apiserver.resources.printing import labels_cell
+from proa.apiserver.resources.replicas import (
+    SCALE_PATHS,
+    columns,
+    observed_replicas,
+    prepare_create,
+    row,
+    validate_status_update,
 )
-from proa.apiserver.resources.status_counts import validate_available, validate_counts
 from proa.client.protocol import Object
 from proa.objects.errors import Cause
 from proa.objects.meta import labels
 from proa.objects.resource import REPLICATION_CONTROLLERS
 from proa.objects.validation import forbidden, invalid, not_supported, required, validate_non_negative
-
-COUNTS = ("replicas", "fullyLabeledReplicas", "readyReplicas", "availableReplicas", "observedGeneration")
-PARTS = ("fullyLabeledReplicas", "readyReplicas", "availableReplicas")
 
 
 def default(controller: Object) -> None:
@@ -47,11 +42,6 @@ def default(controller: Object) -> None:
             spec["selector"] = dict(labels(template))
         if not labels(controller):
             controller.setdefault("metadata", {})["labels"] = dict(labels(template))
-
-
-def prepare_create(controller: Object) -> None:
-    """Start without pods; upstream always writes this count."""
-    controller["status"] = {"replicas": 0}
 
 
 def validate(controller: Object) -> list[Cause]:
@@ -82,12 +72,6 @@ def _validate_always_running(template: Object) -> list[Cause]:
     return causes
 
 
-def validate_status_update(new: Object, _old: Object) -> list[Cause]:
-    """Check that no count is negative, or larger than the one that it is a part of."""
-    status = new.get("status") or {}
-    return validate_counts(status, COUNTS, PARTS) + validate_available(status)
-
-
 def warnings(new: Object, old: Object | None) -> list[str]:
     """Warn of a name that no pod can have, and of what is deprecated in the template."""
     said = name_warnings(new) if old is None else []
@@ -97,20 +81,7 @@ def warnings(new: Object, old: Object | None) -> list[str]:
 
 def cells(controller: Object, now: float) -> Sequence[Any]:
     """Return the row of `kubectl get`."""
-    spec, status = controller["spec"], controller.get("status") or {}
-    return (
-        controller["metadata"]["name"],
-        spec.get("replicas", 0),
-        status.get("replicas", 0),
-        status.get("readyReplicas", 0),
-        age(controller, now),
-        *container_cells(spec.get("template") or {}),
-        labels_cell(spec.get("selector")),
-    )
-
-
-def _replicas(controller: Object) -> str:
-    return str((controller.get("status") or {}).get("replicas", 0))
+    return row(controller, now, labels_cell(controller["spec"].get("selector")))
 
 
 DEFINITION = ResourceDefinition(
@@ -128,19 +99,10 @@ DEFINITION = ResourceDefinition(
     validate=validate,
     validate_status_update=validate_status_update,
     warnings=warnings,
-    columns=(
-        NAME,
-        Column("Desired", "integer", description=doc("core.v1.ReplicationControllerSpec.replicas")),
-        Column("Current", "integer", description=doc("core.v1.ReplicationControllerStatus.replicas")),
-        Column("Ready", "integer", description=doc("core.v1.ReplicationControllerStatus.readyReplicas")),
-        AGE,
-        CONTAINERS,
-        IMAGES,
-        Column("Selector", description=doc("core.v1.ReplicationControllerSpec.selector"), priority=1),
-    ),
+    columns=columns("core.v1.ReplicationController"),
     cells=cells,
-    field_selectors={"status.replicas": _replicas},
+    field_selectors={"status.replicas": observed_replicas},
     tracks_generation=True,
     default_propagation="Orphan",
-    scale_paths=(".spec.replicas", ".status.replicas", ".spec.selector"),
+    scale_paths=SCALE_PATHS,
 )
