@@ -362,6 +362,30 @@ def test_a_watch_tells_what_happens_after_a_list(run):
     run(scenario)
 
 
+def test_who_asks_for_metadata_gets_no_more(run):
+    async def scenario(client: Client) -> None:
+        listed = await client.list(CONFIG_MAPS, SPACE, metadata_only=True)
+        created = await client.create(CONFIG_MAPS, make_config_map(labels={"a": "b"}), SPACE)
+        await client.patch(CONFIG_MAPS, "one", {"metadata": {"labels": {"a": "c"}}}, SPACE)
+        partial = {"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1"}
+        added, modified = await next_events(
+            client, CONFIG_MAPS, listed.resource_version, 2, metadata_only=True
+        )
+        assert added.object == {**partial, "metadata": created["metadata"]}
+        assert meta.labels(modified.object) == {"a": "c"}
+        selected = {"label_selector": "a=c", "metadata_only": True}
+        assert (await client.list(CONFIG_MAPS, SPACE, **selected)).items == [modified.object]
+        (seen,) = await next_events(client, CONFIG_MAPS, listed.resource_version, 1, **selected)
+        assert (seen.type, seen.object) == ("ADDED", modified.object)
+        await client.delete(CONFIG_MAPS, "one", SPACE)
+        version = meta.resource_version(modified.object)
+        (deleted,) = await next_events(client, CONFIG_MAPS, version, 1, metadata_only=True)
+        assert (deleted.type, meta.uid(deleted.object)) == ("DELETED", meta.uid(created))
+        assert set(deleted.object) == {"kind", "apiVersion", "metadata"}
+
+    run(scenario)
+
+
 def test_a_watch_waits_for_what_is_still_to_come(run):
     async def scenario(client: Client) -> None:
         version = (await client.list(CONFIG_MAPS, SPACE)).resource_version

@@ -272,6 +272,22 @@ def test_ranges_come_in_pages(check: Check) -> None:
     check(body)
 
 
+def test_of_a_range_only_keys_with_an_ending_are_asked_for(check: Check) -> None:
+    async def body(store: Store) -> None:
+        n = Numbers(store)
+        for key in ("a/1/x", "a/1/y", "a/2/x", "a/3/y", "b/1/x"):
+            await store.put(key, value("old"))
+        await store.delete("a/1/x")
+        await store.put("a/3/x", value("new"))
+        assert keys(store.range("a/", ending="/x").entries) == ["a/2/x", "a/3/x"]
+        page = store.range("a/", ending="/x", limit=1)
+        assert (keys(page.entries), page.remaining) == (["a/2/x"], 1)
+        assert keys(store.range("a/", ending="/x", revision=n(5)).entries) == ["a/1/x", "a/2/x"]
+        assert store.range("a/", ending="/z").remaining == 0
+
+    check(body)
+
+
 def test_pages_of_the_past_are_whole(check: Check) -> None:
     async def body(store: Store) -> None:
         n = Numbers(store)

@@ -31,6 +31,8 @@ from proa.objects.resource import Resource
 Query = dict[str, list[str]]
 
 JSON = "application/json"
+METADATA = f"{JSON};as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
+METADATA_LIST = f"{JSON};as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 APPLY_PATCH: PatchType = "application/apply-patch+yaml"
 DEFAULT_FIELD_MANAGER = "proa"
 BUSY_ATTEMPTS = 10
@@ -64,6 +66,7 @@ class ApiClient:
         field_selector: str = "",
         limit: int = 0,
         continue_token: str = "",
+        metadata_only: bool = False,
     ) -> ObjectList:
         """Return the objects that match, a page of them where `limit` > 0."""
         query = _query(
@@ -72,9 +75,10 @@ class ApiClient:
             limit=limit,
             **{"continue": continue_token},
         )
-        answer = await self._call("GET", resource.path(namespace), query)
+        accept = METADATA_LIST if metadata_only else JSON
+        answer = await self._call("GET", resource.path(namespace), query, accept=accept)
         items = answer.get("items") or []
-        for item in items:
+        for item in items if not metadata_only else ():
             item.setdefault("apiVersion", resource.api_version)
             item.setdefault("kind", resource.kind)
         metadata = answer.get("metadata") or {}
@@ -89,6 +93,7 @@ class ApiClient:
         label_selector: str = "",
         field_selector: str = "",
         timeout_seconds: int = 0,
+        metadata_only: bool = False,
     ) -> AsyncIterator[WatchEvent]:
         """Yield changes until the server ends the stream; raise Expired (or what its ERROR event says)."""
         query = _query(
@@ -99,7 +104,8 @@ class ApiClient:
             fieldSelector=field_selector,
             timeoutSeconds=timeout_seconds,
         )
-        request = Request("GET", resource.path(namespace), query, dict(self._headers))
+        headers = {**self._headers, "accept": METADATA if metadata_only else JSON}
+        request = Request("GET", resource.path(namespace), query, headers)
         response = await self._transport.send(request)
         if response.status >= 400:
             raise error_from_status(_status_of(await _read(response)), response.status)
@@ -190,8 +196,9 @@ class ApiClient:
         query: Query | None = None,
         body: object = None,
         content_type: str = JSON,
+        accept: str = JSON,
     ) -> Object:
-        return _decode(await self._send(method, path, query, body, content_type), path)
+        return _decode(await self._send(method, path, query, body, content_type, accept=accept), path)
 
     async def _send(
         self,
@@ -201,8 +208,9 @@ class ApiClient:
         body: object = None,
         content_type: str = JSON,
         limit_bytes: int = 0,
+        accept: str = JSON,
     ) -> bytes:
-        headers = dict(self._headers)
+        headers = {**self._headers, "accept": accept}
         data = b""
         if body is not None:
             headers["content-type"] = content_type

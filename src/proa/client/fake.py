@@ -120,6 +120,7 @@ class FakeClient:
         field_selector: str = "",
         limit: int = 0,
         continue_token: str = "",
+        metadata_only: bool = False,
     ) -> ObjectList:
         """Return the objects that match, ordered by namespace and name; the token is the last one's place."""
         self._fail("list", resource)
@@ -132,6 +133,7 @@ class FakeClient:
         if limit and len(found) > limit:
             found = found[:limit]
             token = "/".join(place_of(found[-1]))
+        found = [_only_metadata(obj) for obj in found] if metadata_only else found
         return ObjectList(found, str(self._store.version), token)
 
     async def watch(
@@ -143,6 +145,7 @@ class FakeClient:
         label_selector: str = "",
         field_selector: str = "",
         timeout_seconds: int = 0,
+        metadata_only: bool = False,
     ) -> AsyncIterator[WatchEvent]:
         """Yield changes after `resource_version` (none: first everything there is, as ADDED)."""
         self._fail("watch", resource)
@@ -152,12 +155,13 @@ class FakeClient:
             seen = self._store.version
             for obj in self.all(resource):
                 if picks(obj):
-                    yield WatchEvent("ADDED", obj)
+                    yield WatchEvent("ADDED", _only_metadata(obj) if metadata_only else obj)
         try:
             async with aclosing(self._store.changes(seen, timeout_seconds or None)) as changes:
                 async for change in changes:
                     if change.resource == resource and (event := _event(change, picks)) is not None:
-                        yield event
+                        shown = _only_metadata(event.object) if metadata_only else event.object
+                        yield WatchEvent(event.type, shown)
         except TimeoutError:
             return
 
@@ -386,6 +390,10 @@ class FakeClient:
             if planned[0] == verb and planned[1] in (None, resource):
                 self._failures.remove(planned)
                 raise planned[2]
+
+
+def _only_metadata(obj: Object) -> Object:
+    return {"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": obj["metadata"]}
 
 
 def _desired(obj: Object) -> Object:

@@ -116,8 +116,9 @@ class Client(Protocol):
         field_selector: str = "",
         limit: int = 0,
         continue_token: str = "",
+        metadata_only: bool = False,
     ) -> ObjectList:
-        """Return the objects that match."""
+        """Return the objects that match; with `metadata_only` no more of each than that (PartialObjectMetadata)."""
 
     def watch(
         self,
@@ -128,8 +129,12 @@ class Client(Protocol):
         label_selector: str = "",
         field_selector: str = "",
         timeout_seconds: int = 0,
+        metadata_only: bool = False,
     ) -> AsyncIterator[WatchEvent]:
-        """Yield changes after `resource_version`, bookmarks included; raise Expired when it is compacted."""
+        """Yield changes after `resource_version`, bookmarks included; raise Expired when it is compacted.
+
+        With `metadata_only` objects are PartialObjectMetadata.
+        """
 
     async def create(self, resource: Resource, obj: Object, namespace: str | None = None) -> Object:
         """Create and return the object as stored; raise AlreadyExists, Invalid."""

@@ -15,7 +15,8 @@ from proa.node.volumes.payloads import ObjectKey
 from proa.objects.meta import resource_version
 from proa.objects.quick_dataclass import dataclass
 from proa.objects.resource import Resource
-from proa.reconcile.informer import Informer, Scope
+from proa.reconcile.informer import Informer
+from proa.reconcile.reflector import Scope
 
 
 @dataclass(slots=True)

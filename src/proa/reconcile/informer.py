@@ -2,7 +2,7 @@
 
 One informer lists once and then follows a watch; all who need the resource share it. The cache is judged by
 resourceVersion, so that what a write of ours returned (`wrote`, `removed`) is never undone by an event that
-was under way. Follows client-go's tools/cache (reflector.go, shared_informer.go, mutation_cache.go).
+was under way. Follows client-go's tools/cache (shared_informer.go, mutation_cache.go).
 """
 
 from __future__ import annotations
@@ -10,22 +10,15 @@ from __future__ import annotations
 import asyncio
 import logging
 import random as default_random
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from typing import NamedTuple
+from collections.abc import Awaitable, Callable, Sequence
 
 from proa.client.protocol import Client, Object, WatchEvent
 from proa.objects import meta
-from proa.objects.errors import ApiError, Expired
 from proa.objects.resource import Resource
 from proa.reconcile.indexes import Indexes, IndexFunction, Place
+from proa.reconcile.reflector import Reflector, Scope
 
 logger = logging.getLogger(__name__)
-
-PAGE_SIZE = 500
-FIRST_BACK_OFF_SECONDS = 0.1
-MAX_BACK_OFF_SECONDS = 30.0
-WATCH_SECONDS = 300
-"""A watch is asked to last so long, and up to twice as long, so that one that has died unseen ends too."""
 
 Listener = Callable[[Object | None, Object | None], None]
 """Called as listener(old, new): old is None for a new object, new is None for one that is gone."""
@@ -33,17 +26,11 @@ Listener = Callable[[Object | None, Object | None], None]
 Objects = list[Object]
 
 
-class Scope(NamedTuple):
-    """Which part of a resource an informer follows."""
-
-    resource: Resource
-    namespace: str | None = None
-    label_selector: str = ""
-    field_selector: str = ""
-
-
 class Informer:
-    """One resource's cache (`reconcile.protocol.Cache`) and its listeners; `run` keeps it up to date."""
+    """One resource's cache (`reconcile.protocol.Cache`) and its listeners; `run` keeps it up to date.
+
+    metadata.managedFields are left out: they are most of many objects and no controller's business.
+    """
 
     def __init__(
         self,
@@ -52,19 +39,15 @@ class Informer:
         *,
         random: Callable[[], float] = default_random.random,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
-        transform: Callable[[Object], Object] | None = None,
     ) -> None:
-        """`transform` cuts down what is kept of an object, metadata's names and versions apart; without it,
-        metadata.managedFields is left out, which is most of many objects and no controller's business.
-        """
         self.scope = scope
-        self._transform = transform
         self._client = client
         self._random = random
         self._sleep = sleep
         self._objects: dict[Place, Object] = {}
         self._indexes = Indexes(self._objects)
         self._listeners: list[Listener] = []
+        self._listed: Objects = []
         self._deleted_uids: set[str] = set()
         self._seen_version = ""
         self._synced = asyncio.Event()
@@ -112,7 +95,7 @@ class Informer:
     def wrote(self, obj: Object) -> None:
         """Take in what a write of ours returned, unless the watch is already past it."""
         if not self._is_seen(obj):
-            self._put(self._cut(obj))
+            self._put(_without_managed_fields(obj))
 
     def removed(self, name: str, namespace: str, uid: str) -> None:
         """Forget an object that a delete of ours has ended; events under way do not revive it."""
@@ -124,69 +107,20 @@ class Informer:
     # Following the server
 
     async def run(self) -> None:
-        """List, then watch, for ever; errors back off, Expired lists again."""
-        failures = 0
-        version = ""
-        while True:
-            try:
-                if not version:
-                    version = await self._list()
-                    self._synced.set()
-                started_at = version
-                async for event in self._watch(version):
-                    self._apply(event)
-                    version = event.object["metadata"]["resourceVersion"]
-                failures = 0
-                if version != started_at:
-                    continue
-            except Expired:
-                version = ""
-                logger.info("watch expired, listing again resource=%s", self.scope.resource.qualified_name)
-            except ApiError as error:
-                logger.warning(
-                    "list or watch failed resource=%s attempt=%d error=%s",
-                    self.scope.resource.qualified_name,
-                    failures + 1,
-                    error,
-                )
-            await self._sleep(self._back_off(failures))
-            failures += 1
+        """List, then watch, for ever; see `reflector.Reflector`."""
+        await Reflector(self._client, self.scope, self, random=self._random, sleep=self._sleep).run()
 
-    def _back_off(self, failures: int) -> float:
-        seconds = min(FIRST_BACK_OFF_SECONDS * 2.0 ** min(failures, 32), MAX_BACK_OFF_SECONDS)
-        return seconds * (1.0 + self._random())
+    def begin(self) -> None:
+        """See `reflector.Sink`."""
+        self._listed = []
 
-    async def _list(self) -> str:
-        """Bring the cache to one consistent list, page by page, and return its resourceVersion."""
-        found: Objects = []
-        token = ""
-        while True:
-            page = await self._client.list(
-                self.scope.resource,
-                self.scope.namespace,
-                label_selector=self.scope.label_selector,
-                field_selector=self.scope.field_selector,
-                limit=PAGE_SIZE,
-                continue_token=token,
-            )
-            found += map(self._cut, page.items)  # page by page: whole objects may be ten times as large
-            token = page.continue_token
-            if not token:
-                break
-        self._replace(found, page.resource_version)
-        return page.resource_version
+    def page(self, items: Sequence[Object]) -> None:
+        """See `reflector.Sink`. Only what is kept of the objects is, as whole ones may be ten times as large."""
+        self._listed += map(_without_managed_fields, items)
 
-    def _watch(self, version: str) -> AsyncIterator[WatchEvent]:
-        return self._client.watch(
-            self.scope.resource,
-            self.scope.namespace,
-            resource_version=version,
-            label_selector=self.scope.label_selector,
-            field_selector=self.scope.field_selector,
-            timeout_seconds=int(WATCH_SECONDS * (1 + self._random())),
-        )
-
-    def _replace(self, found: Objects, version: str) -> None:
+    def finish(self, version: str) -> None:
+        """Bring the cache to the list."""
+        found, self._listed = self._listed, []
         self._seen_version = version
         present = {_place(obj) for obj in found}
         self._deleted_uids &= {meta.uid(obj) for obj in found}
@@ -195,14 +129,16 @@ class Informer:
                 self._drop(place)
         for obj in found:
             self._put(obj)
+        self._synced.set()
 
-    def _apply(self, event: WatchEvent) -> None:
+    def apply(self, event: WatchEvent) -> None:
+        """Bring the cache to what a watch tells."""
         obj = event.object
         self._seen_version = obj["metadata"]["resourceVersion"]
         if event.type == "BOOKMARK":
             return
         if event.type != "DELETED":
-            self._put(self._cut(obj))
+            self._put(_without_managed_fields(obj))
             return
         self._deleted_uids.discard(meta.uid(obj))
         place = _place(obj)
@@ -212,10 +148,6 @@ class Informer:
 
     def _is_seen(self, obj: Object) -> bool:
         return bool(self._seen_version) and _version(obj) <= int(self._seen_version)
-
-    def _cut(self, obj: Object) -> Object:
-        """Return what is kept of an object."""
-        return _without_managed_fields(obj) if self._transform is None else self._transform(obj)
 
     def _put(self, obj: Object) -> None:
         place = _place(obj)

@@ -44,6 +44,7 @@ class OwnWritesClient:
         field_selector: str = "",
         limit: int = 0,
         continue_token: str = "",
+        metadata_only: bool = False,
     ) -> ObjectList:
         """Return the objects that match, from the server."""
         return await self.client.list(
@@ -53,6 +54,7 @@ class OwnWritesClient:
             field_selector=field_selector,
             limit=limit,
             continue_token=continue_token,
+            metadata_only=metadata_only,
         )
 
     def watch(
@@ -64,6 +66,7 @@ class OwnWritesClient:
         label_selector: str = "",
         field_selector: str = "",
         timeout_seconds: int = 0,
+        metadata_only: bool = False,
     ) -> AsyncIterator[WatchEvent]:
         """Yield changes, from the server."""
         return self.client.watch(
@@ -73,6 +76,7 @@ class OwnWritesClient:
             label_selector=label_selector,
             field_selector=field_selector,
             timeout_seconds=timeout_seconds,
+            metadata_only=metadata_only,
         )
 
     async def create(self, resource: Resource, obj: Object, namespace: str | None = None) -> Object:

@@ -155,9 +155,11 @@ class EtcdStore:
         """See `Store.seal`."""
         return self._transformer.seal(entry.key, entry.value)
 
-    def range(self, prefix: str, *, start_after: str = "", limit: int = 0, revision: int = 0) -> Page:
+    def range(
+        self, prefix: str, *, start_after: str = "", limit: int = 0, revision: int = 0, ending: str = ""
+    ) -> Page:
         """See `Store.range`."""
-        return self._history.range(prefix, start_after, limit, revision)
+        return self._history.range(prefix, start_after, limit, revision, ending)
 
     def count(self, prefix: str) -> int:
         """See `Store.count`."""

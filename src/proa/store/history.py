@@ -63,6 +63,24 @@ class History(Generic[V]):
         self._keys = KeyIndex(self.values)
         self.revision = self.oldest = revision
 
+    def replay(self, changes: Iterable[tuple[str, int, V | None, V | None, int]]) -> None:
+        """Apply writes of the past, each as (key, revision, value, last, size in bytes); `index` must follow."""
+        values, past = self.values, self._past
+        for key, revision, value, last, size_bytes in changes:
+            previous = values.get(key)
+            if value is None:
+                del values[key]
+            else:
+                values[key] = value
+            past.append(Past(key, revision, value, last, previous, size_bytes))
+            self._past_bytes += size_bytes
+            self.revision = revision
+        self.trim()
+
+    def index(self) -> None:
+        """Put the keys of what was replayed in order, all at once."""
+        self._keys = KeyIndex(self.values)
+
     def apply(
         self, key: str, revision: int, value: V | None, last: V | None = None, *, size_bytes: int = 0
     ) -> Past[V]:
@@ -101,7 +119,7 @@ class History(Generic[V]):
         """Return the number of keys under `prefix`."""
         return self._keys.count(*prefix_bounds(prefix))
 
-    def range(self, prefix: str, start_after: str, limit: int, revision: int) -> Page:
+    def range(self, prefix: str, start_after: str, limit: int, revision: int, ending: str = "") -> Page:
         """See `Store.range`."""
         low, high = prefix_bounds(prefix, start_after)
         total = self._keys.count(low, high)
@@ -113,7 +131,11 @@ class History(Generic[V]):
         elif not total:  # admission asks on every write, and mostly there is nothing
             return Page((), self.revision, 0)
         else:
-            pairs = ((key, self.values[key]) for key in self._keys.between(low, high))
+            keys = (key for key in self._keys.between(low, high) if key.endswith(ending))
+            pairs = ((key, self.values[key]) for key in keys)
+        if ending:
+            found = [pair for pair in pairs if pair[0].endswith(ending)]
+            pairs, total = iter(found), len(found)
         load = self._load
         entries = [load(key, held) for key, held in islice(pairs, limit or None)]
         return Page(entries, revision or self.revision, total - len(entries))

@@ -140,10 +140,13 @@ class Store(Protocol):
     def seal(self, entry: Entry) -> bytes:
         """Return an entry's value as it may leave the server for a disk: encrypted where it is to be."""
 
-    def range(self, prefix: str, *, start_after: str = "", limit: int = 0, revision: int = 0) -> Page:
+    def range(
+        self, prefix: str, *, start_after: str = "", limit: int = 0, revision: int = 0, ending: str = ""
+    ) -> Page:
         """Return entries under `prefix`, after the key `start_after`, at most `limit` (0: all).
 
-        `revision` > 0 reads the past: raises Compacted or FutureRevision.
+        With `ending` only keys that end so count; no value of another is read. `revision` > 0 reads the past: raises
+        Compacted or FutureRevision.
         """
 
     def count(self, prefix: str) -> int:

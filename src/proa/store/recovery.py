@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 from proa.objects.quick_dataclass import dataclass
@@ -19,6 +20,7 @@ from proa.store.history import History
 from proa.store.protocol import CannotOpen
 from proa.store.segment import (
     DELETE_WITH_LAST,
+    HEADER_BYTES,
     PUT,
     Place,
     Segment,
@@ -30,6 +32,9 @@ from proa.store.segment import (
 
 FIRST_SEGMENT_BYTES = 1 << 20
 """The first file is small: filling it is part of the first start."""
+
+PlacedChange = tuple[str, int, Place | None, Place | None, int]
+"""What `History.replay` takes."""
 
 _FILE_NAME = re.compile(r"(\d{12})\.(log|base)")
 
@@ -78,6 +83,7 @@ def _resume(
     for position, segment in enumerate(segments):
         if _replay(segment, history, base_revision):
             used = position
+    history.index()
     for path in superseded:
         disk.remove(path)
     if not segments:
@@ -120,27 +126,29 @@ def _read_base(base: Segment, history: History[Place]) -> None:
 
 def _replay(segment: Segment, history: History[Place], base_revision: int) -> bool:
     """Apply a file's records above `base_revision` to `history`; return whether it has any at all."""
-    any_record = False
-    for offset, payload in segment.frames():
-        any_record = True
-        for kind, key, place in records(segment, offset, payload):
-            if place[3] > base_revision:
-                _apply(segment, history, kind, key, place)
-        history.trim()
+    history.replay(_changes(segment, history, base_revision))
     if segment.has_frame_after(segment.tail):
         raise CannotOpen(
             f"{segment.path}: damaged at byte {segment.tail}, after revision {history.revision}; "
             "later writes follow it, so this is not a write that a crash cut short"
         )
-    return any_record
+    return segment.tail > HEADER_BYTES
 
 
-def _apply(segment: Segment, history: History[Place], kind: int, key: str, place: Place) -> None:
-    revision = place[3]
-    if revision != history.revision + 1:
-        raise CannotOpen(
-            f"{segment.path}: revision {revision} follows {history.revision}: writes in between are lost"
-        )
-    value = place if kind == PUT else None
-    last = place if kind == DELETE_WITH_LAST else None
-    history.apply(key, revision, value, last, size_bytes=place[2])
+def _changes(segment: Segment, history: History[Place], base_revision: int) -> Iterator[PlacedChange]:
+    """Yield a file's records above `base_revision`; raise CannotOpen where one does not follow the last."""
+    newest = history.revision
+    for offset, payload in segment.frames():
+        for kind, key, place in records(segment, offset, payload):
+            _, _, length, revision = place
+            if revision <= base_revision:
+                continue
+            if revision != newest + 1:
+                raise CannotOpen(
+                    f"{segment.path}: revision {revision} follows {newest}: writes in between are lost"
+                )
+            newest = revision
+            if kind == PUT:
+                yield key, revision, place, None, length
+            else:
+                yield key, revision, None, place if kind == DELETE_WITH_LAST else None, length

@@ -15,10 +15,11 @@ from proa.objects import meta
 from proa.objects.errors import Forbidden
 from proa.objects.pods import is_active
 from proa.objects.resource import PODS, REPLICA_SETS, REPLICATION_CONTROLLERS, Resource
-from proa.reconcile.informer import Informer, Scope
+from proa.reconcile.informer import Informer
 from proa.reconcile.own_writes import OwnWritesClient
 from proa.reconcile.pod_control import rank_for_deletion
 from proa.reconcile.protocol import Context, Key
+from proa.reconcile.reflector import Scope
 
 NOW = 1_750_000_000.0
 

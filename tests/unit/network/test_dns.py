@@ -40,7 +40,8 @@ from proa.network.dns_records import (
     index_endpoint_ips,
 )
 from proa.objects.resource import ENDPOINT_SLICES, SERVICES
-from proa.reconcile.informer import Informer, Scope
+from proa.reconcile.informer import Informer
+from proa.reconcile.reflector import Scope
 
 Object = dict[str, Any]
 

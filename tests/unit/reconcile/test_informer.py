@@ -12,7 +12,8 @@ from proa.client.protocol import Object
 from proa.objects import meta
 from proa.objects.errors import NotFound, ServiceUnavailable
 from proa.objects.resource import CONFIG_MAPS, PODS
-from proa.reconcile.informer import Informer, InformerFactory, Scope
+from proa.reconcile.informer import Informer, InformerFactory
+from proa.reconcile.reflector import Scope
 
 OWNER = {"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "web", "uid": "owner-1"}
 

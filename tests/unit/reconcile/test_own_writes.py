@@ -10,8 +10,9 @@ from proa.objects import meta
 from proa.objects.errors import NotFound
 from proa.objects.resource import CONFIG_MAPS, PODS, SECRETS
 from proa.reconcile.discovery import discover
-from proa.reconcile.informer import Informer, Scope
+from proa.reconcile.informer import Informer
 from proa.reconcile.own_writes import OwnWritesClient
+from proa.reconcile.reflector import Scope
 
 
 def make(name: str, **spec: Any) -> dict[str, Any]:

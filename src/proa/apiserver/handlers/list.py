@@ -106,18 +106,23 @@ async def _collect(
         page = registry.store.range(prefix + name, limit=1, revision=revision)  # at most the one of that name
         found = [entry for entry in page.entries if entry.key == prefix + name]
         return await _picked(registry, selection, found), page.revision, 0, ""
+    ending = "" if name is None else f"/{name}"
     if selection.everything or not limit:
-        page = registry.store.range(prefix, start_after=start_after, limit=limit, revision=revision)
+        page = registry.store.range(
+            prefix, start_after=start_after, limit=limit, revision=revision, ending=ending
+        )
         entries = page.entries
         if not selection.everything:
-            entries = await _picked(registry, selection, _named(entries, name))
+            entries = await _picked(registry, selection, entries)
         last_key = page.entries[-1].key if page.remaining and page.entries else ""
         return entries, page.revision, page.remaining, last_key
     found = []
     while True:
-        page = registry.store.range(prefix, start_after=start_after, limit=max(limit, 100), revision=revision)
+        page = registry.store.range(
+            prefix, start_after=start_after, limit=max(limit, 100), revision=revision, ending=ending
+        )
         revision = page.revision
-        picked = await _picked(registry, selection, _named(page.entries, name))
+        picked = await _picked(registry, selection, page.entries)
         if len(found) + len(picked) >= limit:
             found += picked[: limit - len(found)]
             last_key = found[-1].key
@@ -127,11 +132,6 @@ async def _collect(
         if not page.remaining:
             return found, revision, 0, ""
         start_after = page.entries[-1].key
-
-
-def _named(entries: Sequence[Entry], name: str | None) -> Sequence[Entry]:
-    """Return the entries of that name, so that no others are decoded; all where none is asked for."""
-    return entries if name is None else [entry for entry in entries if entry.key.endswith("/" + name)]
 
 
 USUAL_TERMS = 20

@@ -10,15 +10,17 @@ from typing import Any
 
 import orjson
 
-from proa.apiserver.handlers.negotiation import Representation
+from proa.apiserver.handlers.negotiation import JSON, Representation
 from proa.apiserver.handlers.options import Selection
 from proa.apiserver.handlers.shapes import partial, table
 from proa.apiserver.handlers.watch_burst import Burst, burst_of
 from proa.apiserver.pace import SLICE_OBJECTS, Pace
 from proa.apiserver.registry.registry import ResourceRegistry
+from proa.apiserver.registry.stored_bytes import cut_metadata
 from proa.client.protocol import Object
 from proa.store.protocol import Change, Entry
 
+_PARTIAL = b'{"type":"%b","object":{"kind":"PartialObjectMetadata","apiVersion":"%b","metadata":%b}}\n'
 INITIAL_END = "k8s.io/initial-events-end"
 
 
@@ -40,7 +42,10 @@ class View:
         """The one name that it can be about, "" for any: others are passed over by their key."""
         self._representation = representation
         self._include = include
-        self._everything = selection.everything and not name and representation.is_plain
+        sees_all = selection.everything and not name
+        self._everything = sees_all and representation.is_plain
+        shape = representation.shape
+        self._all_metadata = sees_all and shape.startswith("Partial") and representation.media_type == JSON
         self._headers = True
 
     def encode(self, changes: Sequence[Change]) -> bytes | None:
@@ -48,6 +53,10 @@ class View:
         converts = self.registry.conversion is not None
         if self._everything and not converts:
             return burst_of(changes).joined()
+        if self._all_metadata and not converts:
+            events = self._cut_metadata(changes)
+            if events is not None:
+                return events
         burst = self._burst_of(changes)
         if burst is None:
             return b""
@@ -68,6 +77,19 @@ class View:
             if events:
                 yield events
             await pace.give_way()
+
+    def _cut_metadata(self, changes: Sequence[Change]) -> bytes | None:
+        """Return the changes as events of metadata, of which none is decoded; None where some must be."""
+        version = self._representation.api_version.encode()
+        pieces = []
+        for change in changes:
+            value = change.previous if change.value is None else change.value
+            metadata = cut_metadata(value or b"", change.revision, self.registry.head)
+            if metadata is None:
+                return None
+            kind = b"ADDED" if change.previous is None else b"MODIFIED" if change.value else b"DELETED"
+            pieces.append(_PARTIAL % (kind, version, metadata))
+        return b"".join(pieces)
 
     def _burst_of(self, changes: Sequence[Change]) -> Burst | None:
         if not self.single:

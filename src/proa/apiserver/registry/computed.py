@@ -34,9 +34,12 @@ class ComputedStore(MemoryStore):
 
     latest = get
 
-    def range(self, prefix: str, *, start_after: str = "", limit: int = 0, revision: int = 0) -> Page:
+    def range(
+        self, prefix: str, *, start_after: str = "", limit: int = 0, revision: int = 0, ending: str = ""
+    ) -> Page:
         """See `Store.range`; there is no history."""
         found = [e for e in self._entries() if e.key.startswith(prefix) and e.key > start_after]
+        found = [e for e in found if e.key.endswith(ending)]
         taken = found[:limit] if limit else found
         return Page(taken, self.revision, len(found) - len(taken))
 

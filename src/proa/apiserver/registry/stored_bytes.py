@@ -22,10 +22,15 @@ _UNREAD = b',"managedFields":0'
 
 def metadata_bytes(entry: Entry, head: bytes) -> bytes | None:
     """Return the object's metadata as it is stored, None where it must be decoded. `head` is the kind's (`head_of`)."""
-    value, begin = entry.value, len(head) + len(_METADATA)
+    return cut_metadata(entry.value, entry.revision, head)
+
+
+def cut_metadata(value: bytes, revision: int, head: bytes) -> bytes | None:
+    """Return the same of a stored value and the revision that wrote it."""
+    begin = len(head) + len(_METADATA)
     if not value.startswith(head) or not value.startswith(_METADATA, len(head)):
         return None
-    ending = ENDS_METADATA % entry.revision
+    ending = ENDS_METADATA % revision
     end = value.find(ending, begin)
     return None if end < 0 else value[begin : end + len(ending)]
 

@@ -1,1 +1,1 @@
-"""Garbage collection: controller.py watches and writes; graph.py knows who owns whom and decides, purely."""
+"""Garbage collection: graph.py knows who owns whom, plan.py decides; following.py watches, controller.py acts."""

@@ -9,40 +9,28 @@ upstream's pkg/controller/garbagecollector/garbagecollector.go.
 from __future__ import annotations
 
 import asyncio
-import logging
-from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
-from proa.client.protocol import Client, Object
+from proa.client.protocol import STRATEGIC_MERGE_PATCH, Client, Object
+from proa.controllers.garbage_collector import misplaced
+from proa.controllers.garbage_collector.following import Following
 from proa.controllers.garbage_collector.graph import (
     Graph,
+    Identity,
     Node,
     OwnerState,
-    Plan,
+    Reference,
     make_node,
-    plan,
 )
+from proa.controllers.garbage_collector.plan import Plan, plan
 from proa.objects import meta
-from proa.objects.errors import ApiError, NotFound
+from proa.objects.errors import NotFound, UnsupportedMediaType
 from proa.objects.resource import Resource
-from proa.reconcile.discovery import discover
-from proa.reconcile.informer import Informer, Scope
 from proa.reconcile.protocol import DONE, Context, Key, Result, Watch
 
-logger = logging.getLogger(__name__)
-
-NEEDED_VERBS = {"list", "watch", "delete"}
-ADDS_KINDS = {
-    ("apiextensions.k8s.io", "customresourcedefinitions"),
-    ("apiregistration.k8s.io", "apiservices"),
-}
-IGNORED = {"events"}
 ABSENT_OWNERS_REMEMBERED = 500
-REDISCOVER_SECONDS = 30.0
-"""After a discovery that failed in part."""
-SYNC_SECONDS = 30.0
-"""So long a resource that cannot be listed holds up the others; its objects are asked for by name then."""
+GONE_REMEMBERED = 2_000
 
 
 class GarbageCollector:
@@ -55,110 +43,36 @@ class GarbageCollector:
 
     def __init__(self) -> None:
         self._graph = Graph()
-        self._resources: dict[tuple[str, str], Resource] = {}
-        self._informers: dict[Resource, tuple[Informer, asyncio.Task[None] | None]] = {}
-        self._absent: OrderedDict[str, None] = OrderedDict()
-        self._kinds_changed = asyncio.Event()
+        self._following = Following(self._graph, self._look_at, self._remember_gone)
+        self._absent: dict[tuple[str, Reference], None] = {}
+        """Owners that were asked for and not found, each with the namespace that it was looked for in."""
+        self._gone: dict[str, None] = {}
+        """Uids of what was deleted lately."""
         self._enqueue: Callable[[str], None] = lambda uid: None
 
     async def run(self, context: Context, enqueue: Callable[[Key], None]) -> None:
         """Follow every resource; look at nothing before all are known."""
+        following = self._following
+        self._search = misplaced.Search(lambda *found: self._report(context, *found))
+        searching = asyncio.create_task(self._search.run(context.client), name="garbage collector search")
         try:
             while True:
-                self._kinds_changed.clear()
-                is_complete = await self._follow_all(context)
+                following.kinds_changed.clear()
+                is_complete = await following.follow_all(context)
                 self._enqueue = lambda uid: enqueue(Key("", uid))
-                for uid in self._graph.with_unseen_owners() | self._in_progress():
-                    self._enqueue(uid)
-                try:
-                    await asyncio.wait_for(
-                        self._kinds_changed.wait(), None if is_complete else REDISCOVER_SECONDS
-                    )
-                except TimeoutError:
-                    continue
+                self._look_at(self._graph.with_unseen_owners() | self._graph.in_progress())
+                await following.wait_for_kinds(is_complete=is_complete)
         finally:
-            tasks = [task for _, task in self._informers.values() if task is not None]
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            searching.cancel()
+            await asyncio.gather(searching, return_exceptions=True)
+            await following.stop()
 
-    def _in_progress(self) -> set[str]:
-        """Return what was being deleted with dependents in mind when we began."""
-        nodes = self._graph.nodes.values()
-        return {node.uid for node in nodes if node.waits_for_dependents or node.orphans_dependents}
-
-    async def _follow_all(self, context: Context) -> bool:
-        """Bring the informers to what is served; return whether discovery was complete."""
-        try:
-            discovered = await discover(context.client)
-        except ApiError as error:
-            logger.warning("discovery failed controller=%s error=%s", self.NAME, error)
-            return False
-        wanted = {
-            served.resource
-            for served in discovered.served
-            if served.verbs >= NEEDED_VERBS and served.resource.plural not in IGNORED
-        }
-        self._resources = {(r.group, r.kind): r for r in wanted}
-        if not discovered.failed:
-            for resource in [*self._informers.keys() - wanted]:
-                await self._unfollow(resource)
-        for resource in wanted - self._informers.keys():
-            self._informers[resource] = self._follow(context, resource)
-        await self._wait_synced()
-        return not discovered.failed
-
-    async def _wait_synced(self) -> None:
-        waits = [asyncio.create_task(informer.wait_synced()) for informer, _ in self._informers.values()]
-        if not waits:
-            return
-        try:
-            await asyncio.wait(waits, timeout=SYNC_SECONDS)
-        finally:
-            for wait in waits:
-                wait.cancel()
-            await asyncio.gather(*waits, return_exceptions=True)
-
-    def _follow(self, context: Context, resource: Resource) -> tuple[Informer, asyncio.Task[None] | None]:
-        """Listen to the informer that others have of the resource, or else run one for the metadata."""
-        try:
-            shared = context.caches(resource)
-        except KeyError:
-            shared = None
-        if isinstance(shared, Informer):
-            shared.listen(self._listener(resource))
-            return shared, None
-        informer = Informer(context.client, Scope(resource), random=context.random, transform=only_metadata)
-        informer.listen(self._listener(resource))
-        name = f"garbage collector {resource.qualified_name}"
-        return informer, asyncio.create_task(informer.run(), name=name)
-
-    async def _unfollow(self, resource: Resource) -> None:
-        """Forget a resource that is no longer served, and its objects, which went with it."""
-        informer, task = self._informers.pop(resource)
-        if task is not None:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
-        for obj in informer.list():
-            self._changed(resource, obj, None)
-
-    def _listener(self, resource: Resource) -> Callable[[Object | None, Object | None], None]:
-        adds_kinds = (resource.group, resource.plural) in ADDS_KINDS
-
-        def listen(old: Object | None, new: Object | None) -> None:
-            self._changed(resource, old, new)
-            if adds_kinds:
-                self._kinds_changed.set()
-
-        return listen
-
-    def _changed(self, resource: Resource, old: Object | None, new: Object | None) -> None:
-        if new is not None:
-            concerned = self._graph.put(make_node(resource, new))
-        else:
-            concerned = self._graph.remove(meta.uid(old or {}))
-        for uid in concerned:
+    def _look_at(self, uids: set[str]) -> None:
+        for uid in uids:
             self._enqueue(uid)
+
+    def _remember_gone(self, uid: str) -> None:
+        _remember(self._gone, uid, GONE_REMEMBERED)
 
     async def reconcile(self, context: Context, key: Key) -> Result:
         """Look at one object: ask for owners that were not seen, decide, do it.
@@ -168,91 +82,143 @@ class GarbageCollector:
         item = self._graph.nodes.get(key.name)
         if item is None:
             return DONE
-        states = {owner["uid"]: await self._owner_state(context.client, item, owner) for owner in item.owners}
-        decided = plan(item, self._graph.dependents_of(item.uid), states)
-        try:
-            await self._apply(context.client, item, decided)
-        except NotFound:
-            return DONE
+        decided = await self._plan(context, item)
+        if decided.writes_item:
+            latest = await _find(context, item.resource, item.name, item.namespace)
+            if latest is None or meta.uid(latest) != item.uid:
+                return DONE  # its end is about to be heard of
+            newest = make_node(item.resource, latest)
+            if newest != item:
+                decided = await self._plan(context, newest)
+            await self._write(context.client, newest, latest, decided)
+        self._look_at(set(decided.look_at))
         return DONE
 
-    async def _owner_state(self, client: Client, item: Node, reference: Mapping[str, Any]) -> OwnerState:
-        uid = reference["uid"]
-        if uid in self._absent:
-            return "absent"
+    async def _plan(self, context: Context, item: Node) -> Plan:
+        states = {reference: await self._owner_state(context, item, reference) for reference in item.owners}
+        circle = self._graph.circle_of(item) if item.waits_for_dependents else frozenset[str]()
+        return plan(item, self._graph.dependents_of(item.uid), states, circle)
+
+    async def _owner_state(self, context: Context, item: Node, reference: Reference) -> OwnerState:
         state = self._graph.owner_state(item, reference)
         if state != "unknown":
             return state
-        group = reference["apiVersion"].rpartition("/")[0]
-        resource = self._resources.get((group, reference["kind"]))
-        if resource is None or (resource.namespaced and not item.namespace):
-            return (
-                "solid"  # a kind that is not served, or cannot own this: upstream leaves such objects alone
-            )
-        namespace = item.namespace if resource.namespaced else None
-        try:
-            owner = await client.get(resource, reference["name"], namespace)
-        except NotFound:
-            owner = {}
-        if meta.uid(owner) != uid:
-            self._remember_absent(uid)
+        resource = self._following.resources.get((reference.group, reference.kind))
+        if resource is not None and resource.namespaced and not item.namespace:
+            self._tell_misplaced(context, resource, item, reference)
+            return "solid"  # it cannot own this: upstream leaves such objects alone
+        if reference.uid in self._gone:
             return "absent"
+        if resource is None:
+            return "solid"  # a kind that is not served: upstream leaves its dependents alone until it is
+        namespace = item.namespace if resource.namespaced else ""
+        place = (namespace, reference)
+        if place in self._absent:
+            self._tell_misplaced(context, None, item, reference)
+            return "absent"
+        owner = await _find(context, resource, reference.name, namespace, reference.uid)
+        if owner is None or meta.uid(owner) != reference.uid:
+            _remember(self._absent, place, ABSENT_OWNERS_REMEMBERED)
+            self._tell_misplaced(context, resource if namespace else None, item, reference)
+            return "absent"
+        self._look_at(self._graph.see(reference.uid, Identity(resource, namespace, reference.name)))
         return "waiting" if make_node(resource, owner).waits_for_dependents else "solid"
 
-    def _remember_absent(self, uid: str) -> None:
-        self._absent[uid] = None
-        if len(self._absent) > ABSENT_OWNERS_REMEMBERED:
-            self._absent.popitem(last=False)
+    def _tell_misplaced(
+        self, context: Context, resource: Resource | None, item: Node, reference: Reference
+    ) -> None:
+        """See that an owner that is in another namespace is told of: now, or once it is found among the resource's."""
+        seen = self._graph.seen(reference.uid)
+        if seen is None:
+            if resource is not None:
+                self._search.ask(resource, item, reference)
+        elif seen.namespace not in ("", item.namespace):
+            self._report(context, item, reference, seen)
 
-    async def _apply(self, client: Client, item: Node, decided: Plan) -> None:
-        for uid in decided.look_at:
-            self._enqueue(uid)
-        for blocked in decided.unblock:
-            unblocked = tuple({**owner, "blockOwnerDeletion": False} for owner in blocked.owners)
-            await _patch(client, blocked, {"ownerReferences": list(unblocked)})
-        if decided.orphan:
-            await asyncio.gather(*(_disown(client, dependent, item.uid) for dependent in decided.orphan))
-        if decided.keep_owners is not None:
-            await _patch(client, item, {"ownerReferences": [dict(owner) for owner in decided.keep_owners]})
-        if decided.remove_finalizer:
-            kept = [entry for entry in item.finalizers if entry != decided.remove_finalizer]
-            await _patch(client, item, {"finalizers": kept or None})
-        if decided.delete is not None:
-            await client.delete(
-                item.resource,
-                item.name,
-                item.namespace or None,
-                propagation_policy=decided.delete,
-                uid=item.uid,
-                resource_version="" if decided.unblock else item.resource_version,
-            )
+    def _report(self, context: Context, item: Node, reference: Reference, seen: Identity) -> None:
+        self._graph.see(reference.uid, seen)
+        text = misplaced.message(item, reference)
+        context.events.event(misplaced.about(item), "Warning", misplaced.REASON, text)
+
+    async def _write(self, client: Client, item: Node, latest: Object, decided: Plan) -> None:
+        """Change or delete the object, of exactly the version `latest`."""
+        try:
+            if decided.orphan:
+                await asyncio.gather(*(_disown(client, node, item.uid) for node in decided.orphan))
+            if decided.unblock:
+                unblocked = [
+                    {**entry, "blockOwnerDeletion": False} for entry in meta.owner_references(latest)
+                ]
+                latest = await _patch(client, item, latest, {"ownerReferences": unblocked})
+            if decided.drop_owners:
+                gone = {(owner.uid, owner.name, owner.kind) for owner in decided.drop_owners}
+                owners = [
+                    entry
+                    for entry in meta.owner_references(latest)
+                    if (entry["uid"], entry["name"], entry["kind"]) not in gone
+                ]
+                await _patch(client, item, latest, {"ownerReferences": owners})
+            if decided.remove_finalizer:
+                kept = [entry for entry in meta.finalizers(latest) if entry != decided.remove_finalizer]
+                await _patch(client, item, latest, {"finalizers": kept or None})
+            if decided.delete is not None:
+                await client.delete(
+                    item.resource,
+                    item.name,
+                    item.namespace or None,
+                    propagation_policy=decided.delete,
+                    uid=item.uid,
+                    resource_version=meta.resource_version(latest),
+                )
+        except NotFound:
+            return
+
+
+async def _find(
+    context: Context, resource: Resource, name: str, namespace: str, uid: str = ""
+) -> Object | None:
+    """Return an object: the one of a cache, unless it has another uid than it should, else the server's."""
+    try:
+        cached = context.caches(resource).get(name, namespace)
+    except KeyError:
+        cached = None
+    if cached is not None and uid in ("", meta.uid(cached)):
+        return cached
+    try:
+        return await context.client.get(resource, name, namespace or None)
+    except NotFound:
+        return None
 
 
 async def _disown(client: Client, dependent: Node, owner_uid: str) -> None:
     """Take an owner out of a dependent; one that is gone already is fine."""
-    kept = [dict(owner) for owner in dependent.owners if owner.get("uid") != owner_uid]
+    patch = {"uid": dependent.uid, "ownerReferences": [{"$patch": "delete", "uid": owner_uid}]}
+    namespace = dependent.namespace or None
     try:
-        await _patch(client, dependent, {"ownerReferences": kept or None})
+        try:
+            await client.patch(
+                dependent.resource,
+                dependent.name,
+                {"metadata": patch},
+                namespace,
+                patch_type=STRATEGIC_MERGE_PATCH,
+            )
+        except UnsupportedMediaType:  # a custom resource
+            latest = await client.get(dependent.resource, dependent.name, namespace)
+            kept = [entry for entry in meta.owner_references(latest) if entry["uid"] != owner_uid]
+            await _patch(client, dependent, latest, {"ownerReferences": kept or None})
     except NotFound:
         return
 
 
-async def _patch(client: Client, node: Node, changes: dict[str, Any]) -> None:
+async def _patch(client: Client, node: Node, latest: Object, changes: dict[str, Any]) -> Object:
     """Change metadata of exactly the version that was looked at."""
-    metadata = {"uid": node.uid, "resourceVersion": node.resource_version, **changes}
-    await client.patch(node.resource, node.name, {"metadata": metadata}, node.namespace or None)
+    metadata = {"uid": node.uid, "resourceVersion": meta.resource_version(latest), **changes}
+    return await client.patch(node.resource, node.name, {"metadata": metadata}, node.namespace or None)
 
 
-def only_metadata(obj: Object) -> Object:
-    """Return what the graph needs of an object, to be kept in place of it."""
-    metadata = obj["metadata"]
-    kept = (
-        "name",
-        "namespace",
-        "uid",
-        "resourceVersion",
-        "ownerReferences",
-        "finalizers",
-        "deletionTimestamp",
-    )
-    return {"metadata": {key: metadata[key] for key in kept if key in metadata}}
+def _remember(memory: dict[Any, None], what: object, limit: int) -> None:
+    """Remember one more, in place of the oldest."""
+    memory[what] = None
+    if len(memory) > limit:
+        del memory[next(iter(memory))]

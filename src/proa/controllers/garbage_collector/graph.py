@@ -1,17 +1,19 @@
-"""Know who owns whom, by uid, and decide what becomes of an object whose owners go.
+"""Know who owns whom, by uid: of what owns nothing and is owned by nobody, nothing is kept.
 
-Only metadata is kept. The graph is fed one change at a time and answers with the uids to look at again; an
-owner that it has not seen counts as unknown, never as absent. Follows upstream's
-pkg/controller/garbagecollector/graph_builder.go and garbagecollector.go.
+The graph is fed one change at a time and answers with the uids to look at again. It has a node for each object that
+has owners, or is being deleted with its dependents in mind. Of an owner it keeps who depends on it, and what was seen
+under its uid, for as long as there is a dependent: an owner that was not seen counts as unknown, never as absent, and
+who looks asks the server. Follows upstream's pkg/controller/garbagecollector/graph_builder.go, which keeps a node for
+every object of the cluster, and virtual ones for owners that it has not seen.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable
 from dataclasses import field
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
-from proa.client.protocol import Object, PropagationPolicy
+from proa.client.protocol import Object
 from proa.objects import meta
 from proa.objects.quick_dataclass import dataclass
 from proa.objects.resource import Resource
@@ -23,17 +25,44 @@ OwnerState = Literal["solid", "waiting", "absent", "unknown"]
 """`waiting`: being deleted in the foreground, so that it waits for its dependents to go first."""
 
 
+class Reference(NamedTuple):
+    """An entry of metadata.ownerReferences; `blocks` where the owner's foreground deletion must wait."""
+
+    api_version: str
+    kind: str
+    name: str
+    uid: str
+    blocks: bool
+
+    @property
+    def group(self) -> str:
+        """Return the API group that it names."""
+        return self.api_version.rpartition("/")[0]
+
+
+class Identity(NamedTuple):
+    """What a uid stands for; `namespace` is "" for a cluster-scoped object."""
+
+    resource: Resource
+    namespace: str
+    name: str
+
+
 class Node(NamedTuple):
-    """What matters of one object."""
+    """What matters of one object. Of its finalizers only FOREGROUND and ORPHAN do."""
 
     resource: Resource
     namespace: str
     name: str
     uid: str
-    resource_version: str
-    owners: tuple[Mapping[str, Any], ...]
-    finalizers: tuple[str, ...]
-    is_deleting: bool
+    owners: tuple[Reference, ...]
+    finalizers: tuple[str, ...] = ()
+    is_deleting: bool = False
+
+    @property
+    def identity(self) -> Identity:
+        """Return what its uid stands for."""
+        return Identity(self.resource, self.namespace, self.name)
 
     @property
     def waits_for_dependents(self) -> bool:
@@ -45,135 +74,179 @@ class Node(NamedTuple):
         """Return whether it is being deleted and its dependents shall stay."""
         return self.is_deleting and ORPHAN in self.finalizers
 
+    @property
+    def matters(self) -> bool:
+        """Return whether the graph must know it."""
+        return bool(self.owners) or (self.is_deleting and bool(self.finalizers))
+
     def blocks(self, owner_uid: str) -> bool:
         """Return whether the owner's foreground deletion must wait for this object."""
-        return any(o.get("uid") == owner_uid and o.get("blockOwnerDeletion") for o in self.owners)
+        return any(owner.uid == owner_uid and owner.blocks for owner in self.owners)
 
 
 def make_node(resource: Resource, obj: Object) -> Node:
-    """Return what matters of `obj`."""
+    """Return what matters of `obj`, of which no more than metadata need be there."""
     return Node(
         resource=resource,
         namespace=meta.namespace(obj),
         name=meta.name(obj),
         uid=meta.uid(obj),
-        resource_version=meta.resource_version(obj),
-        owners=tuple(meta.owner_references(obj)),
-        finalizers=tuple(meta.finalizers(obj)),
+        owners=tuple(_reference(entry) for entry in meta.owner_references(obj)),
+        finalizers=tuple(entry for entry in meta.finalizers(obj) if entry in (FOREGROUND, ORPHAN)),
         is_deleting=meta.is_deleting(obj),
     )
 
 
+def _reference(entry: Object) -> Reference:
+    blocks = bool(entry.get("blockOwnerDeletion"))
+    return Reference(entry["apiVersion"], entry["kind"], entry["name"], entry["uid"], blocks)
+
+
+def matches(seen: Identity, item: Node, reference: Reference) -> bool:
+    """Tell whether an owner that was seen is the one that the item's reference names: namespace, kind and name."""
+    return (
+        seen.namespace in ("", item.namespace)
+        and seen.name == reference.name
+        and seen.resource.kind == reference.kind
+        and seen.resource.group == reference.group
+    )
+
+
+@dataclass(slots=True)
+class _Owner:
+    """Who depends on a uid, what was seen under it, and what its last dependent said of its owners, to be shared."""
+
+    dependents: set[str] = field(default_factory=set)
+    seen: Identity | None = None
+    references: tuple[Reference, ...] = ()
+
+
 @dataclass(slots=True)
 class Graph:
-    """All objects by uid, and the uids of the dependents of each owner, seen or not."""
+    """The objects that have owners or wait for dependents, and their owners, seen or not; both by uid."""
 
     nodes: dict[str, Node] = field(default_factory=dict)
-    dependents: dict[str, set[str]] = field(default_factory=dict)
+    owners: dict[str, _Owner] = field(default_factory=dict)
 
     def put(self, node: Node) -> set[str]:
         """Take in a new or changed object; return the uids to look at."""
+        concerned = self.see(node.uid, node.identity)
         before = self.nodes.get(node.uid)
-        self.nodes[node.uid] = node
-        old_owners = {owner["uid"] for owner in before.owners} if before is not None else set()
-        new_owners = {owner["uid"] for owner in node.owners}
-        for uid in old_owners - new_owners:
-            self._unlink(uid, node.uid)
-        for uid in new_owners - old_owners:
-            self.dependents.setdefault(uid, set()).add(node.uid)
-        concerned = set()
-        if node.orphans_dependents or node.waits_for_dependents:
-            concerned.add(node.uid)
+        if before is None and not node.matters:
+            return concerned
+        new_owners = {owner.uid for owner in node.owners}
         if before is None or before.owners != node.owners:
-            if any(self._is_going_or_unseen(uid) for uid in new_owners):
+            old_owners = {owner.uid for owner in before.owners} if before is not None else set()
+            for uid in old_owners - new_owners:
+                self._unlink(uid, node.uid)
+            for uid in new_owners:
+                self.owners.setdefault(uid, _Owner()).dependents.add(node.uid)
+            if not all(self._is_well(node, reference) for reference in node.owners):
                 concerned.add(node.uid)
             concerned |= self._waiting(old_owners)
+        if not node.matters:
+            del self.nodes[node.uid]
+            return concerned
+        self.nodes[node.uid] = self._lean(node)
+        if node.orphans_dependents or node.waits_for_dependents:
+            concerned.add(node.uid)
+            if before is None or not before.waits_for_dependents:
+                concerned |= self._dependents(node.uid)
         return concerned
+
+    def see(self, uid: str, identity: Identity) -> set[str]:
+        """Note what a uid stands for; return the dependents that took it for something else."""
+        owner = self.owners.get(uid)
+        if owner is None or owner.seen is not None:
+            return set()
+        owner.seen = identity
+        return {
+            node.uid
+            for node in self.dependents_of(uid)
+            for reference in node.owners
+            if reference.uid == uid and not matches(identity, node, reference)
+        }
 
     def remove(self, uid: str) -> set[str]:
         """Take out an object that is gone; return the uids to look at."""
+        owner = self.owners.get(uid)
+        if owner is not None:
+            owner.seen = None
+        concerned = set(self._dependents(uid))
         node = self.nodes.pop(uid, None)
-        if node is None:
-            return set()
-        owners = {owner["uid"] for owner in node.owners}
-        for owner in owners:
-            self._unlink(owner, uid)
-        return set(self.dependents.get(uid, ())) | self._waiting(owners)
+        if node is not None:
+            owners = {reference.uid for reference in node.owners}
+            for owner_uid in owners:
+                self._unlink(owner_uid, uid)
+            concerned |= self._waiting(owners)
+        return concerned
+
+    def known_of(self, resource: Resource) -> set[str]:
+        """Return the uids of the resource's objects that the graph knows."""
+        known = {uid for uid, node in self.nodes.items() if node.resource == resource}
+        known |= {uid for uid, owner in self.owners.items() if owner.seen and owner.seen.resource == resource}
+        return known
 
     def dependents_of(self, uid: str) -> list[Node]:
         """Return the objects that name `uid` as an owner."""
-        return [self.nodes[dependent] for dependent in self.dependents.get(uid, ())]
+        return [self.nodes[dependent] for dependent in self._dependents(uid)]
+
+    def circle_of(self, item: Node) -> set[str]:
+        """Return the uids of what waits for `item` to go, directly or not; what `item` waits for as well never goes."""
+        found: set[str] = set()
+        waits = [item]
+        while waits:
+            for owner in waits.pop().owners:
+                node = self.nodes.get(owner.uid)
+                if owner.blocks and owner.uid not in found and node is not None and node.waits_for_dependents:
+                    found.add(owner.uid)
+                    waits.append(node)
+        return found
 
     def with_unseen_owners(self) -> set[str]:
-        """Return the uids of all objects with an owner that is not in the graph."""
-        return {
-            uid
-            for owner, dependents in self.dependents.items()
-            if owner not in self.nodes
-            for uid in dependents
-        }
+        """Return the uids of all objects with an owner that was not seen."""
+        return {uid for owner in self.owners.values() if owner.seen is None for uid in owner.dependents}
 
-    def owner_state(self, item: Node, reference: Mapping[str, Any]) -> OwnerState:
-        """Return what is known of an owner. One in another namespace is no owner: the server must be asked."""
-        owner = self.nodes.get(reference["uid"])
-        if owner is None or owner.namespace not in ("", item.namespace):
-            return "unknown"
-        if owner.resource.kind != reference.get("kind") or owner.name != reference.get("name"):
-            return "unknown"
-        return "waiting" if owner.waits_for_dependents else "solid"
+    def in_progress(self) -> set[str]:
+        """Return the uids of what is being deleted with its dependents in mind."""
+        nodes = self.nodes.values()
+        return {node.uid for node in nodes if node.waits_for_dependents or node.orphans_dependents}
 
-    def _is_going_or_unseen(self, uid: str) -> bool:
-        owner = self.nodes.get(uid)
-        return owner is None or owner.waits_for_dependents
+    def seen(self, uid: str) -> Identity | None:
+        """Return what was seen under an owner's uid."""
+        owner = self.owners.get(uid)
+        return None if owner is None else owner.seen
+
+    def owner_state(self, item: Node, reference: Reference) -> OwnerState:
+        """Return what is known of an owner. One that is not as the reference says is none: the server must be asked."""
+        seen = self.seen(reference.uid)
+        if seen is None or not matches(seen, item, reference):
+            return "unknown"
+        owner = self.nodes.get(reference.uid)
+        return "waiting" if owner is not None and owner.waits_for_dependents else "solid"
+
+    def _is_well(self, item: Node, reference: Reference) -> bool:
+        return self.owner_state(item, reference) == "solid"
+
+    def _dependents(self, uid: str) -> set[str]:
+        owner = self.owners.get(uid)
+        return set() if owner is None else owner.dependents
 
     def _waiting(self, uids: Iterable[str]) -> set[str]:
         return {uid for uid in uids if uid in self.nodes and self.nodes[uid].waits_for_dependents}
 
-    def _unlink(self, owner: str, dependent: str) -> None:
-        known = self.dependents.get(owner)
-        if known is not None:
-            known.discard(dependent)
-            if not known:
-                del self.dependents[owner]
+    def _unlink(self, owner_uid: str, dependent: str) -> None:
+        owner = self.owners.get(owner_uid)
+        if owner is not None:
+            owner.dependents.discard(dependent)
+            if not owner.dependents:
+                del self.owners[owner_uid]
 
-
-class Plan(NamedTuple):
-    """What to do about one object, at most one thing of each kind.
-
-    `unblock` are dependents whose blockOwnerDeletion must go first, to break a circle of owners.
-    """
-
-    delete: PropagationPolicy | None = None
-    keep_owners: tuple[Mapping[str, Any], ...] | None = None
-    unblock: tuple[Node, ...] = ()
-    orphan: tuple[Node, ...] = ()
-    look_at: tuple[str, ...] = ()
-    remove_finalizer: str = ""
-
-
-def plan(item: Node, dependents: Sequence[Node], states: Mapping[str, OwnerState]) -> Plan:
-    """Decide, given the state of each owner by uid; none may be "unknown"."""
-    if item.orphans_dependents:
-        return Plan(orphan=tuple(dependents), remove_finalizer=ORPHAN)
-    if item.waits_for_dependents:
-        blocking = [dependent for dependent in dependents if dependent.blocks(item.uid)]
-        if not blocking:
-            return Plan(remove_finalizer=FOREGROUND)
-        return Plan(look_at=tuple(d.uid for d in dependents if not d.is_deleting))
-    if item.is_deleting or not item.owners:
-        return Plan()
-    solid = tuple(owner for owner in item.owners if states[owner["uid"]] == "solid")
-    if solid:
-        return Plan(keep_owners=solid if len(solid) < len(item.owners) else None)
-    waiting = any(states[owner["uid"]] == "waiting" for owner in item.owners)
-    if waiting and dependents:
-        circular = any(dependent.waits_for_dependents for dependent in dependents)
-        return Plan(delete="Foreground", unblock=(item,) if circular else ())
-    return Plan(delete=_policy_of(item))
-
-
-def _policy_of(item: Node) -> PropagationPolicy:
-    """Return the policy that its finalizers ask for."""
-    if ORPHAN in item.finalizers:
-        return "Orphan"
-    return "Foreground" if FOREGROUND in item.finalizers else "Background"
+    def _lean(self, node: Node) -> Node:
+        """Return the node with what it says of its owners shared with others that say the same."""
+        if not node.owners:
+            return node
+        first = self.owners[node.owners[0].uid]
+        if first.references != node.owners:
+            first.references = node.owners
+        return node._replace(owners=first.references)
