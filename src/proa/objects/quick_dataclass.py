@@ -41,7 +41,7 @@ def _make_methods(made: Any, *, frozen: bool, eq: bool) -> dict[str, Any]:
     names = [f.name for f in own]
     values = _make_getter(names)
     methods: dict[str, Any] = {
-        "__init__": _make_first_init(made, own),
+        "__init__": _make_first_init(made, own, frozen=frozen),
         "__repr__": _make_repr(names),
         "__getstate__": values,
         "__setstate__": _make_restore(names),
@@ -55,18 +55,18 @@ def _make_methods(made: Any, *, frozen: bool, eq: bool) -> dict[str, Any]:
     return methods
 
 
-def _make_first_init(made: Any, own: tuple[Field[Any], ...]) -> Callable[..., None]:
+def _make_first_init(made: Any, own: tuple[Field[Any], ...], *, frozen: bool) -> Callable[..., None]:
     """Return an `__init__` that puts the compiled one in its place: many a class has no object in a whole day."""
 
     def init(self: Any, *args: Any, **kwargs: Any) -> None:
         if made.__init__ is init:
-            made.__init__ = _make_init(own)
+            made.__init__ = _make_init(own, frozen=frozen)
         made.__init__(self, *args, **kwargs)
 
     return init
 
 
-def _make_init(own: tuple[Field[Any], ...]) -> Callable[..., None]:
+def _make_init(own: tuple[Field[Any], ...], *, frozen: bool) -> Callable[..., None]:
     """Compile `__init__`: objects are made far more often than classes."""
     names: dict[str, Any] = {"_set": object.__setattr__, "_missing": MISSING}
     parameters, body = ["self"], []
@@ -81,7 +81,7 @@ def _make_init(own: tuple[Field[Any], ...]) -> Callable[..., None]:
             parameters.append(f"{f.name}=_default_{f.name}")
         else:
             parameters.append(f.name)
-        body.append(f" _set(self, {f.name!r}, {value})")
+        body.append(f" _set(self, {f.name!r}, {value})" if frozen else f" self.{f.name} = {value}")
     exec(f"def __init__({', '.join(parameters)}):\n" + ("\n".join(body) or " pass"), names)  # noqa: S102
     init: Callable[..., None] = names["__init__"]
     return init
@@ -105,6 +105,8 @@ def _make_repr(names: list[str]) -> Callable[[Any], str]:
 
 def _make_eq(values: Callable[[Any], tuple[Any, ...]]) -> Callable[[Any, object], Any]:
     def equals(self: Any, other: object) -> Any:
+        if other is self:
+            return True
         if other.__class__ is not self.__class__:
             return NotImplemented
         return values(self) == values(other)

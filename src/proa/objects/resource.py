@@ -7,11 +7,10 @@ ours uses needs no constant here.
 
 from __future__ import annotations
 
-from proa.objects.quick_dataclass import dataclass
+from typing import NamedTuple
 
 
-@dataclass(frozen=True, slots=True)
-class Resource:
+class Resource(NamedTuple):
     """One resource of one API version, e.g. `Resource("apps", "v1", "deployments", "Deployment")`."""
 
     group: str

@@ -8,6 +8,7 @@ A function returns the problems it found, an empty list when there are none.
 from __future__ import annotations
 
 import ipaddress
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address
 
 from proa.objects.validation import quote
@@ -17,6 +18,7 @@ _LINK_LOCAL_MULTICAST = {
     4: ipaddress.ip_network("224.0.0.0/24"),
     6: ipaddress.ip_network("ff02::/16"),
 }
+LONGEST_KEPT = 64
 NOT_AN_ADDRESS = "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)"
 NOT_A_CIDR = "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)"
 NOT_AN_INTERFACE = "must be a valid address in CIDR form, (e.g. 10.9.8.7/24 or 2001:db8::1/64)"
@@ -24,6 +26,11 @@ NOT_AN_INTERFACE = "must be a valid address in CIDR form, (e.g. 10.9.8.7/24 or 2
 
 def find_address(value: str) -> Address | None:
     """Return the address that a text means, leading zeros or not; None where it means none."""
+    return (_read_address if len(value) <= LONGEST_KEPT else _read_address.__wrapped__)(value)
+
+
+@lru_cache(maxsize=4096)
+def _read_address(value: str) -> Address | None:
     if "." in value and ":" not in value:
         value = ".".join(_without_zeros(part) for part in value.split("."))
     try:

@@ -121,15 +121,16 @@ class History(Generic[V]):
 
     def range(self, prefix: str, start_after: str, limit: int, revision: int, ending: str = "") -> Page:
         """See `Store.range`."""
+        is_past = revision and revision != self.revision
+        if not is_past and not self._keys.has_prefix(prefix):  # admission asks on every write, mostly in vain
+            return Page((), self.revision, 0)
         low, high = prefix_bounds(prefix, start_after)
         total = self._keys.count(low, high)
-        if revision and revision != self.revision:
+        if is_past:
             self._check(revision)
             undone = self._undone(low, high, revision)
             total += sum((held is not None) - (key in self.values) for key, held in undone.items())
             pairs = self._past_pairs(low, high, undone)
-        elif not total:  # admission asks on every write, and mostly there is nothing
-            return Page((), self.revision, 0)
         else:
             keys = (key for key in self._keys.between(low, high) if key.endswith(ending))
             pairs = ((key, self.values[key]) for key in keys)

@@ -57,6 +57,11 @@ class KeyIndex:
             return 0
         return sum(map(len, self._blocks[first:last])) - first_place + last_place
 
+    def has_prefix(self, prefix: str) -> bool:
+        """Tell whether there is a key under `prefix`, in half the time of a count."""
+        number, place = self._position(prefix)
+        return number < len(self._blocks) and self._blocks[number][place].startswith(prefix)
+
     def between(self, low: str, high: str | None) -> Iterator[str]:
         """Yield the keys from `low` up to, without, `high`. The index must not change meanwhile."""
         first, first_place = self._position(low)

@@ -11,9 +11,9 @@ PRIORITY_CLASSES = "/apis/scheduling.k8s.io/v1/priorityclasses"
 MOUNT = "/var/run/secrets/kubernetes.io/serviceaccount"
 
 
-def post_pod(api, **spec):
+def post_pod(api, name="p", **spec):
     return api.post(
-        PODS, {"metadata": {"name": "p"}, "spec": {"containers": [{"name": "c", "image": "x"}], **spec}}
+        PODS, {"metadata": {"name": name}, "spec": {"containers": [{"name": "c", "image": "x"}], **spec}}
     )
 
 
@@ -29,6 +29,15 @@ class TestServiceAccounts:
         assert token["serviceAccountToken"] == {"expirationSeconds": 3607, "path": "token"}
         assert authority["configMap"]["name"] == "kube-root-ca.crt"
         assert namespace["downwardAPI"]["items"][0]["path"] == "namespace"
+
+    def test_pods_of_one_template_are_given_equal_specs(self, api):
+        assert post_pod(api).json["spec"] == post_pod(api, name="q").json["spec"]
+
+    def test_the_tokens_volume_has_a_name_that_no_volume_of_the_pod_has(self, api):
+        (given,) = post_pod(api).json["spec"]["volumes"]
+        mine = {"name": given["name"], "emptyDir": {}}
+        volumes = post_pod(api, name="q", volumes=[mine]).json["spec"]["volumes"]
+        assert len({volume["name"] for volume in volumes}) == 2
 
     @pytest.mark.parametrize(
         ("pod", "account", "mounted"),

@@ -40,6 +40,7 @@ def test_it_agrees_with_a_sorted_set_while_blocks_split_and_empty(monkeypatch: p
         inside = sorted(each for each in expected if low <= each < high)
         assert keys.count(low, high) == len(inside)
         assert list(keys.between(low, high)) == inside
+        assert keys.has_prefix(low[:3]) == any(each.startswith(low[:3]) for each in expected)
     assert list(keys.between("", None)) == sorted(expected)
 
 

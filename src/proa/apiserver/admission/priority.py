@@ -47,7 +47,11 @@ def _find_class(attributes: Attributes, spec: Object) -> Object | None:
 
 
 def find_default(catalog: Catalog) -> Object | None:
-    """Return the default class; where there are several, the one of the lowest value."""
+    """Return the default class, which is not to be changed; where there are several, the one of the lowest value."""
+    return catalog.derived(_read_default, PRIORITY_CLASSES)
+
+
+def _read_default(catalog: Catalog) -> Object | None:
     registry = catalog.of(PRIORITY_CLASSES)
     entries = registry.store.range(registry.prefix).entries
     found = [orjson.loads(entry.value) for entry in entries if _MARK in entry.value]

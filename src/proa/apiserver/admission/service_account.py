@@ -5,6 +5,7 @@ Follows plugin/pkg/admission/serviceaccount/admission.go.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 from proa.apiserver.registry.attributes import Attributes
@@ -40,7 +41,7 @@ def admit(attributes: Attributes) -> None:
             f'error looking up service account {attributes.namespace}/{name}: serviceaccount "{name}" not found',
         )
     if _should_mount(spec, account):
-        mount_token(spec)
+        mount_token(spec, _suffix_of(attributes.namespace, name))
     if not spec.get("imagePullSecrets") and account.get("imagePullSecrets"):
         spec["imagePullSecrets"] = account["imagePullSecrets"]
 
@@ -53,12 +54,22 @@ def _should_mount(spec: dict[str, Any], account: Object) -> bool:
     return True
 
 
-def mount_token(spec: dict[str, Any]) -> None:
+@lru_cache(maxsize=1024)
+def _suffix_of(namespace: str, account: str) -> str:
+    """Return what is random in the name of an account's volumes.
+
+    Upstream takes another one for each pod. One for all of them leaves pods of one template with equal specs, which are
+    then judged once (resources/core/spec_memory.py); names of volumes need only differ within a pod.
+    """
+    return random_suffix()
+
+
+def mount_token(spec: dict[str, Any], suffix: str) -> None:
     """Mount the volume into each container that has nothing at its path."""
     volumes = spec.get("volumes") or []
     taken = {volume.get("name") for volume in volumes}
     mine = next((v["name"] for v in volumes if _is_token_volume(v)), "")
-    name = mine or f"kube-api-access-{random_suffix()}"
+    name = mine or f"kube-api-access-{suffix}"
     while not mine and name in taken:
         name = f"kube-api-access-{random_suffix()}"
     is_used = False

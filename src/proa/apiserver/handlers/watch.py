@@ -40,7 +40,10 @@ async def watch_objects(request: Request, registry: ResourceRegistry, namespace:
     if name and options.selection.fields.required_value("metadata.name") not in (None, name):
         raise BadRequest("fieldSelector metadata.name doesn't match requested name")
     view = View(registry, options.selection, name, representation, include)
-    stream = WatchStream(view, registry.scope(namespace), options)
+    prefix = registry.scope(namespace)
+    if view.single and (namespace or not registry.resource.namespaced):
+        prefix += view.single  # not woken for others; names that begin alike are told apart by the view
+    stream = WatchStream(view, prefix, options)
     if "upgrade" in request.headers:
         from proa.apiserver.streams.watch import is_websocket_request, watch_over_websocket
 
@@ -110,9 +113,7 @@ class WatchStream:
 
     def _begin_with_all(self, prefix: str, options: ListOptions) -> int:
         """Begin with what is there now; return the revision that this is."""
-        registry, name = self._view.registry, self._view.single
-        is_key = name and (prefix != registry.prefix or not registry.resource.namespaced)
-        page = registry.store.range(prefix + name, limit=1) if is_key else registry.store.range(prefix)
+        page = self._view.registry.store.range(prefix, limit=0 if prefix.endswith("/") else 1)
         self._initial = slices(page.entries)
         if options.bookmarks:
             self._initial_end = self._view.bookmark(page.revision, ends_initial=True)

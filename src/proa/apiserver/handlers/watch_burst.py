@@ -6,7 +6,6 @@ All watchers of a prefix get the same burst from the store (storage/cacher of ap
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import Sequence
 
 import orjson
@@ -16,6 +15,7 @@ from proa.apiserver.registry.registry import ResourceRegistry
 from proa.client.protocol import Object
 from proa.store.protocol import Change
 
+RECENT_BURSTS = 16
 Pair = tuple[Object | None, Object | None]
 """The object after a change and before it; None where there was none."""
 
@@ -28,7 +28,7 @@ class Burst:
     def __init__(self, changes: Sequence[Change]) -> None:
         self.changes = changes
         self._joined = b""
-        self._decoded: list[Pair] | None = None
+        self._decoded: list[Pair | None] = [None] * len(changes)
         self._parts: list[Burst] | None = None
         self._hubs: dict[ResourceRegistry, asyncio.Task[list[Pair]]] = {}
 
@@ -54,17 +54,16 @@ class Burst:
             self._parts = [Burst(changes) for changes in slices(self.changes)]
         return self._parts
 
-    def decoded(self) -> list[Pair]:
-        """Return (new, previous) of each change; new is None for a delete. Never mutate them."""
-        if self._decoded is None:
-            self._decoded = [
-                (
-                    None if c.value is None else orjson.loads(c.value),
-                    None if c.previous is None else orjson.loads(c.previous),
-                )
-                for c in self.changes
-            ]
-        return self._decoded
+    def decoded(self, index: int) -> Pair:
+        """Return (new, previous) of one change; new is None for a delete. Never mutate them."""
+        pair = self._decoded[index]
+        if pair is None:
+            value, previous = self.changes[index].value, self.changes[index].previous
+            pair = self._decoded[index] = (
+                None if value is None else orjson.loads(value),
+                None if previous is None else orjson.loads(previous),
+            )
+        return pair
 
     async def hub(self, registry: ResourceRegistry) -> list[Pair]:
         """Return the same in the version that a registry's rules are for. Never mutate them."""
@@ -80,14 +79,15 @@ class Burst:
         return list(zip(found[::2], found[1::2], strict=True))
 
 
-_recent: deque[Burst] = deque(maxlen=16)
+_recent: dict[int, Burst] = {}
+"""By the identity of their changes, which each Burst keeps alive."""
 
 
 def burst_of(changes: Sequence[Change]) -> Burst:
     """Return the one Burst of a list of changes that the store hands to several watchers."""
-    for burst in _recent:
-        if burst.changes is changes:
-            return burst
-    burst = Burst(changes)
-    _recent.appendleft(burst)
+    burst = _recent.get(id(changes))
+    if burst is None:
+        if len(_recent) >= RECENT_BURSTS:
+            del _recent[next(iter(_recent))]
+        burst = _recent[id(changes)] = Burst(changes)
     return burst

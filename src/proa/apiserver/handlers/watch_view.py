@@ -5,6 +5,7 @@ Follows apiserver/pkg/endpoints/handlers/watch.go and response.go.
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
@@ -15,12 +16,15 @@ from proa.apiserver.handlers.options import Selection
 from proa.apiserver.handlers.shapes import partial, table
 from proa.apiserver.handlers.watch_burst import Burst, burst_of
 from proa.apiserver.pace import SLICE_OBJECTS, Pace
+from proa.apiserver.registry.definition import ResourceDefinition
 from proa.apiserver.registry.registry import ResourceRegistry
 from proa.apiserver.registry.stored_bytes import cut_metadata
 from proa.client.protocol import Object
 from proa.store.protocol import Change, Entry
 
 _PARTIAL = b'{"type":"%b","object":{"kind":"PartialObjectMetadata","apiVersion":"%b","metadata":%b}}\n'
+_PLAIN = re.compile(r"[A-Za-z0-9._:-]+\Z", re.ASCII)
+"""Text that looks the same in JSON."""
 INITIAL_END = "k8s.io/initial-events-end"
 
 
@@ -40,6 +44,8 @@ class View:
         self._name = name
         self.single = name or selection.fields.required_value("metadata.name") or ""
         """The one name that it can be about, "" for any: others are passed over by their key."""
+        self._needle = _needle_of(selection, registry.definition)
+        """What stands in each object that it sees, b"" where that cannot be told: others are not even decoded."""
         self._representation = representation
         self._include = include
         sees_all = selection.everything and not name
@@ -96,12 +102,17 @@ class View:
             return burst_of(changes)
         ending = f"/{self.single}"
         own = [change for change in changes if change.key.endswith(ending)]
+        if len(own) == len(changes):
+            return burst_of(changes)
         return Burst(own) if own else None
 
     def _encode_part(self, burst: Burst) -> bytes:
         pieces = []
-        for change, (new, previous) in zip(burst.changes, burst.decoded(), strict=True):
-            event = self._event(change, new, previous)
+        needle = self._needle
+        for index, change in enumerate(burst.changes):
+            if needle and needle not in (change.value or b"") and needle not in (change.previous or b""):
+                continue
+            event = self._event(change, *burst.decoded(index))
             if event is not None:
                 pieces.append(self._line(*event))
         return b"".join(pieces)
@@ -209,3 +220,11 @@ class View:
         elif shape:
             obj = partial(obj, self._representation)
         return b'{"type":"BOOKMARK","object":%b}\n' % orjson.dumps(obj)
+
+
+def _needle_of(selection: Selection, definition: ResourceDefinition) -> bytes:
+    for path in definition.verbatim_fields:
+        value = selection.fields.required_value(path)
+        if value and _PLAIN.match(value):
+            return f'"{value}"'.encode()
+    return b""

@@ -186,7 +186,8 @@ async def patch_object(
             raise BadRequest("the patch does not make an object")
         if not isinstance(new.get("metadata"), dict):
             new["metadata"] = {}
-        checked = check_patched(new, schema, strictness, strategic)
+        stored = {} if registry.definition.is_custom else old  # whose schema may have changed since
+        checked = check_patched(new, schema, strictness, strategic, stored)
         warnings = checked.warnings
         checked.obj["metadata"].setdefault("resourceVersion", version)
         return checked.obj

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import orjson
 
@@ -13,6 +13,7 @@ from proa.apiserver.registry.attributes import Plugin
 from proa.apiserver.registry.conversion import converted, stored_resource
 from proa.apiserver.registry.definition import ResourceDefinition
 from proa.apiserver.registry.deletion import Decision, DeleteOptions
+from proa.apiserver.registry.derived import Derived
 from proa.apiserver.registry.registry import ResourceRegistry
 from proa.client.protocol import Object
 from proa.objects.resource import Resource
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from proa.apiserver.tokens.authenticator import Authenticator
     from proa.apiserver.webhooks.webhooks import Webhooks
 
+T = TypeVar("T")
 Deleter = Callable[[Object, ResourceDefinition, DeleteOptions, float], Decision]
 
 
@@ -58,6 +60,7 @@ class Catalog:
         self.tokens: Authenticator | None = None
         """Who judges the tokens that a TokenReview asks about."""
         self._plugins = plugins
+        self._derived: dict[Callable[[Catalog], Any], Derived[Any]] = {}
         for definition in definitions:
             self.add(definition)
 
@@ -120,6 +123,14 @@ class Catalog:
             conversion = next(r.definition.conversion for r in others if r.resource.api_version == foreign)
             assert conversion is not None
         return await converted(conversion.convert, objects, to)
+
+    def derived(self, make: Callable[[Catalog], T], *resources: Resource) -> T:
+        """Return `make(catalog)`, a value that nobody changes, made again once objects of `resources` have changed."""
+        found = self._derived.get(make)
+        if found is None:
+            found = self._derived[make] = Derived(self.store, resources, lambda: make(self))
+        value: T = found.value()
+        return value
 
     def namespace_state(self, name: str) -> tuple[bool, bool]:
         """Tell whether a namespace exists, and whether it is being deleted."""

@@ -42,7 +42,13 @@ from proa.apiserver.registry.refusals import (
     unnamed_failure,
 )
 from proa.apiserver.registry.summaries import Summaries
-from proa.apiserver.registry.unwritable import check_name, differs, keep_all_but_status, take
+from proa.apiserver.registry.unwritable import (
+    check_name,
+    copy_for_status,
+    differs,
+    keep_all_but_status,
+    take,
+)
 from proa.apiserver.registry.versions import Versions, in_order
 from proa.client.protocol import Object, User
 from proa.objects.errors import BadRequest, Cause, Invalid
@@ -331,7 +337,9 @@ class ResourceRegistry:
             current = self.store.latest(key)
             if current is None:
                 raise not_found(self.resource, name)
-            old, new = orjson.loads(current.value), orjson.loads(current.value)
+            old = orjson.loads(current.value)
+            is_status = subresource == "status" and self.conversion is None
+            new = copy_for_status(old) if is_status else orjson.loads(current.value)
             if self.conversion is not None:
                 old, new = await self.served((old, new))
             is_heavy = heavy or len(current.value) > HEAVY_BYTES

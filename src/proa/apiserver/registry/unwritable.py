@@ -9,6 +9,7 @@ from collections.abc import Mapping
 
 from proa.client.protocol import Object
 from proa.objects.errors import BadRequest
+from proa.objects.patch.values import private_copy
 
 
 def check_name(metadata: Mapping[str, object], name: str) -> None:
@@ -29,6 +30,14 @@ def take(new: Object, old: Object, key: str) -> None:
         new[key] = old[key]
     else:
         new.pop(key, None)
+
+
+def copy_for_status(old: Object) -> Object:
+    """Return a copy to write the status in; what `keep_all_but_status` takes from the old object anyway is shared."""
+    private = {key: private_copy(old[key]) for key in ("status",) if key in old}
+    metadata = old["metadata"]
+    private["metadata"] = {k: v if k == "managedFields" else private_copy(v) for k, v in metadata.items()}
+    return {**old, **private}
 
 
 def keep_all_but_status(new: Object, old: Object) -> None:

@@ -10,7 +10,10 @@ from proa.objects.patch.values import json_type_name, private_copy
 
 
 def apply_merge_patch(obj: dict[str, Any], patch: Any) -> dict[str, Any]:
-    """Return a new object; raise BadRequest when the patch is not an object."""
+    """Return a new object, which shares with `obj` what the patch does not touch, and nothing with the patch.
+
+    Raises BadRequest when the patch is not an object.
+    """
     if not isinstance(patch, dict):
         raise BadRequest(
             f"error decoding patch: json: cannot unmarshal {json_type_name(patch)} "
@@ -24,7 +27,7 @@ def apply_merge_patch(obj: dict[str, Any], patch: Any) -> dict[str, Any]:
 
 def _merged(target: Any, patch: dict[str, Any]) -> dict[str, Any]:
     kept = target if isinstance(target, dict) else {}
-    result = {key: private_copy(value) for key, value in kept.items() if key not in patch}
+    result = {key: value for key, value in kept.items() if key not in patch}
     for key, value in patch.items():
         if isinstance(value, dict):
             result[key] = _merged(kept.get(key), value)

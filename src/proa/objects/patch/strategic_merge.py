@@ -4,7 +4,7 @@ Directives, in the patch only: `$patch: replace|delete|merge` in a map or list e
 `$deleteFromPrimitiveList/<field>`, `$setElementOrder/<field>`. Follows
 apimachinery/pkg/util/strategicpatch/patch.go (StrategicMergeMapPatch) with its order of elements: what the
 patch names keeps the patch's order, what only the server has keeps its own, and the two are interleaved by
-where they stood. Everything below works in place on private copies.
+where they stood. What the patch does not touch is shared with the object that it is applied to.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _List = list[Any]
 
 
 def apply_strategic_merge(obj: _Map, patch: Any, schema: Schema) -> _Map:
-    """Return a new object.
+    """Return a new object, which shares with `obj` what the patch does not touch, and nothing with the patch.
 
     Raises BadRequest (malformed directive), DoesNotApply (an Invalid), or BadMerge for a list element without
     its merge key and the like.
@@ -39,7 +39,7 @@ def apply_strategic_merge(obj: _Map, patch: Any, schema: Schema) -> _Map:
             f"json: cannot unmarshal {json_type_name(patch)} into Go value of type map[string]interface {{}}"
         )
     try:
-        return _merge_map(private_copy(obj), private_copy(patch), schema)
+        return _merge_map(obj, private_copy(patch), schema)
     except RecursionError:
         raise too_deep() from None
 
@@ -47,6 +47,7 @@ def apply_strategic_merge(obj: _Map, patch: Any, schema: Schema) -> _Map:
 def _merge_map(original: _Map, patch: _Map, schema: Schema) -> _Map:
     if _DIRECTIVE in patch:
         return _directed(patch)
+    original = dict(original)
     _apply_retain_keys(original, patch)
     _apply_set_order(original, patch, schema)
     for name, value in patch.items():

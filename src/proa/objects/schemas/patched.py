@@ -6,6 +6,8 @@ strategic merge patches with the patch as Go prints a map and in the words of ap
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import orjson
@@ -19,15 +21,27 @@ _GO_KINDS = {"string": "string", "bool": "bool", "array": "slice", "object": "ma
 
 
 def check_patched(
-    obj: dict[str, Any], schema: Schema, strictness: Strictness, strategic_patch: bytes = b""
+    obj: dict[str, Any],
+    schema: Schema,
+    strictness: Strictness,
+    strategic_patch: bytes = b"",
+    old: Mapping[str, Any] = MappingProxyType({}),
 ) -> Checked:
     """Return the patched `obj` checked and pruned, in place; raise Invalid.
 
-    `strategic_patch` is the patch as it was sent, if it was a strategic merge patch.
+    `strategic_patch` is the patch as it was sent, if it was a strategic merge patch. What `obj` shares with `old`, the
+    stored object, was checked when that was stored: it is not looked at again.
     """
     is_strategic = bool(strategic_patch)
     whole = b"" if is_strategic else orjson.dumps(obj)  # before it is pruned
-    faults = prune(obj, schema)
+    touched = {key: value for key, value in obj.items() if value is not old.get(key)}
+    names = list(touched)
+    faults = prune(touched, schema)
+    for name in names:
+        if name in touched:
+            obj[name] = touched[name]
+        else:
+            del obj[name]
     if faults is None:
         return Checked(obj)
     complaint = faults.undecodable and (_conversion_words(faults) if is_strategic else faults.undecodable)

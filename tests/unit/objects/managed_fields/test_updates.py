@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import copy
 
+import orjson
+
 from proa.objects.managed_fields.entries import Writer, is_timing_alone
-from proa.objects.managed_fields.update import created, replaced
+from proa.objects.managed_fields.typed import node_of
+from proa.objects.managed_fields.update import EMPTY_OBJECT, created, ownable, replaced
 from proa.objects.schemas.load import schema_named
 
 CONFIG_MAP = schema_named("io.k8s.api.core.v1.ConfigMap")
@@ -129,3 +132,17 @@ def test_times_alone_make_no_new_version():
     assert is_timing_alone(new, old)
     assert not is_timing_alone({**new, "data": {"a": "2"}}, old)
     assert not is_timing_alone(old, old)
+
+
+def test_pods_of_one_template_are_owned_alike_whatever_was_created_before():
+    def pod(name, image, **more):
+        mounts = [{"name": f"volume-{n}", "mountPath": f"/a/path/{n}"} for n in range(8)]
+        spec = {"containers": [{"name": "c", "image": image, "volumeMounts": mounts}], **more}
+        return {"metadata": {"name": name, "labels": {"app": name}}, "spec": spec}
+
+    asked = [pod("a", "x"), pod("b", "x"), pod("c", "y"), pod("d", "x", hostNetwork=True), pod("e", "x")]
+    for obj in asked:
+        changed, _ = node_of(POD).diff(EMPTY_OBJECT, ownable(obj))
+        (entry,) = created(obj, None, POD, writer("one"))
+        assert list(entry["fieldsV1"].items()) == list(changed.items())
+        assert orjson.dumps(entry["fieldsV1"]) == orjson.dumps(changed)

@@ -56,5 +56,17 @@ def test_unknown_fields_are_an_error_only_when_strict() -> None:
     assert check_patched(patched(), DEPLOYMENT, "Ignore").warnings == ()
 
 
+def test_what_the_patch_has_not_touched_is_not_looked_at_again() -> None:
+    old: dict[str, Any] = {"kind": "Deployment", "metadata": {"name": "a"}, "spec": {"of": "another time"}}
+    new = {**old, "metadata": {"name": "a", "nobody": "knows"}, "status": {"replicas": 1, "no": "more"}}
+
+    checked = check_patched(new, DEPLOYMENT, "Warn", b"{}", old)
+
+    assert checked.warnings == ('unknown field "metadata.nobody"', 'unknown field "status.no"')
+    assert checked.obj == {**old, "status": {"replicas": 1}}
+    assert list(checked.obj) == list(new)
+    assert old["metadata"] == {"name": "a"}
+
+
 def test_values_are_printed_as_go_prints_them() -> None:
     assert go_value({"b": [1, None, True], "a": {"x": "y"}}) == "map[a:map[x:y] b:[1 <nil> true]]"

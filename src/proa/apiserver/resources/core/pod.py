@@ -136,6 +136,7 @@ DEFINITION = ResourceDefinition(
         "status.podIP": _status("podIP"),
         "status.nominatedNodeName": _status("nominatedNodeName"),
     },
+    verbatim_fields=("spec.nodeName", "status.nominatedNodeName", "spec.serviceAccountName"),
     tracks_generation=True,
     grace_seconds=grace_seconds,
     returns_deleted=True,

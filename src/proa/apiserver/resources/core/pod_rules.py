@@ -22,6 +22,7 @@ from proa.apiserver.resources.core.scheduling_rules import (
     validate_topology_spread,
 )
 from proa.apiserver.resources.core.security_rules import validate_host_users, validate_pod_security
+from proa.apiserver.resources.core.spec_memory import once_a_spec
 from proa.apiserver.resources.core.volume_rules import validate_volumes
 from proa.apiserver.resources.core.windows_rules import validate_host_process, validate_os
 from proa.client.protocol import Object
@@ -102,6 +103,12 @@ def validate_pod_template(template: Object, field: str) -> list[Cause]:
 
 def validate_pod_spec(spec: Object, field: str, name: str = "", *, is_pod: bool = False) -> list[Cause]:
     """Check what pods (which have a name) and pod templates have in common."""
+    is_named = name and any("ephemeral" in volume for volume in spec.get("volumes") or ())
+    return _SPEC_CAUSES(spec, field, name if is_named else "", is_pod)
+
+
+def _judge_spec(spec: Object, field: str, name: str, is_pod: bool) -> list[Cause]:
+    """See `validate_pod_spec`; only claims of ephemeral volumes are named after the pod."""
     volumes, causes = validate_volumes(spec.get("volumes", ()), f"{field}.volumes", name, is_pod=is_pod)
     mains, inits = spec.get("containers", []), spec.get("initContainers", [])
     claims = spec.get("resourceClaims") or ()
@@ -144,6 +151,9 @@ def validate_pod_spec(spec: Object, field: str, name: str = "", *, is_pod: bool 
     if "overhead" in spec:
         causes += validate_resources({"limits": spec["overhead"] or {}}, f"{field}.overhead")
     return causes + (validate_os(spec, field) if spec.get("os") is not None else [])
+
+
+_SPEC_CAUSES = once_a_spec(_judge_spec)
 
 
 def _validate_host_ports(spec: Object, field: str, *, is_pod: bool) -> list[Cause]:

@@ -10,6 +10,7 @@ from typing import Any
 
 from proa.apiserver.resources.core.annotation_rules import APPARMOR, SECCOMP_CONTAINER, SECCOMP_POD
 from proa.apiserver.resources.core.scheduling_rules import PREFERRED_TERMS, REQUIRED_TERMS
+from proa.apiserver.resources.core.spec_memory import once_a_spec
 from proa.apiserver.resources.core.windows_rules import visit_containers
 from proa.client.protocol import Object
 from proa.objects.quantity import canonicalize, parse_quantity
@@ -65,7 +66,7 @@ def template_warnings(template: Object, field: str, old: Object | None = None) -
 def pod_warnings(pod: Object, prefix: str = "", *, is_template: bool = False) -> list[str]:
     """Warn of what is deprecated or doubtful in a pod, or in a template whose path and a dot are `prefix`."""
     spec = pod.get("spec") or {}
-    said = list(_spec_warnings(spec, f"{prefix}spec"))
+    said = _SPEC_WARNINGS(spec, f"{prefix}spec")
     annotations = (pod.get("metadata") or {}).get("annotations")
     if annotations:
         said += _annotation_warnings(annotations, spec, f"{prefix}metadata.annotations", is_template)
@@ -116,6 +117,9 @@ def _spec_warnings(spec: Object, field: str) -> Iterator[str]:
             if (term.get("podAffinityTerm") or {}).get("labelSelector") is None:
                 path = f"{field}.affinity.{kind}.{PREFERRED_TERMS}[{index}].podAffinityTerm.labelSelector"
                 yield f"{path}: {NULL_SELECTOR}"
+
+
+_SPEC_WARNINGS = once_a_spec(_spec_warnings)
 
 
 def _repeated(items: Iterable[Object], key: str, field: str) -> Iterator[str]:

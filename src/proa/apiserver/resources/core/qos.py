@@ -28,7 +28,8 @@ def qos_class(pod: Object) -> str:
 
 
 def _amounts(resources: Object, which: str) -> dict[str, object]:
-    amounts = {
-        name: parse_quantity(text) for name, text in (resources.get(which) or {}).items() if name in COUNTED
-    }
-    return {name: amount for name, amount in amounts.items() if amount > 0}
+    said = resources.get(which)
+    if not said:
+        return {}
+    amounts = [(name, parse_quantity(said[name])) for name in COUNTED if name in said]
+    return {name: amount for name, amount in amounts if amount > 0}
