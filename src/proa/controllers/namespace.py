@@ -14,16 +14,18 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from proa.client.protocol import Client, Object
+from proa.objects import meta
 from proa.objects.errors import ApiError, Conflict, MethodNotAllowed, NotFound
 from proa.objects.meta import finalizers, is_deleting, name, namespace, uid, with_condition
+from proa.objects.pods import is_terminated
 from proa.objects.resource import NAMESPACES, PERSISTENT_VOLUME_CLAIMS, PODS, Resource
 from proa.reconcile.discovery import Discovered, ServedResource, discover
 from proa.reconcile.protocol import DONE, Caches, Context, Key, Result, Watch
 
 NAME = "namespace"
 FINALIZER = "kubernetes"
-LOOK_AGAIN_SECONDS = 2.0
-"""Kinds that are not watched here are looked at again after so long, while any of them remain."""
+LOOK_AGAIN_SECONDS = 0.05, 2.0
+"""Kinds that are not watched here are looked at again while any of them remain: the sooner the less time has passed."""
 
 
 def _terminating_namespace(obj: Object, caches: Caches) -> Iterable[Key]:
@@ -117,8 +119,11 @@ async def reconcile(context: Context, key: Key) -> Result:
         return DONE
     if FINALIZER not in (existing["spec"].get("finalizers") or []):
         return DONE
-    remains = await _sweep(context.client, key.name)
-    decided = plan(existing, remains, context.now())
+    now = context.now()
+    seconds = now - meta.parse_time(existing["metadata"]["deletionTimestamp"])
+    pods_take_time = _pods_take_longer_than(seconds, context.caches(PODS).by_index("namespace", key.name))
+    remains = await _sweep(context.client, key.name, pods_take_time=pods_take_time)
+    decided = plan(existing, remains, now)
     try:
         if decided.finalize:
             await _finalize(context.client, existing)
@@ -126,10 +131,17 @@ async def reconcile(context: Context, key: Key) -> Result:
         await _write_conditions(context.client, existing, decided.conditions)
     except NotFound:
         return DONE
-    return Result(requeue_after=LOOK_AGAIN_SECONDS)
+    soonest, latest = LOOK_AGAIN_SECONDS
+    return Result(requeue_after=min(max(soonest, seconds / 10), latest))
 
 
-async def _sweep(client: Client, space: str) -> Remains:
+def _pods_take_longer_than(seconds: float, pods: Iterable[Object]) -> bool:
+    """Tell whether the pods were given more time than that (upstream's estimateGracefulTerminationForPods)."""
+    graces = (p["spec"].get("terminationGracePeriodSeconds") or 0 for p in pods if not is_terminated(p))
+    return seconds < max(graces, default=0)
+
+
+async def _sweep(client: Client, space: str, *, pods_take_time: bool) -> Remains:
     """Delete everything in the namespace, pods first; return what is left."""
     discovered = await discover(client)
     sweepable = [
@@ -138,14 +150,19 @@ async def _sweep(client: Client, space: str) -> Remains:
         if served.resource.namespaced and served.verbs >= {"delete", "list"}
     ]
     pods = [served for served in sweepable if served.resource == PODS]
-    remains = await _sweep_all(client, space, pods, discovered)
+    remains = await _sweep_all(client, space, pods, discovered, may_take_time=pods_take_time)
     if remains.resources or remains.errors:
         return remains
     return await _sweep_all(client, space, [s for s in sweepable if s.resource != PODS], discovered)
 
 
 async def _sweep_all(
-    client: Client, space: str, sweepable: Iterable[ServedResource], discovered: Discovered
+    client: Client,
+    space: str,
+    sweepable: Iterable[ServedResource],
+    discovered: Discovered,
+    *,
+    may_take_time: bool = False,
 ) -> Remains:
     wanted = list(sweepable)
     answers = await asyncio.gather(*(_sweep_resource(client, space, served) for served in wanted))
@@ -157,7 +174,10 @@ async def _sweep_all(
             errors.append(answer.message)
         elif answer:
             left[served.resource] = len(answer)
-            by_finalizer.update(finalizer for obj in answer for finalizer in finalizers(obj))
+            holding = Counter(finalizer for obj in answer for finalizer in finalizers(obj))
+            by_finalizer += holding
+            if not holding and not may_take_time:
+                errors.append(_unexpected(space, served.resource))
     return Remains(left, by_finalizer, errors, discovered.failed)
 
 
@@ -165,18 +185,23 @@ async def _sweep_resource(client: Client, space: str, served: ServedResource) ->
     """Delete all objects of one resource; return those that take their time, or the refusal."""
     resource = served.resource
     try:
-        found = (await client.list(resource, space)).items
+        found = (await client.list(resource, space, metadata_only=True)).items
         if all(is_deleting(obj) for obj in found):
             return found
         if "deletecollection" in served.verbs:
             await client.request("DELETE", resource.path(space) + "?propagationPolicy=Background")
         else:
             await asyncio.gather(*(_delete(client, resource, obj) for obj in found if not is_deleting(obj)))
-        return (await client.list(resource, space)).items
+        return (await client.list(resource, space, metadata_only=True)).items
     except (NotFound, MethodNotAllowed):  # the kind itself has gone since discovery
         return []
     except ApiError as error:
         return error
+
+
+def _unexpected(space: str, resource: Resource) -> str:
+    named = f"{resource.group}/{resource.version}, Resource={resource.plural}"
+    return f"unexpected items still remain in namespace: {space} for gvr: {named}"
 
 
 async def _delete(client: Client, resource: Resource, obj: Object) -> None:

@@ -109,6 +109,43 @@ def test_a_namespace_is_emptied_pods_first_and_then_goes(world: Any, settings: A
     asyncio.run(scenario())
 
 
+class StubbornClient(NamespacedClient):
+    """Deletes no Secrets in a collection, whatever it says."""
+
+    async def request(self, method: str, path: str, body: object = None) -> dict[str, Any]:
+        return {} if method == "DELETE" and "/secrets" in path else await super().request(method, path, body)
+
+
+def test_what_stays_for_no_reason_is_told_and_what_has_a_finalizer_or_grace_is_waited_for(
+    world: Any, settings: Any
+) -> None:
+    async def scenario() -> None:
+        client = StubbornClient(now=lambda: 1_750_000_000.0)
+        async with world([namespace], client=client, settings=settings) as w:
+            deleted_at = meta.format_time(w.time - 10)
+            spec = {"nodeName": "proa-1", "terminationGracePeriodSeconds": 30}
+            client.add(PODS, {"metadata": {"name": "busy", "namespace": "lab"}, "spec": spec})
+            client.add(SECRETS, {"metadata": {"name": "stays", "namespace": "lab"}})
+            held = {"name": "held", "namespace": "lab", "finalizers": ["example.com/hold"]}
+            client.add(CONFIG_MAPS, {"metadata": held})
+            add_namespace(client, deletionTimestamp=deleted_at, finalizers=["test/wait"])
+            await w.settle()
+            failure = "NamespaceDeletionContentFailure"
+            assert w.conditions(NAMESPACES, "lab", "")[failure] == ("False", "ContentDeleted")
+            await client.delete(PODS, "busy", "lab", grace_period_seconds=0)
+            await w.settle()
+            found = client.peek(NAMESPACES, "lab")
+            assert meta.find_condition(found, failure)["message"] == (
+                "Failed to delete all resource types, 1 remaining: "
+                "unexpected items still remain in namespace: lab for gvr: /v1, Resource=secrets"
+            )
+            assert meta.find_condition(found, "NamespaceFinalizersRemaining")["message"] == (
+                "Some finalizers are remaining: example.com/hold in 1 resource instances"
+            )
+
+    asyncio.run(scenario())
+
+
 def test_what_is_in_the_way_is_told_in_upstreams_words() -> None:
     remains = Remains(
         resources={PODS: 2, SECRETS: 1},

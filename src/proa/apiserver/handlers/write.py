@@ -5,6 +5,7 @@ Follows create.go, update.go, patch.go and delete.go of apiserver/pkg/endpoints/
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from typing import Any
 
@@ -25,14 +26,14 @@ from proa.apiserver.handlers.negotiation import PLAIN, Representation, answer, a
 from proa.apiserver.handlers.options import read_options_aside, write_options
 from proa.apiserver.handlers.shapes import check_include, shape_object
 from proa.apiserver.handlers.upsert import update_or_create
-from proa.apiserver.pace import Pace
+from proa.apiserver.pace import Pace, slices
 from proa.apiserver.registry.deletion import DeleteOptions, read_options
 from proa.apiserver.registry.metadata import drop_repeated_owners, match_namespace, metadata_of
 from proa.apiserver.registry.notes import warn
 from proa.apiserver.registry.refusals import generic, invalid, uid_conflict
 from proa.apiserver.registry.registry import ResourceRegistry
 from proa.apiserver.registry.unwritable import check_name
-from proa.client.protocol import Object, Request, Response
+from proa.client.protocol import Object, Request, Response, User
 from proa.objects.errors import BadRequest, Invalid, NotFound, UnsupportedMediaType
 from proa.objects.patch.json_patch import apply_json_patch
 from proa.objects.patch.merge_patch import apply_merge_patch
@@ -40,6 +41,7 @@ from proa.objects.patch.strategic_merge import apply_strategic_merge
 from proa.objects.schemas.patched import check_patched
 from proa.objects.schemas.schema import Schema
 from proa.objects.validation import forbidden, not_supported
+from proa.store.protocol import Entry
 
 JSON_PATCH = "application/json-patch+json"
 MERGE_PATCH = "application/merge-patch+json"
@@ -260,18 +262,14 @@ async def delete_collection(request: Request, registry: ResourceRegistry, namesp
     found = await find_page(registry, namespace, options)
     items: list[bytes] = []
     pace = Pace()
-    for entry in found.entries:
+    for part in slices(found.entries):  # writes that are under way together become durable together
+        one_by_one = (_delete_one(registry, entry, delete_options, request.user) for entry in part)
+        answers = await asyncio.gather(*one_by_one, return_exceptions=True)
+        for shown in answers:
+            if isinstance(shown, BaseException):
+                raise shown
+            items += [shown] if shown else []
         await pace.give_way()
-        obj = orjson.loads(entry.value)
-        try:
-            value, _ = await registry.delete(
-                obj["metadata"].get("namespace", ""), obj["metadata"]["name"], delete_options, request.user
-            )
-        except NotFound:
-            continue
-        shown = orjson.loads(value)
-        del shown["kind"], shown["apiVersion"]
-        items.append(orjson.dumps(shown))
     resource = registry.resource
     body = {
         "kind": registry.definition.kind_of_list,
@@ -280,6 +278,20 @@ async def delete_collection(request: Request, registry: ResourceRegistry, namesp
     }
     pieces = (orjson.dumps(body)[:-1], b',"items":[', b",".join(items), b"]}")
     return await answer_aside(pieces, _unshaped(representation))
+
+
+async def _delete_one(
+    registry: ResourceRegistry, entry: Entry, options: DeleteOptions, user: User | None
+) -> bytes:
+    """Delete an object of a collection; return how it is shown in a list, b"" where it was gone already."""
+    metadata = orjson.loads(entry.value)["metadata"]
+    try:
+        value, _ = await registry.delete(metadata.get("namespace", ""), metadata["name"], options, user)
+    except NotFound:
+        return b""
+    shown = orjson.loads(value)
+    del shown["kind"], shown["apiVersion"]
+    return orjson.dumps(shown)
 
 
 def read_delete_options(request: Request) -> DeleteOptions:
