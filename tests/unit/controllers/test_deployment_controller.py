@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import re
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from proa.controllers import replicaset
 from proa.controllers.deployment import controller as deployment
 from proa.controllers.deployment import rollout
 from proa.objects import meta
+from proa.objects.errors import Forbidden
 from proa.objects.pods import is_active, is_ready
 from proa.objects.resource import DEPLOYMENTS, PODS, REPLICA_SETS
 
@@ -51,7 +53,10 @@ async def make_all_ready(w: Any) -> None:
         if not waiting:
             return
         for pod in waiting:
-            w.set_pod(pod)
+            w.set_pod(pod, node="n")
+        for pod in w.pods():
+            if meta.is_deleting(pod):
+                await w.client.delete(PODS, meta.name(pod), "default", grace_period_seconds=0)
         await w.settle()
     raise AssertionError("pods keep coming")
 
@@ -235,6 +240,131 @@ def test_scaling_amid_a_rollout_is_shared_out_in_proportion(world: Any) -> None:
     asyncio.run(scenario())
 
 
+def test_a_refused_replica_set_is_told_and_tried_again(world: Any) -> None:
+    async def scenario() -> None:
+        async with world(CONTROLLERS) as w:
+            w.client.fail_next(Forbidden("exceeded quota"), "create", REPLICA_SETS)
+            await w.client.create(DEPLOYMENTS, make_deployment(), "default")
+            await w.settle()
+            (event,) = (event for event in w.events if event[1] == "ReplicaSetCreateError")
+            assert re.fullmatch(r'Failed to create new replica set "web-\w+": exceeded quota', event[2])
+            for _ in range(20):
+                await w.reconcile_all()
+            assert sizes(w) == {"web:1": 3}
+
+    asyncio.run(scenario())
+
+
+ROLLBACKS = [
+    ("the one before", "0", "web:2", ("Normal", "DeploymentRollback"), "to revision 2"),
+    ("a revision", "1", "web:1", ("Normal", "DeploymentRollback"), "to revision 1"),
+    (
+        "one that is not there",
+        "7",
+        "web:3",
+        ("Warning", "DeploymentRollbackRevisionNotFound"),
+        "Unable to find",
+    ),
+    (
+        "the present one",
+        "3",
+        "web:3",
+        ("Warning", "DeploymentRollbackTemplateUnchanged"),
+        "the same template",
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("_name", "asked", "image", "kind", "words"), ROLLBACKS, ids=[case[0] for case in ROLLBACKS]
+)
+def test_an_annotation_asks_for_an_older_revision(
+    world: Any, _name: str, asked: str, image: str, kind: tuple[str, str], words: str
+) -> None:
+    async def scenario() -> None:
+        async with world(CONTROLLERS) as w:
+            await w.client.create(DEPLOYMENTS, make_deployment(), "default")
+            await w.settle()
+            for version in (2, 3):
+                await apply(w, template=make_template(f"web:{version}"))
+            patch = {"metadata": {"annotations": {"deprecated.deployment.rollback.to": asked}}}
+            await w.client.patch(DEPLOYMENTS, "web", patch, "default")
+            await w.settle()
+            found = w.client.peek(DEPLOYMENTS, "web", "default")
+            assert found["spec"]["template"] == make_template(image)
+            assert "deprecated.deployment.rollback.to" not in meta.annotations(found)
+            (event,) = (event for event in w.events if event[:2] == kind)
+            assert words in event[2]
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_bounds_are_kept_whatever_is_asked_for_amid_a_rollout(world: Any, seed: int) -> None:
+    """Templates, sizes, strategies and pauses change while pods become ready, unready, fail and go slowly.
+
+    No step of the controllers makes more pods than maxSurge allows, or fewer available than maxUnavailable; but
+    that a new size amid a rollout is shared out in proportion, as upstream does, whoever is available.
+    """
+    chance = random.Random(seed)
+    spec: dict[str, Any] = {"replicas": 4, "template": make_template("web:1"), "paused": False}
+
+    def available(w: Any) -> int:
+        return sum(is_active(pod) and is_ready(pod) for pod in w.pods())
+
+    async def ask(w: Any) -> None:
+        if chance.random() < 0.3:
+            spec["replicas"] = chance.randrange(9)
+        elif chance.random() < 0.3:
+            surge = chance.choice([0, 1, 2, "25%", "100%"])
+            unavailable = chance.choice([0, 1, "25%", "50%"])
+            given = {"maxSurge": surge, "maxUnavailable": unavailable}
+            spec["strategy"] = {"type": "RollingUpdate", "rollingUpdate": given}
+        elif chance.random() < 0.2:
+            spec["paused"] = not spec["paused"]
+        else:
+            spec["template"] = make_template(f"web:{chance.randrange(4)}")
+        await apply(w, **spec)
+
+    async def happen(w: Any) -> None:
+        pods = w.pods()
+        if not pods:
+            return
+        pod = chance.choice(pods)
+        if meta.is_deleting(pod):
+            await w.client.delete(PODS, meta.name(pod), "default", grace_period_seconds=0)
+        elif is_active(pod):
+            ready = chance.random() < 0.8
+            w.set_pod(
+                pod, ready=ready, phase="Running" if ready else chance.choice(["Running", "Failed"]), node="n"
+            )
+        await w.settle()
+
+    async def scenario() -> None:
+        async with world(CONTROLLERS) as w:
+            await w.client.create(DEPLOYMENTS, make_deployment(4), "default")
+            await w.settle()
+            await make_all_ready(w)
+            for _ in range(60):
+                asks = chance.random() < 0.25
+                before = sum(map(is_active, w.pods())), available(w)
+                size, rolling = spec["replicas"], sum(map(bool, sizes(w).values())) > 1
+                await (ask(w) if asks else happen(w))
+                is_shared_out = rolling and size != spec["replicas"]
+                bounds = rollout.bounds_of(w.client.peek(DEPLOYMENTS, "web", "default"))
+                assert sum(map(is_active, w.pods())) <= max(bounds.most, before[0])
+                if asks and not is_shared_out:
+                    assert available(w) >= min(before[1], bounds.least_available)
+            await apply(w, **{**spec, "paused": False})
+            await make_all_ready(w)
+            image = spec["template"]["spec"]["containers"][0]["image"]
+            left = {name: size for name, size in sizes(w).items() if size}
+            assert left == ({image: spec["replicas"]} if spec["replicas"] else {})
+            assert w.conditions(DEPLOYMENTS, "web")["Progressing"] == ("True", "NewReplicaSetAvailable")
+
+    asyncio.run(scenario())
+
+
 @pytest.mark.parametrize("seed", range(24))
 def test_a_rollout_keeps_its_bounds_whatever_becomes_of_the_pods(world: Any, seed: int) -> None:
     """Pods become ready, unready and fail in random order: the controllers never make it worse, and it converges."""
@@ -254,10 +384,11 @@ def test_a_rollout_keeps_its_bounds_whatever_becomes_of_the_pods(world: Any, see
         ready = [pod for pod in active if is_ready(pod)]
         if mishaps and ready and chance.random() < 0.3:
             mishaps -= 1
-            w.set_pod(chance.choice(ready), phase=chance.choice(["Running", "Failed"]), ready=False)
+            phase = chance.choice(["Running", "Failed"])
+            w.set_pod(chance.choice(ready), phase=phase, ready=False, node="n")
             return True
         if waiting:
-            w.set_pod(chance.choice(waiting))
+            w.set_pod(chance.choice(waiting), node="n")
         return bool(waiting)
 
     async def scenario() -> None:

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from proa.client.protocol import Object
 from proa.controllers.deployment import history, rollout, status
+from proa.controllers.deployment.rollback import plan_rollback
 from proa.controllers.deployment.rollout import replicas_of
 from proa.objects import meta
 from proa.objects.errors import AlreadyExists, ApiError, Conflict, NotFound
@@ -24,6 +25,7 @@ from proa.reconcile.ownership import (
     plan_claims,
     selector_of,
 )
+from proa.reconcile.pod_control import is_namespace_terminating
 from proa.reconcile.protocol import DONE, Caches, Context, Key, Result, Watch
 
 NAME = "deployment"
@@ -51,7 +53,10 @@ WATCHES = (
 
 
 class Plan(NamedTuple):
-    """What to do next. `update` are changed copies; `news` is for the Progressing condition."""
+    """What to do next. `update` are changed copies; `news` is for the Progressing condition.
+
+    While the Deployment is paused or scaled, progress is not judged (`is_resizing`).
+    """
 
     new: Object | None = None
     old: tuple[Object, ...] = ()
@@ -59,6 +64,7 @@ class Plan(NamedTuple):
     update: tuple[Object, ...] = ()
     delete: tuple[Object, ...] = ()
     news: tuple[str, str] | None = None
+    is_resizing: bool = False
 
 
 def plan(deployment: Object, replica_sets: Sequence[Object], is_old_running: bool) -> Plan:
@@ -73,7 +79,8 @@ def plan(deployment: Object, replica_sets: Sequence[Object], is_old_running: boo
         return decided
     paused = deployment["spec"].get("paused", False)
     revision = history.next_revision(old)
-    if paused or rollout.is_scaling(deployment, replica_sets):
+    is_resizing = paused or rollout.is_scaling(deployment, replica_sets)
+    if is_resizing:
         sizes = rollout.plan_scaling(deployment, new, old)
     elif new is None and (rollout.is_rolling(deployment) or not _is_emptying(old, is_old_running)):
         return decided._replace(create=_make_new(deployment, old, revision))
@@ -85,6 +92,7 @@ def plan(deployment: Object, replica_sets: Sequence[Object], is_old_running: boo
         update=_updates(deployment, new, old, revision, sizes),
         delete=history.plan_cleanup(deployment, old) if paused or _was_complete(deployment) else (),
         news=_news_of_found(deployment, new),
+        is_resizing=is_resizing,
     )
 
 
@@ -146,6 +154,12 @@ async def reconcile(context: Context, key: Key) -> Result:
         return DONE
     claims = plan_claims(deployment, selector, candidates(context.caches(REPLICA_SETS), deployment, selector))
     replica_sets = await apply_claims(context.client, deployment, DEPLOYMENTS, REPLICA_SETS, claims)
+    if not deployment["spec"].get("paused") and not meta.is_deleting(deployment):
+        rollback = plan_rollback(deployment, replica_sets)
+        if rollback is not None:
+            context.events.event(deployment, *rollback.event)
+            await context.client.update(DEPLOYMENTS, rollback.deployment)
+            return DONE  # the change brings us back, with another template
     decided = plan(deployment, replica_sets, _is_old_running(context, deployment, replica_sets))
     try:
         decided = await _apply(context, deployment, decided)
@@ -156,7 +170,10 @@ async def reconcile(context: Context, key: Key) -> Result:
     except ApiError as error:
         if decided.create is None or isinstance(error, Conflict):
             raise
+        if is_namespace_terminating(error):
+            return DONE
         failed = f'Failed to create new replica set "{meta.name(decided.create)}": {error.message}'
+        context.events.event(deployment, "Warning", "ReplicaSetCreateError", failed)
         await _write_status(context, deployment, decided._replace(news=("ReplicaSetCreateError", failed)))
         raise
     return await _write_status(context, deployment, decided)
@@ -234,7 +251,9 @@ async def _write_status(context: Context, deployment: Object, decided: Plan) -> 
     try:
         if decided.new is not None and not meta.is_deleting(deployment):
             deployment = await _write_revision(context, deployment, decided.new)
-        observed = status.status_of(deployment, decided.new, decided.old, decided.news, now)
+        observed = status.status_of(
+            deployment, decided.new, decided.old, decided.news, now, judges=not decided.is_resizing
+        )
         if observed != deployment.get("status"):
             changed = {**deployment, "status": observed}
             await context.client.update(DEPLOYMENTS, changed, subresource="status")

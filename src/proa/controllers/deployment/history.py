@@ -21,6 +21,7 @@ REVISION = "deployment.kubernetes.io/revision"
 REVISION_HISTORY = "deployment.kubernetes.io/revision-history"
 DESIRED_REPLICAS = "deployment.kubernetes.io/desired-replicas"
 MAX_REPLICAS = "deployment.kubernetes.io/max-replicas"
+ROLLBACK_TO = "deprecated.deployment.rollback.to"
 MAX_HISTORY_CHARACTERS = 2000
 NOT_COPIED = {
     "kubectl.kubernetes.io/last-applied-configuration",
@@ -28,7 +29,7 @@ NOT_COPIED = {
     REVISION_HISTORY,
     DESIRED_REPLICAS,
     MAX_REPLICAS,
-    "deprecated.deployment.rollback.to",
+    ROLLBACK_TO,
 }
 UNLIMITED = 2**31 - 1
 
@@ -79,7 +80,7 @@ def make_replica_set(deployment: Object, replicas: int, max_replicas: int, revis
     selector = dict(spec["selector"])
     selector["matchLabels"] = {**(selector.get("matchLabels") or {}), HASH_LABEL: digest}
     noted = {
-        **_copied(deployment),
+        **copied_annotations(deployment),
         **replica_annotations(_replicas(deployment), max_replicas),
         REVISION: str(revision),
     }
@@ -116,7 +117,7 @@ def with_revision(deployment: Object, new: Object, revision: int) -> Object:
     old ReplicaSet had before it became the new one again goes to its history.
     """
     before = meta.annotations(new)
-    after = {**before, **_copied(deployment)}
+    after = {**before, **copied_annotations(deployment)}
     if revision_of(new) < revision:
         after[REVISION] = str(revision)
         if before.get(REVISION):
@@ -155,16 +156,23 @@ def _with_past(history: str, revision: str) -> str:
     return ",".join(entries)
 
 
-def _copied(deployment: Object) -> dict[str, str]:
-    given = meta.annotations(deployment)
+def copied_annotations(obj: Object) -> dict[str, str]:
+    """Return the annotations that a Deployment and its ReplicaSets share."""
+    given = meta.annotations(obj)
     return {key: value for key, value in given.items() if key not in NOT_COPIED}
+
+
+def without_hash(template: Object) -> Object:
+    """Return the template without the label that tells ReplicaSets apart."""
+    metadata = template.get("metadata") or {}
+    labels = {k: v for k, v in (metadata.get("labels") or {}).items() if k != HASH_LABEL}
+    return {**template, "metadata": {**metadata, "labels": labels}}
 
 
 def _comparable(template: Object) -> Object:
     """Return the template without its hash label and without fields set to null."""
-    metadata = dict(template.get("metadata") or {})
-    metadata["labels"] = {k: v for k, v in (metadata.get("labels") or {}).items() if k != HASH_LABEL}
-    kept = {key: value for key, value in metadata.items() if value}
+    template = without_hash(template)
+    kept = {key: value for key, value in template["metadata"].items() if value}
     without_nulls: Object = _without_nulls({**template, "metadata": kept})
     return without_nulls
 

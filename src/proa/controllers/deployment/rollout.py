@@ -64,8 +64,12 @@ def replicas_of(obj: Object) -> int:
 
 
 def available_of(replica_set: Object) -> int:
-    """Return how many pods its status calls available."""
-    return int((replica_set.get("status") or {}).get("availableReplicas", 0))
+    """Return how many pods its status calls available, and will be still when it has the size that it shall have.
+
+    Upstream reads the status alone, and takes away too much where a ReplicaSet has just been made smaller.
+    """
+    observed = int((replica_set.get("status") or {}).get("availableReplicas", 0))
+    return min(observed, replicas_of(replica_set))
 
 
 def is_scaling(deployment: Object, replica_sets: Iterable[Object]) -> bool:
@@ -138,7 +142,7 @@ def plan_scaling(deployment: Object, new: Object | None, old: Sequence[Object]) 
     active = [rs for rs in everything if replicas_of(rs) > 0]
     bounds = bounds_of(deployment)
     if len(active) <= 1:
-        only = active[0] if active else new or max(old, key=_age, default=None)
+        only = active[0] if active else new or next(reversed(history.by_age(old)), None)
         return {} if only is None else {meta.uid(only): bounds.replicas}
     if new is not None and _is_saturated(deployment, new):
         return {meta.uid(rs): 0 for rs in old if replicas_of(rs) > 0}
@@ -151,7 +155,9 @@ def _proportional(deployment: Object, bounds: Bounds, active: Sequence[Object]) 
     """Share out the difference by size, the largest ReplicaSet first; what rounding leaves is its too."""
     allowed = bounds.most if bounds.replicas > 0 else 0
     to_add = allowed - sum(map(replicas_of, active))
-    ordered = sorted(history.by_age(active), key=_age, reverse=to_add > 0)
+    ordered = history.by_age(active)
+    if to_add > 0:
+        ordered.reverse()
     ordered.sort(key=replicas_of, reverse=True)
     added = 0
     sizes = {}
@@ -187,10 +193,6 @@ def _is_saturated(deployment: Object, new: Object) -> bool:
 
 def _observed_replicas(deployment: Object) -> int:
     return int((deployment.get("status") or {}).get("replicas", 0))
-
-
-def _age(replica_set: Object) -> str:
-    return str(replica_set["metadata"].get("creationTimestamp", ""))
 
 
 def _resolve(value: int | str, total: int, rounding: Callable[[float], int]) -> int:

@@ -19,19 +19,25 @@ PAUSED = "DeploymentPaused"
 
 
 def status_of(
-    deployment: Object, new: Object | None, old: Sequence[Object], news: tuple[str, str] | None, now: float
+    deployment: Object,
+    new: Object | None,
+    old: Sequence[Object],
+    news: tuple[str, str] | None,
+    now: float,
+    *,
+    judges: bool = True,
 ) -> Object:
     """Return the status that the ReplicaSets amount to.
 
     `news` is (reason, message) of what this reconcile did to the new ReplicaSet, for Progressing. Without
-    spec.progressDeadlineSeconds there is no Progressing condition.
+    spec.progressDeadlineSeconds there is no Progressing condition. Progress is judged where `judges` says so.
     """
     everything = [rs for rs in (new, *old) if rs is not None]
     status = _counts(deployment, new, everything)
     conditions = list((deployment.get("status") or {}).get("conditions") or [])
     conditions = _with_availability(deployment, status, conditions, now)
     if has_deadline(deployment):
-        conditions = _with_progress(deployment, new, status, conditions, news, now)
+        conditions = _with_progress(deployment, new, status, conditions, news, now, judges)
     else:
         conditions = [c for c in conditions if c["type"] != "Progressing"]
     conditions = _with_failures(conditions, new, everything)
@@ -97,17 +103,16 @@ def _with_progress(
     conditions: list[Object],
     news: tuple[str, str] | None,
     now: float,
+    judges: bool,
 ) -> list[Object]:
     current = _find(conditions, "Progressing")
     if paused := _pause_changed(deployment, current):
         return with_condition(conditions, "Progressing", "Unknown", *paused, now)
-    if deployment["spec"].get("paused"):
-        return conditions
     if news is not None:
         outcome = "False" if news[0] == "ReplicaSetCreateError" else "True"
         return with_condition(conditions, "Progressing", outcome, *news, now)
     was_complete = current is not None and current.get("reason") == NEW_AVAILABLE
-    if was_complete and status.get("replicas", 0) == status.get("updatedReplicas", 0):
+    if not judges or (was_complete and status.get("replicas", 0) == status.get("updatedReplicas", 0)):
         return conditions
     what = f'ReplicaSet "{name(new)}"' if new is not None else f'Deployment "{name(deployment)}"'
     if is_complete(deployment, status):
