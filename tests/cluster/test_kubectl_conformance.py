@@ -1,4 +1,4 @@
-"""What upstream's conformance suite asks of kubectl where no ReplicationController runs.
+"""What upstream's conformance suite asks of kubectl that test_workloads.py does not.
 
 Follows test/e2e/kubectl/kubectl.go.
 """

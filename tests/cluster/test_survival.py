@@ -252,3 +252,46 @@ def test_when_noded_is_killed_the_server_starts_it_again_with_pods_services_dns_
     fresh.kubectl("exec", "server", "--", "python", "-c", ASK_FROM_A_POD)
     with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=10) as answer:
         assert answer.status == 200
+
+
+STATEFUL = """
+apiVersion: apps/v1
+kind: StatefulSet
+metadata: {name: db}
+spec:
+  selector: {matchLabels: {app: db}}
+  template:
+    metadata: {labels: {app: db}}
+    spec:
+      terminationGracePeriodSeconds: 0
+      containers:
+        - name: main
+          image: proa.local/python
+          command: [sh, -c, "echo started >> /data/log; exec sleep 600"]
+          volumeMounts: [{name: data, mountPath: /data}]
+  volumeClaimTemplates:
+    - metadata: {name: data}
+      spec: {accessModes: [ReadWriteOnce], resources: {requests: {storage: 1Mi}}}
+"""
+
+
+def test_a_stateful_set_keeps_its_data_over_restarts_of_its_pod_the_server_and_the_cluster(
+    fresh: Cluster,
+) -> None:
+    def starts(count: int) -> None:
+        fresh.kubectl("rollout", "status", "sts/db", "--timeout=60s")
+        fresh.kubectl("wait", "pod/db-0", "--for=condition=Ready", "--timeout=60s")
+        assert fresh.kubectl("exec", "db-0", "--", "cat", "/data/log").stdout == "started\n" * count
+
+    fresh.kubectl("apply", "-f", "-", stdin=STATEFUL)
+    starts(1)
+    fresh.kubectl("delete", "pod/db-0")
+    starts(2)
+    kill(fresh.proa.status()["pid"])
+    fresh.proa("up", "--detach")
+    starts(2)
+    fresh.proa("down")
+    fresh.proa("up", "--detach")
+    starts(3)
+    fresh.kubectl("delete", "sts/db")
+    fresh.kubectl("delete", "pvc/data-db-0", "--timeout=60s")

@@ -291,6 +291,8 @@ def test_on_delete_only_what_is_deleted_is_updated(world: Any) -> None:
 
 
 def test_undoing_a_rollout_restarts_only_what_was_updated(world: Any) -> None:
+    """[sig-apps] Daemon set should rollback without unnecessary restarts [Conformance] [Serial]"""
+
     async def scenario() -> None:
         async with world([DaemonSetController()]) as w:
             await create(w)
