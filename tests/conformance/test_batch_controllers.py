@@ -157,3 +157,46 @@ def test_the_status_of_a_budget_follows_its_pods(tmp_path: Path) -> None:
             await cluster.until(observes)
 
     asyncio.run(scenario())
+
+
+def test_a_job_from_its_suspension_to_the_deletion_of_a_collection(tmp_path: Path) -> None:
+    """[sig-apps] Job should manage the lifecycle of a job [Conformance]"""
+
+    async def scenario() -> None:
+        async with running(tmp_path) as cluster:
+            await cluster.until(lambda: cluster.has(SERVICE_ACCOUNTS, "default"))
+            containers = [{"name": "c", "image": "registry.example/app:1"}]
+            template = {
+                "metadata": {"labels": {"ends": "Succeeded"}},
+                "spec": {"restartPolicy": "Never", "containers": containers},
+            }
+            spec = {"parallelism": 2, "completions": 2, "suspend": True, "template": template}
+            job = {"metadata": {"name": "e2e", "labels": {"e2e-job-label": "e2e"}}, "spec": spec}
+            await cluster.client.create(JOBS, job, "default")
+
+            async def conditions() -> list[tuple[str, tuple[str, str]]]:
+                return [*(await cluster.conditions(JOBS, "e2e")).items()]
+
+            async def is_suspended() -> bool:
+                return await conditions() == [("Suspended", ("True", "JobSuspended"))]
+
+            await cluster.until(is_suspended)
+            patch = {"metadata": {"labels": {"e2e-job-label": "patched"}}, "spec": {"suspend": False}}
+            await cluster.client.patch(JOBS, "e2e", patch, "default")
+
+            async def is_complete() -> bool:
+                reached = ("True", "CompletionsReached")
+                resumed = ("Suspended", ("False", "JobResumed"))
+                return await conditions() == [resumed, ("SuccessCriteriaMet", reached), ("Complete", reached)]
+
+            await cluster.until(is_complete)
+            note = {"metadata": {"annotations": {"updated": "true"}}}
+            await cluster.client.patch(JOBS, "e2e", note, "default")
+            found = await cluster.client.list(JOBS, label_selector="e2e-job-label=patched")
+            assert [meta.annotations(one)["updated"] for one in found.items] == ["true"]
+            collection = f"{JOBS.path('default')}?labelSelector=e2e-job-label%3Dpatched"
+            await cluster.client.request("DELETE", f"{collection}&propagationPolicy=Background")
+            await cluster.until(lambda: cluster.is_gone(JOBS, "e2e"))
+            await cluster.until(lambda: has_pods(cluster, 0))
+
+    asyncio.run(scenario())

@@ -62,7 +62,7 @@ class StatusKubelet:
 
     def _status(self, pod: Object) -> Object:
         self._addresses += 1
-        ip = f"10.244.1.{self._addresses}"
+        ip = f"10.244.{1 + self._addresses // 250}.{self._addresses % 250}"
         ends = meta.labels(pod).get("ends")
         conditions = (pod.get("status") or {}).get("conditions") or []
         ready = meta.with_condition(conditions, "Ready", str(ends is None), "", "", time.time())

@@ -30,7 +30,7 @@ from proa.controllers.deployment import controller as deployment
 from proa.controllers.disruption.controller import DisruptionController
 from proa.controllers.garbage_collector.controller import GarbageCollector
 from proa.controllers.horizontal_pod_autoscaler.controller import HorizontalPodAutoscaler
-from proa.controllers.job import controller as job
+from proa.controllers.job.controller import JobController
 from proa.controllers.node_lifecycle import NodeLifecycle
 from proa.controllers.persistent_volume import claims, volumes
 from proa.controllers.pod_gc import PodGarbageCollector
@@ -50,7 +50,7 @@ CONTROLLERS: tuple[Controller | type[Controller], ...] = (
     deployment,
     statefulset,
     DaemonSetController,
-    job,
+    JobController,
     CronJobController,
     ttl_after_finished,
     DisruptionController,

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from proa.controllers.job import controller as job
-from proa.controllers.job.indexes import format_indexes, parse_indexes
+from proa.controllers.job.controller import JobController
+from proa.controllers.job.intervals import Intervals, parse_intervals
 from proa.controllers.job.policies import counts_as_failure, failure_message, success_message
 from proa.controllers.job.tally import FINALIZER
 from proa.objects import meta
@@ -61,7 +61,7 @@ def active(w: Any) -> int:
 
 def test_a_job_runs_its_pod_and_completes(world: Any) -> None:
     async def scenario() -> None:
-        async with world([job]) as w:
+        async with world([JobController()]) as w:
             await create(w)
             started = meta.format_time(w.time)
             assert status(w) == {
@@ -98,7 +98,7 @@ def test_a_job_runs_its_pod_and_completes(world: Any) -> None:
 
 def test_failed_pods_are_replaced_after_a_back_off_that_doubles(world: Any) -> None:
     async def scenario() -> None:
-        async with world([job]) as w:
+        async with world([JobController()]) as w:
             await create(w, backoffLimit=3)
             for wait in (10, 20, 40):
                 await end(w, "Failed")
@@ -124,7 +124,7 @@ def test_failed_pods_are_replaced_after_a_back_off_that_doubles(world: Any) -> N
 
 def test_a_job_past_its_deadline_ends_its_pods_and_fails(world: Any) -> None:
     async def scenario() -> None:
-        async with world([job]) as w:
+        async with world([JobController()]) as w:
             await create(w, activeDeadlineSeconds=60, parallelism=2, completions=2)
             w.advance(60)
             await w.reconcile_all()
@@ -137,7 +137,7 @@ def test_a_job_past_its_deadline_ends_its_pods_and_fails(world: Any) -> None:
 
 def test_parallel_completions_never_exceed_what_is_missing(world: Any) -> None:
     async def scenario() -> None:
-        async with world([job]) as w:
+        async with world([JobController()]) as w:
             await create(w, parallelism=3, completions=5)
             assert active(w) == 3
             await end(w, "Succeeded", 2)
@@ -153,7 +153,7 @@ def test_parallel_completions_never_exceed_what_is_missing(world: Any) -> None:
 
 def test_suspending_deletes_the_pods_uncounted_and_resuming_begins_anew(world: Any) -> None:
     async def scenario() -> None:
-        async with world([job]) as w:
+        async with world([JobController()]) as w:
             await create(w, parallelism=2, completions=2)
             for suspend, pods in ((True, 0), (False, 2)):
                 existing = w.client.peek(JOBS, "train", "default")
@@ -173,7 +173,7 @@ def test_suspending_deletes_the_pods_uncounted_and_resuming_begins_anew(world: A
 
 def test_a_job_that_fails_while_it_is_suspended_keeps_its_start(world: Any) -> None:
     async def scenario() -> None:
-        async with world([job]) as w:
+        async with world([JobController()]) as w:
             await create(w, backoffLimit=0)
             w.set_pod(w.pods()[0], phase="Failed", ready=False)
             existing = w.client.peek(JOBS, "train", "default")
@@ -187,7 +187,7 @@ def test_a_job_that_fails_while_it_is_suspended_keeps_its_start(world: Any) -> N
 
 def test_an_indexed_job_gives_each_pod_a_number_and_retries_that_number(world: Any) -> None:
     async def scenario() -> None:
-        async with world([job]) as w:
+        async with world([JobController()]) as w:
             await create(w, parallelism=2, completions=3, completionMode="Indexed")
             numbers = [meta.annotations(pod)["batch.kubernetes.io/job-completion-index"] for pod in w.pods()]
             assert sorted(numbers) == ["0", "1"]
@@ -210,7 +210,7 @@ def test_an_indexed_job_gives_each_pod_a_number_and_retries_that_number(world: A
 @pytest.mark.parametrize("cut", range(6))
 def test_a_finished_pod_counts_once_wherever_a_write_fails(world: Any, cut: int) -> None:
     async def scenario() -> None:
-        async with world([job]) as w:
+        async with world([JobController()]) as w:
             await create(w, parallelism=2, completions=3)
             verb, resource = [("update", JOBS), ("patch", PODS)][cut % 2]
             for _ in range(cut // 2 + 1):
@@ -230,7 +230,7 @@ def test_a_finished_pod_counts_once_wherever_a_write_fails(world: Any, cut: int)
 
 def test_pods_of_a_job_that_is_gone_are_let_go(world: Any) -> None:
     async def scenario() -> None:
-        async with world([job]) as w:
+        async with world([JobController()]) as w:
             await create(w)
             await w.client.delete(JOBS, "train", "default")
             await w.settle()
@@ -242,7 +242,7 @@ def test_pods_of_a_job_that_is_gone_are_let_go(world: Any) -> None:
 
 @pytest.mark.parametrize("text", ["", "3", "0-2,5", "0,1,3-6", "1,3,5-7,9,10"])
 def test_indexes_are_written_as_they_are_read(text: str) -> None:
-    assert format_indexes(parse_indexes(text)) == text
+    assert parse_intervals(text, 100).text() == text
 
 
 def failed_pod(code: int = 1, *, disrupted: bool = False) -> dict[str, Any]:
@@ -291,12 +291,17 @@ SUCCESSES = [
     ("_name", "rules", "completed", "expected"), SUCCESSES, ids=[c[0] for c in SUCCESSES]
 )
 def test_success_policy(_name: str, rules: Any, completed: set[int], expected: str) -> None:
-    assert success_message(make_job(successPolicy={"rules": rules}), frozenset(completed)) == expected
+    assert (
+        success_message(
+            make_job(completions=9, successPolicy={"rules": rules}), Intervals().with_numbers(completed)
+        )
+        == expected
+    )
 
 
 def test_a_job_managed_by_another_is_left_alone(world: Any) -> None:
     async def scenario() -> None:
-        async with world([job]) as w:
+        async with world([JobController()]) as w:
             await create(w, managedBy="example.com/controller")
             assert w.pods() == []
             assert "status" not in w.client.peek(JOBS, "train", "default")
@@ -306,7 +311,7 @@ def test_a_job_managed_by_another_is_left_alone(world: Any) -> None:
 
 def test_a_fatal_exit_code_fails_the_job_at_once(world: Any) -> None:
     async def scenario() -> None:
-        async with world([job]) as w:
+        async with world([JobController()]) as w:
             rules = [on_exit("FailJob", "In", 42)]
             await create(
                 w,
@@ -321,5 +326,110 @@ def test_a_fatal_exit_code_fails_the_job_at_once(world: Any) -> None:
             await w.settle()
             assert active(w) == 0
             assert w.conditions(JOBS, "train")["Failed"] == ("True", "PodFailurePolicy")
+
+    asyncio.run(scenario())
+
+
+def test_failures_are_remembered_though_their_pods_are_deleted(world: Any) -> None:
+    async def scenario() -> None:
+        async with world([JobController()]) as w:
+            await create(w)
+            await end(w, "Failed")
+            w.advance(10)
+            await w.reconcile_all()
+            for pod in [pod for pod in w.pods() if not is_active(pod)]:
+                await w.client.delete(PODS, meta.name(pod), "default")
+            await end(w, "Failed")
+            w.advance(19)
+            await w.reconcile_all()
+            assert active(w) == 0
+            w.advance(1)
+            await w.reconcile_all()
+            assert active(w) == 1
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize(("policy", "expected"), [("TerminatingOrFailed", (1, 1)), ("Failed", (0, 0))])
+def test_the_replacement_policy_says_whether_a_terminating_pod_is_replaced(
+    world: Any, policy: str, expected: tuple[int, int]
+) -> None:
+    async def scenario() -> None:
+        async with world([JobController()]) as w:
+            await create(w, podReplacementPolicy=policy)
+            pod = w.set_pod(w.pods()[0], node="proa-1")
+            await w.client.delete(PODS, meta.name(pod), "default")
+            await w.settle()
+            w.advance(10)
+            await w.reconcile_all()
+            assert (active(w), status(w).get("failed", 0)) == expected
+            assert status(w)["terminating"] == 1
+
+    asyncio.run(scenario())
+
+
+def test_an_orphan_loses_the_finalizer_that_nobody_will_take(world: Any) -> None:
+    async def scenario() -> None:
+        async with world([JobController()]) as w:
+            await create(w)
+            orphan = {"name": "orphan", "namespace": "default", "labels": {}, "finalizers": [FINALIZER]}
+            w.client.add(PODS, {"metadata": orphan, "spec": {}, "status": {"phase": "Running"}})
+            strange = {
+                "apiVersion": "example.com/v1",
+                "kind": "Job",
+                "name": "x",
+                "uid": "x",
+                "controller": True,
+            }
+            foreign = {**orphan, "name": "foreign", "ownerReferences": [strange]}
+            w.client.add(PODS, {"metadata": foreign, "spec": {}, "status": {"phase": "Running"}})
+            await w.settle()
+            kept = {meta.name(pod): meta.finalizers(pod) for pod in w.pods()}
+            assert (kept["orphan"], kept["foreign"]) == ([], [FINALIZER])
+
+    asyncio.run(scenario())
+
+
+def test_a_work_queue_waits_for_the_rest_after_the_first_success(world: Any) -> None:
+    async def scenario() -> None:
+        async with world([JobController()]) as w:
+            await create(w, parallelism=3, completions=None)
+            await end(w, "Succeeded")
+            assert active(w) == 2
+            await end(w, "Failed")
+            assert active(w) == 1
+            await end(w, "Succeeded")
+            assert w.conditions(JOBS, "train")["Complete"] == ("True", "CompletionsReached")
+            assert (status(w)["succeeded"], status(w)["failed"]) == (2, 1)
+
+    asyncio.run(scenario())
+
+
+def test_restarts_in_place_count_against_the_limit(world: Any) -> None:
+    async def scenario() -> None:
+        async with world([JobController()]) as w:
+            template = {**make_job()["spec"]["template"]}
+            template["spec"] = {**template["spec"], "restartPolicy": "OnFailure"}
+            await create(w, backoffLimit=2, template=template)
+            pod = w.pods()[0]
+            restarted = {**pod["status"], "containerStatuses": [{"name": "main", "restartCount": 2}]}
+            w.set_pod({**pod, "status": restarted})
+            await w.settle()
+            assert w.conditions(JOBS, "train")["Failed"] == ("True", "BackoffLimitExceeded")
+
+    asyncio.run(scenario())
+
+
+def test_too_many_successes_are_told_of(world: Any) -> None:
+    async def scenario() -> None:
+        async with world([JobController()]) as w:
+            await create(w, parallelism=2, completions=2)
+            pods = w.pods()
+            await w.client.patch(JOBS, "train", {"spec": {"completions": 1}}, "default")
+            for pod in pods:
+                w.set_pod(pod, phase="Succeeded", ready=False)
+            await w.settle()
+            message = "Too many succeeded pods running after completion count reached"
+            assert ("Warning", "TooManySucceededPods", message) in w.events
 
     asyncio.run(scenario())
