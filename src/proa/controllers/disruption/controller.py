@@ -72,6 +72,7 @@ class DisruptionController:
     """`reconcile.protocol.Controller`; a key is a budget's or, with POD before its name, a pod's."""
 
     NAME = "disruption"
+    ACCOUNT = "disruption-controller"
     COMPONENT = "controllermanager"
     WATCHES: Sequence[Watch] = (
         Watch(POD_DISRUPTION_BUDGETS),
