@@ -2,13 +2,14 @@
 
     .venv/bin/python tools/generate_protobuf.py DIRECTORY
 
-DIRECTORY holds the Go packages `k8s.io/api` and `k8s.io/apimachinery`, for instance /usr/share/gocode/src/k8s.io of
-Debian's golang-k8s-api-dev and golang-k8s-apimachinery-dev. The numbers, and what JSON calls each field, stand in the
-tags of the Go structs; numbers never change from one version to the next.
+DIRECTORY holds the Go packages `api`, `apimachinery`, `apiextensions-apiserver` and `kube-aggregator` of `k8s.io`, at
+the release that the table is of. The numbers, and what JSON calls each field, stand in the tags of the Go structs;
+numbers never change from one version to the next.
 
 The file: {MESSAGE: [[NUMBER, JSON NAME, TYPE, FLAGS], ...]} for the messages that kubernetes-<version>.json names and
-those that they refer to. Types read like Go: `string`, `int32`, `[]string`, `{}bytes` (a map), a message's name. FLAGS:
-"p" the field is a pointer, so that a zero was meant; "i" its fields stand inline in JSON.
+those that they refer to. Types read like Go: `string`, `int32`, `[]string`, `{}bytes` (a map), a message's name; before
+the name of JSONSchemaProps may stand what it may be instead: `orArray:`, `orBool:`, `orStrings:`. FLAGS: "p" the field
+is a pointer, so that a zero was meant; "i" its fields stand inline in JSON.
 """
 
 from __future__ import annotations
@@ -24,6 +25,19 @@ ROOT = Path(__file__).resolve().parent.parent
 SCHEMAS = ROOT / "src/proa/objects/schemas" / f"kubernetes-{VERSION}.json"
 TARGET = ROOT / "src/proa/apiserver/protobuf" / f"kubernetes-{VERSION}.json"
 META = "io.k8s.apimachinery.pkg.apis.meta.v1"
+PARTIAL = [f"{META}.PartialObjectMetadata", *(f"{META}{v}.PartialObjectMetadataList" for v in ("", "beta1"))]
+"""Shapes of objects, which are no kinds of their own."""
+EXTENSIONS = "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1"
+UNIONS = {
+    f"{EXTENSIONS}.JSONSchemaPropsOr{other}": f"or{prefix}:{EXTENSIONS}.JSONSchemaProps"
+    for other, prefix in (("Array", "Array"), ("Bool", "Bool"), ("StringArray", "Strings"))
+}
+FOLDERS = (
+    "api/*/*/*.go",
+    "apimachinery/pkg/**/*.go",
+    "apiextensions-apiserver/pkg/apis/apiextensions/v1/*.go",
+    "kube-aggregator/pkg/apis/apiregistration/v1/*.go",
+)
 SCALARS = {
     f"{META}.Time": "time",
     f"{META}.MicroTime": "microTime",
@@ -32,6 +46,7 @@ SCALARS = {
     "io.k8s.apimachinery.pkg.api.resource.Quantity": "quantity",
     "io.k8s.apimachinery.pkg.util.intstr.IntOrString": "intOrString",
     "io.k8s.apimachinery.pkg.runtime.RawExtension": "json",
+    f"{EXTENSIONS}.JSON": "json",
     "io.k8s.apimachinery.pkg.types.UID": "string",
     "io.k8s.apimachinery.pkg.types.NodeName": "string",
 }
@@ -55,9 +70,7 @@ class Packages:
         self.structs: dict[str, str] = {}
         self.aliases: dict[str, str] = {}
         self.imports: dict[str, dict[str, str]] = {}
-        for file in sorted(directory.glob("api/*/*/*.go")) + sorted(
-            directory.glob("apimachinery/pkg/**/*.go")
-        ):
+        for file in (file for folder in FOLDERS for file in sorted(directory.glob(folder))):
             if not file.name.startswith(("zz_", "generated")) and not file.name.endswith("_test.go"):
                 self._read(file, _dotted(str(file.parent.relative_to(directory.parent))))
 
@@ -81,8 +94,8 @@ class Packages:
         prefix, _, name = go_type.rpartition(".")
         home = self.imports[package][prefix] if prefix else package
         full = f"{home}.{name}"
-        if full in SCALARS:
-            return SCALARS[full]
+        if known := SCALARS.get(full) or UNIONS.get(full):
+            return known
         if full in self.aliases:
             expression = self.expression(self.aliases[full], home)
             # A named list is a message of its own on the wire: repeated field 1.
@@ -102,7 +115,10 @@ class Packages:
                 continue
             json_name, _, options = tag.get("json", "").partition(",")
             flags = ("i" if "inline" in options else "") + ("p" if go_type.startswith("*") else "")
-            fields.append([int(parts[1]), json_name, self.expression(go_type, package), flags])
+            expression = self.expression(go_type, package)
+            if "rep" in parts and expression.startswith("[]items:"):  # a named list that is none on the wire
+                expression = expression.replace("items:", "", 1)
+            fields.append([int(parts[1]), json_name, expression, flags])
         return sorted(fields, key=lambda field: int(str(field[0])))
 
 
@@ -117,14 +133,15 @@ def main() -> int:
         return 2
     packages = Packages(Path(sys.argv[1]).resolve())
     wanted = [name for name in orjson.loads(SCHEMAS.read_bytes())["definitions"] if name in packages.structs]
+    wanted += PARTIAL
     messages: dict[str, Message] = {}
     while wanted:
         name = wanted.pop()
-        if name in messages or name in SCALARS:
+        if name in messages or name in SCALARS or name in UNIONS:
             continue
         messages[name] = packages.message(name)
         for field in messages[name]:
-            referred = re.sub(r"^(\[\](items:)?|\{\})+", "", str(field[2]))
+            referred = re.sub(r"^(\[\](items:)?|\{\}|or\w+:)+", "", str(field[2]))
             wanted += [referred] if referred in packages.structs else []
     lines = [
         f"{orjson.dumps(name).decode()}:{orjson.dumps(messages[name]).decode()}" for name in sorted(messages)

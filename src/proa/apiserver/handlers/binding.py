@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from proa.apiserver.handlers.bodies import read_auxiliary
-from proa.apiserver.handlers.negotiation import answer_success
+from proa.apiserver.handlers.negotiation import answer_success, negotiate
 from proa.apiserver.handlers.options import write_options
 from proa.apiserver.handlers.write import is_dry_run
 from proa.apiserver.registry.refusals import conflict, invalid, method_not_allowed, uid_conflict
@@ -25,6 +25,7 @@ async def bind_pod(request: Request, registry: ResourceRegistry, namespace: str,
     """Answer POST pods/{name}/binding; raise Conflict where the pod cannot be assigned, Invalid."""
     if request.method != "POST":
         raise method_not_allowed()
+    representation = negotiate(request.headers.get("accept", ""))
     dry_run = is_dry_run(request, "CreateOptions")
     binding = read_auxiliary(request, "Binding")
     options = write_options(request, "CreateOptions")
@@ -32,7 +33,7 @@ async def bind_pod(request: Request, registry: ResourceRegistry, namespace: str,
         "CREATE", namespace, name, "binding", binding, request.user, dry_run=dry_run, options=options
     )
     await assign(registry, namespace, name, binding, request.user, dry_run=dry_run)
-    return answer_success(201)
+    return answer_success(201, representation)
 
 
 async def assign(

@@ -115,7 +115,7 @@ class Discovery:
         paths = set(ROOT_PATHS)
         for group, version in self._catalog.group_versions:
             paths |= {f"/apis/{group}", f"/apis/{group}/{version}"} if group else {f"/api/{version}"}
-        return answer_object({"paths": sorted(paths)}, negotiate(request.headers.get("accept", "")))
+        return answer_object({"paths": sorted(paths)})
 
     def _versions(self) -> dict[str, Any]:
         return {

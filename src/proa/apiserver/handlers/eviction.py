@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import orjson
 
 from proa.apiserver.handlers.bodies import read_auxiliary
-from proa.apiserver.handlers.negotiation import answer_success
+from proa.apiserver.handlers.negotiation import answer_success, negotiate
 from proa.apiserver.handlers.options import write_options
 from proa.apiserver.registry.deletion import DeleteOptions, read_options
 from proa.apiserver.registry.refusals import (
@@ -55,6 +55,7 @@ async def evict_pod(request: Request, registry: ResourceRegistry, namespace: str
     """Answer POST pods/{name}/eviction; raise TooManyRequests where the budget does not allow it now."""
     if request.method != "POST":
         raise method_not_allowed()
+    representation = negotiate(request.headers.get("accept", ""))
     eviction = read_auxiliary(request, "Eviction")
     said = (eviction.get("metadata") or {}).get("name")
     if said and said != pod_name:
@@ -89,7 +90,7 @@ async def evict_pod(request: Request, registry: ResourceRegistry, namespace: str
             if attempt == UPDATE_ATTEMPTS - 1:
                 raise
             continue
-        return answer_success(201)
+        return answer_success(201, representation)
     raise AssertionError("unreachable")
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import orjson
 
-from proa.apiserver.handlers.negotiation import Representation, answer_aside, negotiate
+from proa.apiserver.handlers.negotiation import Representation, answer_aside, negotiate_for
 from proa.apiserver.handlers.options import ListOptions, Selection, read_options_aside
 from proa.apiserver.handlers.shapes import cells_of, check_include, make_row, partial, rows, table
 from proa.apiserver.pace import SLICE_OBJECTS, Pace, slices
@@ -43,7 +43,7 @@ class Found:
 
 async def list_objects(request: Request, registry: ResourceRegistry, namespace: str, now: float) -> Response:
     """Answer a list."""
-    representation = negotiate(request.headers.get("accept", ""))
+    representation = negotiate_for(request, registry.definition)
     options = await read_options_aside(request, registry.definition)
     include = check_include(request.parameter("includeObject")) if representation.shape == "Table" else ""
     found = await find_page(registry, namespace, options)

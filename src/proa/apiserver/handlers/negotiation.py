@@ -1,11 +1,13 @@
-"""Choose how an answer looks: JSON or YAML, whole objects, a Table or metadata only.
+"""Choose how an answer looks: JSON, YAML or protobuf, whole objects, a Table or metadata only.
 
-Follows apiserver/pkg/endpoints/handlers/negotiation. Protobuf is never chosen: clients that prefer it name JSON too.
+Follows apiserver/pkg/endpoints/handlers/negotiation, but that JSON is chosen where a client takes protobuf or JSON: it
+is what is stored, and costs nothing to make.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from itertools import accumulate, islice
 from typing import Any, Literal
@@ -13,13 +15,15 @@ from typing import Any, Literal
 import orjson
 
 from proa.apiserver.pace import HEAVY_YAML_BYTES, aside
+from proa.apiserver.registry.definition import ResourceDefinition
 from proa.apiserver.registry.refusals import generic
-from proa.client.protocol import Response
+from proa.client.protocol import Request, Response
 from proa.objects.errors import NotAcceptable
 from proa.objects.quick_dataclass import dataclass
 
 JSON = "application/json"
 YAML = "application/yaml"
+PROTOBUF = "application/vnd.kubernetes.protobuf"
 OFFERED = (
     "application/json, application/yaml, application/vnd.kubernetes.protobuf, application/json;stream=watch, "
     "application/vnd.kubernetes.protobuf;stream=watch"
@@ -53,36 +57,66 @@ class Representation:
 PLAIN = Representation()
 
 
-def negotiate(accept: str, *, has_shapes: bool = True) -> Representation:
+def negotiate(
+    accept: str, *, has_shapes: bool = True, is_custom: bool = False, streams: bool = False
+) -> Representation:
     """Return the first acceptable representation; raise NotAcceptable.
 
-    What has no shapes (reviews, which are asked and not stored) is shown whole or not at all.
+    What has no shapes (reviews, which are asked and not stored) is shown whole or not at all; custom resources have no
+    protobuf, and watches (`streams`) no YAML. Protobuf is chosen only where JSON of the same shape would not do.
     """
     if not accept:
         return PLAIN
     choose = _negotiate if len(accept) < LONG_HEADER else _negotiate.__wrapped__
-    return choose(accept, has_shapes)
+    return choose(accept, has_shapes, is_custom, streams)
+
+
+def negotiate_for(request: Request, definition: ResourceDefinition) -> Representation:
+    """Return the first acceptable representation of objects of a kind; raise NotAcceptable."""
+    accept = request.headers.get("accept", "")
+    if not accept:
+        return PLAIN
+    return negotiate(accept, has_shapes=definition.review is None, is_custom=definition.is_custom)
 
 
 @lru_cache(maxsize=256)
-def _negotiate(accept: str, has_shapes: bool) -> Representation:
+def _negotiate(accept: str, has_shapes: bool, is_custom: bool, streams: bool) -> Representation:
     clauses = [_parse(clause) for clause in accept.split(",")]
     clauses.sort(key=lambda clause: -clause[2])
-    for media_type, parameters, _ in clauses:
-        if media_type in ("*/*", "application/*", JSON):
-            chosen = JSON
-        elif media_type == YAML:
-            chosen = YAML
-        else:
-            continue
-        shape = parameters.get("as", "")
-        if not shape:
-            return Representation(chosen)
-        version = parameters.get("v", "v1")
-        known = has_shapes and shape in ("Table", "PartialObjectMetadata", "PartialObjectMetadataList")
-        if known and parameters.get("g") == "meta.k8s.io" and version in ("v1", "v1beta1"):
-            return Representation(chosen, shape, version)  # type: ignore[arg-type]
-    raise generic(NotAcceptable(f"406: Not Acceptable\n\nAvailable representations: {OFFERED}"))
+    offered = (JSON, PROTOBUF) if streams else (JSON, YAML, PROTOBUF)
+    acceptable = []
+    is_known = is_custom  # whose router upstream does not look at what is accepted
+    for wanted, parameters, _ in clauses:
+        matching = [m for m in offered if wanted in (m, "application/*", "*/*")]
+        is_known |= bool(matching)
+        for media_type in matching:
+            shown = _represent(media_type, parameters, has_shapes)
+            if shown is not None and (shown.shape or not is_custom or media_type != PROTOBUF):
+                acceptable.append(shown)
+    if acceptable:
+        first = acceptable[0]
+        json = replace(first, media_type=JSON)
+        return json if first.media_type == PROTOBUF and json in acceptable else first
+    if not is_known:
+        raise generic(NotAcceptable(f"406: Not Acceptable\n\nAvailable representations: {OFFERED}"))
+    listed = ", ".join(f"{m};stream=watch" if streams else m for m in offered)
+    raise NotAcceptable(f"only the following media types are accepted: {listed}")
+
+
+def _represent(media_type: str, parameters: Mapping[str, str], has_shapes: bool) -> Representation | None:
+    """Return what a clause asks for, in a media type that it matches; None where that is not to be had."""
+    if parameters.get("stream", "watch") != "watch":
+        return None
+    if parameters.keys().isdisjoint(("as", "g", "v")):
+        return Representation(media_type)
+    shape, version = parameters.get("as", ""), parameters.get("v", "v1")
+    if not has_shapes or parameters.get("g") != "meta.k8s.io" or version not in ("v1", "v1beta1"):
+        return None
+    if shape == "Table" and media_type != PROTOBUF:
+        return Representation(media_type, "Table", version)
+    if shape in ("PartialObjectMetadata", "PartialObjectMetadataList"):
+        return Representation(media_type, shape, version)  # type: ignore[arg-type]
+    return None
 
 
 def _parse(clause: str) -> tuple[str, dict[str, str], float]:
@@ -107,14 +141,21 @@ def answer(
     status: int = 200,
     warnings: Sequence[str] = (),
 ) -> Response:
-    """Return a response with a JSON body, made YAML where that was asked for."""
+    """Return a response with a JSON body, made YAML or protobuf where that was asked for."""
     headers = {"Content-Type": JSON}
     if warnings:
         headers["Warning"] = join_warnings(warnings)
-    if representation.media_type == YAML:
-        headers["Content-Type"] = YAML
-        body = write_yaml(orjson.loads(body if isinstance(body, bytes) else b"".join(body)))
+    if representation.media_type != JSON:
+        headers["Content-Type"] = representation.media_type
+        obj = orjson.loads(body if isinstance(body, bytes) else b"".join(body))
+        body = write_yaml(obj) if representation.media_type == YAML else _write_protobuf(obj)
     return Response(status, headers, body)
+
+
+def _write_protobuf(obj: Any) -> bytes:
+    from proa.apiserver.protobuf.encode import encode_object
+
+    return encode_object(obj)
 
 
 def write_yaml(value: Any) -> bytes:
@@ -144,8 +185,8 @@ async def answer_aside(
     status: int = 200,
     warnings: Sequence[str] = (),
 ) -> Response:
-    """Return the same; what is long and becomes YAML, which is slow, is written aside."""
-    if representation.media_type == YAML:
+    """Return the same; what is long and does not stay JSON, which is slow, is written aside."""
+    if representation.media_type != JSON:
         size = len(body) if isinstance(body, bytes) else sum(map(len, body))
         if size > HEAVY_YAML_BYTES:
             return await aside(answer, body, representation, status, warnings)
@@ -177,7 +218,7 @@ def answer_object(obj: Any, representation: Representation = PLAIN, status: int 
     return answer(orjson.dumps(obj), representation, status)
 
 
-def answer_success(status: int) -> Response:
+def answer_success(status: int, representation: Representation = PLAIN) -> Response:
     """Return the Status that says that it is done, and no more."""
     done = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": status}
-    return answer_object(done, status=status)
+    return answer_object(done, representation, status)

@@ -8,13 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
-import orjson
-
 from proa.apiserver.handlers.binding import bind_pod
 from proa.apiserver.handlers.bodies import read_object
 from proa.apiserver.handlers.eviction import evict_pod
 from proa.apiserver.handlers.field_managers import tracker
-from proa.apiserver.handlers.negotiation import answer_object, negotiate
+from proa.apiserver.handlers.negotiation import answer, negotiate
 from proa.apiserver.handlers.options import write_options
 from proa.apiserver.handlers.write import is_dry_run
 from proa.apiserver.registry.refusals import method_not_allowed
@@ -41,6 +39,7 @@ async def finalize_namespace(
             old["metadata"]["resourceVersion"] = version
         return old
 
+    representation = negotiate(request.headers.get("accept", ""))
     value = await registry.update(
         "",
         name,
@@ -52,7 +51,7 @@ async def finalize_namespace(
         options=write_options(request, "UpdateOptions"),
         track=tracker(request, registry, "UpdateOptions", "finalize"),
     )
-    return answer_object(orjson.loads(value), negotiate(request.headers.get("accept", "")))
+    return answer(value, representation)
 
 
 HANDLERS: dict[tuple[str, str], SubresourceHandler] = {

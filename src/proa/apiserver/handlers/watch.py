@@ -9,11 +9,12 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from dataclasses import replace
 
 import orjson
 
 from proa.apiserver.handlers.list import too_large
-from proa.apiserver.handlers.negotiation import JSON, negotiate
+from proa.apiserver.handlers.negotiation import JSON, PROTOBUF, negotiate
 from proa.apiserver.handlers.options import ListOptions, read_options_aside
 from proa.apiserver.handlers.shapes import check_include
 from proa.apiserver.handlers.watch_view import View
@@ -34,12 +35,16 @@ MAX_PENDING_BYTES = 4 * 1024 * 1024
 
 async def watch_objects(request: Request, registry: ResourceRegistry, namespace: str, name: str) -> Response:
     """Answer a watch of a collection, or of one object where `name` is given."""
-    representation = negotiate(request.headers.get("accept", ""))
-    options = await read_options_aside(request, registry.definition, watch=True)
+    definition = registry.definition
+    accept = request.headers.get("accept", "")
+    representation = negotiate(accept, is_custom=definition.is_custom, streams=True)
+    options = await read_options_aside(request, definition, watch=True)
     include = check_include(request.parameter("includeObject")) if representation.shape == "Table" else ""
     if name and options.selection.fields.required_value("metadata.name") not in (None, name):
         raise BadRequest("fieldSelector metadata.name doesn't match requested name")
-    view = View(registry, options.selection, name, representation, include)
+    is_protobuf = representation.media_type != JSON
+    shown = replace(representation, media_type=JSON)  # events are made protobuf of JSON
+    view = View(registry, options.selection, name, shown, include)
     prefix = registry.scope(namespace)
     if view.single and (namespace or not registry.resource.namespaced):
         prefix += view.single  # not woken for others; names that begin alike are told apart by the view
@@ -48,9 +53,12 @@ async def watch_objects(request: Request, registry: ResourceRegistry, namespace:
         from proa.apiserver.streams.watch import is_websocket_request, watch_over_websocket
 
         if is_websocket_request(request):
-            return watch_over_websocket(request, stream)
-    content_type = f"{JSON};stream=watch" if representation.shape else JSON
-    return Response(200, {"Content-Type": content_type}, stream=stream)
+            return watch_over_websocket(request, stream, is_protobuf=is_protobuf)
+    if is_protobuf:
+        from proa.apiserver.protobuf.frames import EventFrames
+
+        return Response(200, {"Content-Type": f"{PROTOBUF};stream=watch"}, stream=EventFrames(stream))
+    return Response(200, {"Content-Type": JSON}, stream=stream)
 
 
 Sink = Callable[[bytes], bool]

@@ -22,7 +22,7 @@ from proa.apiserver.handlers.bodies import (
 )
 from proa.apiserver.handlers.field_managers import tracker
 from proa.apiserver.handlers.list import check_freshness, find_page
-from proa.apiserver.handlers.negotiation import PLAIN, Representation, answer, answer_aside, negotiate
+from proa.apiserver.handlers.negotiation import PLAIN, Representation, answer, answer_aside, negotiate_for
 from proa.apiserver.handlers.options import read_options_aside, write_options
 from proa.apiserver.handlers.shapes import check_include, shape_object
 from proa.apiserver.handlers.upsert import update_or_create
@@ -52,8 +52,8 @@ async def get_object(request: Request, registry: ResourceRegistry, namespace: st
     """Answer a GET of one object; a `resourceVersion` says how new it must be at least."""
     if request.query and (asked := request.parameter("resourceVersion")):
         check_freshness(asked, registry.store.revision)
+    representation = negotiate_for(request, registry.definition)
     value = await registry.read(namespace, name)
-    representation = negotiate(request.headers.get("accept", ""))
     return await show(request, registry, value, representation)
 
 
@@ -78,8 +78,7 @@ async def show(
 
 async def create_object(request: Request, registry: ResourceRegistry, namespace: str) -> Response:
     """Answer a POST to a collection."""
-    has_shapes = registry.definition.review is None
-    representation = negotiate(request.headers.get("accept", ""), has_shapes=has_shapes)
+    representation = negotiate_for(request, registry.definition)
     dry_run = is_dry_run(request, "CreateOptions")
     heavy = is_heavy(request, registry.definition)
     checked = await read_object_aside(request, registry.definition, heavy)
@@ -105,7 +104,7 @@ async def update_object(
     request: Request, registry: ResourceRegistry, namespace: str, name: str, subresource: str = ""
 ) -> Response:
     """Answer a PUT of an object, or of its status; of some kinds it creates what is not there."""
-    representation = negotiate(request.headers.get("accept", ""))
+    representation = negotiate_for(request, registry.definition)
     dry_run = is_dry_run(request, "UpdateOptions")
     heavy = is_heavy(request, registry.definition)
     checked = await read_object_aside(request, registry.definition, heavy)
@@ -162,7 +161,7 @@ async def patch_object(
     request: Request, registry: ResourceRegistry, namespace: str, name: str, subresource: str = ""
 ) -> Response:
     """Answer a PATCH of an object, or of its status."""
-    representation = negotiate(request.headers.get("accept", ""))
+    representation = negotiate_for(request, registry.definition)
     dry_run = is_dry_run(request, "PatchOptions")
     if media_type_of(request) == APPLY_PATCH:
         value, is_new = await apply_object(request, registry, namespace, name, subresource, dry_run=dry_run)
@@ -240,7 +239,7 @@ def read_patch(request: Request, schema: Schema, *, is_custom: bool) -> Callable
 
 async def delete_object(request: Request, registry: ResourceRegistry, namespace: str, name: str) -> Response:
     """Answer a DELETE of one object: the object while it is still there, else what upstream answers."""
-    representation = negotiate(request.headers.get("accept", ""))
+    representation = negotiate_for(request, registry.definition)
     options = read_delete_options(request)
     value, gone = await registry.delete(namespace, name, options, request.user)
     if not gone or registry.definition.returns_deleted:
@@ -256,7 +255,7 @@ async def delete_object(request: Request, registry: ResourceRegistry, namespace:
 
 async def delete_collection(request: Request, registry: ResourceRegistry, namespace: str) -> Response:
     """Answer a DELETE of a collection: each object that the selectors pick, and the list of them."""
-    representation = negotiate(request.headers.get("accept", ""))
+    representation = negotiate_for(request, registry.definition)
     delete_options = read_delete_options(request)
     options = await read_options_aside(request, registry.definition)
     found = await find_page(registry, namespace, options)

@@ -1,1 +1,1 @@
-"""Read protobuf request bodies, which typed Go clients send for built-in kinds."""
+"""Protobuf bodies of built-in kinds, which typed Go clients send, and may ask for."""

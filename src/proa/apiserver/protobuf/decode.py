@@ -9,33 +9,19 @@ field numbers are skipped, as every protobuf decoder does. Depth and lengths are
 from __future__ import annotations
 
 import base64
-import functools
 import struct
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import orjson
 
+from proa.apiserver.protobuf.table import BYTES, FIXED32, FIXED64, MAGIC, VARINT, find_message, messages
 from proa.client.protocol import Object
 from proa.objects.errors import BadRequest
-from proa.objects.schemas.load import find_definition_name
 
-MAGIC = b"k8s\0"
 MAX_DEPTH = 64
-VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
-_TABLE = Path(__file__).with_name("kubernetes-1.36.json")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-
-
-class Field(NamedTuple):
-    """One numbered field: what JSON calls it and what it holds."""
-
-    name: str
-    type: str
-    is_inline: bool
-    is_pointer: bool
 
 
 class Malformed(ValueError):
@@ -46,8 +32,8 @@ def decode_object(body: bytes, kind: str) -> Object:
     """Return the object in a protobuf body that should hold a `kind`; raise BadRequest."""
     try:
         api_version, found, raw = _open_envelope(body)
-        name = find_definition_name(api_version, found)
-        if name is None or name not in _table():
+        name = find_message(api_version, found)
+        if name is None:
             raise Malformed(f'no kind "{found}" is registered for version "{api_version}"')
         obj = _decode_message(memoryview(raw), name, 0)
     except Malformed as error:
@@ -77,22 +63,10 @@ def _open_envelope(body: bytes) -> tuple[str, str, bytes]:
     return api_version, kind, raw
 
 
-@functools.cache
-def _table() -> dict[str, dict[int, Field]]:
-    """Return every message's fields by number; read once, at the first protobuf body."""
-    return {
-        message: {
-            number: Field(name, type_, "i" in flags or not name, "p" in flags)
-            for number, name, type_, flags in fields
-        }
-        for message, fields in orjson.loads(_TABLE.read_bytes()).items()
-    }
-
-
 def _decode_message(data: memoryview, message: str, depth: int) -> Object:
     if depth > MAX_DEPTH:
         raise Malformed(f"nested deeper than {MAX_DEPTH}")
-    known = _table()[message]
+    known = messages()[message]
     obj: Object = {}
     for number, wire, value in _fields(data):
         field = known.get(number)
@@ -100,7 +74,7 @@ def _decode_message(data: memoryview, message: str, depth: int) -> Object:
             continue
         if field.is_inline:
             obj.update(_decode_message(_bytes(wire, value), field.type, depth + 1))
-        elif field.type.startswith("[]"):
+        elif field.type.startswith("[]") and not field.type.startswith("[]items:"):
             obj.setdefault(field.name, []).extend(_decode_list(wire, value, field.type[2:], depth))
         elif field.type.startswith("{}"):
             key, item = _decode_entry(_bytes(wire, value), field.type[2:], depth)
@@ -113,7 +87,7 @@ def _decode_message(data: memoryview, message: str, depth: int) -> Object:
 
 
 def _is_zero(value: Any) -> bool:
-    return value is None or value in ("", 0, False) or value == {}
+    return value is None or value in ("", 0, False) or value in ({}, [])
 
 
 def _decode_list(wire: int, value: Any, item: str, depth: int) -> list[Any]:
@@ -153,9 +127,25 @@ def _decode_value(wire: int, value: Any, type_: str, depth: int) -> Any:
     read = _SCALARS.get(type_)
     if read is not None:
         return read(data)
-    if type_.startswith("[]items:"):
-        return [_decode_value(w, v, type_[8:], depth) for n, w, v in _fields(data) if n == 1]
-    return _decode_message(data, type_, depth + 1)
+    prefix, _, item = type_.partition(":")
+    if not item:
+        return _decode_message(data, type_, depth + 1)
+    if prefix == "[]items":
+        return [_decode_value(w, v, item, depth) for n, w, v in _fields(data) if n == 1]
+    return _decode_union(data, prefix, item, depth)
+
+
+def _decode_union(data: memoryview, prefix: str, schema: str, depth: int) -> Any:
+    """Return a JSON schema or what may stand in its place: apiextensions/v1/marshal.go."""
+    fields = list(_fields(data))
+    at, other = (2, 1) if prefix == "orBool" else (1, 2)
+    for number, wire, value in fields:
+        if number == at:
+            return _decode_value(wire, value, schema, depth)
+    if prefix == "orBool":
+        return any(number == other and wire == VARINT and value for number, wire, value in fields)
+    item = schema if prefix == "orArray" else "string"
+    return [_decode_value(wire, value, item, depth) for number, wire, value in fields if number == other]
 
 
 def _number(value: int, type_: str) -> int | bool:

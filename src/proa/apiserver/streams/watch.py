@@ -1,4 +1,7 @@
-"""Tell of changes over a WebSocket: each event is one text message (endpoints/handlers/watch.go, HandleWS)."""
+"""Tell of changes over a WebSocket: each event is one message (endpoints/handlers/watch.go, HandleWS).
+
+Events in JSON are messages of text, those in protobuf of bytes, without the length that frames have elsewhere.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from proa.client.protocol import Request, Response
 __all__ = ["is_websocket_request", "watch_over_websocket"]
 
 
-def watch_over_websocket(request: Request, stream: WatchStream) -> Response:
+def watch_over_websocket(request: Request, stream: WatchStream, *, is_protobuf: bool) -> Response:
     """Return the 101 answer; the watch ends with the connection, whichever side ends it."""
 
     async def serve(socket: WebSocket, subprotocol: str) -> None:
@@ -22,13 +25,22 @@ def watch_over_websocket(request: Request, stream: WatchStream) -> Response:
             with contextlib.suppress(ConnectionError):
                 async for events in stream:
                     for event in events.splitlines():
-                        await socket.send_text(event.decode())
+                        await _send(socket, event, is_protobuf)
         finally:
             client.cancel()
             await stream.aclose()
 
     known = ["", *(p for p in offered_subprotocols(request) if "bearer.authorization" not in p)]
     return accept(request, known, serve)
+
+
+async def _send(socket: WebSocket, event: bytes, is_protobuf: bool) -> None:
+    if is_protobuf:
+        from proa.apiserver.protobuf.encode import encode_event
+
+        await socket.send(encode_event(event))
+    else:
+        await socket.send_text(event.decode())
 
 
 async def _until_closed(socket: WebSocket) -> None:

@@ -50,6 +50,7 @@ class TokenIssuer:
         """Answer POST serviceaccounts/{name}/token."""
         if request.method != "POST":
             raise method_not_allowed()
+        representation = negotiate(request.headers.get("accept", ""))
         body = read_auxiliary(request, "TokenRequest")
         _check_place(body, namespace, name)
         account = registry.find(namespace, name)
@@ -93,7 +94,7 @@ class TokenIssuer:
             },
             "status": {"token": self._sign(claims), "expirationTimestamp": format_time(now + seconds)},
         }
-        return answer_object(answered, negotiate(request.headers.get("accept", "")), 201)
+        return answer_object(answered, representation, 201)
 
     def _managed_fields(self, request: Request, registry: ResourceRegistry, body: Object) -> list[Object]:
         writer = read_writer(request, registry, "CreateOptions", "token")
