@@ -126,18 +126,21 @@ class History(Generic[V]):
             return Page((), self.revision, 0)
         low, high = prefix_bounds(prefix, start_after)
         total = self._keys.count(low, high)
+        load = self._load
         if is_past:
             self._check(revision)
             undone = self._undone(low, high, revision)
             total += sum((held is not None) - (key in self.values) for key, held in undone.items())
             pairs = self._past_pairs(low, high, undone)
+        elif not ending:
+            values = self.values
+            entries = [load(key, values[key]) for key in self._keys.first(low, high, limit)]
+            return Page(entries, self.revision, total - len(entries))
         else:
-            keys = (key for key in self._keys.between(low, high) if key.endswith(ending))
-            pairs = ((key, self.values[key]) for key in keys)
+            pairs = ((key, self.values[key]) for key in self._keys.between(low, high))
         if ending:
             found = [pair for pair in pairs if pair[0].endswith(ending)]
             pairs, total = iter(found), len(found)
-        load = self._load
         entries = [load(key, held) for key, held in islice(pairs, limit or None)]
         return Page(entries, revision or self.revision, total - len(entries))
 

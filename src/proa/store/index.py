@@ -62,6 +62,18 @@ class KeyIndex:
         number, place = self._position(prefix)
         return number < len(self._blocks) and self._blocks[number][place].startswith(prefix)
 
+    def first(self, low: str, high: str | None, limit: int = 0) -> list[str]:
+        """Return the first `limit` of the keys from `low` up to, without, `high`; all where `limit` is 0."""
+        found: list[str] = []
+        number, place = self._position(low)
+        last, last_place = self._position(high) if high is not None else (len(self._blocks), 0)
+        while number <= last and number < len(self._blocks) and (not limit or len(found) < limit):
+            block = self._blocks[number]
+            end = last_place if number == last else len(block)
+            found += block[place : min(end, place + limit - len(found)) if limit else end]
+            number, place = number + 1, 0
+        return found
+
     def between(self, low: str, high: str | None) -> Iterator[str]:
         """Yield the keys from `low` up to, without, `high`. The index must not change meanwhile."""
         first, first_place = self._position(low)

@@ -7,7 +7,7 @@ from typing import Any
 import orjson
 import pytest
 
-from proa.apiserver.registry.stored_bytes import metadata_bytes, without_managed_fields
+from proa.apiserver.registry.stored_bytes import metadata_bytes, to_look_at, without_managed_fields
 from proa.store.protocol import Entry
 
 HEAD = b'{"kind":"Pod","apiVersion":"v1",'
@@ -31,6 +31,31 @@ CASES = {
     "the revision is not last": make_entry(
         {"resourceVersion": "7", "name": "a", "managedFields": MANAGED}, spec={}
     ),
+    "spec and status": make_entry(
+        {"name": "a", "managedFields": MANAGED, "resourceVersion": "7"}, spec={"a": 1}, status={"b": [2]}
+    ),
+    "a status within the spec": make_entry(
+        {"name": "a", "resourceVersion": "7"}, spec={"a": {"b": 1, "status": {"c": 1}}}, status={"b": [2]}
+    ),
+    "a status within the spec alone": make_entry(
+        {"name": "a", "resourceVersion": "7"}, spec={"a": {"b": 1, "status": {"c": 1}}}
+    ),
+    "more than a spec": make_entry(
+        {"name": "a", "resourceVersion": "7"}, spec={"a": 1}, more={"b": 1}, status={"b": [2]}
+    ),
+    "more after the status": make_entry(
+        {"name": "a", "resourceVersion": "7"}, spec={"a": 1}, status={"b": [2]}, more=1
+    ),
+    "a list after the managers": make_entry(
+        {"name": "a", "managedFields": MANAGED, "ownerReferences": [{"uid": "u"}], "resourceVersion": "7"},
+        spec={"a": 1},
+        status={"b": [2]},
+    ),
+    "a word after the managers": make_entry(
+        {"name": "a", "managedFields": MANAGED, "deletionTimestamp": "t", "resourceVersion": "7"},
+        spec={"a": 1},
+        status={"b": [2]},
+    ),
     "another revision": make_entry({"name": "a", "managedFields": MANAGED, "resourceVersion": "6"}),
 }
 
@@ -42,6 +67,15 @@ def test_an_object_without_managed_fields_is_otherwise_the_whole_object(entry: E
     found["metadata"].pop("managedFields", None)
     whole["metadata"].pop("managedFields", None)
     assert found == whole
+
+
+@pytest.mark.parametrize("entry", [*CASES.values()] * 2)
+def test_an_object_to_look_at_is_the_whole_object_but_for_its_kind(entry: Entry) -> None:
+    found, whole = to_look_at(entry, HEAD, metadata_bytes(entry, HEAD)), orjson.loads(entry.value)
+
+    found["metadata"].pop("managedFields", None)
+    whole["metadata"].pop("managedFields", None)
+    assert {**found, "kind": "Pod", "apiVersion": "v1"} == whole
 
 
 @pytest.mark.parametrize("entry", CASES.values(), ids=CASES)

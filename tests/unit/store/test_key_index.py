@@ -40,8 +40,11 @@ def test_it_agrees_with_a_sorted_set_while_blocks_split_and_empty(monkeypatch: p
         inside = sorted(each for each in expected if low <= each < high)
         assert keys.count(low, high) == len(inside)
         assert list(keys.between(low, high)) == inside
+        limit = chance.randrange(20)
+        assert keys.first(low, high, limit) == inside[: limit or None]
         assert keys.has_prefix(low[:3]) == any(each.startswith(low[:3]) for each in expected)
-    assert list(keys.between("", None)) == sorted(expected)
+    assert list(keys.between("", None)) == keys.first("", None) == sorted(expected)
+    assert keys.first("", None, 9) == sorted(expected)[:9]
 
 
 def test_removing_what_is_not_there_is_an_error() -> None:

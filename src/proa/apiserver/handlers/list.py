@@ -19,6 +19,7 @@ from proa.apiserver.pace import SLICE_OBJECTS, Pace, slices
 from proa.apiserver.registry.refusals import unnamed_failure
 from proa.apiserver.registry.registry import ResourceRegistry
 from proa.apiserver.registry.stored_bytes import metadata_bytes, without_managed_fields
+from proa.apiserver.registry.summaries import Ages, Summaries
 from proa.client.protocol import Object, Request, Response
 from proa.objects.errors import ApiError, BadRequest, Cause, Expired, Timeout
 from proa.objects.quick_dataclass import dataclass
@@ -31,6 +32,7 @@ CONTINUE_TOO_OLD = (
     "Continuing with the provided token results in an inconsistent list - objects that were created, modified, or "
     "deleted between the time the first chunk was returned and now may show up in the list."
 )
+_ROW = b'{"cells":[%b],"object":{"kind":"PartialObjectMetadata","apiVersion":"%b","metadata":%b}}'
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,21 +193,49 @@ async def _table(
     definition = registry.definition
     pieces = [orjson.dumps(table(definition, (), found.metadata, representation, include, now))[:-2]]
     pace = Pace()
+    ages = Ages(now)
+    is_stored = registry.conversion is None and include != "Object"
     for part in slices(found.entries):
-        if registry.conversion is None and include != "Object":
-            table_rows = _spliced_rows(registry, part, representation, include, now)
+        if is_stored and registry.summaries is not None:
+            made = _kept_rows(registry, registry.summaries, part, representation, include, ages)
         else:
-            shown = objects = [orjson.loads(entry.value) for entry in part]
-            if registry.conversion is not None:
-                if include == "Object":
-                    shown = await registry.served([orjson.loads(entry.value) for entry in part])
-                objects = await registry.hub(objects)
-            table_rows = rows(definition, objects, shown, representation, include, now)
-        made = orjson.dumps(table_rows)[1:-1]
+            if is_stored:
+                table_rows = _spliced_rows(registry, part, representation, include, now)
+            else:
+                shown = objects = [orjson.loads(entry.value) for entry in part]
+                if registry.conversion is not None:
+                    if include == "Object":
+                        shown = await registry.served([orjson.loads(entry.value) for entry in part])
+                    objects = await registry.hub(objects)
+                table_rows = rows(definition, objects, shown, representation, include, now)
+            made = orjson.dumps(table_rows)[1:-1]
         pieces.append(b"," + made if len(pieces) > 1 else made)
         await pace.give_way()
     pieces.append(b"]}")
     return pieces
+
+
+def _kept_rows(
+    registry: ResourceRegistry,
+    summaries: Summaries,
+    entries: Sequence[Entry],
+    representation: Representation,
+    include: str,
+    ages: Ages,
+) -> bytes:
+    """Return rows as JSON, of which nothing is made anew but how old things are."""
+    head, version = registry.head, representation.api_version.encode()
+    made = []
+    for entry in entries:
+        metadata = metadata_bytes(entry, head)
+        cells = summaries.cells(entry, metadata, ages)
+        if include == "None":
+            made.append(b'{"cells":[%b],"object":null}' % cells)
+            continue
+        if metadata is None:
+            metadata = orjson.dumps(orjson.loads(entry.value)["metadata"])
+        made.append(_ROW % (cells, version, metadata))
+    return b",".join(made)
 
 
 def _spliced_rows(
@@ -216,13 +246,10 @@ def _spliced_rows(
     now: float,
 ) -> list[Object]:
     """Return rows whose metadata are bytes, of objects whose managedFields are not read."""
-    summaries, definition = registry.summaries, registry.definition
+    definition = registry.definition
     made = []
     for entry in entries:
-        if summaries is not None:
-            cells = summaries.cells(entry, now)
-        else:
-            cells = cells_of(definition, without_managed_fields(entry), now)
+        cells = cells_of(definition, without_managed_fields(entry), now)
         obj = _with_metadata(entry, registry.head) if include == "Metadata" else {}
         made.append(make_row(cells, obj, representation, include))
     return made

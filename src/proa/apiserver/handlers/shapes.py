@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from proa.apiserver.handlers.negotiation import Representation, Shape
-from proa.apiserver.registry.definition import ResourceDefinition
-from proa.apiserver.resources.printing import age
+from proa.apiserver.registry.definition import Ago, ResourceDefinition
+from proa.apiserver.resources.printing import age, ago
 from proa.client.protocol import Object
 from proa.objects.errors import BadRequest
 
@@ -89,6 +89,8 @@ def _row(
 
 def cells_of(definition: ResourceDefinition, obj: Object, now: float) -> Sequence[Any]:
     """Return the cells of an object's row."""
+    if definition.summary is not None:
+        return [ago(cell, now) if isinstance(cell, Ago) else cell for cell in definition.summary(obj)]
     if definition.cells is None:
         return obj["metadata"]["name"], age(obj, now)
     return definition.cells(obj, now)

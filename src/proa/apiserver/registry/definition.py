@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import field
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 from proa.apiserver.pace import HEAVY_BYTES
 from proa.apiserver.registry.computed import Compute
@@ -91,14 +91,11 @@ class Subresource:
     """Check what `prepare` has left, for (new, old)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Summary:
-    """How a row is made in two steps: the first reads the object, the second knows what time it is."""
+class Ago(NamedTuple):
+    """A cell that says how long ago a time was: `words`, with that in place of {}."""
 
-    make: Callable[[Object], Any]
-    """Return what the row shows of an object, which is kept."""
-    cells: Callable[[Any, float], Sequence[Any]]
-    """Return the row's cells for (what `make` returned, now in epoch seconds)."""
+    time: str | None
+    words: str = "{}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,8 +143,9 @@ class ResourceDefinition:
     )
     cells: Callable[[Object, float], Sequence[Any]] | None = None
     """Return the row's cells for (object, now in epoch seconds); None: name and age."""
-    summary: Summary | None = None
-    """Makes the same cells, for a kind with large objects that are often listed (registry/summaries.py)."""
+    summary: Callable[[Object], Sequence[Any]] | None = None
+    """In place of `cells`, for a kind with large objects that are often listed (registry/summaries.py): return the cells
+    of an object, `Ago` where they change with time."""
     field_selectors: Mapping[str, Callable[[Object], str]] = field(default_factory=dict)
     """Beyond metadata.name and metadata.namespace."""
     verbatim_fields: tuple[str, ...] = ()

@@ -108,7 +108,7 @@ class ResourceRegistry:
         self._parts = {s.name: s for s in definition.subresources if s.prepare is not None}
         self.watches: WeakSet[OpenWatch] = WeakSet()
         """Those that go on until this resource is served no more, or served by another registry."""
-        self.summaries = Summaries(definition.summary) if definition.summary is not None else None
+        self.summaries = Summaries(definition.summary, self.head) if definition.summary is not None else None
         self._catalog = catalog
         concerned = [plugin for plugin in plugins if plugin.concerns(self._hub)]
         self._mutating = tuple(plugin.admit for plugin in concerned if plugin.admit is not None)

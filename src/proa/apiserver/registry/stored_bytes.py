@@ -7,6 +7,9 @@ them. What is laid out otherwise (older stores, other versions) is decoded whole
 
 from __future__ import annotations
 
+from functools import lru_cache
+from typing import Any
+
 import orjson
 
 from proa.client.protocol import Object
@@ -15,9 +18,11 @@ from proa.store.protocol import Entry
 ENDS_METADATA = b'"resourceVersion":"%d"}'
 _METADATA = b'"metadata":'
 _MANAGED = b',"managedFields":['
-_END_OF_MANAGED = b'}],"resourceVersion":"%d"}'
-"""A bare quote is no part of a string, and nothing within managedFields is called resourceVersion."""
+_END_OF_LIST = b'],"'
+"""A bare quote is no part of a string, and no list is in managedFields but itself."""
 _UNREAD = b',"managedFields":0'
+_SPEC, _STATUS = b',"spec":', b',"status":'
+SPECS, MAX_SPEC_BYTES = 64, 8 * 1024
 
 
 def metadata_bytes(entry: Entry, head: bytes) -> bytes | None:
@@ -40,10 +45,43 @@ def without_managed_fields(entry: Entry) -> Object:
     value = entry.value
     start = value.find(_MANAGED)
     if start >= 0:
-        end = value.find(_END_OF_MANAGED % entry.revision, start)
-        if end >= 0:
-            obj: Object = orjson.loads(value[:start] + _UNREAD + value[end + 2 :])
+        end = value.find(_END_OF_LIST, start)
+        if end >= 0 and value.startswith(ENDS_METADATA % entry.revision, end + 2):
+            obj: Object = orjson.loads(value[:start] + _UNREAD + value[end + 1 :])
             if obj["metadata"].pop("managedFields", None) == 0:
                 return obj
     whole: Object = orjson.loads(value)
     return whole
+
+
+def to_look_at(entry: Entry, head: bytes, metadata: bytes | None) -> Object:
+    """Return the same for who will not change it: objects of one template share their spec, which is decoded once.
+
+    `metadata` is what `metadata_bytes` returns. Where all three parts are whole JSON values, the object is just these.
+    """
+    if metadata is None:
+        return without_managed_fields(entry)
+    value = entry.value
+    begin = len(head) + len(_METADATA) + len(metadata)
+    end = value.find(_STATUS, begin)
+    if end < 0 or end - begin > MAX_SPEC_BYTES or not value.startswith(_SPEC, begin):
+        return without_managed_fields(entry)
+    start = metadata.find(_MANAGED)
+    if start >= 0:
+        rest = metadata.find(_END_OF_LIST, start) + 1
+        if not rest or not metadata.startswith(ENDS_METADATA % entry.revision, rest + 1):
+            return without_managed_fields(entry)
+        metadata = metadata[:start] + metadata[rest:]
+    try:
+        return {
+            "metadata": orjson.loads(metadata),
+            "spec": _read_spec(value[begin + len(_SPEC) : end]),
+            "status": orjson.loads(value[end + len(_STATUS) : -1]),
+        }
+    except orjson.JSONDecodeError:
+        return without_managed_fields(entry)
+
+
+@lru_cache(maxsize=SPECS)
+def _read_spec(data: bytes) -> Any:
+    return orjson.loads(data)

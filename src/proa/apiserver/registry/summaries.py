@@ -1,33 +1,76 @@
 """Keep what the rows of Tables show of a kind's objects, so that a list asked for again decodes only what has changed.
 
-Filled by lists, bounded, and right for ever: an object of the same key and revision is the same object.
+Filled by lists, bounded, and right for ever: an object of the same key and revision is the same object. What is kept is
+the row's cells as JSON, in pieces between those that say how long ago something was.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from proa.apiserver.registry.definition import Summary
-from proa.apiserver.registry.stored_bytes import without_managed_fields
+import orjson
+
+from proa.apiserver.registry.definition import Ago
+from proa.apiserver.registry.stored_bytes import to_look_at
+from proa.apiserver.resources.printing import ago
+from proa.client.protocol import Object
 from proa.store.protocol import Entry
 
 MAX_SUMMARIES = 10_000
 
+Pieces = tuple[bytes | Ago, ...]
+
+
+class Ages:
+    """What times say at one moment: most objects of a list were made at the same few."""
+
+    def __init__(self, now: float) -> None:
+        self._now = now
+        self._known: dict[Ago, bytes] = {}
+
+    def json(self, cell: Ago) -> bytes:
+        """Return the cell as JSON."""
+        known = self._known.get(cell)
+        if known is None:
+            known = self._known[cell] = orjson.dumps(ago(cell, self._now))
+        return known
+
 
 class Summaries:
-    """The summaries of one kind, by key, each with its object's revision."""
+    """The rows of one kind, by key, each with its object's revision."""
 
-    def __init__(self, summary: Summary) -> None:
-        self._summary = summary
-        self._known: dict[str, tuple[int, Any]] = {}
+    def __init__(self, summarize: Callable[[Object], Sequence[Any]], head: bytes) -> None:
+        self._summarize = summarize
+        self._head = head
+        self._known: dict[str, tuple[int, Pieces]] = {}
 
-    def cells(self, entry: Entry, now: float) -> Sequence[Any]:
-        """Return the cells of an object's row."""
+    def cells(self, entry: Entry, metadata: bytes | None, ages: Ages) -> bytes:
+        """Return the cells of an object's row as JSON, a list without its brackets; `metadata` as `metadata_bytes`."""
         known = self._known.get(entry.key)
         if known is None or known[0] != entry.revision:
             if len(self._known) >= MAX_SUMMARIES:
                 self._known.clear()
-            known = entry.revision, self._summary.make(without_managed_fields(entry))
+            known = entry.revision, _pieces(self._summarize(to_look_at(entry, self._head, metadata)))
             self._known[entry.key] = known
-        return self._summary.cells(known[1], now)
+        return b"".join([piece if type(piece) is bytes else ages.json(piece) for piece in known[1]])
+
+
+def _pieces(cells: Sequence[Any]) -> Pieces:
+    pieces: list[bytes | Ago] = []
+    begun = 0
+    for index, cell in enumerate(cells):
+        if type(cell) is Ago:
+            pieces += (_listed(cells, begun, index), cell)
+            begun = index + 1
+    return (*pieces, _listed(cells, begun, len(cells)))
+
+
+def _listed(cells: Sequence[Any], begin: int, end: int) -> bytes:
+    """Return some of the cells as JSON, with the commas to their neighbours."""
+    made = [b""] if begin else []
+    if end > begin:
+        made.append(orjson.dumps(cells[begin:end])[1:-1])
+    if end < len(cells) and (begin or made):
+        made.append(b"")
+    return b",".join(made)

@@ -13,7 +13,7 @@ from typing import Any
 
 import orjson
 
-from proa.apiserver.registry.definition import Column
+from proa.apiserver.registry.definition import Ago, Column
 from proa.client.protocol import Object
 from proa.objects.errors import BadRequest
 from proa.objects.meta import parse_time
@@ -53,6 +53,11 @@ def age(obj: Object, now: float) -> str:
 def since(timestamp: str | None, now: float) -> str:
     """Return how long ago a time was."""
     return human_duration(now - parse_time(timestamp)) if timestamp else UNKNOWN
+
+
+def ago(cell: Ago, now: float) -> str:
+    """Return what such a cell says now."""
+    return cell.words.format(since(cell.time, now))
 
 
 def human_duration(seconds: float) -> str:

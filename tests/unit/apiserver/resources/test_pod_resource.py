@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from proa.apiserver.resources.core.pod import grace_seconds
+from proa.apiserver.resources.core.pod import DEFINITION, grace_seconds
 from proa.apiserver.resources.core.pod_defaults import pull_policy_for
-from proa.apiserver.resources.core.pod_printing import cells
+from proa.apiserver.handlers.shapes import cells_of
 
 Object = dict[str, Any]
 NOW = 1_767_225_600.0
@@ -254,7 +254,7 @@ INIT = {"name": "i", "image": "x"}
 def test_kubectl_shows_how_a_pod_is(spec: Object, status: Object, shown: tuple[str, str, str]) -> None:
     pod = {**make_pod(**spec), "status": status}
     pod["metadata"]["creationTimestamp"] = START
-    row = cells(pod, NOW + 65)
+    row = cells_of(DEFINITION, pod, NOW + 65)
     assert tuple(row[1:4]) == shown
     assert row[0] == "p"
     assert row[4] == "65s"
@@ -263,4 +263,4 @@ def test_kubectl_shows_how_a_pod_is(spec: Object, status: Object, shown: tuple[s
 def test_restarts_say_when_the_last_one_was() -> None:
     crashed = {**state("c", restarts=2, **RUNNING), "lastState": {"terminated": {"finishedAt": START}}}
     pod = {**make_pod(), "status": {"phase": "Running", "containerStatuses": [crashed]}}
-    assert cells(pod, NOW + 240)[3] == "2 (4m ago)"
+    assert cells_of(DEFINITION, pod, NOW + 240)[3] == "2 (4m ago)"

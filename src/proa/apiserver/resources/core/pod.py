@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from proa.apiserver.registry.definition import ResourceDefinition, Subresource, Summary
+from proa.apiserver.registry.definition import ResourceDefinition, Subresource
 from proa.apiserver.resources.core.ephemeral_rules import prepare_ephemeral, validate_ephemeral_update
 from proa.apiserver.resources.core.pod_defaults import default_pod
-from proa.apiserver.resources.core.pod_printing import COLUMNS, cells, summarize, summary_cells
+from proa.apiserver.resources.core.pod_printing import COLUMNS, summarize
 from proa.apiserver.resources.core.pod_rules import validate_pod, validate_pod_create
 from proa.apiserver.resources.core.pod_status_rules import validate_status_update
 from proa.apiserver.resources.core.pod_update_rules import validate_pod_update
@@ -124,8 +124,7 @@ DEFINITION = ResourceDefinition(
     validate_update=validate_pod_update,
     validate_status_update=validate_status_update,
     columns=COLUMNS,
-    cells=cells,
-    summary=Summary(summarize, summary_cells),
+    summary=summarize,
     field_selectors={
         "spec.nodeName": node_name,
         "spec.restartPolicy": _spec("restartPolicy"),

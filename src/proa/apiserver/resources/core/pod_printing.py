@@ -6,10 +6,10 @@ Follows printPod in pkg/printers/internalversion/printers.go.
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
-from proa.apiserver.registry.definition import Column
-from proa.apiserver.resources.printing import AGE, NAME, NONE, doc, since
+from proa.apiserver.registry.definition import Ago, Column
+from proa.apiserver.resources.printing import AGE, NAME, NONE, doc
 from proa.client.protocol import Object
 from proa.objects.meta import has_condition
 from proa.objects.pods import is_sidecar
@@ -31,36 +31,8 @@ COLUMNS = (
 )
 
 
-class PodSummary(NamedTuple):
-    """What a row shows of a pod. `restarted` is when a container last ended that was restarted, "" for never."""
-
-    name: str
-    ready: str
-    status: str
-    restarts: int
-    restarted: str
-    created: str | None
-    address: str
-    node: str
-    nominated_node: str
-    readiness_gates: str
-
-
-def cells(pod: Object, now: float) -> Sequence[Any]:
+def summarize(pod: Object) -> Sequence[Any]:
     """Return the row of `kubectl get`."""
-    return summary_cells(summarize(pod), now)
-
-
-def summary_cells(summary: PodSummary, now: float) -> Sequence[Any]:
-    """Return the row of what `summarize` has returned."""
-    restarts = str(summary.restarts)
-    if summary.restarted:
-        restarts = f"{restarts} ({since(summary.restarted, now)} ago)"
-    return (*summary[:3], restarts, since(summary.created, now), *summary[6:])
-
-
-def summarize(pod: Object) -> PodSummary:
-    """Return what a row shows of a pod."""
     spec, status = pod.get("spec") or {}, pod.get("status") or {}
     sidecars = _sidecars(spec)
     total = len(spec.get("containers", ())) + len(sidecars)
@@ -69,12 +41,12 @@ def summarize(pod: Object) -> PodSummary:
     initializing = _initializing_word(spec, status, sidecars)
     addresses = status.get("podIPs")
     metadata = pod["metadata"]
-    return PodSummary(
+    return (
         metadata["name"],
         f"{ready}/{total}",
         _status_word(pod, status, initializing),
-        *_restarts(pod, status, statuses, initializing),
-        metadata.get("creationTimestamp"),
+        _restarts(pod, status, statuses, initializing),
+        Ago(metadata.get("creationTimestamp")),
         (addresses[0].get("ip") if addresses else status.get("podIP")) or NONE,
         spec.get("nodeName") or NONE,
         status.get("nominatedNodeName") or NONE,
@@ -153,15 +125,16 @@ def _counted_statuses(status: Object, sidecars: Collection[str | None]) -> list[
     return [s for s in init if s.get("name") in sidecars] + list(status.get("containerStatuses", ()))
 
 
-def _restarts(pod: Object, status: Object, statuses: list[Object], initializing: str) -> tuple[int, str]:
+def _restarts(pod: Object, status: Object, statuses: list[Object], initializing: str) -> str | Ago:
     """Return how often containers were restarted, and when the last of them ended."""
     if initializing and not has_condition(pod, "Initialized"):
         statuses = status.get("initContainerStatuses", [])
     count = sum([s.get("restartCount", 0) for s in statuses])
     if not count:
-        return 0, ""
+        return "0"
     ends = [((s.get("lastState") or {}).get("terminated") or {}).get("finishedAt") for s in statuses]
-    return count, max((end for end in ends if end), default="")
+    last = max((end for end in ends if end), default="")
+    return Ago(last, f"{count} ({{}} ago)") if last else str(count)
 
 
 def _readiness_gates(pod: Object, spec: Object) -> str:
