@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
+from proa.apiserver.handlers.shapes import cells_of
 from proa.apiserver.resources.core.pod import DEFINITION, grace_seconds
 from proa.apiserver.resources.core.pod_defaults import pull_policy_for
-from proa.apiserver.handlers.shapes import cells_of
 
 Object = dict[str, Any]
 NOW = 1_767_225_600.0

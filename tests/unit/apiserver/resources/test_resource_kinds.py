@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from proa.apiserver.allocators import ClusterAllocators
+from proa.apiserver.handlers.shapes import cells_of
 from proa.apiserver.resources import DEFINITIONS
 from proa.apiserver.resources.printing import human_duration, some_of
 from proa.objects.errors import Invalid
@@ -288,7 +289,7 @@ def test_every_definition_has_a_schema_and_a_cell_for_each_column(definition: An
     obj: Object = {"kind": definition.resource.kind, "metadata": {"name": "x", "namespace": "n", "uid": "u"}}
     definition.default(obj)
     definition.prepare_create(obj)
-    row = definition.cells(obj, 0.0) if definition.cells else ("x", "")
+    row = cells_of(definition, obj, 0.0)
     assert len(row) == len(definition.columns)
     for read in definition.field_selectors.values():
         assert isinstance(read(obj), str)

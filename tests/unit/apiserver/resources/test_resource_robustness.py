@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from proa.apiserver.allocators import ClusterAllocators
+from proa.apiserver.handlers.shapes import cells_of
 from proa.apiserver.registry.definition import ResourceDefinition
 from proa.apiserver.resources import DEFINITIONS
 from proa.objects.errors import Invalid
@@ -93,8 +94,7 @@ def test_no_object_that_the_schema_allows_is_too_strange(definition: ResourceDef
         if new is None:
             continue
         definition.validate(new)
-        if definition.cells is not None:
-            assert len(definition.cells(new, 1e9)) == len(definition.columns)
+        assert len(cells_of(definition, new, 1e9)) == len(definition.columns)
         for read in definition.field_selectors.values():
             read(new)
         if old is not None:
