@@ -36,12 +36,19 @@ def pods(draw: st.DrawFn) -> dict[str, Any]:
     created = draw(times)
     top = {"kind": "Pod", "apiVersion": "v1"}
     metadata = {"name": draw(st.sampled_from("ab")), **({"creationTimestamp": created} if created else {})}
-    return {**top, "metadata": metadata, "spec": {"containers": [{"name": "c", "image": "é"}]}, "status": status}
+    return {
+        **top,
+        "metadata": metadata,
+        "spec": {"containers": [{"name": "c", "image": "é"}]},
+        "status": status,
+    }
 
 
 @settings(max_examples=100, deadline=None)
 @given(st.lists(st.tuples(pods(), st.sampled_from((0, 7, 86_400))), max_size=8))
-def test_a_kept_row_is_the_row_of_the_object_at_that_revision(steps: list[tuple[dict[str, Any], int]]) -> None:
+def test_a_kept_row_is_the_row_of_the_object_at_that_revision(
+    steps: list[tuple[dict[str, Any], int]],
+) -> None:
     summaries, stored = Summaries(summarize, HEAD), {}
     for revision, (pod, later) in enumerate(steps, 1):
         pod["metadata"]["resourceVersion"] = str(revision)

@@ -144,8 +144,8 @@ class ResourceDefinition:
     cells: Callable[[Object, float], Sequence[Any]] | None = None
     """Return the row's cells for (object, now in epoch seconds); None: name and age."""
     summary: Callable[[Object], Sequence[Any]] | None = None
-    """In place of `cells`, for a kind with large objects that are often listed (registry/summaries.py): return the cells
-    of an object, `Ago` where they change with time."""
+    """In place of `cells`, for a kind with large objects that are often listed (registry/summaries.py): return the row
+    of an object, with `Ago` where it changes with time."""
     field_selectors: Mapping[str, Callable[[Object], str]] = field(default_factory=dict)
     """Beyond metadata.name and metadata.namespace."""
     verbatim_fields: tuple[str, ...] = ()
