@@ -53,7 +53,7 @@ class Summaries:
                 self._known.clear()
             known = entry.revision, _pieces(self._summarize(to_look_at(entry, self._head, metadata)))
             self._known[entry.key] = known
-        return b"".join([piece if type(piece) is bytes else ages.json(piece) for piece in known[1]])
+        return b"".join([piece if isinstance(piece, bytes) else ages.json(piece) for piece in known[1]])
 
 
 def _pieces(cells: Sequence[Any]) -> Pieces:
