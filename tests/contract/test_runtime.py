@@ -602,6 +602,34 @@ def test_the_kernel_holds_limits_and_counts_use(node: Node) -> None:
     run(node, body)
 
 
+def test_a_running_containers_limits_can_be_changed(node: Node) -> None:
+    async def body(client: NodedClient) -> None:
+        features = (await client.status()).features
+        sandbox = await make_sandbox(client)
+        first = Resources(cpu_shares=102, cpu_quota_millis=500, memory_limit_bytes=128 << 20)
+        script = "while sleep 0.05; do cat /sys/fs/cgroup/memory/memory.limit_in_bytes " \
+            "/sys/fs/cgroup/cpu/cpu.cfs_quota_us 2>/dev/null || cat /sys/fs/cgroup/memory.max " \
+            "/sys/fs/cgroup/cpu.max; done"  # fmt: skip
+        config = shell(node, script, resources=first, labels={"kept": "yes"})
+        identifier = await start(client, sandbox, config)
+        for memory, cpu in ((256, 1500), (64, 250)):
+            wanted = Resources(cpu_shares=204, cpu_quota_millis=cpu, memory_limit_bytes=memory << 20)
+            await client.update_container(identifier, wanted, {"given": str(memory)})
+            found = await client.get_container(identifier)
+            assert found is not None
+            assert found.config.resources == wanted
+            assert found.config.labels == {"kept": "yes", "given": str(memory)}
+            if not any(features[f"cgroup-{name}"] for name in ("cpu", "memory")):
+                text = [str(memory << 20), str(cpu * 100)]
+                await until(lambda text=text: [t.split()[0] for _, t in log_lines(config)][-2:] == text)
+        if not features["cgroup-memory"]:
+            with pytest.raises(RuntimeFailure, match="below current usage") as caught:
+                await client.update_container(identifier, Resources(memory_limit_bytes=4096), {})
+            assert caught.value.reason == "ResizeError"
+
+    run(node, body)
+
+
 def test_host_namespaces_are_the_nodes(node: Node) -> None:
     if not node.isolated:
         pytest.skip("not on this machine: processes share the host's namespaces anyway")

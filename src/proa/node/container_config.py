@@ -12,6 +12,7 @@ from pathlib import Path
 from proa.client.protocol import Object
 from proa.node.container_status import pod_description
 from proa.node.environment import ConfigError, expand
+from proa.node.resize import resources_label
 from proa.node.resources import container_resources
 from proa.node.runtime_cache import (
     CONTAINER_NAME_LABEL,
@@ -19,6 +20,7 @@ from proa.node.runtime_cache import (
     POD_NAME_LABEL,
     POD_NAMESPACE_LABEL,
     POD_UID_LABEL,
+    RESOURCES_LABEL,
     WANTED_IMAGE_LABEL,
 )
 from proa.node.runtimes.protocol import ContainerConfig, Image, Mount, Security
@@ -87,6 +89,7 @@ def make_labels(pod: Object, container: Object, image: Image) -> dict[str, str]:
         CONTAINER_NAME_LABEL: container["name"],
         IMAGE_ID_LABEL: image.repo_digest,
         WANTED_IMAGE_LABEL: container["image"],
+        RESOURCES_LABEL: resources_label(container.get("resources") or {}),
     }
 
 

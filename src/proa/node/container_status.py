@@ -8,6 +8,7 @@ from __future__ import annotations
 from proa.client.protocol import Object
 from proa.node.pod_lifecycle import crash_loop
 from proa.node.pod_view import PodView, has_begun, will_restart, will_restart_init
+from proa.node.resize import given_resources
 from proa.node.runtime_cache import IMAGE_ID_LABEL
 from proa.node.runtimes.protocol import Container
 from proa.objects.meta import format_time, is_deleting, name, namespace, uid
@@ -53,11 +54,14 @@ def container_status(view: PodView, container: Object, is_init: bool, has_ended:
     container_id = _container_id(newest, old)
     if container_id:
         status["containerID"] = container_id
-    resources = container.get("resources") or {}
+    wanted = container.get("resources") or {}
+    given = given_resources(newest)
+    resources = wanted if given is None else given
     if is_running and resources:
         status["resources"] = resources
-        if resources.get("requests"):
-            status["allocatedResources"] = resources["requests"]
+        allocated = view.held_back.get(container["name"], wanted)
+        if allocated.get("requests"):
+            status["allocatedResources"] = allocated["requests"]
     mounts = [_volume_mount(m) for m in container.get("volumeMounts") or []]
     if mounts:
         status["volumeMounts"] = mounts

@@ -34,6 +34,7 @@ from proa.node.usage import UsageReader
 from proa.node.volumes.mounter import VolumeMounter
 from proa.objects.errors import ApiError
 from proa.objects.meta import uid
+from proa.objects.pods import is_terminated
 from proa.objects.resource import PODS, SERVICES
 from proa.reconcile.informer import InformerFactory
 from proa.reconcile.protocol import EventRecorder
@@ -96,6 +97,7 @@ class Kubelet:
             statuses=StatusWriter(client, self._pods.wrote, sleep),
             probes=ProbeManager(runtime, events, now, random, sleep),
             services=self._services.list,
+            pods=self._pods.list,
             machine=Machine("", info.memory_bytes, make_capacity(info, settings.max_pods)),
             start_slots=asyncio.Semaphore(settings.starts_at_once),
         )
@@ -151,6 +153,8 @@ class Kubelet:
     def _pod_changed(self, old: Object | None, new: Object | None) -> None:
         pod_uid = uid(new or old or {})
         worker = self._workers.get(pod_uid)
+        if new is None or is_terminated(new):
+            self._wake_waiting()
         if new is None:
             self._finished.discard(pod_uid)
             self._tokens.forget(pod_uid)
@@ -163,6 +167,12 @@ class Kubelet:
         if worker is None:
             self._workers[pod_uid] = worker = PodWorker(self._node, new, self._pod_gone)
         worker.update(new)
+
+    def _wake_waiting(self) -> None:
+        """Have pods looked at that wait for room on the node."""
+        for worker in self._workers.values():
+            if worker.waits_for_room:
+                worker.wake()
 
     def _pod_gone(self, pod_uid: str) -> None:
         worker = self._workers.pop(pod_uid, None)

@@ -31,7 +31,10 @@ class Machine:
 
 @dataclass(slots=True)
 class NodeServices:
-    """One node's shared parts. `services` lists all Services; `now` returns seconds since the epoch."""
+    """One node's shared parts. `services` lists all Services, `pods` the node's own.
+
+    `now` returns seconds since the epoch.
+    """
 
     settings: KubeletSettings
     client: Client
@@ -45,5 +48,6 @@ class NodeServices:
     statuses: StatusWriter
     probes: ProbeManager
     services: Callable[[], Sequence[Object]]
+    pods: Callable[[], Sequence[Object]]
     machine: Machine
     start_slots: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(8))

@@ -9,6 +9,7 @@ from typing import Any
 
 from proa.client.protocol import Object
 from proa.node.pod_view import PodView, has_begun
+from proa.node.resize import find_changes
 from proa.objects.meta import format_time
 from proa.objects.pods import containers, init_containers, is_sidecar
 
@@ -20,7 +21,18 @@ def pod_conditions(view: PodView, phase: str, statuses: list[Object]) -> list[Ob
         _initialized(view, phase, statuses),
         _ready(view, ready_containers),
         {"type": "ContainersReady", **ready_containers},
+        *_resize(view),
     ]
+
+
+def _resize(view: PodView) -> list[Object]:
+    """Return what is said of a change of resources that is not done yet (KEP-1287)."""
+    reason, message = view.resize_pending
+    if reason:
+        return [_condition("PodResizePending", True, reason, message)]
+    if view.resize_error:
+        return [_condition("PodResizeInProgress", True, "Error", view.resize_error)]
+    return [_condition("PodResizeInProgress", True)] if find_changes(view) else []
 
 
 def _condition(type: str, holds: bool, reason: str = "", message: str = "") -> Object:

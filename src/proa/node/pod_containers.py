@@ -23,6 +23,9 @@ from proa.node.images import ImageEvent, ImageFailure
 from proa.node.node_services import NodeServices
 from proa.node.pod_handle import PodHandle
 from proa.node.pod_view import StartFailure
+from proa.node.resize import resources_label
+from proa.node.resources import container_resources
+from proa.node.runtime_cache import RESOURCES_LABEL
 from proa.node.runtimes.protocol import ContainerConfig, RuntimeFailure
 from proa.node.sandbox_config import hostname_of, log_directory
 from proa.node.termination import make_message_file
@@ -71,7 +74,7 @@ class PodContainers:
             self._run_beside(self._node.runtime.stop_container(container_id, grace_seconds))
 
     async def start(self, step: lifecycle.StartContainer) -> None:
-        node, container = self._node, self._pod.container(step.name)
+        node, container = self._node, self._pod.container_to_start(step.name)
         if step.is_restart:
             settings = node.settings
             self.backoffs[step.name] = next_backoff(
@@ -166,6 +169,15 @@ class PodContainers:
         finally:
             self.hooks.pop(container_id, None)
         self._wake()
+
+    async def resize(self, step: lifecycle.ResizeContainer) -> None:
+        """Change what a running container has; raise RuntimeFailure."""
+        node = self._node
+        container = {**self._pod.container(step.name), "resources": step.resources}
+        resources = container_resources(self._pod.pod, container, node.machine.memory_bytes)
+        labels = {RESOURCES_LABEL: resources_label(step.resources)}
+        await node.runtime.update_container(step.container_id, resources, labels)
+        await node.cache.refresh_container(step.container_id)
 
     def begin_kill(self, step: lifecycle.KillContainer) -> None:
         if step.container_id in self.killing:

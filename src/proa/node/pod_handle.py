@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from proa.client.protocol import Object
 from proa.node.downward import DownwardSource
 from proa.node.node_services import NodeServices
@@ -17,6 +19,13 @@ class PodHandle:
         self.pod = pod
         self.uid = uid(pod)
         self.is_known = is_known
+        self.held_back: Mapping[str, Object] = {}
+        """The resources that containers keep while a change of them is pending, by name."""
+
+    def container_to_start(self, container_name: str) -> Object:
+        """Return a container's spec with the resources that it may have; raise KeyError."""
+        container, held = self.container(container_name), self.held_back.get(container_name)
+        return container if held is None else {**container, "resources": held}
 
     def container(self, container_name: str) -> Object:
         """Return a container's spec; raise KeyError."""

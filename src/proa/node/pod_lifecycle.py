@@ -22,6 +22,7 @@ from proa.node.pod_view import (
     will_restart,
     will_restart_init,
 )
+from proa.node.resize import find_changes
 from proa.node.runtime_cache import WANTED_IMAGE_LABEL
 from proa.node.runtimes.protocol import Container
 from proa.objects.meta import is_deleting, parse_time
@@ -63,6 +64,15 @@ class KillContainer:
 
 
 @dataclass(frozen=True, slots=True)
+class ResizeContainer:
+    """Give a running container what the spec now asks for."""
+
+    container_id: str
+    name: str
+    resources: Object
+
+
+@dataclass(frozen=True, slots=True)
 class RemoveContainer:
     """Forget an attempt that nobody asks for any more."""
 
@@ -91,6 +101,7 @@ Step = (
     | MakeSandbox
     | StartContainer
     | KillContainer
+    | ResizeContainer
     | RemoveContainer
     | StopSandbox
     | UnmountVolumes
@@ -177,13 +188,14 @@ def _decide_progress(view: PodView, now: float) -> Decision:
         return Decision((MountVolumes(),))
     if not view.is_sandbox_usable:
         return _decide_sandbox(view, now)
-    kills = _unhealthy(view)
+    resizes, resize_at = _resizes(view, now)
+    kills = _unhealthy(view) + resizes
     begun = has_begun(view)
     starts, wake_at = _decide_sidecars(view, now) if begun else _decide_init(view, now)
     if begun or (not starts and _is_initialized(view)):
         more, more_wake_at = _decide_regular(view, now)
         starts, wake_at = starts + more, min(wake_at, more_wake_at)
-    return Decision(kills + _outdated(view, starts) + starts, wake_at)
+    return Decision(kills + _outdated(view, starts) + starts, min(wake_at, resize_at))
 
 
 def _decide_sandbox(view: PodView, now: float) -> Decision:
@@ -208,6 +220,25 @@ def _unhealthy(view: PodView) -> tuple[Step, ...]:
         grace = grace_seconds(view.pod) if own_grace is None else own_grace
         steps.append(KillContainer(running.id, running.config.name, grace, message))
     return tuple(steps)
+
+
+def _resizes(view: PodView, now: float) -> tuple[tuple[Step, ...], float]:
+    """Change what running containers have, or restart those whose policy says so; and when to try again."""
+    if view.resize_pending[0]:
+        return (), inf
+    steps: list[Step] = []
+    retry_at = inf
+    for change in find_changes(view):
+        if change.running.id in view.killing:
+            continue
+        if change.restarts:
+            message = f"Container {change.name} resize requires restart"
+            steps.append(KillContainer(change.running.id, change.name, grace_seconds(view.pod), message))
+        elif view.resize_retry_at > now:
+            retry_at = view.resize_retry_at
+        else:
+            steps.append(ResizeContainer(change.running.id, change.name, change.resources))
+    return tuple(steps), retry_at
 
 
 def _why_restart(view: PodView, running: Container) -> str:

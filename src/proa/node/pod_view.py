@@ -71,6 +71,13 @@ class PodView:
     host_ip: str = ""
     started_at: float = 0.0
     """When the kubelet first saw the pod."""
+    resize_pending: tuple[str, str] = ("", "")
+    """Why a change of resources is not made: Deferred or Infeasible, and a message."""
+    resize_error: str = ""
+    """Why the runtime refused a change; it is tried again at `resize_retry_at`."""
+    resize_retry_at: float = 0.0
+    held_back: Mapping[str, Object] = field(default_factory=dict)
+    """The resources that containers keep while a change is pending, by name."""
 
     def newest(self, name: str) -> Container | None:
         """Return the newest attempt at a container."""

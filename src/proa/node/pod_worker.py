@@ -20,6 +20,7 @@ from proa.node.container_status import pod_description
 from proa.node.node_services import NodeServices
 from proa.node.pod_containers import PodContainers
 from proa.node.pod_handle import PodHandle
+from proa.node.pod_resize import PodResize
 from proa.node.pod_status import pod_status
 from proa.node.pod_view import Ended, Health, PodView
 from proa.node.probes.prober import Target
@@ -33,6 +34,7 @@ from proa.node.volumes.mounter import MountedVolumes
 from proa.node.volumes.payloads import sources_of
 from proa.objects.errors import ApiError, Conflict, NotFound
 from proa.objects.meta import is_deleting, name, namespace, uid
+from proa.objects.pods import is_terminated
 from proa.objects.resource import PODS
 
 logger = logging.getLogger(__name__)
@@ -55,6 +57,7 @@ class PodWorker:
         self._node = node
         self._pod = PodHandle(node, pod, is_known=is_known)
         self._containers = PodContainers(self._pod, lambda: self._mounted, self.wake)
+        self._resize = PodResize(self._pod, self._other_pods)
         self._on_gone = on_gone
         self._first_seen = node.now()
         self._task: asyncio.Task[None] | None = None
@@ -126,22 +129,33 @@ class PodWorker:
         node = self._node
         containers = tuple(self._with_message(c) for c in node.cache.containers(self.uid))
         sandboxes = node.cache.sandboxes(self.uid)
-        return PodView(
-            pod=self.pod,
-            sandbox=sandboxes[0] if sandboxes else None,
-            containers=containers,
-            volumes_ready=self._mounted is not None,
-            volumes_retry_at=self._volumes_retry_at,
-            sandbox_retry_at=self._sandbox_retry_at,
-            killing=frozenset(self._containers.killing),
-            hooks_pending=frozenset(self._containers.hooks),
-            health=self._health(containers),
-            failures=dict(self._containers.failures),
-            backoffs=dict(self._containers.backoffs),
-            ended=self._ended,
-            host_ip=node.machine.ip,
-            started_at=self._first_seen,
+        return self._resize.judged(
+            PodView(
+                pod=self.pod,
+                sandbox=sandboxes[0] if sandboxes else None,
+                containers=containers,
+                volumes_ready=self._mounted is not None,
+                volumes_retry_at=self._volumes_retry_at,
+                sandbox_retry_at=self._sandbox_retry_at,
+                killing=frozenset(self._containers.killing),
+                hooks_pending=frozenset(self._containers.hooks),
+                health=self._health(containers),
+                failures=dict(self._containers.failures),
+                backoffs=dict(self._containers.backoffs),
+                ended=self._ended,
+                host_ip=node.machine.ip,
+                started_at=self._first_seen,
+            )
         )
+
+    def _other_pods(self) -> list[Object]:
+        """Return the pods that have a part of the node beside this one."""
+        return [pod for pod in self._node.pods() if uid(pod) != self.uid and not is_terminated(pod)]
+
+    @property
+    def waits_for_room(self) -> bool:
+        """Tell whether a change of the pod's resources waits for others to go."""
+        return self._resize.is_pending
 
     # The loop
 
@@ -227,6 +241,11 @@ class PodWorker:
                 await self._containers.start(step)
             case lifecycle.KillContainer():
                 self._containers.begin_kill(step)
+            case lifecycle.ResizeContainer():
+                try:
+                    await self._containers.resize(step)
+                except RuntimeFailure as failure:
+                    self._resize.failed(failure.message)
             case lifecycle.RemoveContainer():
                 await self._containers.remove(step.container_id)
                 self._messages.pop(step.container_id, None)

@@ -12,6 +12,8 @@ POD_NAME_LABEL = "io.kubernetes.pod.name"
 POD_NAMESPACE_LABEL = "io.kubernetes.pod.namespace"
 CONTAINER_NAME_LABEL = "io.kubernetes.container.name"
 IMAGE_ID_LABEL = "proa.local/image-id"
+RESOURCES_LABEL = "proa.local/resources"
+"""What a container was last given, as JSON of its limits and requests."""
 WANTED_IMAGE_LABEL = "proa.local/wanted-image"
 
 

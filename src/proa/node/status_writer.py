@@ -25,6 +25,8 @@ OWN_FIELDS = (
     "phase", "reason", "message", "observedGeneration", "startTime", "hostIP", "hostIPs", "podIP", "podIPs",
     "containerStatuses", "initContainerStatuses",
 )  # fmt: skip
+PASSING_CONDITIONS = ("PodResizePending", "PodResizeInProgress")
+"""Conditions that are there only while they hold."""
 _KEYED_LISTS = ("hostIPs", "podIPs")
 
 
@@ -145,7 +147,13 @@ def make_patch(known: Object, wanted: Object) -> Object:
             patch[key] = None
     present = {c["type"]: c for c in known.get("conditions") or []}
     changed = [_condition_patch(c, present.get(c["type"])) for c in wanted.get("conditions") or []]
-    conditions = [c for c in changed if c]
+    has = {c["type"] for c in wanted.get("conditions") or []}
+    over = [
+        {"type": type, "$patch": "delete"}
+        for type in PASSING_CONDITIONS
+        if type in present and type not in has
+    ]
+    conditions = [*(c for c in changed if c), *over]
     if conditions:
         patch["conditions"] = conditions
     return patch

@@ -89,8 +89,12 @@ def resource_requests(pod: Object) -> dict[str, int]:
     so the largest moment counts; pod-level resources and overhead come on top.
     """
     total: dict[str, int] = {}
+    resizing = _resizing(pod)
     for container in containers(pod):
-        _add(total, container_requests(container))
+        need = container_requests(container)
+        if resizing is not None:
+            need = _beside_granted(need, container, pod, only_granted=resizing)
+        _add(total, need)
     sidecars: dict[str, int] = {}
     peak: dict[str, int] = {}
     for container in init_containers(pod):
@@ -109,6 +113,31 @@ def resource_requests(pod: Object) -> dict[str, int]:
             total[key] = amount
     _add(total, amounts(spec.get("overhead") or {}))
     return total
+
+
+def _resizing(pod: Object) -> bool | None:
+    """Return None for a pod whose resources are as its spec says, else whether its node can never grant them."""
+    for condition in (pod.get("status") or {}).get("conditions") or ():
+        if condition["type"] in ("PodResizePending", "PodResizeInProgress"):
+            return bool(condition.get("reason") == "Infeasible")
+    return None
+
+
+def _beside_granted(
+    need: dict[str, int], container: Object, pod: Object, *, only_granted: bool
+) -> dict[str, int]:
+    """Return the most of what a container asks for, was granted and has (component-helpers/resource: PodRequests)."""
+    for status in (pod.get("status") or {}).get("containerStatuses") or ():
+        if status["name"] != container["name"]:
+            continue
+        granted = amounts(status.get("allocatedResources") or {})
+        _raise_to(granted, amounts((status.get("resources") or {}).get("requests") or {}))
+        if only_granted:
+            return {**need, **granted}
+        most = dict(need)
+        _raise_to(most, granted)
+        return most
+    return need
 
 
 def total_resources(spec: Object, what: str) -> dict[str, str]:

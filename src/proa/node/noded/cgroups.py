@@ -92,6 +92,16 @@ class Cgroups:
             with open(file, "w") as opened:
                 opened.write(value)
 
+    def update(self, path: str, resources: Mapping[str, Any]) -> None:
+        """Set a group's limits anew; on v1 memory with swap may never be less than memory, so order matters."""
+        settings = list(self._settings(path, resources))
+        memory, swap = "/memory.limit_in_bytes", "/memory.memsw.limit_in_bytes"
+        grows = any(file.endswith(memory) and int(value) > int(_read(file)) for file, value in settings)
+        settings.sort(key=lambda s: s[0].endswith(memory if grows else swap))
+        for file, value in settings:
+            with open(file, "w") as opened:
+                opened.write(value)
+
     def _settings(self, path: str, resources: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         shares, quota = resources.get("cpu_shares", 0), resources.get("cpu_quota_millis", 0)
         memory, pids = resources.get("memory_limit_bytes", 0), resources.get("pids_limit", 0)

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import os
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
@@ -21,6 +21,7 @@ from proa.node.runtimes.protocol import (
     ContainerConfig,
     ContainerStats,
     Image,
+    Resources,
     RuntimeEvent,
     RuntimeFailure,
     RuntimeStatus,
@@ -79,6 +80,14 @@ class NodedClient:
     async def start_container(self, container_id: str) -> None:
         """Run it."""
         await self._call("start_container", identifier=container_id)
+
+    async def update_container(
+        self, container_id: str, resources: Resources, labels: Mapping[str, str]
+    ) -> None:
+        """Give a running container other limits, and these labels besides."""
+        await self._call(
+            "update_container", identifier=container_id, resources=asdict(resources), labels=dict(labels)
+        )
 
     async def stop_container(self, container_id: str, grace_seconds: float) -> None:
         """Stop it, and return when it has exited."""

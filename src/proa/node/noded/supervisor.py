@@ -197,6 +197,28 @@ class Supervisor:
         self._containers.save(record)
         reply.send({"id": record["id"]})
 
+    def do_update_container(self, arguments: Record, reply: Reply) -> None:
+        """Give a running container other limits, and labels that say so."""
+        record = self._container(arguments, "ResizeError")
+        sandbox = self._sandboxes.items[record["sandbox_id"]]
+        wanted = {**arguments["resources"], "oom_score_adj": record["config"]["resources"]["oom_score_adj"]}
+        limit = wanted["memory_limit_bytes"]
+        if 0 < limit < record["config"]["resources"]["memory_limit_bytes"]:
+            used = self._runtime.stats(record, sandbox)[1]
+            if used > limit:
+                words = f"attempting to set container memory limit ({limit}) below current usage ({used})"
+                raise Failure("ResizeError", words)
+        if record["state"] == "Running":
+            try:
+                self._runtime.resize(record, sandbox, wanted)
+            except OSError as error:
+                raise as_failure("ResizeError", "failed to update resources", error) from error
+        labels = {**record["config"]["labels"], **arguments["labels"]}
+        self._containers.save(
+            {**record, "config": {**record["config"], "resources": wanted, "labels": labels}}
+        )
+        reply.send({})
+
     def do_start_container(self, arguments: Record, reply: Reply) -> None:
         """Fork the container; answer when its program runs, or could not be."""
         record = self._container(arguments, "RunContainerError")

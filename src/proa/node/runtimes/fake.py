@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import field, replace
 from itertools import count
 from pathlib import Path
@@ -19,6 +19,7 @@ from proa.node.runtimes.protocol import (
     ContainerConfig,
     ContainerStats,
     Image,
+    Resources,
     RuntimeEvent,
     RuntimeFailure,
     RuntimeStatus,
@@ -211,6 +212,14 @@ class FakeRuntime:
 
     async def attach(self, container_id: str) -> FakeSession:
         return FakeSession(pieces=[("stdout", b"attached")])
+
+    async def update_container(
+        self, container_id: str, resources: Resources, labels: Mapping[str, str]
+    ) -> None:
+        self._called("update_container", self.containers[container_id].config.name)
+        container = self.containers[container_id]
+        config = replace(container.config, resources=resources, labels={**container.config.labels, **labels})
+        self.containers[container_id] = replace(container, config=config)
 
     async def usage(self) -> dict[str, ContainerStats]:
         running = [c.id for c in self.containers.values() if c.state == "Running"]

@@ -277,6 +277,10 @@ class NativeRuntime:
         with contextlib.suppress(ProcessLookupError):
             os.kill(record["pid"], number)
 
+    def resize(self, record: Record, sandbox: Record, resources: Record) -> None:
+        """Set a container's limits anew."""
+        self._cgroups.update(self._cgroup(record, sandbox), resources)
+
     def stats(self, record: Record, sandbox: Record) -> tuple[int, int]:
         """Return (CPU nanoseconds, working set bytes), -1 where unknown."""
         path = self._cgroup(record, sandbox)

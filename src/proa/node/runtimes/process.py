@@ -124,6 +124,9 @@ class ProcessRuntime:
             else:
                 os.kill(record["pid"], number)
 
+    def resize(self, record: Record, sandbox: Record, resources: Record) -> None:
+        """There are no limits to be changed; the node says so."""
+
     def stats(self, record: Record, sandbox: Record) -> tuple[int, int]:
         """Return the first process's CPU time and resident memory, -1 once it is gone."""
         ticks, page = os.sysconf("SC_CLK_TCK"), os.sysconf("SC_PAGE_SIZE")

@@ -211,6 +211,14 @@ class Runtime(Protocol):
     async def start_container(self, container_id: str) -> None:
         """Run it; raise RuntimeFailure("RunContainerError", ...) when its program cannot be executed."""
 
+    async def update_container(
+        self, container_id: str, resources: Resources, labels: Mapping[str, str]
+    ) -> None:
+        """Give a running container other limits, and these labels besides; `oom_score_adj` stays.
+
+        Raise RuntimeFailure("ResizeError", ...) for a memory limit that is below what is in use.
+        """
+
     async def stop_container(self, container_id: str, grace_seconds: float) -> None:
         """Send its stop signal, and SIGKILL after the grace; return when it has exited."""
 
