@@ -143,7 +143,8 @@ class Following:
     async def wait_for_kinds(self, *, is_complete: bool) -> None:
         """Return when a kind has come or gone, or it is time to see whether all can be discovered now."""
         try:
-            await asyncio.wait_for(self.kinds_changed.wait(), None if is_complete else REDISCOVER_SECONDS)
+            async with asyncio.timeout(None if is_complete else REDISCOVER_SECONDS):
+                await self.kinds_changed.wait()
         except TimeoutError:
             return
 
