@@ -86,7 +86,9 @@ class FakeStore:
                     after = change.version
                     yield change
                 if after == self.version or not self._history:
-                    async with asyncio.timeout(patience_seconds):  # Python 3.11's wait_for may lose a cancellation
+                    async with asyncio.timeout(
+                        patience_seconds
+                    ):  # Python 3.11's wait_for may lose a cancellation
                         await changed.wait()
         finally:
             self._waiters.discard(changed)
