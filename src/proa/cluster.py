@@ -15,10 +15,9 @@ import os
 import random
 import socket
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from proa.cluster_settings import (
@@ -31,7 +30,16 @@ from proa.cluster_settings import (
     read_settings,
 )
 from proa.home import Home, write_private
-from proa.objects.quick_dataclass import dataclass
+from proa.local_nodes.addresses import (
+    API_ADDRESS,
+    API_PORT,
+    API_SERVICE_IP,
+    DNS_SERVICE_IP,
+    SERVICE_CIDR,
+)
+from proa.local_nodes.node import Surroundings
+from proa.local_nodes.node_set import LocalNodes
+from proa.local_nodes.removal import remove_nodes
 
 if TYPE_CHECKING:
     from proa.apiserver.app import ApiServer
@@ -41,23 +49,11 @@ if TYPE_CHECKING:
     from proa.apiserver.pki import Pki
     from proa.client.kubelet_api import KubeletApi
     from proa.client.protocol import Client
-    from proa.network.network import Network
-    from proa.node.kubelet import Kubelet
-    from proa.node.noded.client import NodedClient
-    from proa.node.runtimes.protocol import RuntimeStatus
     from proa.reconcile.manager import Manager
     from proa.store.protocol import Store
 
 logger = logging.getLogger(__name__)
 
-NODE = "proa-1"
-NODE_IP = "10.243.0.1"
-POD_CIDR = "10.244.1.0/24"
-CLUSTER_POD_CIDR = "10.244.0.0/16"
-SERVICE_CIDR = "10.96.0.0/16"
-API_SERVICE_IP = "10.96.0.1"
-DNS_SERVICE_IP = "10.96.0.10"
-API_PORT = 6443
 SERVICE_NAMES = (
     "kubernetes",
     "kubernetes.default",
@@ -71,8 +67,6 @@ LISTEN_ADVICE = {
 }
 LEASES = {"controllers": "kube-controller-manager", "scheduler": "kube-scheduler"}
 """By which lease of kube-system each component that may run elsewhere (`--without`) is led."""
-RENEWAL_SECONDS = 0.1
-MAX_RENEWAL_SECONDS = 5.0
 COMPONENTS = (
     "proa.apiserver.app",
     "proa.apiserver.bootstrap",
@@ -80,6 +74,7 @@ COMPONENTS = (
     "proa.apiserver.resources",
     "proa.client.local",
     "proa.controllers",
+    "proa.network.host",
     "proa.network.network",
     "proa.node.kubelet",
     "proa.reconcile.manager",
@@ -90,44 +85,6 @@ COMPONENTS = (
 
 class StartFailure(Exception):
     """The cluster cannot start; the message says why and what would help."""
-
-
-@dataclass(frozen=True, slots=True)
-class Node:
-    """The node's supervisor, what it says of the node, and the times at which it was started again."""
-
-    client: NodedClient
-    status: RuntimeStatus
-    renewals: AsyncIterator[None]
-
-    @property
-    def has_own_network(self) -> bool:
-        """Tell whether pods have a network of their own, or (without namespaces) the host's."""
-        return self.status.level != "process"
-
-
-class NodeDoor:
-    """The API server's listener at the node's own address, for pods; one that has no network of its own has none."""
-
-    def __init__(self, node: Node, make_server: Callable[[], ApiHttpServer]) -> None:
-        self._node = node
-        self._make_server = make_server
-        self._server = make_server()
-
-    async def open(self) -> None:
-        """Listen; raise RuntimeFailure."""
-        if self._node.has_own_network:
-            await self._server.serve(await self._node.client.open_socket("tcp-listen", NODE_IP, API_PORT))
-
-    async def renew(self) -> None:
-        """Cut what came from the node that is gone, and listen in the new one; raise RuntimeFailure."""
-        await self._server.close(0)
-        self._server = self._make_server()
-        await self.open()
-
-    async def close(self) -> None:
-        """Stop listening, and end the connections."""
-        await self._server.close()
 
 
 async def _cancel(task: asyncio.Task[None]) -> None:
@@ -150,11 +107,12 @@ class Cluster:
         self._stack = stack
         self.is_stopping = False
         """Whether it is to end, pods included; a start that fails leaves the pods that it found alone."""
+        self.removed_nodes: list[str] = []
+        """Those that the cluster had before, when it was to have more."""
         self.settings: Settings
         self._client: Client
         self._manager: Manager
-        self._door: NodeDoor
-        self._kubelet: Kubelet | None = None
+        self._nodes: LocalNodes
 
     @property
     def url(self) -> str:
@@ -163,11 +121,14 @@ class Cluster:
         return f"https://{f'[{address}]' if ':' in address else address}:{self.settings.port}"
 
     async def start(self, wanted: Wanted) -> None:
-        """Start everything; return when the API answers, default/kubernetes exists and the node is Ready."""
-        noded = asyncio.create_task(self._start_noded())
+        """Start everything; return when the API answers, default/kubernetes exists and the nodes are Ready."""
+        kept = self._read_settings()
+        self._nodes = LocalNodes(self.home, wanted.nodes or (kept.nodes if kept else 1))
+        self._stack.push_async_callback(self._end_nodes)
+        booting = self._nodes.boot()
         try:
             await asyncio.sleep(0)  # noded boots in a process of its own while this one goes on
-            listener = self._listen(wanted.port, wanted.listen)
+            listener = self._listen(wanted, kept)
             keys = asyncio.get_running_loop().run_in_executor(None, self._ensure_pki)  # waits for the disk
             self._choose_components(wanted)
             opened = await self._open_store(wanted.store, wanted.encryption_config)
@@ -178,51 +139,41 @@ class Cluster:
             self._stack.push_async_callback(server.close)
             self._client = self._make_client(server, "system:apiserver", "system:masters")
             await self._make_policy(server)
-            node = await noded
+            await self._wait_for_nodes(booting)
         except BaseException:
-            noded.cancel()
-            await asyncio.gather(noded, return_exceptions=True)
+            booting.cancel()
+            await asyncio.gather(booting, return_exceptions=True)
             raise
-        await self._serve(server, pki, listener, node)
-        await self._make_system_objects(node, pki)
+        make_http = await self._serve(server, pki, listener)
+        await self._make_system_objects(pki)
+        self.removed_nodes = self._nodes.surplus
+        await remove_nodes(self.home, self.removed_nodes, self._client)
         aggregating = asyncio.create_task(server.aggregator.run(), name="aggregator")
         self._stack.push_async_callback(_cancel, aggregating)
         aggregating.add_done_callback(_end_on_failure)
-        await self._start_components(server, node, pki)
+        await self._start_components(server, pki, make_http)
 
     def start_in_background(self) -> None:
         """Begin what looks at everything and nobody waits for: garbage collection, once the cluster is ready."""
         self._manager.start_self_watching()
+        self._nodes.look()  # a switch may have been turned meanwhile
 
-    async def _start_noded(self) -> Node:
-        """Start, or find, the node's supervisor; it is ended with the cluster, after its pods."""
-        from proa.node.noded.launch import NodedSettings, ensure_noded, running_pid
+    def look_at_switches(self) -> None:
+        """Have nodes follow their switches (`proa nodes start` and `stop`)."""
+        if hasattr(self, "_nodes"):
+            self._nodes.look()
+
+    async def _wait_for_nodes(self, booting: asyncio.Task[None]) -> None:
         from proa.node.runtimes.protocol import RuntimeFailure
 
-        directory = self.home.node(NODE)
-        settings = NodedSettings(
-            node_name=NODE,
-            node_ip=NODE_IP,
-            pod_cidr=POD_CIDR,
-            service_cidr=SERVICE_CIDR,
-            cluster_cidr=CLUSTER_POD_CIDR,
-            masked_paths=(str(self.home.path),),
-        )
-        self._stack.push_async_callback(self._end_noded, directory, running_pid(directory) is not None)
         try:
-            client = await ensure_noded(directory, settings)
+            await booting
         except RuntimeFailure as failure:
             raise StartFailure(f"{failure.message}; `proa doctor` tells what this machine lacks") from None
-        self._stack.push_async_callback(client.close)
-        renewals = client.renewals()  # from now on: what is made in this noded is made again in the next
-        return Node(client, await client.status(), renewals)
 
-    async def _end_noded(self, directory: Path, was_running: bool) -> None:
-        """End the node, unless this is a start that has failed and the pods of an earlier server still run."""
-        from proa.node.noded.launch import stop_noded
-
-        if self.is_stopping or not was_running:
-            await stop_noded(directory)
+    async def _end_nodes(self) -> None:
+        """End the nodes; a start that has failed leaves those alone that an earlier server's pods still run on."""
+        await self._nodes.end(is_stopping=self.is_stopping)
 
     async def _open_store(self, wanted: str | None, encryption_config: str | None) -> Store:
         """Open the store that this home was made with, or make the one that is wanted."""
@@ -284,8 +235,10 @@ class Cluster:
         )
         return ApiServer(store, DEFINITIONS, settings, kubelet=self._dial_kubelet, audit_log=audit_log)
 
-    async def _serve(self, server: ApiServer, pki: Pki, listener: socket.socket, node: Node) -> None:
-        """Listen on the host, and for pods on the node's own address."""
+    async def _serve(
+        self, server: ApiServer, pki: Pki, listener: socket.socket
+    ) -> Callable[[], ApiHttpServer]:
+        """Listen on the host; return what makes further HTTP servers, for pods."""
         from proa.apiserver.http_server import ApiHttpServer, make_server_context
 
         context = make_server_context(
@@ -294,9 +247,7 @@ class Cluster:
         http = ApiHttpServer(server.handle, context)
         self._stack.push_async_callback(http.close)
         await http.serve(listener)
-        self._door = NodeDoor(node, lambda: ApiHttpServer(server.handle, context))
-        self._stack.push_async_callback(self._door.close)
-        await self._door.open()
+        return lambda: ApiHttpServer(server.handle, context)
 
     async def _make_policy(self, server: ApiServer) -> None:
         """See that the roles and bindings are there by which everybody but the administrator may do anything."""
@@ -306,15 +257,17 @@ class Cluster:
         await ensure_namespaces(self._client)
         await ensure_policy(server.catalog)
 
-    async def _make_system_objects(self, node: Node, pki: Pki) -> None:
+    async def _make_system_objects(self, pki: Pki) -> None:
         """See that namespaces, default/kubernetes, DNS, the default storage class and the trust of others are there."""
         from proa.apiserver.aggregation.trust import publish_authentication
         from proa.apiserver.bootstrap import ensure, ensure_system_objects
-        from proa.controllers.local_path.controller import make_storage_class
+        from proa.controllers.local_path import make_storage_class
         from proa.network.dns import service_object
         from proa.objects.resource import SERVICES, STORAGE_CLASSES
 
-        address = (NODE_IP, API_PORT) if node.has_own_network else (self.settings.address, self.settings.port)
+        address = (API_ADDRESS, API_PORT)
+        if not self._nodes.has_own_network:
+            address = (self.settings.address, self.settings.port)
         await ensure_system_objects(
             self._client, service_cidr=SERVICE_CIDR, address=address[0], port=address[1]
         )
@@ -322,16 +275,14 @@ class Cluster:
         await ensure(self._client, STORAGE_CLASSES, make_storage_class(), None)
         await publish_authentication(self._client, pki)
 
-    async def _start_components(self, server: ApiServer, node: Node, pki: Pki) -> None:
-        """Start controllers, scheduler, kubelet and network on shared informers; return when the node is Ready."""
+    async def _start_components(
+        self, server: ApiServer, pki: Pki, make_http: Callable[[], ApiHttpServer]
+    ) -> None:
+        """Start controllers, scheduler and nodes on shared informers; return when the nodes are Ready."""
         from proa.controllers import SERVER_CONTROLLERS, make_controllers
         from proa.controllers.settings import ControllerSettings
         from proa.metrics.server import ACCOUNT as METRICS_ACCOUNT
         from proa.metrics.server import MetricsServer
-        from proa.network.network import Network
-        from proa.network.protocol import NetworkSettings
-        from proa.node.kubelet import Kubelet
-        from proa.node.settings import KubeletSettings
         from proa.reconcile.manager import Manager
 
         without = self.settings.without.split(",")
@@ -343,6 +294,7 @@ class Cluster:
             pki.authority.certificate,
             pki.authority.key,
             pki.service_account.key,
+            node_monitor_grace_seconds=self.settings.node_monitor_grace_seconds,
         )
         manager = self._manager = Manager(
             self._make_client(server, "system:kube-controller-manager"),
@@ -351,35 +303,27 @@ class Cluster:
             client_of=lambda account: self._make_account_client(server, account),
         )
         informers, events = manager.informers, manager.events
-        kubelet = self._kubelet = Kubelet(
-            self._make_client(server, f"system:node:{NODE}", "system:nodes"),
-            node.client,
+        around = Surroundings(
             informers,
-            events.recorder("kubelet", NODE),
-            KubeletSettings(NODE, self.home.node(NODE), cluster_dns=(DNS_SERVICE_IP,)),
+            events,
+            lambda node: self._make_client(server, f"system:node:{node}", "system:nodes"),
+            make_http,
+            self.settings.node_monitor_grace_seconds,
         )
         metrics = MetricsServer(self._make_account_client(server, METRICS_ACCOUNT), informers, time.time)
         for api in metrics.apis:
             server.aggregator.embed(api)
-        network = Network(
-            informers,
-            node.client,
-            node.status,
-            events.recorder("kube-proxy", NODE),
-            NetworkSettings(NODE, self.settings.listen, dns_address=DNS_SERVICE_IP),
-        )
         self._stack.push_async_callback(manager.stop)
-        self._stack.push_async_callback(network.stop)
-        self._stack.push_async_callback(lambda: kubelet.stop(drain=self.is_stopping))
-        await asyncio.gather(manager.start_reconciling(), kubelet.start(), network.start())
+        self._stack.push_async_callback(lambda: self._nodes.stop(drain=self.is_stopping))
+        await asyncio.gather(manager.start_reconciling(), self._nodes.start(around, self.settings.listen))
         if "scheduler" not in without:
             self._start_scheduler(server, manager)
         measuring = asyncio.create_task(metrics.run(), name="metrics")
         self._stack.push_async_callback(_cancel, measuring)
         measuring.add_done_callback(_end_on_failure)
-        keeping = asyncio.create_task(self._keep_node(node, network), name="node keeper")
-        self._stack.push_async_callback(_cancel, keeping)
-        keeping.add_done_callback(_end_on_failure)
+        following = asyncio.create_task(self._nodes.run(), name="nodes")
+        self._stack.push_async_callback(_cancel, following)
+        following.add_done_callback(_end_on_failure)
 
     def _start_scheduler(self, server: ApiServer, manager: Manager) -> None:
         from proa.scheduler.cycle import Scheduler
@@ -413,22 +357,6 @@ class Cluster:
                     f"{elsewhere}: stop that `proa {component}`, or start with `--without {component}`"
                 ) from None
 
-    async def _keep_node(self, node: Node, network: Network) -> None:
-        """Give a noded that was started again what the last one had of ours: the API's address, services, DNS."""
-        from proa.node.runtimes.protocol import RuntimeFailure
-
-        async for _ in node.renewals:
-            delay = RENEWAL_SECONDS
-            while True:
-                try:
-                    await self._door.renew()
-                    await network.renew()
-                    break
-                except (RuntimeFailure, OSError) as error:
-                    logger.warning("the node's network is not back yet, will try again error=%s", error)
-                    await asyncio.sleep(delay)
-                    delay = min(delay * 2, MAX_RENEWAL_SECONDS)
-
     def _make_client(self, server: ApiServer, user: str, *groups: str, agent: str = "") -> Client:
         """Return an in-process client that the API server knows as `user`."""
         from proa.client.api import ApiClient
@@ -448,27 +376,30 @@ class Cluster:
         """Return the kubelet that logs, exec and port-forward of a node's pods go to."""
         from proa.objects.errors import ServiceUnavailable
 
-        if name != NODE or self._kubelet is None:
+        kubelet = self._nodes.find_kubelet(name)
+        if kubelet is None:
             raise ServiceUnavailable(f'the kubelet of node "{name}" cannot be reached')
-        return self._kubelet.server
+        return kubelet.server
 
-    def _listen(self, port: int | None, listen: str | None) -> socket.socket:
-        """Return the listening socket; the port and address are this cluster's from now on."""
+    def _read_settings(self) -> Settings | None:
         try:
-            kept = read_settings(self.home)
+            return read_settings(self.home)
         except BadSettings as error:
             raise StartFailure(str(error)) from None
-        address = listen or (kept.listen if kept else LOOPBACK)
-        wanted = port if port is not None else (kept.port if kept else API_PORT)
+
+    def _listen(self, wanted: Wanted, kept: Settings | None) -> socket.socket:
+        """Return the listening socket; the port, address and nodes are this cluster's from now on."""
+        address = wanted.listen or (kept.listen if kept else LOOPBACK)
+        port = wanted.port if wanted.port is not None else (kept.port if kept else API_PORT)
         listener = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            listener.bind((address, wanted))
+            listener.bind((address, port))
             listener.listen(1024)
         except OSError as error:
             listener.close()
             raise StartFailure(
-                f"cannot listen on {address} port {wanted}: {error.strerror}{LISTEN_ADVICE.get(error.errno or 0, '')}"
+                f"cannot listen on {address} port {port}: {error.strerror}{LISTEN_ADVICE.get(error.errno or 0, '')}"
             ) from None
         number = int(listener.getsockname()[1])
         if kept:
@@ -477,7 +408,7 @@ class Cluster:
             from proa.apiserver.registry.metadata import new_uid
 
             settings = Settings(new_uid(), number, address)
-        self._keep(settings, kept)
+        self._keep(settings.with_nodes(wanted), kept)
         return listener
 
     def _keep(self, settings: Settings, kept: Settings | None) -> None:
@@ -489,7 +420,7 @@ class Cluster:
         """Make or find the keys, and write the kubeconfig."""
         from proa.apiserver.pki import ensure_pki, find_own_names
 
-        names = {LOOPBACK, "localhost", self.settings.address, API_SERVICE_IP, NODE_IP, *SERVICE_NAMES}
+        names = {LOOPBACK, "localhost", self.settings.address, API_SERVICE_IP, API_ADDRESS, *SERVICE_NAMES}
         if self.settings.listen in EVERYWHERE:
             names |= find_own_names()
         pki = ensure_pki(self.home.pki, sorted(names), datetime.now(UTC))
@@ -530,4 +461,6 @@ current-context: proa
 def _user_agent(user: str) -> str:
     """Return the name by which upstream's component of that user writes: it shows as a manager of fields."""
     component = user.removeprefix("system:")
-    return {"apiserver": "kube-apiserver", f"node:{NODE}": "kubelet"}.get(component, component)
+    if component.startswith("node:"):
+        return "kubelet"
+    return {"apiserver": "kube-apiserver"}.get(component, component)

@@ -19,6 +19,10 @@ SEPARABLE = ("controllers", "scheduler")
 """Components that `--without` may name: they have verbs of their own."""
 
 
+DEFAULT_GRACE_PERIOD = "50s"
+"""Upstream's --node-monitor-grace-period (cmd/kube-controller-manager, 1.32 and later)."""
+
+
 class BadSettings(Exception):
     """cluster.json is not what a cluster has written."""
 
@@ -28,6 +32,8 @@ class Wanted(NamedTuple):
 
     port: int | None = None
     listen: str | None = None
+    nodes: int | None = None
+    node_monitor_grace_period: str | None = None
     store: str | None = None
     encryption_config: str | None = None
     audit_policy: str | None = None
@@ -46,7 +52,8 @@ class Settings(NamedTuple):
     `store` is where its objects are: "" for the log in the home, else an etcd's address. `encryption` is the file
     that says how they are encrypted there, "" for none. `audit_policy` is the file that says what the audit log has of
     requests, or "default", "" for no log; `audit_log` is that log's file, "" for the one in the home. `without` names
-    the components, with commas between, that run elsewhere.
+    the components, with commas between, that run elsewhere. `node_monitor_grace_period` is for how long a node may be
+    silent (`4s`) before it counts as unreachable.
     """
 
     id: str
@@ -57,6 +64,22 @@ class Settings(NamedTuple):
     audit_policy: str = ""
     audit_log: str = ""
     without: str = ""
+    nodes: int = 1
+    node_monitor_grace_period: str = DEFAULT_GRACE_PERIOD
+
+    @property
+    def node_monitor_grace_seconds(self) -> float:
+        """Return after how many seconds a silent node counts as unreachable."""
+        from proa.objects.durations import parse_duration
+
+        return parse_duration(self.node_monitor_grace_period) / 1e9
+
+    def with_nodes(self, wanted: Wanted) -> Settings:
+        """Return these settings with what is wanted of nodes."""
+        return self._replace(
+            nodes=wanted.nodes or self.nodes,
+            node_monitor_grace_period=wanted.node_monitor_grace_period or self.node_monitor_grace_period,
+        )
 
     @property
     def address(self) -> str:
@@ -66,13 +89,15 @@ class Settings(NamedTuple):
     def unmet(self, wanted: Wanted) -> Wanted:
         """Return what is wanted and not so here. Port 0, any free one, is always met."""
         has = Wanted(
-            self.port,
-            self.listen,
-            self.store or LOG,
-            self.encryption,
-            self.audit_policy,
-            self.audit_log,
-            self.without,
+            port=self.port,
+            listen=self.listen,
+            nodes=self.nodes,
+            node_monitor_grace_period=self.node_monitor_grace_period,
+            store=self.store or LOG,
+            encryption_config=self.encryption,
+            audit_policy=self.audit_policy,
+            audit_log=self.audit_log,
+            without=self.without,
         )
         asked = wanted._replace(port=wanted.port or None)
         met = [name for name in Wanted._fields if getattr(asked, name) == getattr(has, name)]

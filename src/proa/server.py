@@ -10,6 +10,7 @@ import asyncio
 import gc
 import json
 import os
+import signal
 import time
 from collections.abc import Callable
 from contextlib import AsyncExitStack
@@ -63,6 +64,7 @@ async def _serve(
     stop = told_to_stop()
     async with AsyncExitStack() as stack:
         cluster = Cluster(home, stack)
+        asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, cluster.look_at_switches)
         starting = asyncio.create_task(cluster.start(wanted))
         stopping = asyncio.create_task(stop.wait())
         await asyncio.wait({starting, stopping}, return_when=asyncio.FIRST_COMPLETED)
@@ -78,6 +80,7 @@ async def _serve(
             "startedAt": time.time(),
             "startSeconds": round(time.monotonic() - started, 3),
             "ready": True,
+            "removedNodes": cluster.removed_nodes,
         }
         write_private(home.pid_file, json.dumps(server))
         when_ready(server)

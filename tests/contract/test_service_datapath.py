@@ -24,6 +24,7 @@ import pytest
 from proa.client.fake import FakeClient
 from proa.network.data_path import DataPath, Endpoint, ServiceKey, ServicePort
 from proa.network.dns import service_object
+from proa.network.host import HostEntrance
 from proa.network.hostports import HostPorts
 from proa.network.network import Network
 from proa.network.nftables import NftablesDataPath
@@ -454,8 +455,10 @@ def test_a_nodes_network_follows_the_api_and_leaves_nothing(features: dict[str, 
             node_port = probe.getsockname()[1]
         settings = NetworkSettings("proa-1", resolv_conf="/nonexistent")
         network = Network(informers, node, Status(features), Recorder(), settings)
+        host = HostEntrance(informers, node, Recorder(), "127.0.0.1")
         informers.start()
         await network.start()
+        await host.start()
         try:
             ports = [{"port": 80, "protocol": "TCP", "nodePort": node_port}]
             spec = {"type": "NodePort", "clusterIP": CLUSTER_IP, "ports": ports}
@@ -476,6 +479,7 @@ def test_a_nodes_network_follows_the_api_and_leaves_nothing(features: dict[str, 
             assert (await resolve(node, "web.default.svc.cluster.local"))[-4:] == socket.inet_aton(CLUSTER_IP)
             assert (await resolve(node, "pypi.org"))[3] & 0xF == 2  # no resolver of the host: SERVFAIL
         finally:
+            await host.stop()
             await network.stop()
             await informers.stop()
         with pytest.raises(ConnectionRefusedError):

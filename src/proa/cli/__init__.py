@@ -6,6 +6,7 @@ VERBS = {
     "up": "start the cluster, or say that it runs",
     "down": "stop the cluster; everything it keeps stays",
     "status": "show whether it runs, its nodes and what it uses",
+    "nodes": "list the nodes, switch one off and on again",
     "reset": "stop it and remove everything it keeps",
     "backup": "write all objects and keys of the running cluster to one file",
     "restore": "bring a stopped cluster back to what a backup has",

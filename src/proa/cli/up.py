@@ -22,10 +22,11 @@ from proa.cli import Failure, UsageError
 from proa.cli.terminal import Terminal
 from proa.cluster_settings import SEPARABLE, Wanted, read_settings
 from proa.home import Home, find_home
+from proa.local_nodes.addresses import MAX_NODES
 
 DESCRIPTION = """\
-Start a cluster on this machine: API server, store, scheduler, controllers and a node for real containers.
-One line is printed when it is ready: the API answers, default/kubernetes exists and the node is Ready.
+Start a cluster on this machine: API server, store, scheduler, controllers and nodes for real containers.
+One line is printed when it is ready: the API answers, default/kubernetes exists and the nodes are Ready.
 """
 EPILOG = """\
 Without --detach the cluster runs until Ctrl-C or SIGTERM, which stop its pods with their grace.
@@ -34,9 +35,11 @@ If the server is killed, pods go on; the next `proa up` finds them again.
 examples:
   proa up --detach                       start, return when ready
   proa up --detach --home /tmp/second    another cluster beside the first
+  proa up --nodes 3                      three nodes, each with its own pods, network and kubelet
   proa up --store etcd://10.0.0.5:2379   keep objects in an etcd
 """
 READY_TIMEOUT_SECONDS = 60.0
+SHORTEST_GRACE_SECONDS, LONGEST_GRACE_SECONDS = 2.0, 24 * 3600.0
 REFUSAL = "proa up: "
 """How the line begins that a server prints which cannot start (`__main__.run`)."""
 
@@ -56,7 +59,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="the address on which API and NodePorts are offered (default: 127.0.0.1 or the last one)",
     )
     parser.add_argument(
-        "--nodes", type=int, default=1, metavar="N", help="how many nodes; so far there is one (default: 1)"
+        "--nodes",
+        type=int,
+        metavar="N",
+        help="how many nodes (default: 1 or the last number); with fewer than before the last ones are removed, "
+        "and their pods start elsewhere",
+    )
+    parser.add_argument(
+        "--node-monitor-grace-period",
+        metavar="DURATION",
+        help="how long a node may be silent before it counts as unreachable, as 10s or 2m (default: 50s or the last)",
     )
     parser.add_argument(
         "--store",
@@ -104,6 +116,7 @@ def check(options: argparse.Namespace) -> None:
     check_address(options)
     if options.without:
         options.without = check_without(options.without)
+    check_nodes(options)
     if options.encryption_config:
         options.encryption_config = os.path.abspath(options.encryption_config)
     if options.audit_policy and options.audit_policy != "default":
@@ -121,9 +134,7 @@ def check_without(names: str) -> str:
 
 
 def check_address(options: argparse.Namespace) -> None:
-    """Refuse what cannot be listened on, and more nodes than there can be."""
-    if options.nodes != 1:
-        raise UsageError(f"--nodes {options.nodes}: a cluster has one node so far; leave the option out")
+    """Refuse what cannot be listened on."""
     if options.port is not None and not 0 <= options.port <= 65535:
         raise UsageError(f"--port {options.port}: a port is a number from 0 (any free one) to 65535")
     if options.listen is not None:
@@ -135,6 +146,22 @@ def check_address(options: argparse.Namespace) -> None:
             raise UsageError(
                 f"--listen {options.listen}: an IP address of this machine, e.g. 127.0.0.1"
             ) from None
+
+
+def check_nodes(options: argparse.Namespace) -> None:
+    """Refuse more nodes than there can be, and a time in which no node could make itself heard."""
+    if options.nodes is not None and not 1 <= options.nodes <= MAX_NODES:
+        raise UsageError(f"--nodes {options.nodes}: a cluster on one machine has from 1 to {MAX_NODES} nodes")
+    period = options.node_monitor_grace_period
+    if period is not None:
+        from proa.objects.durations import parse_duration
+
+        try:
+            seconds = parse_duration(period) / 1e9
+        except ValueError:
+            seconds = 0.0
+        if not SHORTEST_GRACE_SECONDS <= seconds <= LONGEST_GRACE_SECONDS:
+            raise UsageError(f"--node-monitor-grace-period {period}: a time from 2s to 24h, as 50s or 2m")
 
 
 def run_here(home: Home, options: argparse.Namespace) -> int:
@@ -284,4 +311,7 @@ def already(home: Home) -> str:
 
 def ready_line(home: Home, server: dict[str, Any]) -> str:
     """Return the one line that says where the cluster is."""
-    return f"ready in {server['startSeconds']:.2f} s: {server['server']}  KUBECONFIG={home.kubeconfig}"
+    removed = f"  removed: {', '.join(server['removedNodes'])}" if server.get("removedNodes") else ""
+    return (
+        f"ready in {server['startSeconds']:.2f} s: {server['server']}  KUBECONFIG={home.kubeconfig}{removed}"
+    )

@@ -21,7 +21,7 @@ class ControllerSettings:
     """The cluster's authority, in PEM, which signs what is asked of Kubernetes' own signers."""
     token_key: Path = Path()
     """The private key by which tokens of service accounts are signed."""
-    node_monitor_grace_seconds: float = 40.0
+    node_monitor_grace_seconds: float = 50.0
     """Without a renewed lease or heartbeat for so long, a node's Ready turns Unknown."""
     terminated_pod_threshold: int = 12_500
     """So many finished pods are kept before the oldest are collected."""

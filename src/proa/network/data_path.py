@@ -74,7 +74,7 @@ def service_of(slice_: Object) -> ServiceKey | None:
 
 
 def plan_service(service: Object | None, slices: Sequence[Object], node_name: str) -> tuple[ServicePort, ...]:
-    """Return the ports of one service, none where it has no data path."""
+    """Return the ports of one service, none where it has no data path; `node_name` "" stands for every node."""
     if service is None:
         return ()
     spec = service.get("spec") or {}
@@ -105,6 +105,12 @@ def plan_service(service: Object | None, slices: Sequence[Object], node_name: st
             )
         )
     return tuple(planned)
+
+
+def has_node_port(service: Object | None) -> bool:
+    """Tell whether any of the service's ports is offered on nodes' addresses."""
+    spec = (service or {}).get("spec") or {}
+    return any(port.get("nodePort") for port in spec.get("ports") or ())
 
 
 def cluster_ips(service: Object) -> tuple[str, ...]:

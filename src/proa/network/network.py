@@ -1,6 +1,7 @@
-"""Wire one node's network together: services, the host's NodePorts, and DNS.
+"""Wire one node's network together: services and DNS.
 
 Watches services and endpointslices through the shared informers; writes Events about ports that cannot be offered.
+The host's NodePorts are host.py's.
 """
 
 from __future__ import annotations
@@ -17,7 +18,6 @@ from proa.network.dns_records import (
     index_cluster_ips,
     index_endpoint_ips,
 )
-from proa.network.hostports import HostPorts
 from proa.network.protocol import DataPathBackend, NetworkSettings, NodeNetwork, RuntimeStatus
 from proa.network.services import ServiceProxy
 from proa.network.userspace import UserspaceDataPath
@@ -32,7 +32,7 @@ class Network:
     """Everything between services and sockets on one node. Call `start` with the informers, started or not.
 
     Where the node cannot have the cluster's addresses (plain processes, no namespaces) there are no ClusterIPs and
-    no DNS; NodePorts are offered on the host all the same.
+    no DNS.
     """
 
     def __init__(
@@ -57,19 +57,16 @@ class Network:
     async def start(self) -> None:
         """Serve from now on; raise what noded raises where DNS gets no socket."""
         address = self._settings.dns_address
-        backends: list[DataPathBackend] = []
-        if not (reason := await self._why_no_cluster_addresses()):
-            backends.append(self._make_data_path())
-            self._dns = self._make_dns()
-        else:
+        if reason := await self._why_no_cluster_addresses():
             logger.warning("no ClusterIPs and no DNS on this node address=%s reason=%s", address, reason)
-        if self._settings.host_listen_address is not None:
-            backends.append(HostPorts(self._node_network, self._settings.host_listen_address, self._problem))
+            return
         node = self._settings.node_name
-        self._proxy = ServiceProxy(self._services, self._slices, backends, node, excluded_addresses={address})
+        self._proxy = ServiceProxy(
+            self._services, self._slices, [self._make_data_path()], node, excluded_addresses={address}
+        )
         await self._proxy.start()
-        if self._dns is not None:
-            await self._dns.start()
+        self._dns = self._make_dns()
+        await self._dns.start()
 
     async def renew(self) -> None:
         """Serve in a node that was made anew; raise what noded raises, and then it can be called again."""
@@ -81,10 +78,12 @@ class Network:
 
     async def stop(self) -> None:
         """Leave no listener, rule or address."""
-        if self._dns is not None:
-            await self._dns.stop()
-        if self._proxy is not None:
-            await self._proxy.stop()
+        try:
+            if self._dns is not None:
+                await self._dns.stop()
+        finally:
+            if self._proxy is not None:
+                await self._proxy.stop()
 
     async def _why_no_cluster_addresses(self) -> str:
         """Return "" when the node can have them, as found by giving it the first."""

@@ -59,12 +59,10 @@ class DataPathBackend(Protocol):
 class NetworkSettings:
     """One node's share of the network.
 
-    `host_listen_address` is where the host offers NodePorts, None for nowhere; `dns_address` is the ClusterIP of
-    kube-system/kube-dns; `resolv_conf` names the resolvers of last resort.
+    `dns_address` is the ClusterIP of kube-system/kube-dns; `resolv_conf` names the resolvers of last resort.
     """
 
     node_name: str
-    host_listen_address: str | None = "127.0.0.1"
     cluster_domain: str = "cluster.local"
     dns_address: str = "10.96.0.10"
     resolv_conf: str = "/etc/resolv.conf"

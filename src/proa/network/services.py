@@ -15,6 +15,7 @@ from proa.network.data_path import (
     SERVICE_NAME_LABEL,
     ServiceKey,
     ServicePort,
+    has_node_port,
     plan_service,
     service_of,
 )
@@ -29,7 +30,11 @@ MAX_BACK_OFF_SECONDS = 30.0
 
 
 class ServiceProxy:
-    """One node's services. `excluded_addresses` are ClusterIPs that somebody else serves (the cluster's DNS)."""
+    """One node's services, or with `node_name` "" those of all nodes: a traffic policy of Local then means any node.
+
+    `excluded_addresses` are ClusterIPs that somebody else serves (the cluster's DNS). With `only_node_ports`
+    services without a NodePort are left out.
+    """
 
     def __init__(
         self,
@@ -38,6 +43,8 @@ class ServiceProxy:
         backends: Sequence[DataPathBackend],
         node_name: str,
         excluded_addresses: Collection[str] = (),
+        *,
+        only_node_ports: bool = False,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._services = services
@@ -45,6 +52,7 @@ class ServiceProxy:
         self._backends = backends
         self._node_name = node_name
         self._excluded = frozenset(excluded_addresses)
+        self._only_node_ports = only_node_ports
         self._sleep = sleep
         self._applied: dict[ServiceKey, tuple[ServicePort, ...]] = {}
         self._changed: set[ServiceKey] = set()
@@ -61,7 +69,7 @@ class ServiceProxy:
 
     async def renew(self) -> None:
         """Make the whole data path again: the node that had it is gone, and another in its place."""
-        await self.stop()
+        await self._end()
         for backend in self._backends:
             await backend.start()
         self._applied.clear()
@@ -71,6 +79,11 @@ class ServiceProxy:
 
     async def stop(self) -> None:
         """Stop following, and take the data path away."""
+        self._services.unlisten(self._service_changed)
+        self._slices.unlisten(self._slice_changed)
+        await self._end()
+
+    async def _end(self) -> None:
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
@@ -121,6 +134,8 @@ class ServiceProxy:
 
     def _ports_of(self, key: ServiceKey) -> tuple[ServicePort, ...]:
         service = self._services.get(key.name, key.namespace)
+        if self._only_node_ports and not has_node_port(service):
+            return ()
         labelled = self._slices.by_index("label", f"{SERVICE_NAME_LABEL}={key.name}")
         slices = [slice_ for slice_ in labelled if meta.namespace(slice_) == key.namespace]
         ports = plan_service(service, slices, self._node_name)

@@ -132,21 +132,31 @@ class Kubelet:
 
     async def stop(self, drain: bool = False) -> None:
         """Stop looking after pods. With `drain`, end their containers (each within its grace)."""
-        self._is_stopping = True
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        workers = [*self._workers.values()]
-        await asyncio.gather(*(worker.stop() for worker in workers))
-        await self._node.probes.stop()
+        await self._stop_working()
         if drain:
-            await asyncio.gather(*(self._drain(worker) for worker in workers))
-        await self._node.sources.stop()
+            await asyncio.gather(*(self._drain(worker) for worker in [*self._workers.values()]))
         await self._node.statuses.stop()
         try:
             await self._registration.report_not_ready("kubelet is stopping")
         except ApiError as error:
             logger.info("node not reported as stopping error=%s", error)
+
+    async def abandon(self) -> None:
+        """End at once, as with the machine: pods are left as they are, and the API hears of nothing."""
+        await self._stop_working()
+        self._node.statuses.abandon()
+
+    async def _stop_working(self) -> None:
+        """Look after no pod any more."""
+        self._is_stopping = True
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*(worker.stop() for worker in [*self._workers.values()]))
+        await self._node.probes.stop()
+        await self._node.sources.stop()
+        self._pods.unlisten(self._pod_changed)
+        await self._informers.release(self._pods)
 
     # Pods
 

@@ -91,6 +91,12 @@ class StatusWriter:
                 task.cancel()
             await asyncio.gather(*late, return_exceptions=True)
 
+    def abandon(self) -> None:
+        """End, whatever still waits."""
+        for entry in self._pods.values():
+            if entry.task is not None:
+                entry.task.cancel()
+
     def _entry(self, pod: Object) -> _Pod:
         entry = self._pods.get(uid(pod))
         if entry is None:

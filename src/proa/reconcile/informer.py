@@ -90,6 +90,10 @@ class Informer:
         for obj in [*self._objects.values()]:
             self._call(listener, None, obj)
 
+    def unlisten(self, listener: Listener) -> None:
+        """Call `listener` no more; one that does not listen is no error."""
+        self._listeners = [known for known in self._listeners if known != listener]
+
     # Writes of our own
 
     def wrote(self, obj: Object) -> None:
@@ -221,6 +225,14 @@ class InformerFactory:
     def __call__(self, resource: Resource, field_selector: str = "", /) -> Informer:
         """Return a cache (`reconcile.protocol.Caches`); KeyError when nobody asked for it."""
         return self._informers[Scope(resource, None, "", field_selector)]
+
+    async def release(self, informer: Informer) -> None:
+        """End and forget an informer that nobody else has asked for."""
+        self._informers.pop(informer.scope, None)
+        task = self._tasks.pop(informer.scope, None)
+        if task is not None:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
 
     def start(self) -> None:
         """Run every informer asked for so far; needs a running event loop. Starting twice is harmless."""

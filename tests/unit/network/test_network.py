@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from proa.client.fake import FakeClient
+from proa.network.host import HostEntrance
 from proa.network.network import Network
 from proa.network.protocol import NetworkSettings
 from proa.objects.resource import ENDPOINT_SLICES, SERVICES
@@ -88,6 +89,7 @@ def test_without_cluster_addresses_node_ports_are_offered_and_taken_ones_are_tol
         client, recorder = FakeClient(), Recorder()
         informers = InformerFactory(client)
         network = Network(informers, ProcessNetwork(), Status(), recorder, NetworkSettings("proa-1"))
+        host = HostEntrance(informers, ProcessNetwork(), recorder, "127.0.0.1")
         with socket.create_server(("127.0.0.1", 0)) as occupant:
             await client.create(SERVICES, make_service("taken", occupant.getsockname()[1]), "default")
             await client.create(ENDPOINT_SLICES, make_slice("taken", target), "default")
@@ -95,6 +97,7 @@ def test_without_cluster_addresses_node_ports_are_offered_and_taken_ones_are_tol
             await client.create(ENDPOINT_SLICES, make_slice("web", target), "default")
             informers.start()
             await network.start()
+            await host.start()
             try:
                 async with asyncio.timeout(5):
                     while True:
@@ -108,6 +111,7 @@ def test_without_cluster_addresses_node_ports_are_offered_and_taken_ones_are_tol
                 assert answer == b"hello"
                 assert recorder.events == [("taken", "HostPortUnavailable")]
             finally:
+                await host.stop()
                 await network.stop()
                 await informers.stop()
                 server.close()

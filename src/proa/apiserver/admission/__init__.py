@@ -11,7 +11,6 @@ from proa.apiserver.admission import (
     namespace_lifecycle,
     node_restriction,
     not_carried_out,
-    pod_topology_labels,
     policies,
     policy_parameters,
     priority,
@@ -93,7 +92,6 @@ PLUGINS: tuple[Plugin, ...] = (
         resources=(CERTIFICATE_SIGNING_REQUESTS,),
     ),
     Plugin("DefaultIngressClass", default_ingress_class.admit, resources=(INGRESSES,)),
-    Plugin("PodTopologyLabels", pod_topology_labels.admit, resources=(PODS,)),
     Plugin("MutatingAdmissionPolicy", policies.admit),
     Plugin("MutatingAdmissionWebhook", webhooks.admit),
     Plugin(

@@ -202,6 +202,19 @@ class NodedClient:
         """Take these addresses from the node's loopback."""
         await self._call("remove_addresses", addresses=addresses)
 
+    async def link(self, other: NodedClient, here: Mapping[str, Any], there: Mapping[str, Any]) -> None:
+        """Wire this node's network to that of another on this machine; what is wired is left alone.
+
+        Each is described by its `number`, `node_ip` and `pod_cidr`. Raises RuntimeFailure: nodes that do not share a
+        network of their own, or a user namespace, cannot be wired.
+        """
+        _, fds = await other._connection.ask("namespace", {})
+        try:
+            _, surplus = await self._connection.ask("link", {"here": dict(here), "there": dict(there)}, fds)
+            close_all(*surplus)
+        finally:
+            close_all(*fds)
+
     async def apply_nftables(self, commands: str) -> None:
         """Run nft commands in one transaction."""
         await self._call("nftables", commands=commands)

@@ -11,7 +11,7 @@ import json
 import os
 import socket
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -62,24 +62,43 @@ class NodedConnection:
             await asyncio.gather(self._reconnecting, return_exceptions=True)
         self._drop()
 
-    async def ask(self, operation: str, arguments: dict[str, Any]) -> tuple[dict[str, Any], list[int]]:
-        """Return the answer and its descriptors, which are the caller's to close; raise RuntimeFailure."""
+    async def ask(
+        self, operation: str, arguments: dict[str, Any], fds: Sequence[int] = ()
+    ) -> tuple[dict[str, Any], list[int]]:
+        """Return the answer and its descriptors, which are the caller's to close; raise RuntimeFailure.
+
+        `fds` go with the request, and stay the caller's.
+        """
         if self._reconnecting is not None:
             await asyncio.wait([self._reconnecting], timeout=_PATIENCE_SECONDS)
             if self._reconnecting is not None:
                 raise _unavailable()
         number = self._next_number()
-        line = json.dumps({"do": operation, "request": number, **arguments}, separators=(",", ":")).encode()
+        request = {"do": operation, "request": number, **arguments, **({"fds": len(fds)} if fds else {})}
+        line = json.dumps(request, separators=(",", ":")).encode()
         future: asyncio.Future[tuple[dict[str, Any], list[int]]] = asyncio.get_running_loop().create_future()
         self._pending[number] = future
         try:
             async with self._writing:
-                await asyncio.get_running_loop().sock_sendall(self._socket, line + b"\n")
+                await self._write(line + b"\n", fds)
             return await future
         except OSError as error:
             raise _unavailable() from error
         finally:
             self._pending.pop(number, None)
+
+    async def _write(self, data: bytes, fds: Sequence[int]) -> None:
+        """Send a whole request, its descriptors with the first of its bytes."""
+        loop = asyncio.get_running_loop()
+        sent = 0
+        while fds and not sent:
+            try:
+                sent = socket.send_fds(self._socket, [data], list(fds))
+            except BlockingIOError:
+                await loop.sock_sendall(
+                    self._socket, b" "
+                )  # waits for room, and means nothing before a request
+        await loop.sock_sendall(self._socket, data[sent:])
 
     def begin_exec(self) -> tuple[str, asyncio.Future[int]]:
         """Return the id for a further process and what becomes its exit code: 137 should the connection break."""

@@ -28,13 +28,20 @@ class Refused(Exception):
     """A rung cannot be had; the words say why and what would mend it."""
 
 
-def climb(wanted: str) -> str:
+def climb(wanted: str, neighbour: int | None = None) -> str:
     """Enter the namespaces of the highest rung that works (or the wanted one), and return its name.
 
-    After this, the next child that is forked is PID 1 of the node. Raises Refused.
+    After this, the next child that is forked is PID 1 of the node. `neighbour` is the pid of another node of this
+    cluster: its user namespace is entered where it has one of its own, for only nodes of one user namespace can be
+    linked. Raises Refused.
     """
     if wanted == "process":
         return enter_process()
+    if neighbour is not None and _has_other_users(neighbour):
+        try:
+            return enter_beside(neighbour)
+        except Refused as refused:
+            sys.stderr.write(f"{refused}\n")
     if wanted == "root" or (wanted == "auto" and os.geteuid() == 0):
         try:
             return enter_root()
@@ -102,6 +109,33 @@ def enter_single() -> str:
         raise Refused(user_namespace_mend(error)) from error
     _enter_namespaces("a user namespace may be made, but no namespaces in it")
     return "rootless"
+
+
+def enter_beside(neighbour: int) -> str:
+    """Enter the user namespace of another node, and namespaces of our own in it."""
+    try:
+        users = os.open(f"/proc/{neighbour}/ns/user", os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            linux.setns(users, linux.CLONE_NEWUSER)
+        finally:
+            os.close(users)
+    except OSError as error:
+        raise Refused(f"the user namespace of another node cannot be entered ({error.strerror})") from error
+    with open("/proc/self/uid_map") as file:
+        has_one = [line.split()[2] for line in file] == ["1"]
+    if not has_one:
+        os.setgroups([])
+    os.setresgid(0, 0, 0)
+    os.setresuid(0, 0, 0)
+    _enter_namespaces("a user namespace may be entered, but no namespaces made in it")
+    return "rootless" if has_one else "rootless-subids"
+
+
+def _has_other_users(pid: int) -> bool:
+    try:
+        return os.readlink(f"/proc/{pid}/ns/user") != os.readlink("/proc/self/ns/user")
+    except OSError:  # it has just ended
+        return False
 
 
 def enter_process() -> str:

@@ -36,7 +36,10 @@ _STOP_SECONDS = 10.0
 
 @dataclass(frozen=True, slots=True)
 class NodedSettings:
-    """How a node is made. `masked_paths` are hidden from containers; `visible_paths` are shown, read-only."""
+    """How a node is made. `masked_paths` are hidden from containers; `visible_paths` are shown, read-only.
+
+    `neighbours` are the directories of the cluster's other nodes on this machine, beside this one's.
+    """
 
     node_name: str = "proa-1"
     node_ip: str = "10.243.0.1"
@@ -46,6 +49,7 @@ class NodedSettings:
     level: Literal["auto", "root", "rootless", "process"] = "auto"
     masked_paths: tuple[str, ...] = ()
     visible_paths: tuple[str, ...] = ()
+    neighbours: tuple[str, ...] = ()
 
 
 async def ensure_noded(directory: Path, settings: NodedSettings) -> NodedClient:

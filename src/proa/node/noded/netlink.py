@@ -18,7 +18,9 @@ _NLMSG_ERROR, _NLMSG_DONE = 2, 3
 _REQUEST, _ACK, _EXCL, _CREATE, _DUMP = 0x1, 0x4, 0x200, 0x400, 0x300
 _NEWLINK, _DELLINK, _GETLINK, _NEWADDR, _DELADDR, _GETADDR, _NEWROUTE = 16, 17, 18, 20, 21, 22, 24
 _IFF_UP = 1
-_IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MTU, _IFLA_MASTER, _IFLA_LINKINFO, _IFLA_NET_NS_FD = 1, 3, 4, 10, 18, 28
+_IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MTU, _IFLA_LINK, _IFLA_MASTER, _IFLA_LINKINFO, _IFLA_NET_NS_FD = (
+    1, 3, 4, 5, 10, 18, 28,
+)  # fmt: skip
 _IFLA_INFO_KIND, _IFLA_INFO_DATA, _VETH_INFO_PEER = 1, 2, 1
 _IFA_ADDRESS, _IFA_LOCAL = 1, 2
 _RTA_DST, _RTA_OIF, _RTA_GATEWAY, _RTA_PREFSRC = 1, 4, 5, 7
@@ -68,10 +70,18 @@ class Rtnetlink:
 
     def link_index(self, name: str) -> int | None:
         """Return an interface's index, None when there is none of that name."""
+        found = self.find_link(name)
+        return found[0] if found is not None else None
+
+    def find_link(self, name: str) -> tuple[int, int] | None:
+        """Return the index of an interface and that of its peer (a veth's other end, 0 for none), None without it."""
+        found = None
         for kind, _, body in self._dump(_GETLINK, struct.pack("=BxHiII", 0, 0, 0, 0, 0)):
-            if kind == _NEWLINK and _attributes(body[16:]).get(_IFLA_IFNAME) == name.encode() + b"\0":
-                return int(struct.unpack_from("=i", body, 4)[0])
-        return None
+            attributes = _attributes(body[16:])
+            if kind == _NEWLINK and attributes.get(_IFLA_IFNAME) == name.encode() + b"\0":
+                peer = attributes.get(_IFLA_LINK, b"\0\0\0\0")
+                found = (int(struct.unpack_from("=i", body, 4)[0]), int(struct.unpack("=i", peer)[0]))
+        return found
 
     def addresses(self, index: int | None = None) -> set[str]:
         """Return the IPv4 addresses ("10.0.0.1/32") of an interface, or of all."""
@@ -118,12 +128,12 @@ def new_bridge(name: str, mac: bytes, mtu: int = 1500) -> Message:
 
 
 def new_veth(
-    name: str, peer: str, *, peer_namespace: int, peer_mac: bytes, master: int | None, mtu: int = 1500
+    name: str, peer: str, *, peer_namespace: int, peer_mac: bytes = b"", master: int | None, mtu: int = 1500
 ) -> Message:
     """Make a veth pair: `name` up here (in the bridge `master`), `peer` in the namespace open as that fd."""
     size = _attribute(_IFLA_MTU, _u32(mtu))
     far = _link() + _name(peer) + _attribute(_IFLA_NET_NS_FD, _u32(peer_namespace)) + size
-    far += _attribute(_IFLA_ADDRESS, peer_mac)
+    far += _attribute(_IFLA_ADDRESS, peer_mac) if peer_mac else b""
     info = _attribute(_IFLA_INFO_KIND, b"veth")
     info += _attribute(_IFLA_INFO_DATA, _attribute(_VETH_INFO_PEER, far))
     body = _link(up=True) + _name(name) + size + _attribute(_IFLA_LINKINFO, info)

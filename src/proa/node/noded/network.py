@@ -12,11 +12,12 @@ import os
 import socket
 import struct
 
-from proa.node.noded import linux, netlink
+from proa.node.noded import links, linux, netlink
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from typing import Any
 
 BRIDGE = "proa0"
 _SYSCTLS = {
@@ -129,6 +130,10 @@ class NodeNetwork:
             ])  # fmt: skip
         finally:
             inside.close()
+
+    def link(self, far_namespace: int, here: dict[str, Any], there: dict[str, Any]) -> None:
+        """Wire this node to another of this machine, whose network namespace is open as `far_namespace`."""
+        links.link(self._route, self.namespace, far_namespace, here, there)
 
     def add_addresses(self, addresses: list[str]) -> None:
         """Give lo these addresses (CIDR notation); those it has are left alone."""

@@ -7,6 +7,8 @@ it root inside could change it on the host (its mode, its owner, its bytes: CVE-
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
 import os
 import signal
@@ -16,6 +18,7 @@ from proa.node.noded import ladder, linux
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from typing import NoReturn
 
 
@@ -28,15 +31,17 @@ def main(argv: list[str]) -> NoReturn:
     os.chdir(directory)
     os.set_inheritable(ready, False)
     with open("noded.json", "rb") as file:
-        wanted = json.load(file)["level"]
+        settings = json.load(file)
     pid = -1
+    neighbours = settings.get("neighbours") or []
     host_proc = os.open("/proc", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)  # noded mounts its own over it
     try:
-        level = ladder.climb(wanted)
-        pid = os.fork()
-        if pid == 0:
-            _become_noded(argv, level, ready)
-        _write_pid([pid, os.getpid()] if level == "process" else [pid], host_proc)
+        with _one_at_a_time(neighbours):
+            level = ladder.climb(settings["level"], _find_neighbour(neighbours))
+            pid = os.fork()
+            if pid == 0:
+                _become_noded(argv, level, ready)
+            _write_pid([pid, os.getpid()] if level == "process" else [pid], host_proc)
     except BaseException as error:
         if pid > 0:
             os.kill(pid, signal.SIGKILL)
@@ -46,6 +51,33 @@ def main(argv: list[str]) -> NoReturn:
         os.close(ready)
         ladder.guard(pid)
     os._exit(0)
+
+
+@contextlib.contextmanager
+def _one_at_a_time(neighbours: list[str]) -> Iterator[None]:
+    """Let one node of a cluster climb after the other, so that the later ones find the first.
+
+    The lock is held until noded has begun its program, which closes it: before, nobody may look at its namespaces.
+    """
+    if not neighbours:
+        yield
+        return
+    folder = os.open(os.path.dirname(min(neighbours)), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    fcntl.flock(folder, fcntl.LOCK_EX)
+    try:
+        yield
+    finally:
+        os.close(folder)
+
+
+def _find_neighbour(neighbours: list[str]) -> int | None:
+    """Return the pid of a node among these directories that runs, None without any."""
+    for directory in neighbours:
+        with contextlib.suppress(OSError, ValueError), open(f"{directory}/noded.pid") as file:
+            pid, started = file.readline().split()
+            if linux.start_time(pid) == started:
+                return int(pid)
+    return None
 
 
 def _become_noded(argv: list[str], level: str, ready: int) -> NoReturn:

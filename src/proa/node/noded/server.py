@@ -1,7 +1,7 @@
 """Answer requests on the unix socket: one JSON object a line, descriptors beside the line (SCM_RIGHTS).
 
-A request is {"request", "do", …}; its answer {"request", "result"} or {"request", "error": {"reason", "message"}},
-with "fds" the number of descriptors that came with it. Lines without a request number are events.
+A request is {"request", "do", …}; its answer {"request", "result"} or {"request", "error": {"reason", "message"}}.
+In both, "fds" is the number of descriptors that came with it. Lines without a request number are events.
 Answers may come out of order.
 """
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from proa.node.noded.supervisor import Supervisor
 
 _MAX_REQUEST_BYTES = 16 << 20
+_MAX_FDS = 8
 
 
 class Reply:
@@ -86,6 +87,7 @@ class Connection:
         self._supervisor = supervisor
         self._socket = connection
         self._received = b""
+        self._descriptors: list[int] = []
         self._outgoing: list[tuple[bytes, list[int]]] = []
         connection.setblocking(False)
         loop.watch(connection.fileno(), READ, self._on_ready)
@@ -107,7 +109,8 @@ class Connection:
 
     def _read(self) -> None:
         try:
-            data = self._socket.recv(1 << 18)
+            data, fds, _, _ = socket.recv_fds(self._socket, 1 << 18, _MAX_FDS)
+            self._descriptors += fds
         except BlockingIOError:
             return
         except OSError:
@@ -122,12 +125,10 @@ class Connection:
     def _handle(self, line: bytes) -> None:
         request = json.loads(line)
         reply = Reply(self, request["request"])
-        operation = getattr(self._supervisor, f"do_{request['do']}", None)
-        if operation is None:
-            reply.fail("UnknownOperation", f"noded does not know {request['do']!r}: it is of another version")
-            return
+        count = request.get("fds", 0)
+        request["descriptors"], self._descriptors = self._descriptors[:count], self._descriptors[count:]
         try:
-            operation(request, reply)
+            self._carry_out(request, reply)
         except Failure as failure:
             reply.fail(failure.reason, str(failure))
         except OSError as error:
@@ -135,6 +136,15 @@ class Connection:
         except Exception as error:
             faults.log()
             reply.fail("InternalError", f"{request['do']}: {type(error).__name__}: {error}")
+        finally:
+            close_all(*request["descriptors"])
+
+    def _carry_out(self, request: dict[str, Any], reply: Reply) -> None:
+        operation = getattr(self._supervisor, f"do_{request['do']}", None)
+        if operation is None:
+            reply.fail("UnknownOperation", f"noded does not know {request['do']!r}: it is of another version")
+            return
+        operation(request, reply)
 
     def _flush(self) -> None:
         while self._outgoing:
@@ -162,6 +172,8 @@ class Connection:
         for _, fds in self._outgoing:
             close_all(*fds)
         self._outgoing.clear()
+        close_all(*self._descriptors)
+        self._descriptors.clear()
         self._supervisor.forget_connection(self)
 
 

@@ -469,6 +469,22 @@ class Supervisor:
             raise Failure("SocketError", f"{where}: {error.strerror}") from error
         reply.send({}, [made.detach()])
 
+    def do_namespace(self, arguments: Record, reply: Reply) -> None:
+        """Hand over the node's network namespace, for another node to link itself with."""
+        reply.send({}, [self._runtime.network_namespace()])
+
+    def do_link(self, arguments: Record, reply: Reply) -> None:
+        """Wire this node to the one whose network namespace came with the request."""
+        (namespace,) = arguments["descriptors"]
+        try:
+            self._runtime.link(namespace, arguments["here"], arguments["there"])
+        except OSError as error:
+            where = arguments["there"]["node_ip"]
+            raise Failure(
+                "LinkError", f"no link to the node at {where}: {error.strerror or error}"
+            ) from error
+        reply.send({})
+
     def do_add_addresses(self, arguments: Record, reply: Reply) -> None:
         """Give the node's lo addresses."""
         self._runtime.add_addresses(arguments["addresses"])

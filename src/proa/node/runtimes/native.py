@@ -295,6 +295,14 @@ class NativeRuntime:
         with linux.entered(self._namespaces[sandbox_id]["net"], self._home["net"]):
             yield
 
+    def network_namespace(self) -> int:
+        """Return a descriptor of the node's network namespace, the caller's to close."""
+        return os.dup(self._home["net"])
+
+    def link(self, far_namespace: int, here: Record, there: Record) -> None:
+        """Wire this node to another of this machine."""
+        self._network.link(far_namespace, here, there)
+
     def add_addresses(self, addresses: list[str]) -> None:
         """Give the node's lo these addresses."""
         self._network.add_addresses(addresses)

@@ -142,6 +142,14 @@ class ProcessRuntime:
         """There is one network: the host's."""
         yield
 
+    def network_namespace(self) -> int:
+        """Refused: the node has none of its own."""
+        raise PermissionError(1, _NONE)
+
+    def link(self, far_namespace: int, here: Record, there: Record) -> None:
+        """Refused, as above: all nodes share the host's network."""
+        raise PermissionError(1, _NONE)
+
     def add_addresses(self, addresses: list[str]) -> None:
         """Refused: the host's network is not ours to change."""
         raise PermissionError(1, _NONE)

@@ -1,1 +1,0 @@
-"""The provisioner of the class `local-path`: a directory on this machine for each claim."""

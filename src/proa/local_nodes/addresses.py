@@ -1,0 +1,51 @@
+"""Name this machine's nodes and their addresses: node N is `proa-N`, at 10.243.0.N, its pods in 10.244.N.0/24.
+
+The API is at the same address on every node, where the node's own listener has it: what runs on a node reaches the API
+without any other node. Standard library only: the command line reads this before anything else.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+MAX_NODES = 32
+"""Every node has a wire to every other."""
+CLUSTER_POD_CIDR = "10.244.0.0/16"
+SERVICE_CIDR = "10.96.0.0/16"
+API_SERVICE_IP = "10.96.0.1"
+DNS_SERVICE_IP = "10.96.0.10"
+API_ADDRESS = "10.243.255.1"
+API_PORT = 6443
+_PREFIX = "proa-"
+
+
+class Place(NamedTuple):
+    """A node's number, counted from 1, and what follows from it."""
+
+    number: int
+
+    @property
+    def name(self) -> str:
+        """The name of its Node object and of its folder."""
+        return f"{_PREFIX}{self.number}"
+
+    @property
+    def ip(self) -> str:
+        """Its InternalIP, in its own network."""
+        return f"10.243.0.{self.number}"
+
+    @property
+    def pod_cidr(self) -> str:
+        """Where its pods' addresses are from."""
+        return f"10.244.{self.number}.0/24"
+
+
+def places(count: int) -> list[Place]:
+    """Return the nodes of a cluster that has so many."""
+    return [Place(number) for number in range(1, count + 1)]
+
+
+def find_number(name: str) -> int:
+    """Return the number of a node by its name, 0 where no node of this machine is called so."""
+    number = name.removeprefix(_PREFIX)
+    return int(number) if name.startswith(_PREFIX) and number.isdecimal() and number.isascii() else 0

@@ -1,0 +1,44 @@
+"""Lend the network of whichever node runs to those who need any (the host's NodePorts): a `NodeNetwork`."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from proa.local_nodes.node import LocalNode
+    from proa.node.noded.client import NodedClient
+
+
+class AnyNode:
+    """`find` returns the node to use, None while none runs; each call then raises RuntimeFailure."""
+
+    def __init__(self, find: Callable[[], LocalNode | None]) -> None:
+        self._find = find
+
+    async def open_socket(
+        self, kind: Literal["tcp-listen", "tcp", "udp"], host: str = "", port: int = 0
+    ) -> socket.socket:
+        """Return a socket of the node's network namespace."""
+        return await self._noded().open_socket(kind, host, port)
+
+    async def add_addresses(self, addresses: list[str]) -> None:
+        """Give the node's loopback these addresses."""
+        await self._noded().add_addresses(addresses)
+
+    async def remove_addresses(self, addresses: list[str]) -> None:
+        """Take them away again."""
+        await self._noded().remove_addresses(addresses)
+
+    async def apply_nftables(self, commands: str) -> None:
+        """Run nft commands in one transaction."""
+        await self._noded().apply_nftables(commands)
+
+    def _noded(self) -> NodedClient:
+        from proa.node.runtimes.protocol import RuntimeFailure
+
+        node = self._find()
+        if node is None or node.noded is None:
+            raise RuntimeFailure("NodeUnavailable", "no node of this machine is up")
+        return node.noded

@@ -1,0 +1,174 @@
+"""Have every node of this machine up that is not switched off, wired to the others.
+
+One server has them all. `boot` and `start` bring them up side by side; `look` brings them to what the switches say
+(power.py). Offers the host's NodePorts, by way of the first node that is up.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from proa.home import Home
+from proa.local_nodes import power
+from proa.local_nodes.addresses import find_number, places
+from proa.local_nodes.any_node import AnyNode
+from proa.local_nodes.links import Links
+from proa.local_nodes.node import LocalNode, Surroundings
+from proa.objects.errors import ApiError
+
+if TYPE_CHECKING:
+    from proa.network.host import HostEntrance
+    from proa.node.kubelet import Kubelet
+
+logger = logging.getLogger(__name__)
+
+RETRY_SECONDS = 5.0
+
+
+class LocalNodes:
+    """The nodes 1 to `count` of a home."""
+
+    def __init__(self, home: Home, count: int) -> None:
+        directories = {place.name: home.node(place.name) for place in places(count)}
+        self._nodes = {
+            place.name: LocalNode(
+                place,
+                directories[place.name],
+                neighbours=tuple(path for name, path in directories.items() if name != place.name),
+                masked=home.path,
+                on_renewed=self._on_renewed,
+            )
+            for place in places(count)
+        }
+        self._home = home
+        self._around: Surroundings
+        self._links: Links
+        self._host: HostEntrance | None = None
+        self._entrance: LocalNode | None = None
+        self._poked = asyncio.Event()
+        self._linking = asyncio.Lock()
+
+    @property
+    def has_own_network(self) -> bool:
+        """Tell whether pods have a network of their own, or (without namespaces) the host's."""
+        return all(node.has_own_network for node in self._nodes.values())
+
+    @property
+    def surplus(self) -> list[str]:
+        """The names of nodes that this home had, and that are no more."""
+        found = [path.name for path in self._home.nodes.iterdir()] if self._home.nodes.is_dir() else []
+        return sorted(name for name in found if find_number(name) > len(self._nodes))
+
+    def find_kubelet(self, name: str) -> Kubelet | None:
+        """Return the kubelet of a node of that name that is up."""
+        node = self._nodes.get(name)
+        return node.kubelet if node is not None else None
+
+    def boot(self) -> asyncio.Task[None]:
+        """Start the supervisors of all nodes that are not switched off: the task raises RuntimeFailure.
+
+        They begin with the event loop's next turn, so that they boot while whoever called goes on.
+        """
+        from proa.node.noded.launch import stop_noded
+
+        on = [node for node in self._nodes.values() if not power.is_off(node.directory)]
+        off = [node.directory for node in self._nodes.values() if power.is_off(node.directory)]
+        gone = [self._home.node(name) for name in self.surplus]
+        works = [*(node.boot() for node in on), *(stop_noded(path) for path in (*off, *gone))]
+        return asyncio.create_task(_all_of([asyncio.create_task(work) for work in works]))
+
+    async def start(self, around: Surroundings, listen_address: str) -> None:
+        """Start all that were booted; return when they are Ready. Raises RuntimeFailure, ApiError."""
+        from proa.network.host import HostEntrance
+
+        self._around = around
+        self._links = Links(around.make_client)
+        events = around.events.recorder("kube-proxy", next(iter(self._nodes)))
+        host = HostEntrance(around.informers, AnyNode(self._find_entrance), events, listen_address)
+        self._host = host
+        self._entrance = self._find_entrance()
+        await host.start()
+        await asyncio.gather(*(node.start(around) for node in self._running()))
+        await self._link()
+
+    async def stop(self, *, drain: bool) -> None:
+        """End kubelets and networks, those that have not come up wholly too; `drain` ends the pods first."""
+        await asyncio.gather(*(node.stop(drain=drain) for node in self._nodes.values()))
+        if self._host is not None:
+            await self._host.stop()
+
+    async def end(self, *, is_stopping: bool) -> None:
+        """Let go of the supervisors; end those that were not there before, or all of them when it is for good."""
+        await asyncio.gather(
+            *(
+                node.end_noded() if is_stopping or not node.was_running else node.let_go()
+                for node in self._nodes.values()
+            )
+        )
+
+    def look(self) -> None:
+        """Have `run` see which nodes are switched on or off."""
+        self._poked.set()
+
+    async def run(self) -> None:
+        """Follow the switches for ever."""
+        while True:
+            await self._poked.wait()
+            self._poked.clear()
+            for node in self._nodes.values():
+                await self._follow_switch(node)
+
+    async def _follow_switch(self, node: LocalNode) -> None:
+        from proa.node.runtimes.protocol import RuntimeFailure
+
+        is_off = power.is_off(node.directory)
+        if is_off == (node.kubelet is None):
+            return
+        logger.info("node is switched %s node=%s", "off" if is_off else "on", node.name)
+        try:
+            if is_off:
+                await node.power_off()
+            else:
+                await node.boot()
+                await node.start(self._around)
+            await self._link()
+            await self._move_entrance(node)
+        except (RuntimeFailure, ApiError, OSError) as error:
+            logger.error("node does not follow its switch, will try again node=%s error=%s", node.name, error)
+            await node.power_off()
+            asyncio.get_running_loop().call_later(RETRY_SECONDS, self.look)
+
+    async def _on_renewed(self, node: LocalNode) -> None:
+        await self._link()
+        if node is self._entrance and self._host is not None:
+            await self._host.renew()
+
+    async def _link(self) -> None:
+        async with self._linking:
+            await self._links.link(list(self._running()))
+
+    async def _move_entrance(self, changed: LocalNode) -> None:
+        """Take another way in to the nodes where the one that was used is no more."""
+        found = self._find_entrance()
+        if self._entrance is None or self._entrance is changed:
+            self._entrance = found
+            if self._host is not None:
+                await self._host.renew()
+
+    def _find_entrance(self) -> LocalNode | None:
+        if self._entrance is not None and self._entrance.noded is not None:
+            return self._entrance
+        return next(iter(self._running()), None)
+
+    def _running(self) -> Iterable[LocalNode]:
+        return [node for node in self._nodes.values() if node.noded is not None]
+
+
+async def _all_of(tasks: list[asyncio.Task[None]]) -> None:
+    """Wait for all, whatever becomes of one; then raise what the first has failed with."""
+    for outcome in await asyncio.gather(*tasks, return_exceptions=True):
+        if isinstance(outcome, BaseException):
+            raise outcome

@@ -1,0 +1,54 @@
+"""Offer NodePorts on the host, which is outside of every node's network: see hostports.py.
+
+Watches services and endpointslices through the shared informers; writes Events about ports that are taken. There is
+one host, whatever the number of its nodes: connections go out from any node that runs, to pods on all of them.
+"""
+
+from __future__ import annotations
+
+import logging
+
+from proa.network.data_path import ServiceKey
+from proa.network.hostports import HostPorts
+from proa.network.protocol import NodeNetwork
+from proa.network.services import ServiceProxy
+from proa.objects.resource import ENDPOINT_SLICES, SERVICES
+from proa.reconcile.informer import InformerFactory
+from proa.reconcile.protocol import EventRecorder
+
+logger = logging.getLogger(__name__)
+
+
+class HostEntrance:
+    """The listeners at `listen_address`; `node_network` makes sockets of a node that runs."""
+
+    def __init__(
+        self,
+        informers: InformerFactory,
+        node_network: NodeNetwork,
+        events: EventRecorder,
+        listen_address: str,
+    ) -> None:
+        self._events = events
+        self._services = informers.informer(SERVICES)
+        ports = HostPorts(node_network, listen_address, self._problem)
+        self._proxy = ServiceProxy(
+            self._services, informers.informer(ENDPOINT_SLICES), [ports], "", only_node_ports=True
+        )
+
+    async def start(self) -> None:
+        """Serve from now on."""
+        await self._proxy.start()
+
+    async def renew(self) -> None:
+        """Begin anew: sockets of the node that was used lead nowhere any more."""
+        await self._proxy.renew()
+
+    async def stop(self) -> None:
+        """Leave no listener."""
+        await self._proxy.stop()
+
+    def _problem(self, key: ServiceKey, reason: str, message: str) -> None:
+        logger.warning("%s namespace=%s service=%s", message, key.namespace, key.name)
+        if (service := self._services.get(key.name, key.namespace)) is not None:
+            self._events.event(service, "Warning", reason, message)
