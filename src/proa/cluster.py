@@ -145,7 +145,7 @@ class Cluster:
             await asyncio.gather(booting, return_exceptions=True)
             raise
         make_http = await self._serve(server, pki, listener)
-        await self._make_system_objects(pki)
+        await self._make_system_objects(server, pki)
         self.removed_nodes = self._nodes.surplus
         await remove_nodes(self.home, self.removed_nodes, self._client)
         aggregating = asyncio.create_task(server.aggregator.run(), name="aggregator")
@@ -257,7 +257,7 @@ class Cluster:
         await ensure_namespaces(self._client)
         await ensure_policy(server.catalog)
 
-    async def _make_system_objects(self, pki: Pki) -> None:
+    async def _make_system_objects(self, server: ApiServer, pki: Pki) -> None:
         """See that namespaces, default/kubernetes, DNS, the default storage class and the trust of others are there."""
         from proa.apiserver.aggregation.trust import publish_authentication
         from proa.apiserver.bootstrap import ensure, ensure_system_objects
@@ -265,6 +265,7 @@ class Cluster:
         from proa.network.dns import service_object
         from proa.objects.resource import SERVICES, STORAGE_CLASSES
 
+        await server.catalog.allocators.claims.repair()
         address = (API_ADDRESS, API_PORT)
         if not self._nodes.has_own_network:
             address = (self.settings.address, self.settings.port)

@@ -8,16 +8,19 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from proa.apiserver.address_ranges import NODE_PORTS
 from proa.apiserver.admission import PLUGINS
 from proa.apiserver.aggregation.aggregator import Aggregator
 from proa.apiserver.aggregation.identity import ProxyIdentity
-from proa.apiserver.allocators import NODE_PORTS, ClusterAllocators
+from proa.apiserver.allocators import ClusterAllocators
 from proa.apiserver.authorization.decision import Authorizer, AuthorizerChain, PrivilegedGroup
 from proa.apiserver.authorization.node import NodeAuthorizer
 from proa.apiserver.authorization.rbac import RbacAuthorizer
+from proa.apiserver.claims import Claims
 from proa.apiserver.filters.authentication import TokenAuthenticator, with_authentication
 from proa.apiserver.filters.authorization import with_authorization
 from proa.apiserver.filters.chain import Filter, chain
@@ -35,6 +38,7 @@ from proa.apiserver.registry.catalog import Catalog
 from proa.apiserver.registry.definition import ResourceDefinition
 from proa.apiserver.registry.namespace_deletion import decide_namespace
 from proa.apiserver.request_info import parse_request
+from proa.apiserver.resources.networking.ipaddress import make_stored
 from proa.apiserver.router import Router, no_kubelet
 from proa.apiserver.tokens.authenticator import Authenticator
 from proa.apiserver.tokens.discovery import IssuerDiscovery
@@ -89,14 +93,15 @@ class ApiServer:
         self.settings = settings or ApiSettings()
         self.store = store
         self.audit_log = audit_log
-        allocators = ClusterAllocators(self.settings.service_cidr, self.settings.node_ports)
+        claims = Claims(store, partial(make_stored, now), now)
+        allocators = ClusterAllocators(claims, self.settings.service_cidr, self.settings.node_ports)
         self.catalog = Catalog(
             definitions, store, allocators, PLUGINS, now, {("", "namespaces"): decide_namespace}
         )
         self.catalog.authorizer = authorizer or AuthorizerChain(
             PrivilegedGroup(), NodeAuthorizer(store), RbacAuthorizer(store)
         )
-        self.catalog.claim_stored()
+        self.catalog.look_at_claims()
         self.catalog.policies = Policies(self.catalog)
         self.webhooks = self.catalog.webhooks = Webhooks(self.catalog, kubelet or no_kubelet)
         self.aggregator = Aggregator(self.catalog, self.webhooks.resolver, self.settings.proxy_identity)

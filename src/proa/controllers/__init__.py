@@ -18,6 +18,7 @@ from proa.controllers import (
     namespace,
     replicaset,
     root_ca,
+    service_addresses,
     serviceaccount,
     taint_eviction,
     ttl_after_finished,
@@ -73,7 +74,7 @@ CONTROLLERS: tuple[Controller | type[Controller], ...] = (
     ResourceQuotaController,
 )
 """Modules and objects are controllers as they are; a class is made anew for each manager."""
-SERVER_CONTROLLERS: tuple[Controller, ...] = (custom_resource_definition, flow_schema)
+SERVER_CONTROLLERS: tuple[Controller, ...] = (custom_resource_definition, flow_schema, service_addresses)
 
 
 def make_controllers() -> list[Controller]:

@@ -137,6 +137,11 @@ class EtcdStore:
         return self._history.oldest
 
     @property
+    def is_shared(self) -> bool:
+        """See `Store.is_shared`: not where our lock keeps others away."""
+        return self._lock is None or bool(self._lock.lost)
+
+    @property
     def refusal(self) -> str:
         """See `Store.refusal`; while etcd cannot be reached, what is wrong."""
         return self._closed or (self._lock.lost if self._lock else "") or self._trouble
@@ -203,7 +208,7 @@ class EtcdStore:
 
     async def barrier(self) -> None:
         """See `Store.barrier`. Those who come while etcd is asked share the next question."""
-        if self._lock is not None and not self._lock.lost:
+        if not self.is_shared:
             return
         if self._next_reading is None:
             self._next_reading = _start(self._read_head(self._reading), "etcd barrier")

@@ -110,6 +110,9 @@ class LogStore:
         """The oldest revision that can be read and watched from."""
         return self._history.oldest
 
+    is_shared = False
+    """See `Store.is_shared`."""
+
     @property
     def refusal(self) -> str:
         """See `Store.refusal`; while the disk is full, that."""

@@ -31,6 +31,9 @@ class MemoryStore:
         """The oldest revision that can be read and watched from."""
         return self._history.oldest
 
+    is_shared = False
+    """See `Store.is_shared`."""
+
     @property
     def refusal(self) -> str:
         """See `Store.refusal`."""

@@ -122,6 +122,10 @@ class Store(Protocol):
         """The oldest revision from which history is whole."""
 
     @property
+    def is_shared(self) -> bool:
+        """Whether other processes may write too. Where they may not, a write is judged before its first await."""
+
+    @property
     def refusal(self) -> str:
         """Why no writes are taken any more, "" while they are."""
 

@@ -139,16 +139,20 @@ class Catalog:
             return False, False
         return True, b'"deletionTimestamp"' in entry.value and _is_going(entry.value)
 
-    def claim_stored(self) -> None:
-        """At start, claim the addresses and ports that stored objects have."""
-        for registries in self.group_versions.values():
-            for registry in registries.values():
-                if (
-                    registry.stored_as == registry.resource
-                    and registry.definition.allocate
-                    is not ResourceDefinition.__dataclass_fields__["allocate"].default
-                ):
-                    registry.claim_stored()
+    def look_at_claims(self) -> None:
+        """See which of the addresses and ports that stored objects have are claimed, and which claims are nobody's."""
+        holding = [
+            registry
+            for registries in self.group_versions.values()
+            for registry in registries.values()
+            if registry.definition.holds is not None and registry.stored_as == registry.resource
+        ]
+        self.allocators.claims.look(held for registry in holding for held in registry.holdings())
+
+    async def repair_claims(self) -> None:
+        """Claim what is not claimed, and give back what is nobody's; raise StoreError."""
+        self.look_at_claims()
+        await self.allocators.claims.repair()
 
 
 def _is_going(value: bytes) -> bool:

@@ -21,6 +21,7 @@ from proa.objects.schemas.load import schema_named
 from proa.objects.schemas.schema import Schema
 
 if TYPE_CHECKING:
+    from proa.apiserver.claims import Holding
     from proa.apiserver.registry.attributes import Attributes
 
 Verb = Literal["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"]
@@ -48,15 +49,18 @@ class Column:
 
 
 class Allocators(Protocol):
-    """Addresses and ports that the cluster hands out; each raises Invalid when taken or out of range."""
+    """Addresses and ports that the cluster hands out; each raises Invalid when taken or out of range.
 
-    def allocate_cluster_ip(self, wanted: str = "") -> str: ...
+    `path` is the field that asks for a port.
+    """
+
+    async def allocate_cluster_ip(self, wanted: str = "") -> str: ...
 
     def release_cluster_ip(self, address: str) -> None: ...
 
-    def allocate_node_port(self, wanted: int = 0, protocol: str = "TCP") -> int: ...
+    async def allocate_node_port(self, wanted: int = 0, path: str = "") -> int: ...
 
-    def release_node_port(self, port: int, protocol: str = "TCP") -> None: ...
+    def release_node_port(self, port: int) -> None: ...
 
 
 def no_causes(*_: Any) -> list[Cause]:
@@ -131,10 +135,10 @@ class ResourceDefinition:
     validates_change_alone: bool = False
     """Whether on update `validate_update` sees to all of the new object, so that what was wrong before may stay."""
     validate_status_update: Callable[[Object, Object], list[Cause]] = no_causes
-    allocate: Callable[[Object, Object | None, Allocators], None] = nothing
-    """Called with (new, old or None, allocators); also at start-up for each stored object, to claim its own."""
-    release: Callable[[Object, Allocators], None] = nothing
-    """Called when the object is gone from the store."""
+    allocate: Callable[[Object, Object | None, Allocators], Awaitable[None]] | None = None
+    """Called with (new, old or None, allocators), for a kind whose objects are handed out addresses or ports."""
+    holds: Callable[[Object], Holding] | None = None
+    """Return what a stored object of such a kind has been handed out."""
     warnings: Callable[[Object, Object | None], list[str]] = no_warnings
     """Return what to warn the client of, for (new, old or None); asked once the object is valid."""
     columns: tuple[Column, ...] = (

@@ -9,13 +9,13 @@ loops do not fight their own queue.
 from __future__ import annotations
 
 import asyncio
-import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 from weakref import WeakSet
 
 import orjson
 
+from proa.apiserver.claims import Holding, Owner
 from proa.apiserver.pace import HEAVY_BYTES, aside
 from proa.apiserver.registry.admission import Face, mutate, mutate_update, validate, validate_update
 from proa.apiserver.registry.allocation import Allocation
@@ -62,7 +62,6 @@ if TYPE_CHECKING:
     from proa.apiserver.authorization.decision import Authorizer
     from proa.apiserver.registry.catalog import Catalog
 
-_log = logging.getLogger(__name__)
 NAME_ATTEMPTS = 8
 UPDATE_ATTEMPTS = 8
 MAX_OBJECT_BYTES = 1536 * 1024
@@ -221,7 +220,8 @@ class ResourceRegistry:
         if repeated := drop_repeated_owners(metadata, is_admitted=True):
             warn(repeated)
         definition.prepare_create(obj)
-        allocation = self._allocate(obj, None)
+        allocation = await self._allocate(obj, None, dry_run)
+        is_storing = False
         try:
             drop_empty(metadata)
             causes = await aside(self._validate_new, obj) if heavy else self._validate_new(obj)
@@ -233,13 +233,15 @@ class ResourceRegistry:
             if dry_run:
                 if self.store.latest(self.key(namespace, metadata["name"])) is not None:
                     raise already_exists(resource, metadata["name"])
-                allocation.roll_back()
                 return await self.versions.served_bytes(orjson.dumps(obj))
+            is_storing = True
             value = await self._store_new(obj, namespace, base)
-        except BaseException:
-            allocation.roll_back()
+        except BaseException as error:
+            if allocation is not None:
+                await allocation.roll_back(error, is_storing=is_storing)
             raise
-        allocation.commit()
+        if allocation is not None:
+            await allocation.commit(metadata["name"])
         return await self.versions.served_bytes(value)
 
     def _default_new(self, obj: Object, track: Track | None) -> None:
@@ -279,15 +281,20 @@ class ResourceRegistry:
         answer = definition.review(attributes)
         return answer if isinstance(answer, dict) else await answer
 
-    def _allocate(self, new: Object, old: Object | None) -> Allocation:
-        """Take the addresses and ports that the object needs; raise Invalid."""
-        allocation = Allocation(self._catalog.allocators)
+    async def _allocate(self, new: Object, old: Object | None, dry_run: bool) -> Allocation | None:
+        """Take the addresses and ports that the object needs; raise Invalid. None for a kind that has none."""
+        if self.definition.allocate is None:
+            return None
+        allocation = Allocation(self._catalog.allocators, _owner(new), dry_run=dry_run)
         try:
-            self.definition.allocate(new, old, allocation)
+            await self.definition.allocate(new, old, allocation)
         except Invalid as error:
-            allocation.roll_back()
+            await allocation.roll_back(error)
             causes = [Cause(c["reason"], c["message"], c["field"]) for c in error.details.get("causes", ())]
             raise invalid_object(self.resource, new["metadata"].get("name", ""), causes) from None
+        except BaseException as error:
+            await allocation.roll_back(error)
+            raise
         return allocation
 
     async def _store_new(self, obj: Object, namespace: str, base: str) -> bytes:
@@ -364,20 +371,20 @@ class ResourceRegistry:
             if repeated := drop_repeated_owners(new["metadata"], is_admitted=True):
                 warn(repeated)
             allocation = await self._prepare_update(attributes, new, old, causes, is_heavy)
+            is_storing = False
             try:
                 if not is_admitted:
                     await validate_update(self._validating, attributes, face)
+                is_storing = True
                 value = await self._store_update(key, current, new, old, dry_run)
-            except RevisionMismatch:
-                allocation.roll_back()
-                continue
-            except BaseException:
-                allocation.roll_back()
+            except BaseException as error:
+                if allocation is not None:
+                    await allocation.roll_back(error, is_storing=is_storing)
+                if isinstance(error, RevisionMismatch):
+                    continue
                 raise
-            if dry_run:
-                allocation.roll_back()
-            else:
-                allocation.commit()
+            if allocation is not None and not dry_run:
+                await allocation.commit(name)
             return await self.versions.served_bytes(value)
         raise conflict(self.resource, name)
 
@@ -403,7 +410,7 @@ class ResourceRegistry:
 
     async def _prepare_update(
         self, attributes: Attributes, new: Object, old: Object, causes: list[Cause], is_heavy: bool
-    ) -> Allocation:
+    ) -> Allocation | None:
         """Bring `new` to what may be stored in place of `old`; raise Forbidden, Invalid: `causes` and more."""
         definition, metadata, subresource = self.definition, new["metadata"], attributes.subresource
         if subresource == "status":
@@ -416,7 +423,7 @@ class ResourceRegistry:
                 metadata.get("generation") or 0, (old["metadata"].get("generation") or 0) + 1
             )
         drop_empty(metadata)
-        allocation = self._allocate(new, old)
+        allocation = await self._allocate(new, old, attributes.dry_run)
         try:
             if is_heavy:
                 causes += await aside(self._validate_update, new, old, subresource)
@@ -424,8 +431,9 @@ class ResourceRegistry:
                 causes += self._validate_update(new, old, subresource)
             if causes:
                 raise invalid_object(self.resource, attributes.name, causes)
-        except BaseException:
-            allocation.roll_back()
+        except BaseException as error:
+            if allocation is not None:
+                await allocation.roll_back(error)
             raise
         if not subresource:
             for text in definition.warnings(new, old):
@@ -569,21 +577,27 @@ class ResourceRegistry:
         await validate(self._validating, attributes)
 
     async def _remove(self, key: str, last: Object, current: Entry) -> Entry:
-        entry = await self.store.delete(key, _encoder(last), expected_revision=current.revision)
-        self.definition.release(last, self._catalog.allocators)
-        return entry
+        deletion = self.store.delete(key, _encoder(last), expected_revision=current.revision)
+        if self.definition.holds is None:
+            return await deletion
+        held = self.definition.holds(last).claims()
+        return await self._catalog.allocators.claims.remove_with(deletion, held, _owner(last))
 
     def _may_go(self, obj: Object) -> bool:
         """Tell whether nothing beside metadata holds the object: a namespace has finalizers of its own."""
         return not (self.resource.plural == "namespaces" and (obj.get("spec") or {}).get("finalizers"))
 
-    def claim_stored(self) -> None:
-        """At start, let each stored object claim the addresses and ports that it has."""
+    def holdings(self) -> Iterator[tuple[Owner, Holding]]:
+        """Yield what each stored object has of addresses and ports."""
+        assert self.definition.holds is not None
         for entry in self.store.range(self.prefix).entries:
-            try:
-                self._allocate(orjson.loads(entry.value), None).commit()
-            except Invalid as error:
-                _log.warning("%s: %s", entry.key, error.message)
+            obj = orjson.loads(entry.value)
+            yield _owner(obj), self.definition.holds(obj)
+
+
+def _owner(obj: Object) -> Owner:
+    metadata = obj["metadata"]
+    return Owner(metadata.get("namespace", ""), metadata.get("name", ""))
 
 
 def _encoder(obj: Object) -> Callable[[int], bytes]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import copy
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from proa.apiserver.allocators import ClusterAllocators
 from proa.apiserver.registry.definition import ResourceDefinition
 from proa.apiserver.resources import DEFINITIONS
 from proa.objects.schemas.check import check
@@ -21,14 +21,45 @@ def definition_of(kind: str) -> ResourceDefinition:
     return next(d for d in DEFINITIONS if d.resource.kind == kind)
 
 
-def create(obj: Object, allocators: ClusterAllocators | None = None) -> Object:
+class HandsOut:
+    """`definition.Allocators` with no end, that note what is taken."""
+
+    def __init__(self) -> None:
+        self.taken: set[str | int] = set()
+
+    async def allocate_cluster_ip(self, wanted: str = "") -> str:
+        address = wanted or f"10.96.1.{len(self.taken)}"
+        self.taken.add(address)
+        return address
+
+    def release_cluster_ip(self, address: str) -> None:
+        self.taken.remove(address)
+
+    async def allocate_node_port(self, wanted: int = 0, path: str = "") -> int:
+        assert path.startswith("spec.ports[")
+        port = wanted or 30_000 + len(self.taken)
+        self.taken.add(port)
+        return port
+
+    def release_node_port(self, port: int) -> None:
+        self.taken.remove(port)
+
+
+def allocate(new: Object, old: Object | None, allocators: HandsOut) -> None:
+    """Give an object what it needs."""
+    definition = definition_of(new["kind"])
+    if definition.allocate is not None:
+        asyncio.run(definition.allocate(new, old, allocators))
+
+
+def create(obj: Object, allocators: HandsOut | None = None) -> Object:
     """Return the object as it would be stored, without looking for what is wrong with it."""
     definition = definition_of(obj["kind"])
     new = check(copy.deepcopy(obj), schema_named(definition.schema), "Strict").obj
     new.setdefault("metadata", {}).setdefault("namespace", "default")
     definition.default(new)
     definition.prepare_create(new)
-    definition.allocate(new, None, allocators or ClusterAllocators())
+    allocate(new, None, allocators or HandsOut())
     return new
 
 
@@ -55,6 +86,8 @@ def update_problems(old: Object, change: Callable[[Object], object]) -> list[str
 class Kinds:
     """The functions above, as one fixture."""
 
+    HandsOut = HandsOut
+    allocate = staticmethod(allocate)
     definition_of = staticmethod(definition_of)
     create = staticmethod(create)
     problems = staticmethod(problems)

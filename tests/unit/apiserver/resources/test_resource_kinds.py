@@ -6,11 +6,9 @@ from typing import Any
 
 import pytest
 
-from proa.apiserver.allocators import ClusterAllocators
 from proa.apiserver.handlers.shapes import cells_of
 from proa.apiserver.resources import DEFINITIONS
 from proa.apiserver.resources.printing import human_duration, some_of
-from proa.objects.errors import Invalid
 from proa.objects.schemas.load import schema_named
 
 Object = dict[str, Any]
@@ -244,28 +242,25 @@ def test_string_data_becomes_data(kinds: Any) -> None:
 
 class TestServiceAddresses:
     def test_a_service_takes_an_address_and_gives_it_back(self, kinds: Any) -> None:
-        allocators = ClusterAllocators()
+        allocators = kinds.HandsOut()
         service = kinds.create(make_service(type="NodePort"), allocators)
         address, port = service["spec"]["clusterIP"], service["spec"]["ports"][0]["nodePort"]
         assert service["spec"]["clusterIPs"] == [address]
-        with pytest.raises(Invalid):
-            allocators.allocate_cluster_ip(address)
-        kinds.definition_of("Service").release(service, allocators)
-        assert allocators.allocate_cluster_ip(address) == address
-        assert allocators.allocate_node_port(port) == port
+        assert allocators.taken == {address, port}
+        assert kinds.definition_of("Service").holds(service) == ((address,), (port,))
 
     def test_an_update_without_addresses_keeps_them(self, kinds: Any) -> None:
-        allocators = ClusterAllocators()
+        allocators = kinds.HandsOut()
         old = kinds.create(make_service(type="NodePort"), allocators)
         new = make_service(type="NodePort")
         definition = kinds.definition_of("Service")
         definition.default(new)
         definition.prepare_update(new, old)
-        definition.allocate(new, old, allocators)
+        kinds.allocate(new, old, allocators)
         assert new["spec"] == old["spec"]
 
     def test_becoming_cluster_ip_gives_the_node_ports_back(self, kinds: Any) -> None:
-        allocators = ClusterAllocators()
+        allocators = kinds.HandsOut()
         old = kinds.create(make_service(type="NodePort"), allocators)
         new = {
             **old,
@@ -273,13 +268,14 @@ class TestServiceAddresses:
         }
         definition = kinds.definition_of("Service")
         definition.prepare_update(new, old)
-        definition.allocate(new, old, allocators)
+        kinds.allocate(new, old, allocators)
         assert "nodePort" not in new["spec"]["ports"][0]
-        assert allocators.allocate_node_port(old["spec"]["ports"][0]["nodePort"])
+        assert allocators.taken == {old["spec"]["clusterIP"]}
 
     def test_a_headless_service_takes_none(self, kinds: Any) -> None:
         service = kinds.create(make_service(clusterIP="None", selector={"a": "b"}))
         assert (service["spec"]["clusterIP"], service["spec"]["clusterIPs"]) == ("None", ["None"])
+        assert kinds.definition_of("Service").holds(service) == ((), ())
 
 
 @pytest.mark.parametrize("definition", DEFINITIONS, ids=lambda d: d.resource.qualified_name)

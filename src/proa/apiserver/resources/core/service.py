@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from proa.apiserver.claims import Holding
 from proa.apiserver.registry.definition import Allocators, Column, ResourceDefinition, Subresource
 from proa.apiserver.resources.core.service_address_rules import NONE_ADDRESS
 from proa.apiserver.resources.core.service_rules import (
@@ -132,7 +133,7 @@ def _default_families(spec: Object) -> None:
     spec.setdefault("ipFamilies", ["IPv4", "IPv6"] if is_dual else ["IPv4"])
 
 
-def allocate(new: Object, old: Object | None, allocators: Allocators) -> None:
+async def allocate(new: Object, old: Object | None, allocators: Allocators) -> None:
     """Take the address and ports that `new` needs beyond those of `old`, and give back what it no longer has."""
     if validate_service(new):
         return  # it will be refused
@@ -140,39 +141,39 @@ def allocate(new: Object, old: Object | None, allocators: Allocators) -> None:
     spec = new["spec"]
     address, wanted = before.get("clusterIP", ""), spec.get("clusterIP", "")
     if needs_cluster_ip(spec) and wanted != NONE_ADDRESS and (not wanted or wanted != address):
-        spec["clusterIP"] = allocators.allocate_cluster_ip(wanted)
+        spec["clusterIP"] = await allocators.allocate_cluster_ip(wanted)
         spec["clusterIPs"] = [spec["clusterIP"]]
-    _allocate_ports(spec, before, allocators)
+    await _allocate_ports(spec, before, allocators)
     if address and address != NONE_ADDRESS and address != spec.get("clusterIP"):
         allocators.release_cluster_ip(address)
 
 
-def _allocate_ports(spec: Object, before: Object, allocators: Allocators) -> None:
-    held = {(p["nodePort"], p.get("protocol", "TCP")) for p in before.get("ports", ()) if p.get("nodePort")}
-    kept: set[tuple[int, str]] = set()
+async def _allocate_ports(spec: Object, before: Object, allocators: Allocators) -> None:
+    """A number is one Service's, which may use it for more than one protocol."""
+    held, kept = set(_node_ports(before)), set[int]()
     numbers: dict[int, int] = {}  # two protocols of one port share the node port
     wants_ports = needs_node_port(spec)
-    for port in spec.get("ports", ()):
-        protocol = port.get("protocol", "TCP")
+    for index, port in enumerate(spec.get("ports", ())):
         number = port.get("nodePort") or (numbers.get(port["port"], 0) if wants_ports else 0)
         if not number and not wants_ports:
             continue
-        if (number, protocol) not in held:
-            number = allocators.allocate_node_port(number, protocol)
+        if not number or number not in held | kept:
+            number = await allocators.allocate_node_port(number, f"spec.ports[{index}].nodePort")
         port["nodePort"] = numbers[port["port"]] = number
-        kept.add((number, protocol))
-    for number, protocol in held - kept:
-        allocators.release_node_port(number, protocol)
+        kept.add(number)
+    for number in held - kept:
+        allocators.release_node_port(number)
 
 
-def release(service: Object, allocators: Allocators) -> None:
-    """Give everything back."""
+def _node_ports(spec: Object) -> tuple[int, ...]:
+    return tuple(sorted({port["nodePort"] for port in spec.get("ports", ()) if port.get("nodePort")}))
+
+
+def holds(service: Object) -> Holding:
+    """Return the address and node ports that a stored Service has."""
     spec = service.get("spec") or {}
-    if spec.get("clusterIP") and spec["clusterIP"] != NONE_ADDRESS:
-        allocators.release_cluster_ip(spec["clusterIP"])
-    for port in spec.get("ports", ()):
-        if port.get("nodePort"):
-            allocators.release_node_port(port["nodePort"], port.get("protocol", "TCP"))
+    address = spec.get("clusterIP") or NONE_ADDRESS
+    return Holding(() if address == NONE_ADDRESS else (address,), _node_ports(spec))
 
 
 def cells(service: Object, now: float) -> Sequence[Any]:
@@ -228,7 +229,7 @@ DEFINITION = ResourceDefinition(
     validate_update=validate_service_update,
     validate_status_update=validate_status_update,
     allocate=allocate,
-    release=release,
+    holds=holds,
     columns=(
         NAME,
         Column("Type", description=doc("core.v1.ServiceSpec.type")),

@@ -5,17 +5,19 @@ Follows pkg/apis/networking/validation ValidateIPAddress and printIPAddress.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
+from proa.apiserver.claims import Owner
 from proa.apiserver.registry.definition import Column, ResourceDefinition
+from proa.apiserver.registry.metadata import new_uid
 from proa.apiserver.resources.printing import NAME, NONE, doc
 from proa.client.protocol import Object
 from proa.objects.errors import Cause
-from proa.objects.resource import Resource
+from proa.objects.ip_addresses import make_ip_address
+from proa.objects.meta import format_time
+from proa.objects.resource import IP_ADDRESSES
 from proa.objects.validation import all_invalid, dns_subdomain, path_segment, required, validate_immutable
-
-IP_ADDRESSES = Resource("networking.k8s.io", "v1", "ipaddresses", "IPAddress", namespaced=False)
 
 
 def default(address: Object) -> None:
@@ -45,6 +47,27 @@ def validate_update(new: Object, old: Object) -> list[Cause]:
 def cells(address: Object, now: float) -> Sequence[Any]:
     """Return the row of `kubectl get`."""
     return address["metadata"]["name"], _parent(address["spec"].get("parentRef"))
+
+
+def make_stored(now: Callable[[], float], address: str, owner: Owner) -> Object:
+    """Return the object by which a Service has an address, as it is stored: the API server's own work."""
+    at = format_time(now())
+    obj = make_ip_address(address, owner.namespace, owner.name)
+    metadata, parent = obj["metadata"], obj["spec"]["parentRef"]
+    fields: Object = {
+        "f:metadata": {"f:labels": {".": {}, **{f"f:{label}": {} for label in metadata["labels"]}}},
+        "f:spec": {"f:parentRef": {".": {}, **{f"f:{key}": {} for key in sorted(parent)}}},
+    }
+    managed = {
+        "manager": "kube-apiserver",
+        "operation": "Update",
+        "apiVersion": IP_ADDRESSES.api_version,
+        "time": at,
+        "fieldsType": "FieldsV1",
+        "fieldsV1": fields,
+    }
+    metadata |= {"uid": new_uid(), "creationTimestamp": at, "managedFields": [managed]}
+    return obj
 
 
 def _parent(parent: Object | None) -> str:

@@ -1,0 +1,75 @@
+"""Say which ClusterIPs and node ports there are, and in which order those that nobody asks for are tried: pure.
+
+As upstream does (pkg/registry/core/service/ipallocator, portallocator), automatic ones come from the upper part of a
+range, so that low ones can be asked for by name.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Callable, Iterator
+from itertools import chain
+
+NODE_PORTS = range(30000, 32768)
+STATIC_PORTS = 86
+"""min(max(16, size / 32), 128) of the port range is left to those who ask for a port."""
+
+Randrange = Callable[[int, int], int]
+"""As `random.randrange`."""
+
+
+class AddressRange:
+    """The addresses of one service CIDR."""
+
+    def __init__(self, cidr: str) -> None:
+        self.network = ipaddress.IPv4Network(cidr)
+        size = self.network.num_addresses
+        self._static = min(max(16, size // 16), 256) if size > 32 else 1
+
+    def read(self, wanted: str) -> str:
+        """Return an address that is asked for as it is written; raise ValueError, with why, for one not in range."""
+        try:
+            address = ipaddress.IPv4Address(wanted)
+        except ValueError:
+            address = None
+        ends = (self.network.network_address, self.network.broadcast_address)
+        if address is None or address not in self.network or address in ends:
+            raise ValueError(
+                f"the provided IP ({wanted}) is not in the valid range. The range of valid IPs is {self.network}"
+            )
+        return str(address)
+
+    def automatic(self, randrange: Randrange) -> Iterator[str]:
+        """Yield every address once, from a random one on, the lower part of the range last."""
+        first, size = int(self.network.network_address), self.network.num_addresses
+        for offset in _around((self._static, size - 1), (1, self._static), randrange):
+            yield str(ipaddress.IPv4Address(first + offset))
+
+
+class PortRange:
+    """The node ports."""
+
+    def __init__(self, ports: range = NODE_PORTS) -> None:
+        self._ports = ports
+
+    def read(self, wanted: int) -> int:
+        """Return a port that is asked for; raise ValueError, with why, for one not in range."""
+        if wanted not in self._ports:
+            first, last = self._ports[0], self._ports[-1]
+            raise ValueError(
+                f"provided port is not in the valid range. The range of valid ports is {first}-{last}"
+            )
+        return wanted
+
+    def automatic(self, randrange: Randrange) -> Iterator[int]:
+        """Yield every port once, from a random one on, the lower part of the range last."""
+        first, end = self._ports[0], self._ports[-1] + 1
+        static = min(first + STATIC_PORTS, end)
+        return _around((static, end), (first, static), randrange)
+
+
+def _around(upper: tuple[int, int], lower: tuple[int, int], randrange: Randrange) -> Iterator[int]:
+    for low, high in (upper, lower):
+        if high > low:
+            start = randrange(low, high)
+            yield from chain(range(start, high), range(low, start))
