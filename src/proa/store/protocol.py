@@ -106,6 +106,9 @@ class Watch(Protocol):
         A write is among them by the time that its writer has its answer. Raises WatchOverflow.
         """
 
+    def has_arrived(self) -> bool:
+        """Tell whether changes have arrived that were not yet taken, nor come by iterating."""
+
     def close(self) -> None:
         """Stop; the iterator ends."""
 

@@ -2,7 +2,8 @@
 
 Watchers are indexed by prefix. A change looks only at the prefixes that its own key has: those that end at one
 of its slashes, and the few watched lengths that do not end in a slash. All that becomes durable together is
-one burst, and the watchers of one prefix share one list of it. A watcher that does not keep up has its buffer
+one burst, and the watchers of one prefix share one list of it. All have it at once, but where there are very many
+they are woken some at a time, so that the event loop serves others between. A watcher that does not keep up has its buffer
 taken away and gets WatchOverflow: memory is bounded, and it must read and watch again.
 """
 
@@ -16,6 +17,8 @@ from proa.store.protocol import Change, WatchOverflow
 
 MAX_BUFFERED_CHANGES = 10_000
 MAX_BUFFERED_BYTES = 64 * 1024 * 1024
+WAKES_A_TURN = 200
+"""Encrypting and sending a small event takes some 40 microseconds a watcher."""
 
 
 class Subscription:
@@ -46,13 +49,14 @@ class Subscription:
             self._buffered_changes > MAX_BUFFERED_CHANGES or self._buffered_bytes > MAX_BUFFERED_BYTES
         ):
             self.drop()
-        self._wake()
+        if self._waiter is not None:
+            self._watchers.wake(self, self._waiter)
 
     def drop(self) -> None:
         """Give up: the watcher has to read again."""
         self._overflowed = True
         self._forget()
-        self._wake()
+        self.wake()
 
     def __aiter__(self) -> AsyncIterator[Sequence[Change]]:
         return self
@@ -84,22 +88,27 @@ class Subscription:
         self._buffered_changes = self._buffered_bytes = 0
         return changes
 
+    def has_arrived(self) -> bool:
+        """See `Watch.has_arrived`."""
+        return bool(self._bursts)
+
     def close(self) -> None:
         """Stop; the iterator ends."""
         self._closed = True
         self._forget()
-        self._wake()
+        self.wake()
 
     def end(self) -> None:
         """Stop after what is buffered."""
         self._closed = True
-        self._wake()
+        self.wake()
 
     def _forget(self) -> None:
         self._bursts.clear()
         self._watchers.remove(self)
 
-    def _wake(self) -> None:
+    def wake(self) -> None:
+        """Let who iterates go on."""
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
@@ -108,16 +117,20 @@ class Watchers:
     """Every subscription, by prefix, and the burst being gathered for each."""
 
     def __init__(self) -> None:
-        self._by_prefix: dict[str, list[Subscription]] = {}
+        self._by_prefix: dict[str, dict[Subscription, None]] = {}
         self._odd_lengths: Counter[int] = Counter()
         self._gathered: dict[str, list[Change]] = {}
+        self._woken = 0
+        self._asleep: deque[Subscription] = deque()
+        self._waking: asyncio.AbstractEventLoop | None = None
+        """The loop in whose next turn more are woken."""
 
     def subscribe(self, prefix: str, after_revision: int, backlog: Sequence[Change]) -> Subscription:
         """Add a watcher that starts with `backlog`."""
         subscription = Subscription(self, prefix, after_revision)
         if backlog:
             subscription.deliver(backlog, burst_bytes(backlog))
-        self._by_prefix.setdefault(prefix, []).append(subscription)
+        self._by_prefix.setdefault(prefix, {})[subscription] = None
         if not prefix.endswith("/"):
             self._odd_lengths[len(prefix)] += 1
         return subscription
@@ -125,10 +138,10 @@ class Watchers:
     def remove(self, subscription: Subscription) -> None:
         """Forget a watcher; harmless when it is already gone."""
         prefix = subscription.prefix
-        subscriptions = self._by_prefix.get(prefix, [])
+        subscriptions = self._by_prefix.get(prefix, {})
         if subscription not in subscriptions:
             return
-        subscriptions.remove(subscription)
+        del subscriptions[subscription]
         if not subscriptions:
             del self._by_prefix[prefix]
         if not prefix.endswith("/"):
@@ -169,11 +182,32 @@ class Watchers:
 
     def deliver(self) -> None:
         """Hand the gathered bursts over."""
+        self._woken = 0
         gathered, self._gathered = self._gathered, {}
         for prefix, burst in gathered.items():
             size_bytes = burst_bytes(burst)
             for subscription in tuple(self._by_prefix.get(prefix, ())):
                 subscription.deliver(burst, size_bytes)
+
+    def wake(self, subscription: Subscription, waiter: asyncio.Future[None]) -> None:
+        """Wake a watcher that waits: now, or in one of the next turns of the loop."""
+        self._woken += 1
+        if self._woken <= WAKES_A_TURN:
+            subscription.wake()
+            return
+        self._asleep.append(subscription)
+        loop = waiter.get_loop()
+        if self._waking is not loop:
+            self._waking = loop
+            loop.call_soon(self._wake_more)
+
+    def _wake_more(self) -> None:
+        for _ in range(min(WAKES_A_TURN, len(self._asleep))):
+            self._asleep.popleft().wake()
+        if self._asleep and self._waking is not None:
+            self._waking.call_soon(self._wake_more)
+        else:
+            self._waking = None
 
     def end(self) -> None:
         """End every watcher, after what it has buffered."""

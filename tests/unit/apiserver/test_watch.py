@@ -190,6 +190,38 @@ def test_bookmarks_say_how_far_it_has_come(api, monkeypatch):
     watching(api, f"{CONFIG_MAPS}?resourceVersion={api.store.revision}&allowWatchBookmarks=true", scenario)
 
 
+def test_no_bookmark_comes_before_what_it_says_has_come_however_many_watch(api, monkeypatch):
+    monkeypatch.setattr("proa.apiserver.handlers.watch.BOOKMARK_SECONDS", 0.001)
+    monkeypatch.setattr("proa.store.watch.WAKES_A_TURN", 1)
+
+    async def revisions_of(stream):
+        seen = []
+        async for chunk in stream:
+            for line in chunk.splitlines():
+                event = orjson.loads(line)
+                seen.append((event["type"], int(event["object"]["metadata"]["resourceVersion"])))
+            if ("ADDED", last) in seen:
+                await stream.aclose()
+        return seen
+
+    async def run():
+        nonlocal last
+        path = f"{CONFIG_MAPS}?watch=true&allowWatchBookmarks=true&resourceVersion={api.store.revision}"
+        streams = [(await api.send("GET", path)).stream for _ in range(20)]
+        watches = [asyncio.create_task(revisions_of(stream)) for stream in streams]
+        for number in range(10):
+            made = await create(api, f"map-{number}")
+            await asyncio.sleep(0.002)
+        last = int(made.json["metadata"]["resourceVersion"])
+        await create(api, "one-more")
+        return await asyncio.gather(*watches)
+
+    last = 0
+    for seen in asyncio.run(run()):
+        assert [revision for _, revision in seen] == sorted(revision for _, revision in seen)
+        assert sum(kind == "ADDED" for kind, _ in seen) >= 10
+
+
 def test_it_ends_after_its_timeout(api):
     async def scenario(events):
         await create(api, "a")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from proa.store.protocol import Change
-from proa.store.watch import Watchers
+from proa.store.watch import WAKES_A_TURN, Watchers
 
 
 def make_change(key: str, revision: int) -> Change:
@@ -37,5 +37,50 @@ def test_watchers_of_one_prefix_share_the_list_of_a_burst() -> None:
         burst = await anext(aiter(first))
         assert [change.revision for change in burst] == [1, 2]
         assert await anext(aiter(second)) is burst
+
+    asyncio.run(main())
+
+
+def test_very_many_are_woken_some_at_a_time_in_the_order_in_which_they_came() -> None:
+    async def main() -> None:
+        watchers, heard, turns = Watchers(), list[tuple[int, int, int]](), 0
+        count = 2 * WAKES_A_TURN + 7
+
+        async def hear(number: int) -> None:
+            async for burst in watchers.subscribe("pods/", 0, []):
+                heard.extend((turns, number, change.revision) for change in burst)
+                if burst[-1].revision == 2:
+                    return
+
+        tasks = [asyncio.create_task(hear(number)) for number in range(count)]
+        await asyncio.sleep(0)
+        for revision in (1, 2):
+            watchers.gather(["pods/"], make_change("pods/x", revision))
+            watchers.deliver()
+        while len(heard) < 2 * count:
+            await asyncio.sleep(0)
+            turns += 1
+            assert turns <= 20
+        await asyncio.gather(*tasks)
+
+        assert len({turn for turn, _, _ in heard}) >= 3
+        assert [number for _, number, revision in heard if revision == 2] == list(range(count))
+        for number in range(count):
+            assert [revision for _, each, revision in heard if each == number] == [1, 2]
+
+    asyncio.run(main())
+
+
+def test_a_watcher_tells_whether_it_has_yet_to_take_something() -> None:
+    async def main() -> None:
+        watchers = Watchers()
+        watch = watchers.subscribe("pods/", 0, [])
+        told = [watch.has_arrived()]
+        watchers.gather(["pods/"], make_change("pods/x", 1))
+        watchers.deliver()
+        told.append(watch.has_arrived())
+        await anext(aiter(watch))
+        told.append(watch.has_arrived())
+        assert told == [False, True, False]
 
     asyncio.run(main())

@@ -87,7 +87,7 @@ class WatchStream:
         self._waits_for_room = False
         self._sink: Sink | None = None
         self._carried = 1
-        """0 while a burst is being encoded that takes a while; then the revision that it went up to."""
+        """The revision up to which all is told; 0 while a burst is being encoded that takes a while."""
         self._bookmark_waits = False
         revision = options.revision
         if options.initial_events:
@@ -191,7 +191,9 @@ class WatchStream:
                 events = self._view.encode(changes)
                 if events is None:
                     await self._carry_slowly(changes)
-                elif events:
+                    continue
+                self._carried = changes[-1].revision
+                if events:
                     self._push(events)
                     await self._have_room()
         except ApiError as error:
@@ -231,8 +233,9 @@ class WatchStream:
     def _add_bookmark(self) -> None:
         """Say how far the watcher is: the store's newest revision, once all up to it has been carried.
 
-        The store has handed over its bursts up to that revision already, so the task is due to run; two turns of
-        the loop later it has, unless it waits for its reader, or is at work on a burst: then the bookmark follows that.
+        The store has handed over its bursts up to that revision already. Two turns of the loop later the task has
+        carried them, unless it waits for its reader; is at work on a burst: then the bookmark follows that; or is one of
+        very many, and has yet to be woken.
         """
         if self._ended:
             return
@@ -249,10 +252,14 @@ class WatchStream:
         return min(BOOKMARK_SECONDS, last)
 
     def _push_bookmark(self, revision: int) -> None:
+        if self._ended or self._waits_for_room:
+            return
         if not self._carried:
             self._bookmark_waits = True
-        elif not self._ended and not self._waits_for_room:
-            self._push(self._view.bookmark(revision))
+        elif self._watch is not None and self._watch.has_arrived():
+            asyncio.get_running_loop().call_soon(self._push_bookmark, revision)
+        else:
+            self._push(self._view.bookmark(max(revision, self._carried)))
 
 
 def _error(error: ApiError) -> bytes:
