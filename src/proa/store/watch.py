@@ -3,8 +3,8 @@
 Watchers are indexed by prefix. A change looks only at the prefixes that its own key has: those that end at one
 of its slashes, and the few watched lengths that do not end in a slash. All that becomes durable together is
 one burst, and the watchers of one prefix share one list of it. All have it at once, but where there are very many
-they are woken some at a time, so that the event loop serves others between. A watcher that does not keep up has its buffer
-taken away and gets WatchOverflow: memory is bounded, and it must read and watch again.
+they are woken some at a time, so that the event loop serves others between. A watcher that does not keep up has
+its buffer taken away and gets WatchOverflow: memory is bounded, and it must read and watch again.
 """
 
 from __future__ import annotations

@@ -234,8 +234,8 @@ class WatchStream:
         """Say how far the watcher is: the store's newest revision, once all up to it has been carried.
 
         The store has handed over its bursts up to that revision already. Two turns of the loop later the task has
-        carried them, unless it waits for its reader; is at work on a burst: then the bookmark follows that; or is one of
-        very many, and has yet to be woken.
+        carried them, unless it waits for its reader, or is at work on a burst (then the bookmark follows that), or is
+        one of very many and has yet to be woken.
         """
         if self._ended:
             return
