@@ -13,6 +13,14 @@ def tolerates(tolerations: Iterable[Object], taint: Object) -> bool:
     return any(covers(toleration, taint) for toleration in tolerations)
 
 
+def find_untolerated(tolerations: Iterable[Object], taints: Iterable[Object]) -> Object | None:
+    """Return the first taint that keeps pods off (NoSchedule, NoExecute) and that no toleration covers."""
+    for taint in taints:
+        if taint.get("effect") in ("NoSchedule", "NoExecute") and not tolerates(tolerations, taint):
+            return taint
+    return None
+
+
 def covers(toleration: Object, taint: Object) -> bool:
     """Tell whether one does: an empty effect covers all effects, an empty key with Exists all taints."""
     if toleration.get("effect") and toleration["effect"] != taint.get("effect"):

@@ -17,6 +17,7 @@ from proa.client.protocol import STRATEGIC_MERGE_PATCH, Client, Object
 from proa.objects import meta, pods
 from proa.objects.errors import ApiError, NotFound
 from proa.objects.resource import (
+    NAMESPACES,
     NODES,
     PERSISTENT_VOLUME_CLAIMS,
     PERSISTENT_VOLUMES,
@@ -29,11 +30,12 @@ from proa.reconcile.protocol import EventRecorder
 from proa.reconcile.workqueue import Timers
 from proa.scheduler.failure import fit_error, pod_error
 from proa.scheduler.framework import Event, Facts, Profile, Status
+from proa.scheduler.node_info import NodeInfo
 from proa.scheduler.plugins import default_plugins
-from proa.scheduler.plugins.volume_binding import VolumeBinding
+from proa.scheduler.pod_info import PodInfo, make_pod_info
 from proa.scheduler.queue import QueuedPod, SchedulingQueue
 from proa.scheduler.ranking import Rankings
-from proa.scheduler.snapshot import NodeInfo, PodInfo, Snapshot, make_pod_info
+from proa.scheduler.snapshot import Snapshot
 
 logger = logging.getLogger(__name__)
 
@@ -63,8 +65,8 @@ class Scheduler:
         self._informers = informers
         self._events = events
         self._now = now
-        self._profile = Profile(profile, default_plugins(VolumeBinding(client, informers)))
         self._snapshot = Snapshot()
+        self._profile = Profile(profile, default_plugins(client, informers, self._snapshot))
         self._rankings = Rankings(self._profile, self._snapshot, random)
         self._timers = timers
         self._ready = asyncio.Event()
@@ -75,7 +77,7 @@ class Scheduler:
         """Schedule until cancelled or stopped. Start informers first where nobody else has."""
         self._running = asyncio.current_task()
         timers = self._timers or asyncio.get_running_loop()
-        self._queue = SchedulingQueue(_sort_key, self._profile.can_help, self._ready.set, timers)
+        self._queue = SchedulingQueue(_sort_key, lambda pod: self._profile, self._ready.set, timers)
         self._listen()
         self._informers.start()
         try:
@@ -119,7 +121,7 @@ class Scheduler:
             diagnosis = ranking.diagnose()
             has_victims = self._snapshot.has_lower_priority_pod(pod.priority)
             # Without nodes no plugin was asked: any that waits for a node will do.
-            plugins = diagnosis.plugins or frozenset(plugin.NAME for plugin in self._profile.filters)
+            plugins = diagnosis.plugins or frozenset(plugin.NAME for plugin in self._profile.plugins)
             self._reject(queued, plugins, fit_error(diagnosis, has_victims=has_victims))
             return
         self._snapshot.add_pod(pod, node.name, assumed=True)
@@ -201,6 +203,7 @@ class Scheduler:
     # Listening
 
     def _listen(self) -> None:
+        self._informers.informer(NAMESPACES).listen(self._namespace_changed)
         self._informers.informer(NODES).listen(self._node_changed)
         self._informers.informer(PODS).listen(self._pod_changed)
         others: tuple[tuple[Resource, Event], ...] = (
@@ -214,18 +217,24 @@ class Scheduler:
     def _mover(self, event: Event) -> Callable[[Object | None, Object | None], None]:
         def listen(old: Object | None, new: Object | None) -> None:
             if new is not None:
-                self._queue.move(event)
+                self._queue.move(event, old, new)
 
         return listen
+
+    def _namespace_changed(self, old: Object | None, new: Object | None) -> None:
+        self._snapshot.set_namespace(meta.name(new or old or {}), new)
+        if new is not None and (old is None or meta.labels(old) != meta.labels(new)):
+            self._queue.move(Event.NAMESPACE_CHANGED, old, new)
 
     def _node_changed(self, old: Object | None, new: Object | None) -> None:
         if new is None:
             assert old is not None
             self._snapshot.remove_node(meta.name(old))
+            self._queue.move(Event.NODE_REMOVED, old, None)
             return
         self._snapshot.set_node(new)
         for event in node_events(old, new):
-            self._queue.move(event)
+            self._queue.move(event, old, new)
 
     def _pod_changed(self, old: Object | None, new: Object | None) -> None:
         pod = new or old
@@ -234,14 +243,20 @@ class Scheduler:
         if new is None or pods.is_terminated(new):
             self._queue.remove(uid)
             if self._snapshot.remove_pod(uid):
-                self._queue.move(Event.POD_REMOVED)
+                self._queue.move(Event.POD_REMOVED, old or new, None)
         elif pods.node_name(new):
-            if old is not None and old["spec"] == new["spec"] and self._snapshot.node_of(uid):
-                return  # only its status changed
-            self._queue.remove(uid)
-            self._snapshot.add_pod(make_pod_info(new), pods.node_name(new))
+            self._assigned_pod_changed(old, new)
         elif new["spec"].get("schedulerName", DEFAULT_PROFILE) == self._profile.name:
             self._waiting_pod_changed(new)
+
+    def _assigned_pod_changed(self, old: Object | None, new: Object) -> None:
+        known = self._snapshot.find(meta.uid(new))
+        if known is not None and old is not None and not assigned_pod_matters(old, new):
+            return  # only its status changed
+        self._queue.remove(meta.uid(new))
+        self._snapshot.add_pod(make_pod_info(new), pods.node_name(new))
+        for event in assigned_pod_events(old, new):
+            self._queue.move(event, old, new)
 
     def _waiting_pod_changed(self, pod: Object) -> None:
         """Queue a pod without a node; one that we have assumed is left to its binding."""
@@ -280,3 +295,23 @@ def node_events(old: Object | None, new: Object) -> list[Event]:
     if (old.get("status") or {}).get("allocatable") != (new.get("status") or {}).get("allocatable"):
         found.append(Event.NODE_ALLOCATABLE)
     return found
+
+
+def assigned_pod_matters(old: Object, new: Object) -> bool:
+    """Tell whether an assigned pod changed in what is counted of it."""
+    return (
+        old["spec"] != new["spec"]
+        or meta.labels(old) != meta.labels(new)
+        or meta.is_deleting(old) != meta.is_deleting(new)
+    )
+
+
+def assigned_pod_events(old: Object | None, new: Object) -> list[Event]:
+    """Return what of an assigned pod's change could help another pod."""
+    if old is None or not pods.node_name(old) or meta.labels(old) != meta.labels(new):
+        return [Event.POD_ADDED]
+    if old["spec"] == new["spec"]:
+        return []
+    before, after = pods.resource_requests(old), pods.resource_requests(new)
+    is_less = any(after.get(resource, 0) < amount for resource, amount in before.items())
+    return [Event.POD_SCALED_DOWN] if is_less else []

@@ -5,7 +5,8 @@ A plugin is an object with a `NAME` and the methods of the points it serves; `pl
 
 What makes this scheduler fast is a promise that plugins keep: a filter or score may look only at the pod's
 shape (`PodInfo.shape`), the facts that its own pre_filter returned, and the node. So pods of one shape and one
-set of facts share one ranking of nodes (ranking.py), and only nodes that changed are looked at again.
+set of facts share one ranking of nodes (ranking.py), and only nodes that changed are looked at again. A plugin
+whose answer for a node depends on pods of other nodes has an `Overview` for each ranking instead.
 """
 
 from __future__ import annotations
@@ -16,11 +17,16 @@ from typing import Any, Literal, Protocol, runtime_checkable
 
 from proa.client.protocol import Object
 from proa.objects.quick_dataclass import dataclass
-from proa.scheduler.snapshot import NodeInfo, PodInfo
+from proa.scheduler.node_info import NodeInfo
+from proa.scheduler.pod_info import PodInfo
+from proa.scheduler.snapshot import Snapshot
 
 MAX_SCORE = 100
 Facts = Mapping[str, Hashable]
 """What each pre_filter found out about the pod, by plugin name."""
+Sizes = Sequence[tuple[Hashable, int]]
+"""Groups of nodes that fit: what an overview returned for each node of it, and how many they are."""
+Point = Literal["preEnqueue", "preFilter", "filter", "postFilter", "preScore", "score", "preBind"]
 
 
 class Code(Enum):
@@ -43,13 +49,18 @@ class Event(Enum):
     """Changes of the cluster that may make room for a pod that was rejected."""
 
     NODE_ADDED = "node added"
+    NODE_REMOVED = "node gone"
     NODE_LABELS = "node labels changed"
     NODE_TAINTS = "node taints or unschedulable changed"
     NODE_ALLOCATABLE = "node allocatable changed"
+    POD_ADDED = "pod assigned, or labels of an assigned pod changed"
     POD_REMOVED = "assigned pod gone or finished"
+    POD_SCALED_DOWN = "assigned pod asks for less"
     CLAIM_CHANGED = "persistent volume claim added or changed"
     VOLUME_CHANGED = "persistent volume added or changed"
     CLASS_CHANGED = "storage class added or changed"
+    CSI_NODE_CHANGED = "limits of a node's volumes changed"
+    NAMESPACE_CHANGED = "namespace labels changed"
 
 
 class Plugin(Protocol):
@@ -91,7 +102,7 @@ class Score(Protocol):
     """Asked how well a node that passed suits the pod, from 0 to MAX_SCORE, times WEIGHT in the sum.
 
     With NORMALIZE "highest" or "lowest" scores may be any count, best when highest or lowest; they are scaled
-    over the nodes that the pod could use if they were empty. Such scores must not depend on pods.
+    over the nodes that fit. Such scores must not depend on pods.
     """
 
     WEIGHT: int
@@ -99,6 +110,36 @@ class Score(Protocol):
     SCORE_DEPENDS_ON_PODS: bool
 
     def score(self, pod: PodInfo, node: NodeInfo, facts: Hashable) -> int: ...
+
+
+class Overview(Protocol):
+    """What one ranking's pods must know of all nodes together, kept up to date one node at a time.
+
+    A node answers with a key; all that the overview says of the node follows from its key and from the overview
+    as it is now. Nodes with equal keys are judged together, so keys should be few: the node's domain, a count.
+    """
+
+    def look(self, name: str, node: NodeInfo | None) -> Hashable:
+        """Take in a node that may have changed, or its pods (None: it is gone), and return its key."""
+
+    def filter(self, key: Hashable) -> Status | None:
+        """Return why nodes with that key will not do now."""
+
+    def scores(self, groups: Sizes) -> list[int]:
+        """Return a score from 0 to MAX_SCORE for each group of nodes that fit."""
+
+    def close(self) -> None:
+        """Let go of what is held elsewhere: the ranking is forgotten."""
+
+
+@runtime_checkable
+class Overseer(Protocol):
+    """Asked for an overview when pods of a new shape, or with new facts, come. Its scores count WEIGHT times."""
+
+    WEIGHT: int
+
+    def overview(self, pod: PodInfo, facts: Hashable, snapshot: Snapshot) -> Overview | None:
+        """Return an overview that has seen no node yet; None where these pods need none."""
 
 
 @runtime_checkable
@@ -109,46 +150,91 @@ class PreBind(Protocol):
         """Return when ready; raise ApiError to have the pod scheduled anew."""
 
 
-class Profile:
-    """The plugins of one scheduler, sorted by extension point; order is that of the list."""
+@runtime_checkable
+class Hinting(Protocol):
+    """Asked whether one of HELPED_BY helps a certain pod that the plugin rejected; without it, each does."""
 
-    def __init__(self, name: str, plugins: Sequence[Plugin]) -> None:
+    def can_help(self, pod: PodInfo, event: Event, old: Object | None, new: Object | None) -> bool:
+        """Tell whether the change from `old` to `new` may change the plugin's mind; when in doubt, yes."""
+
+
+class Profile:
+    """The plugins of one scheduler, sorted by extension point; order is that of the list.
+
+    `weights` replace the plugins' own; `without` are points at which a plugin takes no part.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        plugins: Sequence[Plugin],
+        weights: Mapping[str, int] | None = None,
+        without: frozenset[tuple[Point, str]] = frozenset(),
+    ) -> None:
         self.name = name
         self.plugins = tuple(plugins)
-        self.pre_enqueue = _having(plugins, PreEnqueue)
-        self.pre_filters = _having(plugins, PreFilter)
-        self.filters = _having(plugins, Filter)
+        self._without = without
+        self.weights: dict[str, int] = {
+            p.NAME: (weights or {}).get(p.NAME) or p.WEIGHT
+            for p in plugins
+            if isinstance(p, Score | Overseer) and ("score", p.NAME) not in without
+        }
+        self.pre_enqueue = self._having("preEnqueue", PreEnqueue)
+        self.pre_filters = self._having("preFilter", PreFilter)
+        self.filters = self._having("filter", Filter)
         self.fixed_filters = tuple(p for p in self.filters if not p.DEPENDS_ON_PODS)
         self.moving_filters = tuple(p for p in self.filters if p.DEPENDS_ON_PODS)
-        scores = _having(plugins, Score)
-        self.fixed_scores = tuple(p for p in scores if not p.SCORE_DEPENDS_ON_PODS)
+        scores = self._having("score", Score)
+        self.scaled_scores = tuple(p for p in scores if p.NORMALIZE)
+        self.fixed_scores = tuple(p for p in scores if not p.NORMALIZE and not p.SCORE_DEPENDS_ON_PODS)
         self.moving_scores = tuple(p for p in scores if p.SCORE_DEPENDS_ON_PODS)
-        self.pre_binds = _having(plugins, PreBind)
+        self.overseers: tuple[tuple[Any, bool, int], ...] = tuple(
+            (p, ("filter", p.NAME) not in without, self.weights.get(p.NAME, 0))
+            for p in plugins
+            if isinstance(p, Overseer)
+        )
+        """Each with whether it filters, and its score's weight (0: it does not score)."""
+        self.pre_binds = self._having("preBind", PreBind)
         self._helped_by = {plugin.NAME: plugin.HELPED_BY for plugin in plugins}
+        self._hinting = {plugin.NAME: plugin for plugin in plugins if isinstance(plugin, Hinting)}
+
+    def has(self, name: str, point: Point) -> bool:
+        """Tell whether a plugin takes part at a point."""
+        return any(name == p.NAME for p in self.plugins) and (point, name) not in self._without
 
     def run_pre_filters(self, pod: PodInfo) -> Status | Facts:
         """Return the first rejection, or all facts."""
         facts: dict[str, Hashable] = {}
         for plugin in self.pre_filters:
             answer = plugin.pre_filter(pod)
+            if answer is None:
+                continue
             if isinstance(answer, Status):
                 return answer
-            if answer is not None:
-                facts[plugin.NAME] = answer
+            facts[plugin.NAME] = answer
         return facts
 
-    def run_filters(self, pod: PodInfo, node: NodeInfo, facts: Facts) -> Status | None:
-        """Return the first rejection, in the order of the list."""
-        for plugin in self.filters:
-            status: Status | None = plugin.filter(pod, node, facts.get(plugin.NAME))
-            if status is not None:
-                return status
-        return None
-
-    def can_help(self, event: Event, plugins: frozenset[str]) -> bool:
+    def can_help(
+        self,
+        event: Event,
+        plugins: frozenset[str],
+        pod: PodInfo,
+        old: Object | None = None,
+        new: Object | None = None,
+    ) -> bool:
         """Tell whether the event may change the mind of any of the plugins that rejected a pod."""
-        return any(event in self._helped_by[name] for name in plugins)
+        for name in plugins:
+            if event in self._helped_by.get(name, ()):
+                hinting = self._hinting.get(name)
+                if hinting is None or hinting.can_help(pod, event, old, new):
+                    return True
+        return False
 
+    def is_helped_by(self, event: Event, plugins: frozenset[str]) -> bool:
+        """Tell whether the event is of a kind that may help pods that these plugins rejected."""
+        return any(event in self._helped_by.get(name, ()) for name in plugins)
 
-def _having(plugins: Sequence[Plugin], point: Any) -> tuple[Any, ...]:
-    return tuple(plugin for plugin in plugins if isinstance(plugin, point))
+    def _having(self, point: Point, interface: Any) -> tuple[Any, ...]:
+        return tuple(
+            p for p in self.plugins if isinstance(p, interface) and (point, p.NAME) not in self._without
+        )

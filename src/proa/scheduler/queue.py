@@ -8,20 +8,21 @@ after five minutes. Follows kube-scheduler's pkg/scheduler/backend/queue/schedul
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from heapq import heappop, heappush
 
+from proa.client.protocol import Object
 from proa.objects.quick_dataclass import dataclass
 from proa.reconcile.workqueue import Timers
-from proa.scheduler.framework import Event
-from proa.scheduler.snapshot import PodInfo
+from proa.scheduler.framework import Event, Profile
+from proa.scheduler.pod_info import PodInfo
 
 FIRST_BACK_OFF_SECONDS = 1.0
 MAX_BACK_OFF_SECONDS = 10.0
 MAX_UNSCHEDULABLE_SECONDS = 300.0
 
-ANYTHING: frozenset[str] = frozenset()
-"""The plugins of a pod that failed for a reason other than being rejected."""
+Rejection = tuple[Profile, frozenset[str]]
+"""Whose plugins rejected a pod, and which of them."""
 
 
 @dataclass(slots=True)
@@ -32,7 +33,8 @@ class QueuedPod:
     added_at: float
     attempts: int = 0
     tried_at: float = 0.0
-    rejected_by: frozenset[str] = ANYTHING
+    rejected_by: Rejection | None = None
+    """None: it failed for a reason other than being rejected."""
 
     @property
     def back_off_until(self) -> float:
@@ -46,25 +48,25 @@ class QueuedPod:
 class SchedulingQueue:
     """See the module's docstring. `sort_key(pod)` orders the pods to try, smallest first.
 
-    `on_ready` is called when there are pods to try; `can_help(event, plugins)` says whom an event may help.
+    `on_ready` is called when there are pods to try; `profile_of` says whose plugins judge a pod.
     """
 
     def __init__(
         self,
         sort_key: Callable[[PodInfo], int],
-        can_help: Callable[[Event, frozenset[str]], bool],
+        profile_of: Callable[[PodInfo], Profile],
         on_ready: Callable[[], None],
         timers: Timers,
     ) -> None:
         self._sort_key = sort_key
-        self._can_help = can_help
+        self._profile_of = profile_of
         self._on_ready = on_ready
         self._timers = timers
         self._pods: dict[str, QueuedPod] = {}
         self._active: list[tuple[int, float, int, str]] = []
         self._is_active: set[str] = set()
         self._backing_off: dict[str, asyncio.TimerHandle] = {}
-        self._unschedulable: dict[frozenset[str], dict[str, asyncio.TimerHandle]] = {}
+        self._unschedulable: dict[Rejection, dict[str, asyncio.TimerHandle]] = {}
         self._sequence = 0
 
     def __len__(self) -> int:
@@ -118,23 +120,32 @@ class SchedulingQueue:
     def reject(self, queued: QueuedPod, plugins: frozenset[str]) -> None:
         """Take back a pod that no node would have, until something helps one of these plugins."""
         uid = queued.info.uid
-        queued.rejected_by = plugins
+        queued.rejected_by = (self._profile_of(queued.info), plugins)
         self._pods[uid] = queued
         timer = self._timers.call_later(MAX_UNSCHEDULABLE_SECONDS, self._waited_too_long, uid)
-        self._unschedulable.setdefault(plugins, {})[uid] = timer
+        self._unschedulable.setdefault(queued.rejected_by, {})[uid] = timer
 
     def retry(self, queued: QueuedPod) -> None:
         """Take back a pod that failed for another reason: it is tried after its back-off."""
-        queued.rejected_by = ANYTHING
+        queued.rejected_by = None
         self._pods[queued.info.uid] = queued
         self._after_back_off(queued)
 
-    def move(self, event: Event) -> None:
-        """Try the pods again that the event may help."""
-        for plugins in [p for p in self._unschedulable if self._can_help(event, p)]:
-            for uid, timer in self._unschedulable.pop(plugins).items():
-                timer.cancel()
-                self._after_back_off(self._pods[uid])
+    def move(self, event: Event, old: Object | None = None, new: Object | None = None) -> None:
+        """Try the pods again that the event, a change from `old` to `new`, may help."""
+        for rejection in [*self._unschedulable]:
+            profile, plugins = rejection
+            if not profile.is_helped_by(event, plugins):
+                continue
+            answers: dict[Hashable, bool] = {}  # pods of one owner get one answer
+            for uid in [*self._unschedulable[rejection]]:
+                info = self._pods[uid].info
+                key = (info.shape, id(info.terms), info.kind)
+                if key not in answers:
+                    answers[key] = profile.can_help(event, plugins, info, old, new)
+                if answers[key]:
+                    self._leave(uid)
+                    self._after_back_off(self._pods[uid])
 
     def close(self) -> None:
         """Forget all pods and end all timers."""
@@ -171,8 +182,10 @@ class SchedulingQueue:
         if timer := self._backing_off.pop(uid, None):
             timer.cancel()
         queued = self._pods.get(uid)
-        group = self._unschedulable.get(queued.rejected_by) if queued else None
-        if queued is not None and group is not None and (timer := group.pop(uid, None)):
+        if queued is None or queued.rejected_by is None:
+            return
+        group = self._unschedulable.get(queued.rejected_by)
+        if group is not None and (timer := group.pop(uid, None)):
             timer.cancel()
             if not group:
                 del self._unschedulable[queued.rejected_by]

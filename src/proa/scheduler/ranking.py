@@ -1,26 +1,36 @@
-"""Find the best node for a pod without looking at all of them: one lazy heap of nodes for each shape of pod.
+"""Find the best node for a pod without looking at all of them: a few lazy heaps of nodes for each shape of pod.
 
-Theory of operation. All filters and scores see of a pod is its shape and the facts of its pre_filters, so pods
-that agree in both share a `Ranking`: every usable node in a heap, best score first. When a pod is placed, only
-that node's entry is out of date. The snapshot logs which nodes changed; a ranking, when asked, replays the part of
-the log it has not seen, pushes a new entry for each node there, and skips entries that a newer one has
-replaced. Answers are exactly those of a scan over all nodes. Equal scores are ordered by a random number.
+Theory of operation. All that filters and scores see of a pod is its shape and the facts of its pre_filters, so pods
+that agree in both share a `Ranking`. What they see of a node is of three kinds: its own part of the score, which
+changes when a pod comes or goes there; counts that are scaled over all nodes that fit; and the keys of overviews,
+which say what the node has to do with other nodes (its zone, how many pods of a kind it has). Nodes that agree in the
+last two form a `Group`, in which the own part alone decides: a heap, best first. There are few groups, so each
+decision judges all of them, exactly as upstream judges all nodes that fit.
+
+When a pod is placed, only that node's entry is out of date. The snapshot logs which nodes changed; a ranking, when
+asked, replays the part of the log it has not seen, gives each node there a new entry (in another group, it may be),
+and skips entries that a newer one has replaced. Answers are those of a scan over all nodes. Equal scores are ordered
+by a random number.
 """
 
 from __future__ import annotations
 
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterable
 from heapq import heapify, heappop, heappush
 
 from proa.objects.quick_dataclass import dataclass
-from proa.scheduler.framework import MAX_SCORE, Code, Facts, Profile
-from proa.scheduler.snapshot import NodeInfo, PodInfo, Snapshot
+from proa.scheduler.framework import MAX_SCORE, Code, Facts, Overview, Profile, Status
+from proa.scheduler.node_info import NodeInfo
+from proa.scheduler.pod_info import PodInfo
+from proa.scheduler.snapshot import Snapshot
 
 RANKINGS_KEPT = 128
 
 Entry = tuple[int, float, int, str]
-"""Negative score, random number, version of the node's entry, node name."""
+"""Negative own score, random number, version of the node's entry, node name."""
+GroupKey = tuple[Hashable, ...]
+"""Counts to scale, then a key for each overview."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +40,13 @@ class Diagnosis:
     nodes: int
     reasons: Counter[str]
     plugins: frozenset[str]
-    unresolvable: int
-    """How many nodes no leaving pod could make fit."""
+    hopeful: tuple[str, ...] = ()
+    """The nodes that could fit if pods left them."""
+
+    @property
+    def unresolvable(self) -> int:
+        """Return how many nodes no leaving pod could make fit."""
+        return self.nodes - len(self.hopeful)
 
 
 class Rankings:
@@ -45,16 +60,47 @@ class Rankings:
 
     def ranking_for(self, pod: PodInfo, facts: Facts) -> Ranking:
         """Return the ranking of nodes for pods like this one."""
-        key = (pod.shape, tuple(facts.items()))
+        key = (pod.shape, tuple(facts.items())) if facts else pod.shape
         ranking = self._rankings.get(key)
         if ranking is None:
             ranking = Ranking(self._profile, self._snapshot, self._random, pod, facts)
             self._rankings[key] = ranking
             if len(self._rankings) > RANKINGS_KEPT:
-                self._rankings.popitem(last=False)
+                self._rankings.popitem(last=False)[1].close()
         else:
             self._rankings.move_to_end(key)
         return ranking
+
+    def close(self) -> None:
+        """Forget all rankings."""
+        while self._rankings:
+            self._rankings.popitem()[1].close()
+
+
+class Group:
+    """Nodes that only their own part of the score tells apart."""
+
+    __slots__ = ("heap", "key", "size")
+
+    def __init__(self, key: GroupKey) -> None:
+        self.key = key
+        self.heap: list[Entry] = []
+        self.size = 0
+
+
+class Known:
+    """What a ranking knows of a node: `status` says why it will not do, whatever overviews say."""
+
+    __slots__ = ("counts", "group", "nature", "own", "rejection", "status", "version")
+
+    def __init__(self) -> None:
+        self.nature = -1
+        self.rejection: Status | None = None
+        self.own = 0
+        self.counts: GroupKey = ()
+        self.status: Status | None = None
+        self.group: Group | None = None
+        self.version = 0
 
 
 class Ranking:
@@ -68,32 +114,80 @@ class Ranking:
         self._random = random
         self._pod = pod
         self._facts = facts
+        weights = profile.weights
+        self._fixed_filters = [(p.filter, facts.get(p.NAME)) for p in profile.fixed_filters]
         self._moving_filters = [(p.filter, facts.get(p.NAME)) for p in profile.moving_filters]
-        self._moving_scores = [(p.score, facts.get(p.NAME), p.WEIGHT) for p in profile.moving_scores]
+        self._fixed_scores = [(p.score, facts.get(p.NAME), weights[p.NAME]) for p in profile.fixed_scores]
+        self._moving_scores = [(p.score, facts.get(p.NAME), weights[p.NAME]) for p in profile.moving_scores]
+        self._scaled = [(p.score, facts.get(p.NAME)) for p in profile.scaled_scores]
+        self._scales = [(p.NORMALIZE, weights[p.NAME]) for p in profile.scaled_scores]
+        self._overviews: list[tuple[Overview, bool, int]] = []
         self._epoch = -1
         self._position = 0
-        self._fixed: dict[str, int] = {}
-        self._versions: dict[str, int] = {}
-        self._heap: list[Entry] = []
+        self._version = 0
+        self._known: dict[str, Known] = {}
+        self._groups: dict[GroupKey, Group] = {}
         self._diagnosis: Diagnosis | None = None
 
-    def best(self) -> NodeInfo | None:
-        """Return the best node that fits now."""
+    # Asking
+
+    def best(self, without: Iterable[str] = ()) -> NodeInfo | None:
+        """Return the best node that fits now, but none of those `without`."""
         self._catch_up()
-        heap = self._heap
-        while heap:
-            _, _, version, name = heap[0]
-            if self._versions[name] == version:
-                return self._snapshot.nodes[name]
-            heappop(heap)
+        withdrawn = [name for name in without if name in self._known]
+        for name in withdrawn:
+            self._leave_group(self._known[name])
+        found = self._find_best()
+        for name in withdrawn:
+            self._look(name)
+        return found
+
+    def fits(self, name: str) -> bool:
+        """Tell whether a node fits now."""
+        self._catch_up()
+        return name in self._known and self._status_of(self._known[name]) is None
+
+    def check(self, name: str) -> Status | None:
+        """Return why a node would not do as it is in a trial. Look again (`settle`) when the trial is undone.
+
+        No changes may be outstanding: `best` or `fits` was called before the trial.
+        """
+        known, node = self._known[name], self._snapshot.nodes[name]
+        keys = [overview.look(name, node) for overview, _, _ in self._overviews]
+        status = known.rejection or self._first_moving(node)
+        if status is not None:
+            return status
+        for (overview, filters, _), key in zip(self._overviews, keys, strict=True):
+            if filters and (status := overview.filter(key)) is not None:
+                return status
         return None
 
+    def settle(self, name: str) -> None:
+        """Take in that a trial on a node is undone."""
+        for overview, _, _ in self._overviews:
+            overview.look(name, self._snapshot.nodes[name])
+
     def diagnose(self) -> Diagnosis:
-        """Return why no node fits, by asking each; remembered until something changes."""
+        """Return why no node fits; remembered until something changes."""
         self._catch_up()
         if self._diagnosis is None:
-            self._diagnosis = self._ask_all()
+            self._diagnosis = self._explain()
         return self._diagnosis
+
+    def status_of(self, name: str) -> Status | None:
+        """Return why a node does not fit."""
+        self._catch_up()
+        known = self._known.get(name)
+        return None if known is None else self._status_of(known)
+
+    def close(self) -> None:
+        """Let go of what overviews hold."""
+        for overview, _, _ in self._overviews:
+            overview.close()
+        self._overviews = []
+        self._epoch = -1
+
+    # Following the log
 
     def _catch_up(self) -> None:
         snapshot = self._snapshot
@@ -106,70 +200,174 @@ class Ranking:
         self._position = snapshot.position
         self._diagnosis = None
         for name in changed if len(changed) == 1 else dict.fromkeys(changed):
-            if name in self._fixed:
-                self._versions[name] += 1
-                self._push(name)
-        if len(self._heap) > 4 * len(self._fixed) + 64:
-            self._heap = [entry for entry in self._heap if self._versions[entry[3]] == entry[2]]
-            heapify(self._heap)
+            self._look(name)
 
     def _rebuild(self) -> None:
+        """Begin anew. Making overviews may move the epoch on, where they ask for a label not asked for before."""
+        self.close()
+        pod, facts = self._pod, self._facts
+        for plugin, filters, weight in self._profile.overseers:
+            overview = plugin.overview(pod, facts.get(plugin.NAME), self._snapshot)
+            if overview is not None:
+                self._overviews.append((overview, filters, weight))
         self._epoch = self._snapshot.epoch
         self._position = self._snapshot.position
         self._diagnosis = None
-        self._fixed = self._score_fixed()
-        self._versions = dict.fromkeys(self._fixed, 0)
-        self._heap = []
-        for name in self._fixed:
-            self._push(name)
+        self._known = {}
+        self._groups = {}
+        for name in self._snapshot.nodes:
+            self._look(name)
 
-    def _push(self, name: str) -> None:
-        score = self._score_now(self._snapshot.nodes[name])
-        if score is not None:
-            heappush(self._heap, (-score - self._fixed[name], self._random(), self._versions[name], name))
+    def _look(self, name: str) -> None:
+        """Take in a node as it is now."""
+        node = self._snapshot.nodes.get(name)
+        known = self._known.get(name)
+        if known is None:
+            if node is None:
+                return
+            known = self._known[name] = Known()
+        else:
+            self._leave_group(known)
+        if node is None:
+            del self._known[name]
+            for overview, _, _ in self._overviews:
+                overview.look(name, None)
+            return
+        if known.nature != node.nature:
+            self._look_at_nature(known, node)
+        key = known.counts
+        if self._overviews:
+            key += tuple([overview.look(name, node) for overview, _, _ in self._overviews])
+        known.status = known.rejection or self._first_moving(node)
+        if known.status is None:
+            self._join_group(known, key, node)
 
-    def _score_now(self, node: NodeInfo) -> int | None:
-        """Return the part of the score that depends on pods, None where the pod does not fit."""
+    def _look_at_nature(self, known: Known, node: NodeInfo) -> None:
+        """Take in all of a node that does not depend on pods."""
         pod = self._pod
-        for filter, facts in self._moving_filters:
-            if filter(pod, node, facts) is not None:
-                return None
-        total = 0
-        for score, facts, weight in self._moving_scores:
-            total += weight * score(pod, node, facts)
-        return total
+        known.nature = node.nature
+        known.rejection = None
+        for filter, facts in self._fixed_filters:
+            known.rejection = filter(pod, node, facts)
+            if known.rejection is not None:
+                return
+        known.own = sum([weight * score(pod, node, facts) for score, facts, weight in self._fixed_scores])
+        known.counts = tuple([score(pod, node, facts) for score, facts in self._scaled])
 
-    def _score_fixed(self) -> dict[str, int]:
-        """Return, for each node that could be used if it were empty, the part of the score that stays."""
-        pod, facts = self._pod, self._facts
-        usable = [
-            node
-            for node in self._snapshot.nodes.values()
-            if all(p.filter(pod, node, facts.get(p.NAME)) is None for p in self._profile.fixed_filters)
-        ]
-        totals = dict.fromkeys((node.name for node in usable), 0)
-        for plugin in self._profile.fixed_scores:
-            scores = [plugin.score(pod, node, facts.get(plugin.NAME)) for node in usable]
-            for node, score in zip(usable, normalized(scores, plugin.NORMALIZE), strict=True):
-                totals[node.name] += plugin.WEIGHT * score
+    def _first_moving(self, node: NodeInfo) -> Status | None:
+        for filter, facts in self._moving_filters:
+            status: Status | None = filter(self._pod, node, facts)
+            if status is not None:
+                return status
+        return None
+
+    def _join_group(self, known: Known, key: GroupKey, node: NodeInfo) -> None:
+        group = self._groups.get(key)
+        if group is None:
+            group = self._groups[key] = Group(key)
+        score = known.own
+        for plugin_score, facts, weight in self._moving_scores:
+            score += weight * plugin_score(self._pod, node, facts)
+        self._version += 1
+        known.version = self._version
+        known.group = group
+        group.size += 1
+        heap = group.heap
+        heappush(heap, (-score, self._random(), known.version, node.name))
+        if len(heap) > 4 * group.size + 64:
+            group.heap = [entry for entry in heap if self._is_current(entry, group)]
+            heapify(group.heap)
+
+    def _leave_group(self, known: Known) -> None:
+        group = known.group
+        known.group = None
+        if group is not None:
+            group.size -= 1
+            if not group.size:
+                del self._groups[group.key]
+
+    def _is_current(self, entry: Entry, group: Group) -> bool:
+        known = self._known.get(entry[3])
+        return known is not None and known.version == entry[2] and known.group is group
+
+    # Judging
+
+    def _find_best(self) -> NodeInfo | None:
+        groups = self._fitting_groups()
+        if not groups:
+            return None
+        totals = self._totals(groups) if len(groups) > 1 else [0]
+        _, entry = min(
+            [(top[0] - total, top) for top, total in zip(map(self._top, groups), totals, strict=True)]
+        )
+        return self._snapshot.nodes[entry[3]]
+
+    def _fitting_groups(self) -> list[Group]:
+        groups = [*self._groups.values()]
+        first = len(self._scaled)
+        for index, (overview, filters, _) in enumerate(self._overviews, first):
+            if filters:
+                groups = [group for group in groups if overview.filter(group.key[index]) is None]
+        return groups
+
+    def _totals(self, groups: list[Group]) -> list[int]:
+        """Return what each group's nodes have in common of the score."""
+        totals = [0] * len(groups)
+        for index, (direction, weight) in enumerate(self._scales):
+            counts: list[int] = [group.key[index] for group in groups]  # type: ignore[misc]
+            for at, score in enumerate(normalized(counts, direction)):
+                totals[at] += weight * score
+        for index, (overview, _, weight) in enumerate(self._overviews, len(self._scales)):
+            if weight:
+                sizes = [(group.key[index], group.size) for group in groups]
+                for at, score in enumerate(overview.scores(sizes)):
+                    totals[at] += weight * score
         return totals
 
-    def _ask_all(self) -> Diagnosis:
+    def _top(self, group: Group) -> Entry:
+        """Return the best entry of a group: it has one, for it has nodes."""
+        heap = group.heap
+        while not self._is_current(heap[0], group):
+            heappop(heap)
+        return heap[0]
+
+    def _status_of(self, known: Known) -> Status | None:
+        """Return why a node does not fit, asking overviews where nothing else speaks against it."""
+        if known.group is None:
+            return known.status
+        for index, (overview, filters, _) in enumerate(self._overviews, len(self._scaled)):
+            if filters and (status := overview.filter(known.group.key[index])) is not None:
+                return status
+        return None
+
+    def _explain(self) -> Diagnosis:
+        found: dict[int, Status] = {}
+        counts: Counter[int] = Counter()
+        hopeful: list[str] = []
+        of_group: dict[GroupKey, Status | None] = {}
+        for name, known in self._known.items():
+            if known.group is None:
+                status = known.status
+            else:
+                key = known.group.key
+                if key not in of_group:
+                    of_group[key] = self._status_of(known)
+                status = of_group[key]
+            if status is not None:
+                found[id(status)] = status
+                counts[id(status)] += 1
+                if status.code is Code.UNSCHEDULABLE:
+                    hopeful.append(name)
         reasons: Counter[str] = Counter()
-        plugins: set[str] = set()
-        unresolvable = 0
-        for node in self._snapshot.nodes.values():
-            status = self._profile.run_filters(self._pod, node, self._facts)
-            if status is None:
-                continue
-            reasons.update(status.reasons)
-            plugins.add(status.plugin)
-            unresolvable += status.code is Code.UNRESOLVABLE
-        return Diagnosis(len(self._snapshot.nodes), reasons, frozenset(plugins), unresolvable)
+        for identity, count in counts.items():
+            for reason in found[identity].reasons:
+                reasons[reason] += count
+        plugins = frozenset(status.plugin for status in found.values())
+        return Diagnosis(len(self._snapshot.nodes), reasons, plugins, tuple(hopeful))
 
 
 def normalized(scores: list[int], direction: str) -> list[int]:
-    """Scale counts to 0..MAX_SCORE by the highest; "lowest" turns them round."""
+    """Scale counts to 0..MAX_SCORE by the highest; "lowest" turns them round (helper.DefaultNormalizeScore)."""
     if not direction:
         return scores
     highest = max(scores, default=0)

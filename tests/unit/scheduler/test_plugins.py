@@ -4,6 +4,7 @@ import pytest
 
 from proa.objects.pods import HostPort
 from proa.scheduler.framework import Code
+from proa.scheduler.node_info import NodeInfo
 from proa.scheduler.plugins.balanced_allocation import BalancedAllocation
 from proa.scheduler.plugins.node_affinity import NodeAffinity
 from proa.scheduler.plugins.node_ports import NodePorts
@@ -11,8 +12,8 @@ from proa.scheduler.plugins.node_resources_fit import NodeResourcesFit
 from proa.scheduler.plugins.node_unschedulable import NodeUnschedulable
 from proa.scheduler.plugins.scheduling_gates import SchedulingGates
 from proa.scheduler.plugins.taint_toleration import TaintToleration
+from proa.scheduler.pod_info import make_pod_info
 from proa.scheduler.ranking import normalized
-from proa.scheduler.snapshot import NodeInfo, make_pod_info
 
 GPU = {"key": "gpu", "value": "yes", "effect": "NoSchedule"}
 SOFT = {"key": "old", "effect": "PreferNoSchedule"}

@@ -2,9 +2,11 @@ from __future__ import annotations
 
 import pytest
 
-from proa.scheduler.framework import Event
+from proa.scheduler.framework import Event, Profile
+from proa.scheduler.plugins.node_affinity import NodeAffinity
+from proa.scheduler.plugins.node_resources_fit import NodeResourcesFit
+from proa.scheduler.pod_info import make_pod_info
 from proa.scheduler.queue import SchedulingQueue
-from proa.scheduler.snapshot import make_pod_info
 
 FIT = frozenset({"NodeResourcesFit"})
 AFFINITY = frozenset({"NodeAffinity"})
@@ -51,10 +53,8 @@ def timers():
 
 @pytest.fixture
 def queue(timers):
-    def can_help(event, plugins):
-        return event is Event.NODE_ADDED or (event is Event.POD_REMOVED and plugins == FIT)
-
-    return SchedulingQueue(lambda pod: -pod.priority, can_help, lambda: None, timers)
+    profile = Profile("default-scheduler", [NodeResourcesFit(), NodeAffinity()])
+    return SchedulingQueue(lambda pod: -pod.priority, lambda pod: profile, lambda: None, timers)
 
 
 def names(queue):

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+from proa.client.protocol import Client
+from proa.reconcile.informer import InformerFactory
 from proa.scheduler.framework import Plugin
 from proa.scheduler.plugins.balanced_allocation import BalancedAllocation
+from proa.scheduler.plugins.image_locality import ImageLocality
+from proa.scheduler.plugins.inter_pod_affinity import InterPodAffinity
 from proa.scheduler.plugins.node_affinity import NodeAffinity
 from proa.scheduler.plugins.node_ports import NodePorts
 from proa.scheduler.plugins.node_resources_fit import NodeResourcesFit
 from proa.scheduler.plugins.node_unschedulable import NodeUnschedulable
+from proa.scheduler.plugins.pod_topology_spread import PodTopologySpread
 from proa.scheduler.plugins.scheduling_gates import SchedulingGates
+from proa.scheduler.plugins.spread_constraints import ConstraintReader
 from proa.scheduler.plugins.taint_toleration import TaintToleration
 from proa.scheduler.plugins.volume_binding import VolumeBinding
+from proa.scheduler.snapshot import Snapshot
 
 
-def default_plugins(volumes: VolumeBinding) -> tuple[Plugin, ...]:
-    """Return the list; `volumes` is the one plugin that needs a client and caches."""
+def default_plugins(client: Client, informers: InformerFactory, snapshot: Snapshot) -> tuple[Plugin, ...]:
+    """Return the list, for one scheduler over `snapshot`."""
     return (
         SchedulingGates(),
         NodeUnschedulable(),
@@ -22,6 +29,9 @@ def default_plugins(volumes: VolumeBinding) -> tuple[Plugin, ...]:
         NodeAffinity(),
         NodePorts(),
         NodeResourcesFit(),
-        volumes,
+        VolumeBinding(client, informers),
+        PodTopologySpread(ConstraintReader(informers)),
+        InterPodAffinity(snapshot),
         BalancedAllocation(),
+        ImageLocality(),
     )

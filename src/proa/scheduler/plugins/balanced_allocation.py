@@ -1,16 +1,18 @@
-"""Prefer nodes on which cpu and memory are used alike (plugins/noderesources/balanced_allocation.go)."""
+"""Prefer nodes on which resources are used alike (plugins/noderesources/balanced_allocation.go)."""
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from typing import Literal
 
 from proa.scheduler.framework import MAX_SCORE, Event
-from proa.scheduler.snapshot import NodeInfo, PodInfo
+from proa.scheduler.node_info import NodeInfo
+from proa.scheduler.plugins.resource_scores import CPU_AND_MEMORY, Weighted, balance, requested_with
+from proa.scheduler.pod_info import PodInfo
 
 
 class BalancedAllocation:
-    """A score: the nearer the two used shares are to one another, the higher."""
+    """A score: the nearer the used shares are to one another, the higher. Pods that request nothing have none."""
 
     NAME = "NodeResourcesBalancedAllocation"
     HELPED_BY: frozenset[Event] = frozenset()
@@ -18,14 +20,25 @@ class BalancedAllocation:
     NORMALIZE: Literal[""] = ""
     SCORE_DEPENDS_ON_PODS = True
 
+    def __init__(self, resources: Sequence[Weighted] = CPU_AND_MEMORY) -> None:
+        self._resources = tuple(resource.name for resource in resources)
+        self._is_plain = self._resources == ("cpu", "memory")
+
     def score(self, pod: PodInfo, node: NodeInfo, facts: Hashable) -> int:
-        """Return 100 less half the difference of the shares, in percent."""
-        difference = abs(_share(pod, node, "cpu") - _share(pod, node, "memory"))
-        return int((1.0 - difference / 2.0) * MAX_SCORE)
-
-
-def _share(pod: PodInfo, node: NodeInfo, resource: str) -> float:
-    allocatable = node.allocatable.get(resource, 0)
-    if not allocatable:
-        return 0.0
-    return min((node.requested.get(resource, 0) + pod.requests.get(resource, 0)) / allocatable, 1.0)
+        """Return 100 less the standard deviation of the shares, in percent."""
+        wanted = pod.requests
+        if self._is_plain:
+            cpu, memory = wanted.get("cpu", 0), wanted.get("memory", 0)
+            allocatable = node.allocatable
+            all_cpu, all_memory = allocatable.get("cpu", 0), allocatable.get("memory", 0)
+            if not (cpu or memory):
+                return 0
+            if all_cpu and all_memory:
+                requested = node.requested
+                first = (requested.get("cpu", 0) + cpu) / all_cpu
+                second = (requested.get("memory", 0) + memory) / all_memory
+                return int((1 - abs((min(first, 1.0) - min(second, 1.0)) / 2)) * MAX_SCORE)
+        if not any(wanted.get(name) for name in self._resources):
+            return 0
+        amounts = [requested_with(pod, node, name, assumed=False) for name in self._resources]
+        return balance([min(used / available, 1.0) for used, available in amounts if available])

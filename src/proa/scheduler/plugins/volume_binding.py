@@ -20,7 +20,8 @@ from proa.objects.quick_dataclass import dataclass
 from proa.objects.resource import PERSISTENT_VOLUME_CLAIMS, PERSISTENT_VOLUMES, STORAGE_CLASSES
 from proa.reconcile.informer import InformerFactory
 from proa.scheduler.framework import Code, Event, Status
-from proa.scheduler.snapshot import NodeInfo, PodInfo
+from proa.scheduler.node_info import NodeInfo
+from proa.scheduler.pod_info import PodInfo
 
 SELECTED_NODE = "volume.kubernetes.io/selected-node"
 BIND_COMPLETED = "pv.kubernetes.io/bind-completed"

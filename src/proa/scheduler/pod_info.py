@@ -1,0 +1,101 @@
+"""A pod as scheduling sees it: read once from its object, then only looked at.
+
+Amounts are integers: cpu in thousandths, all else in units. Follows kube-scheduler's framework/types.go (PodInfo)
+and pkg/scheduler/util/pod_resources.go (what scoring assumes of a container that requests nothing).
+"""
+
+from __future__ import annotations
+
+import orjson
+
+from proa.client.protocol import Object
+from proa.objects import meta, pods
+from proa.objects.pods import HostPort
+from proa.objects.quick_dataclass import dataclass
+from proa.scheduler.terms import PodTerms, pod_terms
+
+DEFAULT_CPU_MILLIS = 100
+DEFAULT_MEMORY_BYTES = 200 * 1024 * 1024
+DISKS = ("gcePersistentDisk", "awsElasticBlockStore", "iscsi", "rbd")
+"""Volumes that are disks, which not every two pods can share (plugins/volume_restrictions.py)."""
+
+KindKey = tuple[str, frozenset[tuple[str, str]], bool]
+"""Namespace, labels, and whether it is being deleted: all that selectors and budgets see of a pod."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PodInfo:
+    """See the module's docstring. Pods with equal `shape` are alike to every filter and score, but for facts."""
+
+    pod: Object
+    uid: str
+    namespace: str
+    name: str
+    priority: int
+    requests: dict[str, int]
+    scored_cpu_millis: int
+    scored_memory_bytes: int
+    ports: tuple[HostPort, ...]
+    kind: KindKey
+    terms: PodTerms
+    shape: bytes
+
+    @property
+    def tolerations(self) -> list[Object]:
+        """Return spec.tolerations."""
+        return self.pod["spec"].get("tolerations") or []
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """Return metadata.labels."""
+        return meta.labels(self.pod)
+
+    @property
+    def nominated_node(self) -> str:
+        """Return status.nominatedNodeName, "" without one."""
+        return (self.pod.get("status") or {}).get("nominatedNodeName") or ""
+
+
+def make_pod_info(pod: Object) -> PodInfo:
+    """Build a PodInfo from a pod; raise BadRequest where one of its selectors cannot be read."""
+    spec, metadata = pod["spec"], pod["metadata"]
+    requests = pods.resource_requests(pod)
+    cpu, memory = _scored_amounts(pod, requests)
+    ports = tuple(pods.host_ports(pod))
+    namespace = metadata.get("namespace", "")
+    shape = orjson.dumps(
+        [
+            requests,
+            cpu,
+            memory,
+            [list(port) for port in ports],
+            spec.get("nodeSelector"),
+            (spec.get("affinity") or {}).get("nodeAffinity"),
+            spec.get("tolerations"),
+            images(spec),
+            [volume for volume in spec.get("volumes") or () if any(disk in volume for disk in DISKS)],
+        ],
+        option=orjson.OPT_SORT_KEYS,
+    )
+    kind = (namespace, frozenset((metadata.get("labels") or {}).items()), "deletionTimestamp" in metadata)
+    return PodInfo(
+        pod, metadata.get("uid", ""), namespace, metadata["name"], spec.get("priority") or 0,
+        requests, cpu, memory, ports, kind, pod_terms(pod), shape,
+    )  # fmt: skip
+
+
+def images(spec: Object) -> list[str]:
+    """Return the images that a pod's containers run, and those that it mounts."""
+    containers = (*(spec.get("initContainers") or ()), *spec["containers"])
+    mounted = (volume["image"].get("reference") for volume in spec.get("volumes") or () if "image" in volume)
+    return [*(container.get("image") or "" for container in containers), *(name or "" for name in mounted)]
+
+
+def _scored_amounts(pod: Object, requests: dict[str, int]) -> tuple[int, int]:
+    """Return cpu and memory requests, with defaults for each container that has none."""
+    pod_level = (pod["spec"].get("resources") or {}).get("requests") or {}
+    amounts = []
+    for resource, default in (("cpu", DEFAULT_CPU_MILLIS), ("memory", DEFAULT_MEMORY_BYTES)):
+        missing = sum(resource not in pods.container_requests(c) for c in pods.containers(pod))
+        amounts.append(requests.get(resource, 0) + (0 if resource in pod_level else missing * default))
+    return amounts[0], amounts[1]
