@@ -261,7 +261,7 @@ class Cluster:
         """See that namespaces, default/kubernetes, DNS, the default storage class and the trust of others are there."""
         from proa.apiserver.aggregation.trust import publish_authentication
         from proa.apiserver.bootstrap import ensure, ensure_system_objects
-        from proa.controllers.local_path import make_storage_class
+        from proa.controllers.local_path.controller import make_storage_class
         from proa.network.dns import service_object
         from proa.objects.resource import SERVICES, STORAGE_CLASSES
 

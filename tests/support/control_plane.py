@@ -17,7 +17,7 @@ from proa.client.api import ApiClient
 from proa.client.local import LocalTransport
 from proa.client.protocol import Client, Object, User
 from proa.controllers import SERVER_CONTROLLERS, make_controllers
-from proa.controllers.local_path import make_storage_class
+from proa.controllers.local_path.controller import make_storage_class
 from proa.controllers.settings import ControllerSettings
 from proa.objects import meta
 from proa.objects.errors import Conflict, NotFound

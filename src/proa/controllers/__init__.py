@@ -14,7 +14,6 @@ from proa.controllers import (
     endpoints,
     endpointslice,
     flow_schema,
-    local_path,
     namespace,
     replicaset,
     root_ca,
@@ -32,6 +31,7 @@ from proa.controllers.disruption.controller import DisruptionController
 from proa.controllers.garbage_collector.controller import GarbageCollector
 from proa.controllers.horizontal_pod_autoscaler.controller import HorizontalPodAutoscaler
 from proa.controllers.job.controller import JobController
+from proa.controllers.local_path import controller as local_path
 from proa.controllers.node_lifecycle import NodeLifecycle
 from proa.controllers.persistent_volume import claims, volumes
 from proa.controllers.pod_gc import PodGarbageCollector

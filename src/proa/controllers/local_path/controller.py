@@ -1,21 +1,21 @@
 """Make a directory on this machine for each claim of the class `local-path`, and remove it when its time comes.
 
 The volume is a hostPath below settings.volumes_directory with affinity to the node where the claim's first
-pod runs. Removing never leaves that directory and never follows a link. Watches claims, volumes, classes and
-nodes; writes volumes. Follows the protocol of external provisioners (sig-storage-lib-external-provisioner,
+pod runs; a claim may ask for more later (expansion.py). Watches claims, volumes, classes and nodes; writes volumes
+and what claims have. Follows the protocol of external provisioners (sig-storage-lib-external-provisioner,
 controller/controller.go) and rancher/local-path-provisioner's layout.
 """
 
 from __future__ import annotations
 
 import asyncio
-import os
-import shutil
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from proa.client.protocol import Object
+from proa.controllers.local_path.directories import make_directory, remove_directory
+from proa.controllers.local_path.expansion import plan_expansion
 from proa.objects import meta
 from proa.objects.errors import AlreadyExists, NotFound
 from proa.objects.resource import NODES, PERSISTENT_VOLUME_CLAIMS, PERSISTENT_VOLUMES, STORAGE_CLASSES
@@ -72,6 +72,7 @@ def make_storage_class() -> Object:
         "provisioner": PROVISIONER,
         "reclaimPolicy": "Delete",
         "volumeBindingMode": "WaitForFirstConsumer",
+        "allowVolumeExpansion": True,
     }
 
 
@@ -132,9 +133,10 @@ def make_volume(claim: Object, storage_class: Object, node: Object, directory: P
 
 
 async def reconcile(context: Context, key: Key) -> Result:
-    """Make the volume of a claim, or remove a released volume (whose key has no namespace)."""
+    """Make a claim's volume, or make it larger; remove a released volume (whose key has no namespace)."""
     if key.namespace:
         await _provision(context, key)
+        await _expand(context, key)
     else:
         await _remove(context, key.name)
     return DONE
@@ -172,6 +174,29 @@ def _find_node(context: Context, claim: Object, storage_class: Object | None) ->
     if (storage_class or {}).get("volumeBindingMode") == "WaitForFirstConsumer":
         return None
     return min(nodes.list(), key=meta.name, default=None)
+
+
+async def _expand(context: Context, key: Key) -> None:
+    """Give a claim the size that it has come to ask for: first the volume says so, then the claim."""
+    claim = context.caches(PERSISTENT_VOLUME_CLAIMS).get(key.name, key.namespace)
+    volume = context.caches(PERSISTENT_VOLUMES).get(claim["spec"].get("volumeName", "")) if claim else None
+    if claim is None or volume is None or meta.annotations(volume).get(PROVISIONED_BY) != PROVISIONER:
+        return
+    decided = plan_expansion(claim, volume)
+    if decided.volume_size:
+        message = f"External resizer is resizing volume {meta.name(volume)}"
+        context.events.event(claim, "Normal", "Resizing", message)
+        capacity = {"spec": {"capacity": {"storage": decided.volume_size}}}
+        await context.client.patch(PERSISTENT_VOLUMES, meta.name(volume), capacity)
+    if decided.claim_status is not None:
+        await context.client.patch(
+            PERSISTENT_VOLUME_CLAIMS,
+            key.name,
+            {"metadata": {"uid": meta.uid(claim)}, "status": decided.claim_status},
+            key.namespace,
+            subresource="status",
+        )
+        context.events.event(claim, "Normal", "VolumeResizeSuccessful", "Resize volume succeeded")
 
 
 class Removal(NamedTuple):
@@ -219,33 +244,3 @@ async def _remove_data(context: Context, volume: Object, path: Path) -> None:
     except OSError as error:
         context.events.event(volume, "Warning", "VolumeFailedDelete", str(error))
         raise
-
-
-def make_directory(path: Path, directory: Path) -> None:
-    """Make a volume's directory, writable for whatever user a container runs as.
-
-    `directory` itself stays closed to other users of the machine (0700).
-    """
-    _check_below(path, directory)
-    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    path.mkdir(exist_ok=True)
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
-    try:
-        os.fchmod(descriptor, 0o777)
-    finally:
-        os.close(descriptor)
-
-
-def remove_directory(path: Path, directory: Path) -> None:
-    """Remove a volume's directory; raises OSError when it lies elsewhere, is a link, or cannot be removed."""
-    _check_below(path, directory)
-    if path.is_symlink():
-        raise OSError(f"{path}: is a link, not a volume's directory")
-    if path.exists():
-        shutil.rmtree(path)
-
-
-def _check_below(path: Path, directory: Path) -> None:
-    """A volume is a direct child: no path through `..`, a link or another directory counts."""
-    if path.parent != directory or path.name in ("", ".", ".."):
-        raise OSError(f"{path}: not a volume below {directory}")
