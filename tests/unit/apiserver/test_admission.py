@@ -266,3 +266,23 @@ class TestKindsThatNothingActsOnYet:
     def test_others_say_nothing(self, api):
         answer = api.post("/api/v1/namespaces/default/configmaps", {"metadata": {"name": "c"}})
         assert "Warning" not in answer.headers
+
+
+class TestTopologyLabels:
+    ZONE = {"topology.kubernetes.io/zone": "a"}
+
+    def make_node(self, api):
+        labels = {**self.ZONE, "kubernetes.io/hostname": "n"}
+        api.post("/api/v1/nodes", {"metadata": {"name": "n", "labels": labels}})
+
+    def test_a_pod_gets_its_nodes_zone_when_it_is_bound(self, api):
+        self.make_node(api)
+        post_pod(api)
+        binding = {"apiVersion": "v1", "kind": "Binding", "metadata": {"name": "p"}, "target": {"name": "n"}}
+        assert api.post(f"{PODS}/p/binding", binding).status == 201
+        assert api.get(f"{PODS}/p").json["metadata"]["labels"] == self.ZONE
+
+    def test_and_when_it_is_made_for_a_node(self, api):
+        self.make_node(api)
+        assert post_pod(api, nodeName="n").json["metadata"]["labels"] == self.ZONE
+        assert "labels" not in post_pod(api, name="q", nodeName="nobody").json["metadata"]

@@ -11,6 +11,7 @@ from proa.apiserver.admission import (
     namespace_lifecycle,
     node_restriction,
     not_carried_out,
+    pod_topology_labels,
     policies,
     policy_parameters,
     priority,
@@ -92,6 +93,7 @@ PLUGINS: tuple[Plugin, ...] = (
         resources=(CERTIFICATE_SIGNING_REQUESTS,),
     ),
     Plugin("DefaultIngressClass", default_ingress_class.admit, resources=(INGRESSES,)),
+    Plugin("PodTopologyLabels", pod_topology_labels.admit, resources=(PODS,)),
     Plugin("MutatingAdmissionPolicy", policies.admit),
     Plugin("MutatingAdmissionWebhook", webhooks.admit),
     Plugin(
