@@ -268,11 +268,12 @@ class TestKindsThatNothingActsOnYet:
         assert "Warning" not in answer.headers
 
 
-class TestTopologyLabels:
-    ZONE = {"topology.kubernetes.io/zone": "a"}
+ZONE = {"topology.kubernetes.io/zone": "a"}
 
+
+class TestTopologyLabels:
     def make_node(self, api):
-        labels = {**self.ZONE, "kubernetes.io/hostname": "n"}
+        labels = {**ZONE, "kubernetes.io/hostname": "n"}
         api.post("/api/v1/nodes", {"metadata": {"name": "n", "labels": labels}})
 
     def test_a_pod_gets_its_nodes_zone_when_it_is_bound(self, api):
@@ -280,9 +281,9 @@ class TestTopologyLabels:
         post_pod(api)
         binding = {"apiVersion": "v1", "kind": "Binding", "metadata": {"name": "p"}, "target": {"name": "n"}}
         assert api.post(f"{PODS}/p/binding", binding).status == 201
-        assert api.get(f"{PODS}/p").json["metadata"]["labels"] == self.ZONE
+        assert api.get(f"{PODS}/p").json["metadata"]["labels"] == ZONE
 
     def test_and_when_it_is_made_for_a_node(self, api):
         self.make_node(api)
-        assert post_pod(api, nodeName="n").json["metadata"]["labels"] == self.ZONE
+        assert post_pod(api, nodeName="n").json["metadata"]["labels"] == ZONE
         assert "labels" not in post_pod(api, name="q", nodeName="nobody").json["metadata"]
