@@ -17,6 +17,7 @@ from proa.client.protocol import STRATEGIC_MERGE_PATCH, Client, Object
 from proa.objects import meta, pods
 from proa.objects.errors import ApiError, NotFound
 from proa.objects.resource import (
+    CSI_NODES,
     NAMESPACES,
     NODES,
     PERSISTENT_VOLUME_CLAIMS,
@@ -213,6 +214,7 @@ class Scheduler:
         )
         for resource, event in others:
             self._informers.informer(resource).listen(self._mover(event))
+        self._informers.informer(CSI_NODES).listen(self._csi_node_changed)
 
     def _mover(self, event: Event) -> Callable[[Object | None, Object | None], None]:
         def listen(old: Object | None, new: Object | None) -> None:
@@ -225,6 +227,11 @@ class Scheduler:
         self._snapshot.set_namespace(meta.name(new or old or {}), new)
         if new is not None and (old is None or meta.labels(old) != meta.labels(new)):
             self._queue.move(Event.NAMESPACE_CHANGED, old, new)
+
+    def _csi_node_changed(self, old: Object | None, new: Object | None) -> None:
+        if new is None or old is None or old["spec"] != new["spec"]:
+            self._snapshot.touch(meta.name(new or old or {}))
+            self._queue.move(Event.CSI_NODE_CHANGED, old, new)
 
     def _node_changed(self, old: Object | None, new: Object | None) -> None:
         if new is None:

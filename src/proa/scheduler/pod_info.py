@@ -13,6 +13,7 @@ from proa.objects import meta, pods
 from proa.objects.pods import HostPort
 from proa.objects.quick_dataclass import dataclass
 from proa.scheduler.terms import PodTerms, pod_terms
+from proa.scheduler.volumes import claim_names
 
 DEFAULT_CPU_MILLIS = 100
 DEFAULT_MEMORY_BYTES = 200 * 1024 * 1024
@@ -36,6 +37,7 @@ class PodInfo:
     scored_cpu_millis: int
     scored_memory_bytes: int
     ports: tuple[HostPort, ...]
+    claims: tuple[str, ...]
     kind: KindKey
     terms: PodTerms
     shape: bytes
@@ -80,7 +82,7 @@ def make_pod_info(pod: Object) -> PodInfo:
     kind = (namespace, frozenset((metadata.get("labels") or {}).items()), "deletionTimestamp" in metadata)
     return PodInfo(
         pod, metadata.get("uid", ""), namespace, metadata["name"], spec.get("priority") or 0,
-        requests, cpu, memory, ports, kind, pod_terms(pod), shape,
+        requests, cpu, memory, ports, tuple(claim_names(pod)), kind, pod_terms(pod), shape,
     )  # fmt: skip
 
 

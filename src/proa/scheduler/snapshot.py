@@ -37,6 +37,8 @@ class Snapshot:
         self.census = Census()
         self.images: dict[str, dict[str, int]] = {}
         """Image name to the nodes that have it, with its size in bytes there."""
+        self.claim_users: dict[tuple[str, str], dict[str, int]] = {}
+        """A claim's namespace and name to the nodes whose pods mount it, and how many do."""
         self.epoch = 0
         self.changes: list[str] = []
         self.changes_dropped = 0
@@ -171,6 +173,13 @@ class Snapshot:
         else:
             node.remove(info)
         self.census.count(info, node.name, sign)
+        for claim in info.claims:
+            users = self.claim_users.setdefault((info.namespace, claim), {})
+            users[node.name] = users.get(node.name, 0) + sign
+            if not users[node.name]:
+                del users[node.name]
+                if not users:
+                    del self.claim_users[info.namespace, claim]
 
     def _label(self, name: str, info: NodeInfo | None) -> None:
         """Bring topologies and images up to date with a node; None: it is gone."""

@@ -12,7 +12,7 @@ from proa.controllers.local_path import controller as local_path
 from proa.controllers.local_path.controller import Removal, plan_removal
 from proa.controllers.local_path.directories import make_directory, remove_directory
 from proa.controllers.persistent_volume import claims, volumes
-from proa.controllers.persistent_volume.matching import find_volume
+from proa.objects.volume_matching import find_volume
 from proa.controllers.volume_protection import CLAIM_PROTECTION, VOLUME_PROTECTION
 from proa.objects import meta
 from proa.objects.resource import (

@@ -11,7 +11,9 @@ from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 from proa.client.protocol import Object
-from proa.controllers.persistent_volume.matching import (
+from proa.objects import meta
+from proa.objects.resource import NODES, PERSISTENT_VOLUME_CLAIMS, PERSISTENT_VOLUMES, STORAGE_CLASSES
+from proa.objects.volume_matching import (
     BIND_COMPLETED,
     BOUND_BY_CONTROLLER,
     CLASS_ANNOTATION,
@@ -21,8 +23,6 @@ from proa.controllers.persistent_volume.matching import (
     fits,
     is_ref_to,
 )
-from proa.objects import meta
-from proa.objects.resource import NODES, PERSISTENT_VOLUME_CLAIMS, PERSISTENT_VOLUMES, STORAGE_CLASSES
 from proa.reconcile.protocol import DONE, Caches, Context, Key, Result, Watch, no_keys
 
 NAME = "persistentvolume-controller"

@@ -10,10 +10,10 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from proa.client.protocol import Object
-from proa.controllers.persistent_volume.matching import BOUND_BY_CONTROLLER
 from proa.objects import meta
 from proa.objects.errors import NotFound
 from proa.objects.resource import PERSISTENT_VOLUME_CLAIMS, PERSISTENT_VOLUMES
+from proa.objects.volume_matching import BOUND_BY_CONTROLLER
 from proa.reconcile.protocol import DONE, Caches, Context, Key, Result, Watch
 
 NAME = "persistentvolume-phase"

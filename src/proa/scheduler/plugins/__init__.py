@@ -12,11 +12,14 @@ from proa.scheduler.plugins.node_affinity import NodeAffinity
 from proa.scheduler.plugins.node_ports import NodePorts
 from proa.scheduler.plugins.node_resources_fit import NodeResourcesFit
 from proa.scheduler.plugins.node_unschedulable import NodeUnschedulable
+from proa.scheduler.plugins.node_volume_limits import NodeVolumeLimits
 from proa.scheduler.plugins.pod_topology_spread import PodTopologySpread
 from proa.scheduler.plugins.scheduling_gates import SchedulingGates
 from proa.scheduler.plugins.spread_constraints import ConstraintReader
 from proa.scheduler.plugins.taint_toleration import TaintToleration
 from proa.scheduler.plugins.volume_binding import VolumeBinding
+from proa.scheduler.plugins.volume_restrictions import VolumeRestrictions
+from proa.scheduler.plugins.volume_zone import VolumeZone
 from proa.scheduler.snapshot import Snapshot
 
 
@@ -29,7 +32,10 @@ def default_plugins(client: Client, informers: InformerFactory, snapshot: Snapsh
         NodeAffinity(),
         NodePorts(),
         NodeResourcesFit(),
+        VolumeRestrictions(informers),
+        NodeVolumeLimits(informers),
         VolumeBinding(client, informers),
+        VolumeZone(informers),
         PodTopologySpread(ConstraintReader(informers)),
         InterPodAffinity(snapshot),
         BalancedAllocation(),

@@ -6,7 +6,7 @@ from collections.abc import Hashable
 from typing import Literal
 
 from proa.client.protocol import Object
-from proa.objects.node_selectors import selects, term_holds
+from proa.objects.node_selectors import is_picked_by, selects, term_holds
 from proa.scheduler.framework import Code, Event, Status
 from proa.scheduler.node_info import NodeInfo
 from proa.scheduler.pod_info import PodInfo
@@ -35,7 +35,7 @@ class NodeAffinity:
         """Refuse a node that the selector or the required terms do not pick."""
         if self._required is not None and not selects(self._required, node.node):
             return NOT_ADDED
-        return None if may_use(pod, node) else REJECTED
+        return None if is_picked_by(pod.pod["spec"], node.node) else REJECTED
 
     def score(self, pod: PodInfo, node: NodeInfo, facts: Hashable) -> int:
         """Add up the weights of the preferred terms that pick the node."""
@@ -48,16 +48,6 @@ class NodeAffinity:
     def can_help(self, pod: PodInfo, event: Event, old: Object | None, new: Object | None) -> bool:
         """Tell whether the node is one that the pod may use."""
         return new is None or self.filter(pod, NodeInfo(new), None) is None
-
-
-def may_use(pod: PodInfo, node: NodeInfo) -> bool:
-    """Tell whether a pod's nodeSelector and required node affinity pick a node."""
-    spec = pod.pod["spec"]
-    wanted = spec.get("nodeSelector")
-    if wanted and not wanted.items() <= node.labels.items():
-        return False
-    required = _affinity(pod).get("requiredDuringSchedulingIgnoredDuringExecution")
-    return required is None or selects(required, node.node)
 
 
 def _affinity(pod: PodInfo) -> Object:

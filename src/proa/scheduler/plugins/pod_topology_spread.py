@@ -17,12 +17,12 @@ from typing import NamedTuple
 
 from proa.client.protocol import Object
 from proa.objects import meta
+from proa.objects.node_selectors import is_picked_by
 from proa.objects.quick_dataclass import dataclass
 from proa.objects.tolerations import find_untolerated
 from proa.scheduler.census import Tally
 from proa.scheduler.framework import MAX_SCORE, Code, Event, Sizes, Status
 from proa.scheduler.node_info import NodeInfo
-from proa.scheduler.plugins.node_affinity import may_use
 from proa.scheduler.plugins.spread_constraints import REMEMBERED, Constraint, ConstraintReader, Found
 from proa.scheduler.pod_info import PodInfo
 from proa.scheduler.snapshot import Snapshot
@@ -206,7 +206,7 @@ class SpreadOverview:
         has_soft = not self._needs_all or all(
             line.constraint.topology_key in node.labels for line in self._soft
         )
-        affine = may_use(self._pod, node)
+        affine = is_picked_by(self._pod.pod["spec"], node.node)
         tainted = find_untolerated(self._pod.tolerations, node.taints) is not None
         return tuple(
             node.labels.get(line.constraint.topology_key, "")

@@ -13,7 +13,7 @@ from proa.apiserver.resources.core.driver_names import validate_driver_name
 from proa.apiserver.resources.printing import AGE, NAME, age
 from proa.client.protocol import Object
 from proa.objects.errors import Cause
-from proa.objects.resource import Resource
+from proa.objects.resource import CSI_NODES
 from proa.objects.validation import (
     all_invalid,
     duplicate,
@@ -24,7 +24,6 @@ from proa.objects.validation import (
     validate_non_negative,
 )
 
-CSI_NODES = Resource("storage.k8s.io", "v1", "csinodes", "CSINode", namespaced=False)
 MAX_NODE_ID = 256
 
 

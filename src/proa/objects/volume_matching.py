@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from proa.client.protocol import Object
 from proa.objects import meta
 from proa.objects.node_selectors import selects
 from proa.objects.quantity import parse_quantity
 from proa.objects.selectors import selector_from_dict
+
+Object = dict[str, Any]
 
 CLASS_ANNOTATION = "volume.beta.kubernetes.io/storage-class"
 SELECTED_NODE = "volume.kubernetes.io/selected-node"
@@ -46,8 +47,15 @@ def find_volume(
             return volume
     if only_prebound:
         return None
+    return next(iter(free_volumes(claim, fitting)), None)
+
+
+def free_volumes(claim: Object, volumes: Iterable[Object]) -> list[Object]:
+    """Return the volumes that could be bound to the claim, the smallest first; one kept for it before all others."""
+    fitting = [volume for volume in volumes if fits(claim, volume)]
+    kept = [volume for volume in fitting if is_ref_to(volume["spec"].get("claimRef"), claim)]
     free = [volume for volume in fitting if _is_free(claim, volume)]
-    return min(free, key=lambda volume: (_capacity(volume), meta.name(volume)), default=None)
+    return [*kept, *sorted(free, key=lambda volume: (_capacity(volume), meta.name(volume)))]
 
 
 def fits(claim: Object, volume: Object) -> bool:
