@@ -12,7 +12,6 @@ from proa.controllers.local_path import controller as local_path
 from proa.controllers.local_path.controller import Removal, plan_removal
 from proa.controllers.local_path.directories import make_directory, remove_directory
 from proa.controllers.persistent_volume import claims, volumes
-from proa.objects.volume_matching import find_volume
 from proa.controllers.volume_protection import CLAIM_PROTECTION, VOLUME_PROTECTION
 from proa.objects import meta
 from proa.objects.resource import (
@@ -22,6 +21,7 @@ from proa.objects.resource import (
     PODS,
     STORAGE_CLASSES,
 )
+from proa.objects.volume_matching import find_volume
 
 CONTROLLERS = (claims, volumes, CLAIM_PROTECTION, VOLUME_PROTECTION, local_path)
 
