@@ -153,6 +153,16 @@ class TestApplying:
         assert apply(api, f"{deployments}/b/scale", scale(replicas=1), "two").status == 404
 
 
+def test_no_replicas_are_those_that_there_were(api: Any, deployments: str) -> None:
+    api.post(f"{deployments}?fieldManager=maker", workload("apps/v1", "Deployment", replicas=0))
+    for answer in (
+        api.put(f"{deployments}/a/scale", scale(replicas=0)),
+        api.put(f"{deployments}/a/scale", scale()),
+    ):
+        assert (answer.status, answer.json["spec"]) == (200, {})
+    assert owners(api, f"{deployments}/a") == []  # as upstream loses who had them: managed_fields/scale.py
+
+
 def test_a_put_means_the_object_that_it_names(api: Any, deployments: str) -> None:
     api.post(deployments, workload("apps/v1", "Deployment"))
     body = {**scale(replicas=2), "metadata": {"name": "a", "uid": "other"}}

@@ -130,6 +130,8 @@ def _read_patch(request: Request, registry: ResourceRegistry) -> Change:
 
 def _tracked(old: Object, new: Any, writer: Writer) -> tuple[Object, list[Entry]]:
     said = check_auxiliary(new, "Scale")
+    if "spec" in said and not said["spec"].get("replicas"):
+        said["spec"] = {}  # as Go's omitempty has it
     return said, replaced(old, {"metadata": {}, **said}, schema_named(SCHEMA), writer)
 
 
