@@ -2,7 +2,7 @@
 
 Watches definitions. What a new definition is called is settled when it is written (the API server does that); here it
 is seen to when the names that were in its way become free. Follows apiextensions-apiserver/pkg/controller/finalizer and
-pkg/controller/status/naming_controller.go.
+pkg/controller/status/naming_controller.go. Where two were given one name at the same moment, the younger loses it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from proa.client.protocol import Client, Object
 from proa.objects.errors import ApiError, Conflict, MethodNotAllowed, NotFound
 from proa.objects.meta import finalizers, has_condition, is_deleting, name
 from proa.objects.resource import CUSTOM_RESOURCE_DEFINITIONS, Resource
-from proa.objects.structural.names import Condition, accepted, with_conditions
+from proa.objects.structural.names import Condition, accepted, collide, seniority, with_conditions
 from proa.reconcile.protocol import DONE, Caches, Context, Key, Result, Watch
 
 NAME = "customresourcedefinition"
@@ -26,13 +26,23 @@ LOOK_AGAIN_SECONDS = 1.0
 
 
 def _concerned(obj: Object, caches: Caches) -> Iterable[Key]:
-    """A definition concerns itself, and those of its group that wait for names."""
+    """A definition concerns itself, and those of its group that wait for names or have one of its."""
     yield Key("", name(obj))
-    for other in caches(CUSTOM_RESOURCE_DEFINITIONS).list():
-        if other["spec"].get("group") == obj["spec"].get("group") and not has_condition(
-            other, "NamesAccepted"
-        ):
+    for other in _others(caches, obj):
+        if not has_condition(other, "NamesAccepted") or collide(_accepted(other), _accepted(obj)):
             yield Key("", name(other))
+
+
+def _others(caches: Caches, definition: Object) -> list[Object]:
+    """Return the group's other definitions."""
+    group, own = definition["spec"].get("group"), name(definition)
+    found = caches(CUSTOM_RESOURCE_DEFINITIONS).list()
+    return [other for other in found if other["spec"].get("group") == group and name(other) != own]
+
+
+def _accepted(definition: Object) -> Object:
+    found: Object = (definition.get("status") or {}).get("acceptedNames") or {}
+    return found
 
 
 WATCHES = (Watch(CUSTOM_RESOURCE_DEFINITIONS, find_keys=_concerned),)
@@ -54,15 +64,23 @@ async def reconcile(context: Context, key: Key) -> Result:
 
 async def _settle_names(context: Context, definition: Object) -> None:
     status, wanted = definition.get("status") or {}, definition["spec"].get("names") or {}
+    others = _others(context.caches, definition)
     if has_condition(definition, "NamesAccepted") and wanted == status.get("acceptedNames"):
-        return
-    others = [
-        (other.get("status") or {}).get("acceptedNames") or {}
-        for other in context.caches(CUSTOM_RESOURCE_DEFINITIONS).list()
-        if other["spec"].get("group") == definition["spec"].get("group") and name(other) != name(definition)
-    ]
-    names, conditions = accepted(wanted, status, others)
+        if not any(_gave_way(definition, other) for other in others):
+            return
+        status = {}  # as if it was new
+    names, conditions = accepted(wanted, status, [_accepted(other) for other in others])
     await _write_status(context, definition, conditions, acceptedNames=names)
+
+
+def _gave_way(definition: Object, other: Object) -> bool:
+    """Tell whether both were given a name at the same moment, which the other keeps."""
+    is_younger = seniority(other) < seniority(definition)
+    return (
+        is_younger
+        and has_condition(other, "NamesAccepted")
+        and collide(_accepted(definition), _accepted(other))
+    )
 
 
 async def _finalize(context: Context, definition: Object) -> Result:
@@ -98,9 +116,7 @@ async def _let_go(context: Context, definition: Object, condition: Condition) ->
 
 async def _delete_objects(client: Client, definition: Object) -> int:
     """Delete all objects; return how many take their time."""
-    resource = _served(definition)
-    if resource is None:
-        return 0
+    resource = _sweepable(definition)
     try:
         found = (await client.list(resource)).items
         spaces = {obj["metadata"].get("namespace") for obj in found if not is_deleting(obj)}
@@ -111,16 +127,15 @@ async def _delete_objects(client: Client, definition: Object) -> int:
         return 0
 
 
-def _served(definition: Object) -> Resource | None:
-    """Return the definition's resource in a version that is served."""
-    spec = definition["spec"]
-    names = (definition.get("status") or {}).get("acceptedNames") or {}
-    for version in spec["versions"]:
-        if version.get("served"):
-            return Resource(
-                spec["group"], version["name"], names["plural"], names["kind"], spec["scope"] == "Namespaced"
-            )
-    return None
+def _sweepable(definition: Object) -> Resource:
+    """Return the definition's resource in the version that is stored, or where that is not served, in one that is."""
+    spec, names = definition["spec"], _accepted(definition)
+    stored = [version for version in spec["versions"] if version.get("storage")]
+    served = [version for version in spec["versions"] if version.get("served")]
+    version = next((version for version in stored if version in served), (served or stored)[0])
+    return Resource(
+        spec["group"], version["name"], names["plural"], names["kind"], spec["scope"] == "Namespaced"
+    )
 
 
 async def _write_status(

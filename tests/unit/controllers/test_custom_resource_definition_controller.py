@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
 from tests.unit.apiserver.custom_resource_builders import make_boat, make_definition
 
 from proa.apiserver.app import ApiServer
@@ -93,5 +94,45 @@ def test_who_waits_for_a_name_gets_it_when_it_is_freed():
         await until(client, lambda o: has_condition(o, "Established"), "yachts.sea.example")
         yachts = Resource("sea.example", "v1", "yachts", "Boat")
         assert (await client.create(yachts, make_boat(), "default"))["kind"] == "Boat"
+
+    run(scenario)
+
+
+def test_objects_of_a_definition_that_serves_no_version_go_too():
+    async def scenario(client):
+        definition = await client.create(CUSTOM_RESOURCE_DEFINITIONS, make_definition())
+        await client.create(BOATS, make_boat(), "default")
+        definition["spec"]["versions"][0]["served"] = False
+        await client.update(CUSTOM_RESOURCE_DEFINITIONS, definition)
+        with pytest.raises(NotFound):
+            await client.list(BOATS)
+        await client.delete(CUSTOM_RESOURCE_DEFINITIONS, "boats.sea.example")
+        await until(client, lambda found: found is None)
+        await client.create(CUSTOM_RESOURCE_DEFINITIONS, make_definition())
+        assert (await client.list(BOATS)).items == []
+
+    run(scenario)
+
+
+def test_of_two_that_get_a_name_at_the_same_moment_one_keeps_it():
+    async def scenario(client):
+        first = await client.create(CUSTOM_RESOURCE_DEFINITIONS, make_definition())
+        other = await client.create(CUSTOM_RESOURCE_DEFINITIONS, make_definition(names={"plural": "yachts"}))
+        other["status"] = {  # as another server would have it, that had not heard of the first
+            **other["status"],
+            "acceptedNames": other["spec"]["names"],
+            "conditions": first["status"]["conditions"],
+        }
+        await client.update(CUSTOM_RESOURCE_DEFINITIONS, other, subresource="status")
+        await client.create(BOATS, make_boat(), "default")
+        yachts = Resource("sea.example", "v1", "yachts", "Boat")
+        with pytest.raises(NotFound):
+            await client.list(yachts)
+        found = await until(client, lambda o: not has_condition(o, "NamesAccepted"), "yachts.sea.example")
+        reasons = {condition["type"]: condition["reason"] for condition in found["status"]["conditions"]}
+        assert reasons == {"NamesAccepted": "ListKindConflict", "Established": "NotAccepted"}
+        await client.delete(CUSTOM_RESOURCE_DEFINITIONS, "boats.sea.example")
+        await until(client, lambda o: has_condition(o, "Established"), "yachts.sea.example")
+        assert (await client.list(yachts)).items == []
 
     run(scenario)

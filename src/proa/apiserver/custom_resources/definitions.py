@@ -7,6 +7,7 @@ bytes are kept until the first object of a version comes; only then its schema i
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -35,12 +36,17 @@ VERBS: tuple[Verb, ...] = (
     "watch",
 )
 """In the order in which discovery shows them."""
+SWEEPING_VERBS: tuple[Verb, ...] = ("delete", "deletecollection", "get", "list")
+"""What can be done with objects of a definition that serves none of its versions, while it is being deleted."""
 
 
 def make_definitions(
     definition: Object, value: bytes, webhooks: Webhooks, stale_until: int
 ) -> list[ResourceDefinition]:
-    """Return the versions that `definition` serves; `value` is its bytes, `stale_until` see `Conversion`."""
+    """Return the versions that `definition` serves; `value` is its bytes, `stale_until` see `Conversion`.
+
+    Where it serves none and is being deleted, its objects can be listed and deleted in the version that is stored.
+    """
     spec, names = definition["spec"], definition["status"]["acceptedNames"]
     resources = {version["name"]: _resource(spec, names, version["name"]) for version in spec["versions"]}
     kinds = {
@@ -54,14 +60,19 @@ def make_definitions(
     convert = make_convert(definition, resources, kinds, webhooks)
     is_terminating = "deletionTimestamp" in definition["metadata"] or has_condition(definition, "Terminating")
     made = []
+    serves_none = not any(version.get("served") for version in spec["versions"])
     for version in spec["versions"]:
-        if version.get("served"):
+        if version.get("served") or (serves_none and is_terminating and version.get("storage")):
             resource, kind = resources[version["name"]], kinds[version["name"]]
             conversion = None
             if resource != stored or has_others or stale_until:
                 conversion = _conversion(stored, convert, kind, stale_until)
             made.append(_make(spec, names, version, resource, kind, conversion, is_terminating))
-    return made
+    return (
+        [replace(definition, verbs=SWEEPING_VERBS, subresources=()) for definition in made]
+        if serves_none
+        else made
+    )
 
 
 def _resource(spec: Object, names: Object, version: str) -> Resource:

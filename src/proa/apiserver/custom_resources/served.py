@@ -2,7 +2,8 @@
 
 Whoever looks a resource up has the definitions' changes taken in first, from a subscription to the store: a kind is
 served by the time that its creator has an answer, other servers' definitions come the same way, and there is no task.
-A new definition gets its names in the same write. Follows apiextensions-apiserver/pkg/apiserver/
+A new definition gets its names in the same write; where two got one name at the same moment, the older is served, and
+the controller takes it from the other. Follows apiextensions-apiserver/pkg/apiserver/
 customresource_handler.go and pkg/controller/{status,establish}.
 """
 
@@ -24,7 +25,7 @@ from proa.client.protocol import Object
 from proa.objects.meta import has_condition
 from proa.objects.quick_dataclass import dataclass
 from proa.objects.resource import CUSTOM_RESOURCE_DEFINITIONS, Resource
-from proa.objects.structural.names import Condition, accepted, with_conditions
+from proa.objects.structural.names import Condition, accepted, collide, seniority, with_conditions
 from proa.store.protocol import Watch, WatchOverflow
 
 _log = logging.getLogger(__name__)
@@ -45,6 +46,8 @@ class _Known:
     names: Object
     value: bytes
     resources: tuple[Resource, ...]
+    seniority: tuple[str, str]
+    is_accepted: bool
 
 
 class CustomResources:
@@ -127,6 +130,7 @@ class CustomResources:
         if value is None:
             self._known.pop(name, None)
             self._forget(known.resources if known else ())
+            self._serve_waiting(known, revision)
             return
         definition: Object = orjson.loads(value)
         names = (definition.get("status") or {}).get("acceptedNames") or {}
@@ -137,10 +141,16 @@ class CustomResources:
             return
         before: Object | None = orjson.loads(known.value) if known is not None else None
         if known is not None and before is not None and _facts(before) == _facts(definition):
-            self._known[name] = _Known(known.group, names, value, known.resources)
+            self._known[name] = replace(known, value=value)
             return
+        group = definition["spec"].get("group") or ""
+        made = _Known(group, names, value, (), seniority(definition), _is_served(definition))
+        rivals = self._rivals(name, made)
         served: list[ResourceDefinition] = []
-        if _is_served(definition):
+        if made.is_accepted and not any(rival.seniority < made.seniority for rival in rivals.values()):
+            for key, rival in rivals.items():
+                self._forget(rival.resources)
+                self._known[key] = replace(rival, resources=())
             from proa.apiserver.custom_resources.definitions import make_definitions  # dear
 
             try:
@@ -154,7 +164,29 @@ class CustomResources:
                 _log.error("a definition cannot be served name=%s error=%r", name, error)
         resources = tuple(self._add(served, known.resources if known else ()))
         self._forget(resource for resource in (known.resources if known else ()) if resource not in resources)
-        self._known[name] = _Known(definition["spec"].get("group") or "", names, value, resources)
+        self._known[name] = replace(made, resources=resources)
+        if known is not None and known.names != names:
+            self._serve_waiting(known, revision)
+
+    def _rivals(self, name: str, made: _Known) -> dict[str, _Known]:
+        """Return those that were given one of its names at the same moment."""
+        return {
+            key: known
+            for key, known in self._known.items()
+            if key != name
+            and known.is_accepted
+            and known.group == made.group
+            and collide(known.names, made.names)
+        }
+
+    def _serve_waiting(self, gone: _Known | None, revision: int) -> None:
+        """Serve those that gave way to a definition which has its names no more."""
+        if gone is None or not gone.resources:
+            return
+        for key, known in [*self._known.items()]:
+            if known.is_accepted and not known.resources and known.group == gone.group:
+                del self._known[key]
+                self._apply(key, known.value, revision)
 
     def _has_objects(self, definition: Object) -> bool:
         spec = definition["spec"]

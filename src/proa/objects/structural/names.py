@@ -81,6 +81,18 @@ def _short_names(
     return None
 
 
+def collide(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Tell whether two definitions of a group have accepted a name in common."""
+    (resources, kinds), (others, other_kinds) = _taken((one,)), _taken((other,))
+    return bool(resources & others or kinds & other_kinds)
+
+
+def seniority(definition: Mapping[str, Any]) -> tuple[str, str]:
+    """Return what is least of the definition that keeps a name which two were given at the same moment."""
+    metadata = definition["metadata"]
+    return metadata.get("creationTimestamp") or "", metadata["name"]
+
+
 def _conditions(problem: tuple[str, str] | None, status: Mapping[str, Any]) -> list[Condition]:
     was = next((c for c in status.get("conditions") or () if c.get("type") == "Established"), None)
     if problem is None:
