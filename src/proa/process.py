@@ -10,11 +10,17 @@ import gc
 import logging
 import signal
 import sys
+import time
 from collections.abc import Coroutine
 from typing import Any
 
-GC_THRESHOLDS = (20_000, 20, 20)
-"""Objects without cycles are most of what is made here: looking for cycles at Python's own 700 costs a sixth."""
+GC_THRESHOLDS = (20_000, 5, 1_000_000)
+"""Objects without cycles are most of what is made here: looking for cycles at Python's own 700 costs a sixth.
+
+A look at what is young takes a few milliseconds. Everything is looked at by `_collect_cycles` alone: hundreds of
+thousands of objects take longer than a request may wait."""
+COLLECT_SECONDS = 300.0
+LONG_COLLECTION_SECONDS = 0.03
 LOG_LEVELS = ("debug", "info", "warning", "error")
 
 
@@ -33,10 +39,33 @@ def run(main: Coroutine[Any, Any, None]) -> None:
     try:
         import uvloop
     except ImportError:
-        asyncio.run(main)
+        asyncio.run(_main(main))
         return
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(main)
+        runner.run(_main(main))
+
+
+async def _main(main: Coroutine[Any, Any, None]) -> None:
+    collecting = asyncio.create_task(_collect_cycles(), name="cycle collector")
+    try:
+        await main
+    finally:
+        collecting.cancel()
+
+
+async def _collect_cycles() -> None:
+    """Now and then free what refers to itself; what is left is not looked at again where that took long."""
+    seen = 0
+    while True:
+        await asyncio.sleep(COLLECT_SECONDS)
+        looks = gc.get_stats()[1]["collections"]
+        if looks == seen:
+            continue  # hardly anything was made since
+        seen = looks
+        began = time.perf_counter()
+        gc.collect()
+        if time.perf_counter() - began > LONG_COLLECTION_SECONDS:
+            gc.freeze()
 
 
 def told_to_stop() -> asyncio.Event:

@@ -6,7 +6,6 @@ too. Follows kube-openapi pkg/handler3 and pkg/handler.
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import operator
 from collections.abc import Iterable, Mapping
@@ -20,6 +19,7 @@ from proa.apiserver.openapi_custom import custom_components
 from proa.apiserver.openapi_paths import ISSUER, discovered_name, make_discovery_paths, make_paths
 from proa.apiserver.openapi_schemas import definition_of, make_components
 from proa.apiserver.openapi_version2 import path_in_version2, schema_in_version2
+from proa.apiserver.pace import aside
 from proa.apiserver.registry.catalog import Catalog
 from proa.apiserver.registry.definition import ResourceDefinition
 from proa.client.protocol import Request, Response
@@ -38,7 +38,7 @@ async def serve(request: Request, parts: list[str], catalog: Catalog) -> Respons
     if parts == ["v2"]:
         return await _serve_version2(request, documents)
     if parts == ["v3"]:
-        response = _answer(request, documents.index())
+        response = _answer(request, await aside(documents.index))
         response.headers["Content-Type"] = "text/plain; charset=utf-8"  # as upstream's, which is JSON too
         return response
     if not parts or parts[0] != "v3":
@@ -52,15 +52,15 @@ async def _serve_version2(request: Request, documents: Documents) -> Response:
 
     first = request.headers.get("accept", "").partition(",")[0].partition(";")[0].strip()
     if first not in ACCEPTED:
-        return _answer(request, await asyncio.to_thread(documents.version2))
-    response = _answer(request, await asyncio.to_thread(documents.version2_protobuf))
+        return _answer(request, await aside(documents.version2))
+    response = _answer(request, await aside(documents.version2_protobuf))
     response.headers["Content-Type"] = MEDIA_TYPE
     return response
 
 
 async def serve_index(request: Request, catalog: Catalog, more: Mapping[str, str]) -> Response:
     """Answer /openapi/v3 with documents of other servers too: `more` are their paths and URLs."""
-    index = orjson.loads(_documents(catalog).index())
+    index = orjson.loads(await aside(_documents(catalog).index))
     index["paths"] |= {path: {"serverRelativeURL": url} for path, url in more.items()}
     response = _answer(request, orjson.dumps(index))
     response.headers["Content-Type"] = "text/plain; charset=utf-8"
@@ -70,11 +70,11 @@ async def serve_index(request: Request, catalog: Catalog, more: Mapping[str, str
 async def _serve_document(request: Request, path: str, documents: Documents) -> Response | None:
     if path not in documents.paths:
         return None
-    hashed = documents.hash_of(path)
+    hashed = await aside(documents.hash_of, path)
     asked = request.parameter("hash")
     if asked and asked != hashed:
         return Response(301, {"Location": f"/openapi/v3/{path}?hash={hashed}"})
-    response = _answer(request, await asyncio.to_thread(documents.document, path), hashed)
+    response = _answer(request, await aside(documents.document, path), hashed)
     if asked:
         response.headers["Cache-Control"] = "public, immutable"
         response.headers["Expires"] = "Thu, 31 Dec 2037 23:55:55 GMT"

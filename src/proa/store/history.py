@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from heapq import merge
-from itertools import islice
-from typing import Generic, NamedTuple, TypeVar
+from itertools import islice, starmap
+from typing import Generic, NamedTuple, TypeVar, cast, overload
 
 from proa.store.index import KeyIndex, prefix_bounds
 from proa.store.protocol import Change, Compacted, Entry, FutureRevision, Page
@@ -22,6 +22,8 @@ HISTORY_SECONDS = 300.0
 HISTORY_CHANGES = 10_000
 HISTORY_MAX_CHANGES = 50_000
 HISTORY_MAX_BYTES = 256 << 20
+READ_AT_ONCE = 1_000
+"""Values of a range that are read before it is returned; of a larger one each is when it is looked at."""
 _MARK_SECONDS = 5.0
 
 V = TypeVar("V")
@@ -39,6 +41,34 @@ class Past(NamedTuple, Generic[V]):
     last: V | None
     previous: V | None
     size_bytes: int
+
+
+class LazyEntries(Sequence[Entry], Generic[V]):
+    """Entries that are each read when they are looked at, and not kept: what was asked for all at once is large."""
+
+    __slots__ = ("_load", "_pairs")
+
+    def __init__(self, pairs: Sequence[tuple[str, V]], load: Callable[[str, V], Entry]) -> None:
+        self._pairs = pairs
+        self._load = load
+
+    def __len__(self) -> int:
+        return len(self._pairs)
+
+    @overload
+    def __getitem__(self, index: int) -> Entry: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Entry]: ...
+
+    def __getitem__(self, index: int | slice) -> Entry | Sequence[Entry]:
+        found = self._pairs[index]
+        if isinstance(index, slice):
+            return [self._load(key, held) for key, held in cast("Sequence[tuple[str, V]]", found)]
+        return self._load(*cast("tuple[str, V]", found))
+
+    def __iter__(self) -> Iterator[Entry]:
+        return starmap(self._load, self._pairs)
 
 
 class History(Generic[V]):
@@ -126,7 +156,6 @@ class History(Generic[V]):
             return Page((), self.revision, 0)
         low, high = prefix_bounds(prefix, start_after)
         total = self._keys.count(low, high)
-        load = self._load
         if is_past:
             self._check(revision)
             undone = self._undone(low, high, revision)
@@ -134,15 +163,22 @@ class History(Generic[V]):
             pairs = self._past_pairs(low, high, undone)
         elif not ending:
             values = self.values
-            entries = [load(key, values[key]) for key in self._keys.first(low, high, limit)]
+            keys = self._keys.first(low, high, limit)
+            entries = self._read([*zip(keys, map(values.__getitem__, keys), strict=True)])
             return Page(entries, self.revision, total - len(entries))
         else:
             pairs = ((key, self.values[key]) for key in self._keys.between(low, high))
         if ending:
             found = [pair for pair in pairs if pair[0].endswith(ending)]
             pairs, total = iter(found), len(found)
-        entries = [load(key, held) for key, held in islice(pairs, limit or None)]
+        entries = self._read([*islice(pairs, limit or None)])
         return Page(entries, revision or self.revision, total - len(entries))
+
+    def _read(self, pairs: Sequence[tuple[str, V]]) -> Sequence[Entry]:
+        if len(pairs) > READ_AT_ONCE:
+            return LazyEntries(pairs, self._load)
+        load = self._load
+        return [load(key, held) for key, held in pairs]
 
     def changes(self, prefix: str, after_revision: int) -> list[Change]:
         """Return the changes under `prefix` since `after_revision`, oldest first; raise Compacted."""

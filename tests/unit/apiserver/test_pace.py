@@ -66,7 +66,10 @@ def test_others_run_between_the_slices_of_a_list(many, query, headers):
 
 
 def test_others_run_while_a_collection_is_deleted(many):
-    assert asyncio.run(turns_during(many.ask("DELETE", f"{CONFIG_MAPS}?dryRun=All"))) >= OBJECTS
+    assert (
+        asyncio.run(turns_during(many.ask("DELETE", f"{CONFIG_MAPS}?dryRun=All")))
+        >= OBJECTS / pace.SLICE_OBJECTS
+    )
 
 
 def test_a_long_past_reaches_a_watcher_with_a_selector_in_parts(many):
@@ -125,6 +128,34 @@ def test_heavy_bodies_are_worked_on_by_another_thread(api, size, aside):
     kind = "application/apply-patch+yaml"
     assert asyncio.run(api.ask("PATCH", applied, body, content_type=kind)).status == 200
     assert {name.startswith("heavy") for name in seen} == {aside}
+
+
+def test_users_take_turns_at_heavy_work():
+    async def scenario() -> list[str]:
+        turns, done = pace.Turns(), []
+
+        async def work(who: str) -> None:
+            await turns.take(who)
+            await asyncio.sleep(0)
+            done.append(who)
+            turns.give()
+
+        tasks = [asyncio.create_task(work(who)) for who in ("a", "a", "a", "a", "b", "c", "b")]
+        await asyncio.sleep(0)
+        tasks[3].cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await turns.take("d")
+        return done
+
+    assert asyncio.run(scenario()) == ["a", "a", "b", "c", "a", "b"]
+
+
+def test_who_asks_is_known_where_heavy_work_waits(api):
+    seen = set()
+    definition = replace(DEFINITION, default=lambda obj: seen.add(pace.WHO.get()))
+    api.server.catalog.add(definition)
+    api.config_map("a")
+    assert seen == {"admin"}
 
 
 def test_an_object_larger_than_etcd_takes_is_refused(api):

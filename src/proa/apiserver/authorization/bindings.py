@@ -31,8 +31,8 @@ class Binding:
     namespace: str
     role_kind: str
     role_name: str
-    subjects: tuple[tuple[Subject, str], ...]
-    """Each subject, and how a reason shows it."""
+    subjects: tuple[tuple[Subject, str, str], ...]
+    """Each subject, its kind, and what a reason calls it."""
 
     def describe(self, shown: str) -> str:
         """Return the binding as upstream's reasons show it."""
@@ -72,7 +72,10 @@ class BindingIndex:
             for subject in subjects:
                 found.update(self._by_subject.get((scope, subject), {}))
             for _, binding in sorted(found.items()):
-                yield binding, next(shown for named, shown in binding.subjects if named in subjects)
+                yield (
+                    binding,
+                    next(f"{kind} {quote(name)}" for it, kind, name in binding.subjects if it in subjects),
+                )
 
     def _load(self) -> bool:
         """Read all bindings, and watch from there."""
@@ -110,17 +113,17 @@ def read_binding(obj: Object) -> Binding:
     return Binding(metadata["name"], namespace, ref["kind"], ref["name"], subjects)
 
 
-def _subjects(subjects: Iterable[dict[str, Any]], namespace: str) -> Iterator[tuple[Subject, str]]:
+def _subjects(subjects: Iterable[dict[str, Any]], namespace: str) -> Iterator[tuple[Subject, str, str]]:
     for subject in subjects:
         kind, name = subject.get("kind", ""), subject.get("name", "")
         if kind == "ServiceAccount":
             space = subject.get("namespace") or namespace
             if space:
                 user = f"system:serviceaccount:{space}:{name}"
-                yield ("User", user), f"{kind} {quote(f'{name}/{space}')}"
+                yield ("User", user), kind, f"{name}/{space}"
         elif kind in ("User", "Group"):
-            yield (kind, name), f"{kind} {quote(name)}"
+            yield (kind, name), kind, name
 
 
 def _places(binding: Binding) -> set[tuple[str, Subject]]:
-    return {(binding.namespace, subject) for subject, _ in binding.subjects}
+    return {(binding.namespace, subject) for subject, _, _ in binding.subjects}

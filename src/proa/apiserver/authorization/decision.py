@@ -6,7 +6,7 @@ union and authorizerfactory.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from dataclasses import field
 from typing import Protocol
 
@@ -45,6 +45,9 @@ class Authorizer(Protocol):
     def rules_for(self, user: User, namespace: str) -> Rules:
         """Return what `user` may do in a namespace ("" for the cluster)."""
 
+    def preparation(self, user: User, info: RequestInfo) -> Awaitable[None] | None:
+        """Return what makes `authorize` quick, None where it is already: most of the time."""
+
 
 ALLOWED = Decision(allowed=True)
 NO_OPINION = Decision()
@@ -65,6 +68,9 @@ class AlwaysAllow:
         """Return the rules that allow everything."""
         return Rules(EVERYTHING)
 
+    def preparation(self, user: User, info: RequestInfo) -> None:
+        """There is nothing to prepare."""
+
 
 class PrivilegedGroup:
     """Allows members of system:masters everything, before and whatever the other authorizers say."""
@@ -76,6 +82,9 @@ class PrivilegedGroup:
     def rules_for(self, user: User, namespace: str) -> Rules:
         """Return nothing: upstream's cannot list rules; the role cluster-admin is bound to the group too."""
         return Rules()
+
+    def preparation(self, user: User, info: RequestInfo) -> None:
+        """There is nothing to prepare."""
 
 
 class AuthorizerChain:
@@ -104,6 +113,16 @@ class AuthorizerChain:
         rules = [rule for each in found for rule in each.rules]
         errors = tuple(error for each in found for error in each.errors)
         return Rules(rules, any(each.incomplete for each in found), errors)
+
+    def preparation(self, user: User, info: RequestInfo) -> Awaitable[None] | None:
+        """Return the first that has something to prepare; who may do everything is not kept waiting."""
+        if MASTERS in user.groups:
+            return None
+        for authorizer in self._authorizers:
+            preparation = authorizer.preparation(user, info)
+            if preparation is not None:
+                return preparation
+        return None
 
 
 def aggregate(messages: Sequence[str]) -> str:

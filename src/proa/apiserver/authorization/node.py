@@ -63,6 +63,9 @@ class NodeAuthorizer:
             return Rules()
         return Rules(incomplete=True, errors=("node authorizer does not support user rule resolution",))
 
+    def preparation(self, user: User, info: RequestInfo) -> None:
+        """There is nothing to prepare."""
+
     @cached_property
     def _rules(self) -> tuple[Matcher, ...]:
         """What every node may do: the rules of the role system:node, as they are by default."""

@@ -38,6 +38,11 @@ class Matcher:
             self._resources or ()
         )
 
+    @property
+    def has_paths(self) -> bool:
+        """Tell whether the rule is about paths too."""
+        return self._urls is None or bool(self._urls)
+
     def names(self, name: str) -> bool:
         """Tell whether the rule is about an object of this name ("" for none: a list, a create)."""
         return not self._names or name in self._names

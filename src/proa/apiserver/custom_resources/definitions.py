@@ -38,6 +38,8 @@ VERBS: tuple[Verb, ...] = (
 """In the order in which discovery shows them."""
 SWEEPING_VERBS: tuple[Verb, ...] = ("delete", "deletecollection", "get", "list")
 """What can be done with objects of a definition that serves none of its versions, while it is being deleted."""
+MANY_RULES = 100
+"""A kind with more expressions and patterns is worked on aside: each is compiled when it first counts."""
 
 
 def make_definitions(
@@ -49,9 +51,10 @@ def make_definitions(
     """
     spec, names = definition["spec"], definition["status"]["acceptedNames"]
     resources = {version["name"]: _resource(spec, names, version["name"]) for version in spec["versions"]}
+    schemas = _Schemas(value)
     kinds = {
         version["name"]: CustomKind(
-            _loader(value, version["name"]), keeps_all=bool(spec.get("preserveUnknownFields"))
+            schemas.loader(version["name"]), keeps_all=bool(spec.get("preserveUnknownFields"))
         )
         for version in spec["versions"]
     }
@@ -67,7 +70,8 @@ def make_definitions(
             conversion = None
             if resource != stored or has_others or stale_until:
                 conversion = _conversion(stored, convert, kind, stale_until)
-            made.append(_make(spec, names, version, resource, kind, conversion, is_terminating))
+            defined = _make(spec, names, version, resource, kind, conversion, is_terminating)
+            made.append(replace(defined, heavy_bytes=0) if schemas.rules > MANY_RULES else defined)
     return (
         [replace(definition, verbs=SWEEPING_VERBS, subresources=()) for definition in made]
         if serves_none
@@ -87,14 +91,24 @@ def _conversion(stored: Resource, convert: Convert, kind: CustomKind, stale_unti
     return Conversion(stored, convert, "served", stale_until, renew)
 
 
-def _loader(value: bytes, name: str) -> Callable[[], Mapping[str, Any]]:
-    def load() -> Mapping[str, Any]:
-        versions = orjson.loads(value)["spec"]["versions"]
-        version = next(v for v in versions if v["name"] == name)
-        found: Mapping[str, Any] = (version.get("schema") or {}).get("openAPIV3Schema") or {}
-        return found
+class _Schemas:
+    """The schemas of a definition's versions, decoded all at once when the first is asked for."""
 
-    return load
+    def __init__(self, value: bytes) -> None:
+        self.rules = sum(value.count(rule) for rule in (b'"x-kubernetes-validations"', b'"pattern"'))
+        """How many expressions and patterns there are to compile, about."""
+        self._value = value
+        self._found: dict[str, Mapping[str, Any]] = {}
+
+    def loader(self, name: str) -> Callable[[], Mapping[str, Any]]:
+        """Return what returns the schema of a version."""
+        return lambda: self._take(name)
+
+    def _take(self, name: str) -> Mapping[str, Any]:
+        if not self._found:
+            versions = orjson.loads(self._value)["spec"]["versions"]
+            self._found = {v["name"]: (v.get("schema") or {}).get("openAPIV3Schema") or {} for v in versions}
+        return self._found[name]
 
 
 def _make(

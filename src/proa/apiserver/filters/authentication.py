@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 from proa.apiserver.filters.chain import Filter, InfoHandler
+from proa.apiserver.pace import WHO
 from proa.apiserver.request_info import RequestInfo
 from proa.client.protocol import Request, Response, User
 from proa.objects.errors import Unauthorized
@@ -28,6 +29,7 @@ def with_authentication(authenticate_token: TokenAuthenticator) -> Filter:
         async def handle(request: Request, info: RequestInfo) -> Response:
             if request.user is None:
                 request.user = _find_user(request, authenticate_token)
+            WHO.set(request.user.name)
             return await handler(request, info)
 
         return handle

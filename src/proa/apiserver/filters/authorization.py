@@ -17,6 +17,9 @@ def with_authorization(authorizer: Authorizer) -> Filter:
     def wrap(handler: InfoHandler) -> InfoHandler:
         async def handle(request: Request, info: RequestInfo) -> Response:
             assert request.user is not None
+            preparation = authorizer.preparation(request.user, info)
+            if preparation is not None:
+                await preparation
             decision = authorizer.authorize(request.user, info)
             notes = NOTES.get()
             if notes is not None and notes.is_audited:

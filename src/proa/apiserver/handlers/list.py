@@ -15,7 +15,7 @@ import orjson
 from proa.apiserver.handlers.negotiation import Representation, answer_aside, negotiate_for
 from proa.apiserver.handlers.options import ListOptions, Selection, read_options_aside
 from proa.apiserver.handlers.shapes import cells_of, check_include, make_row, partial, rows, table
-from proa.apiserver.pace import SLICE_OBJECTS, Pace, slices
+from proa.apiserver.pace import Pace, slices, value_slices
 from proa.apiserver.registry.refusals import unnamed_failure
 from proa.apiserver.registry.registry import ResourceRegistry
 from proa.apiserver.registry.stored_bytes import metadata_bytes, without_managed_fields
@@ -136,16 +136,11 @@ async def _collect(
         start_after = page.entries[-1].key
 
 
-USUAL_TERMS = 20
-"""A selector of more is tried on fewer objects before others have their turn."""
-
-
 async def _picked(registry: ResourceRegistry, selection: Selection, entries: Sequence[Entry]) -> list[Entry]:
     converts = registry.conversion is not None and selection.knows_kind
     pace = Pace()
     picked: list[Entry] = []
-    terms = len(selection.labels.requirements) + len(selection.fields.requirements)
-    for part in slices(entries, max(1, SLICE_OBJECTS * USUAL_TERMS // max(terms, USUAL_TERMS))):
+    for part in value_slices(entries):
         objects = [orjson.loads(entry.value) for entry in part]
         if converts:
             objects = await registry.hub(objects)
@@ -171,7 +166,7 @@ async def _splice(registry: ResourceRegistry, found: Found) -> list[bytes]:
         values = [e.value for e in part]
         if registry.conversion is not None:
             values = await registry.versions.served_values(values)
-        items = [v[skip:] if v.startswith(expected) else _without_kind(v) for v in values]
+        items = [v[skip:] if v.startswith(expected) else _without_kind(v)[1:] for v in values]
         pieces.append(opening + b",{".join(items))
         opening = b",{"
         await pace.give_way()
@@ -179,11 +174,17 @@ async def _splice(registry: ResourceRegistry, found: Found) -> list[bytes]:
     return pieces
 
 
+def item_of(registry: ResourceRegistry, value: bytes) -> bytes:
+    """Return an object's bytes as a list shows it: without its kind."""
+    head = registry.head
+    return b"{" + value[len(head) :] if value.startswith(head) else _without_kind(value)
+
+
 def _without_kind(value: bytes) -> bytes:
     obj = orjson.loads(value)
     obj.pop("kind", None)
     obj.pop("apiVersion", None)
-    return orjson.dumps(obj)[1:]
+    return orjson.dumps(obj)
 
 
 async def _table(
@@ -195,7 +196,7 @@ async def _table(
     pace = Pace()
     ages = Ages(now)
     is_stored = registry.conversion is None and include != "Object"
-    for part in slices(found.entries):
+    for part in value_slices(found.entries):
         if is_stored and registry.summaries is not None:
             made = _kept_rows(registry, registry.summaries, part, representation, include, ages)
         else:
@@ -270,7 +271,7 @@ async def _partial(registry: ResourceRegistry, found: Found, representation: Rep
     }
     pieces = [orjson.dumps(head)[:-1] + b',"items":[']
     pace = Pace()
-    for part in slices(found.entries):
+    for part in value_slices(found.entries):
         made = orjson.dumps([partial(_with_metadata(e, registry.head), representation) for e in part])[1:-1]
         pieces.append(b"," + made if len(pieces) > 1 else made)
         await pace.give_way()

@@ -12,6 +12,7 @@ from proa.apiserver.registry.definition import ResourceDefinition
 from proa.apiserver.registry.refusals import invalid
 from proa.client.protocol import Object, Request
 from proa.objects.errors import BadRequest, Cause
+from proa.objects.long_selectors import FieldTest, LabelTest, field_tests, label_test
 from proa.objects.quick_dataclass import dataclass
 from proa.objects.selectors import (
     FieldSelector,
@@ -35,6 +36,8 @@ class Selection:
     labels: LabelSelector
     fields: FieldSelector
     everything: bool
+    label_test: LabelTest
+    field_tests: tuple[FieldTest, ...]
 
     @property
     def knows_kind(self) -> bool:
@@ -44,10 +47,11 @@ class Selection:
     def matches(self, obj: Object) -> bool:
         """Tell whether an object is picked."""
         metadata = obj["metadata"]
-        if not self.labels.matches(metadata.get("labels") or {}):
+        if not self.label_test(metadata.get("labels") or {}):
             return False
-        for field, operator, value in self.fields.requirements:
-            if (self._field(obj, field) == value) != (operator == "="):
+        for field, equal, differ in self.field_tests:
+            value = self._field(obj, field)
+            if value in differ or (equal and (len(equal) > 1 or value not in equal)):
                 return False
         return True
 
@@ -120,7 +124,10 @@ def read_selection(request: Request, definition: ResourceDefinition) -> Selectio
     for field, _, _ in fields.requirements:
         if field not in _COMMON_FIELDS and field not in definition.field_selectors:
             raise BadRequest(_unknown_field(field, definition))
-    return Selection(definition, labels, fields, labels.is_everything and not fields.requirements)
+    everything = labels.is_everything and not fields.requirements
+    return Selection(
+        definition, labels, fields, everything, label_test(labels), field_tests(fields.requirements)
+    )
 
 
 def _unknown_field(field: str, definition: ResourceDefinition) -> str:

@@ -22,11 +22,11 @@ async def update_or_create(
 ) -> tuple[bytes, bool]:
     """Return what is stored by one of both, and whether it is new; raise Forbidden where the user may not create."""
     for _ in range(UPDATE_ATTEMPTS):
-        if registry.find(namespace, name) is not None:
+        if registry.has(namespace, name):
             try:
                 return await update(), False
             except NotFound:
-                if registry.find(namespace, name) is not None:
+                if registry.has(namespace, name):
                     raise  # something else that the write needs is not there
                 continue
         _check_creation(request, registry, namespace, name)

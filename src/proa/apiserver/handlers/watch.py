@@ -18,7 +18,7 @@ from proa.apiserver.handlers.negotiation import JSON, PROTOBUF, negotiate
 from proa.apiserver.handlers.options import ListOptions, read_options_aside
 from proa.apiserver.handlers.shapes import check_include
 from proa.apiserver.handlers.watch_view import View
-from proa.apiserver.pace import Pace, slices
+from proa.apiserver.pace import Pace, value_slices
 from proa.apiserver.registry.registry import ResourceRegistry
 from proa.client.protocol import Request, Response
 from proa.objects.errors import ApiError, BadRequest, Expired
@@ -122,7 +122,7 @@ class WatchStream:
     def _begin_with_all(self, prefix: str, options: ListOptions) -> int:
         """Begin with what is there now; return the revision that this is."""
         page = self._view.registry.store.range(prefix, limit=0 if prefix.endswith("/") else 1)
-        self._initial = slices(page.entries)
+        self._initial = value_slices(page.entries)
         if options.bookmarks:
             self._initial_end = self._view.bookmark(page.revision, ends_initial=True)
         return page.revision

@@ -6,11 +6,11 @@ All watchers of a prefix get the same burst from the store (storage/cacher of ap
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import orjson
 
-from proa.apiserver.pace import SLICE_OBJECTS, slices
+from proa.apiserver.pace import HEAVY_BYTES, SLICE_BYTES, SLICE_OBJECTS, decoded
 from proa.apiserver.registry.registry import ResourceRegistry
 from proa.client.protocol import Object
 from proa.store.protocol import Change
@@ -23,13 +23,14 @@ Pair = tuple[Object | None, Object | None]
 class Burst:
     """Changes that became durable together, encoded and decoded at most once for all watchers."""
 
-    __slots__ = ("_decoded", "_hubs", "_joined", "_parts", "changes")
+    __slots__ = ("_decoded", "_hubs", "_is_quick", "_joined", "_parts", "changes")
 
     def __init__(self, changes: Sequence[Change]) -> None:
         self.changes = changes
         self._joined = b""
         self._decoded: list[Pair | None] = [None] * len(changes)
         self._parts: list[Burst] | None = None
+        self._is_quick: bool | None = None
         self._hubs: dict[ResourceRegistry, asyncio.Task[list[Pair]]] = {}
 
     def joined(self) -> bytes:
@@ -48,11 +49,19 @@ class Burst:
 
     def parts(self) -> Sequence[Burst]:
         """Return the burst in parts that are each quick to decode."""
-        if len(self.changes) <= SLICE_OBJECTS:
+        if self.is_quick:
             return (self,)
         if self._parts is None:
-            self._parts = [Burst(changes) for changes in slices(self.changes)]
+            self._parts = [Burst(changes) for changes in _slices(self.changes)]
         return self._parts
+
+    @property
+    def is_quick(self) -> bool:
+        """Tell whether the burst is quick to decode as a whole."""
+        if self._is_quick is None:
+            count = len(self.changes)
+            self._is_quick = count <= SLICE_OBJECTS and sum(map(_size, self.changes)) <= SLICE_BYTES
+        return self._is_quick
 
     def decoded(self, index: int) -> Pair:
         """Return (new, previous) of one change; new is None for a delete. Never mutate them."""
@@ -64,6 +73,14 @@ class Burst:
                 None if previous is None else orjson.loads(previous),
             )
         return pair
+
+    async def decode(self, needle: bytes) -> None:
+        """Decode what is large and has `needle` in it aside, so that `decoded` is quick."""
+        for index, change in enumerate(self.changes):
+            if self._decoded[index] is None and _size(change) > HEAVY_BYTES and has_needle(change, needle):
+                new = None if change.value is None else await decoded(change.value)
+                previous = None if change.previous is None else await decoded(change.previous)
+                self._decoded[index] = (new, previous)
 
     async def hub(self, registry: ResourceRegistry) -> list[Pair]:
         """Return the same in the version that a registry's rules are for. Never mutate them."""
@@ -77,6 +94,27 @@ class Burst:
         made = iter(await registry.hub([orjson.loads(value) for value in values if value is not None]))
         found = [None if value is None else next(made) for value in values]
         return list(zip(found[::2], found[1::2], strict=True))
+
+
+def _slices(changes: Sequence[Change]) -> Iterator[list[Change]]:
+    part: list[Change] = []
+    size = 0
+    for change in changes:
+        size += _size(change)
+        if part and (size > SLICE_BYTES or len(part) == SLICE_OBJECTS):
+            yield part
+            part, size = [], _size(change)
+        part.append(change)
+    yield part
+
+
+def has_needle(change: Change, needle: bytes) -> bool:
+    """Tell whether a change's object has the bytes in it, after the change or before."""
+    return not needle or needle in (change.value or b"") or needle in (change.previous or b"")
+
+
+def _size(change: Change) -> int:
+    return len(change.value or b"") + len(change.previous or b"")
 
 
 _recent: dict[int, Burst] = {}

@@ -14,8 +14,8 @@ import orjson
 from proa.apiserver.handlers.negotiation import JSON, Representation
 from proa.apiserver.handlers.options import Selection
 from proa.apiserver.handlers.shapes import partial, table
-from proa.apiserver.handlers.watch_burst import Burst, burst_of
-from proa.apiserver.pace import SLICE_OBJECTS, Pace
+from proa.apiserver.handlers.watch_burst import Burst, burst_of, has_needle
+from proa.apiserver.pace import Pace
 from proa.apiserver.registry.definition import ResourceDefinition
 from proa.apiserver.registry.registry import ResourceRegistry
 from proa.apiserver.registry.stored_bytes import cut_metadata
@@ -66,7 +66,7 @@ class View:
         burst = self._burst_of(changes)
         if burst is None:
             return b""
-        if converts or len(burst.changes) > SLICE_OBJECTS:
+        if converts or not burst.is_quick:
             return None
         return self._encode_part(burst)
 
@@ -77,6 +77,7 @@ class View:
         pace = Pace()
         for part in burst.parts():
             if self.registry.conversion is None:
+                await part.decode(self._needle)
                 events = self._encode_part(part)
             else:
                 events = await self._encode_converted(part)
@@ -110,7 +111,7 @@ class View:
         pieces = []
         needle = self._needle
         for index, change in enumerate(burst.changes):
-            if needle and needle not in (change.value or b"") and needle not in (change.previous or b""):
+            if not has_needle(change, needle):
                 continue
             event = self._event(change, *burst.decoded(index))
             if event is not None:

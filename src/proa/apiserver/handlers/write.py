@@ -21,12 +21,12 @@ from proa.apiserver.handlers.bodies import (
     strictness_of,
 )
 from proa.apiserver.handlers.field_managers import tracker
-from proa.apiserver.handlers.list import check_freshness, find_page
+from proa.apiserver.handlers.list import check_freshness, find_page, item_of
 from proa.apiserver.handlers.negotiation import PLAIN, Representation, answer, answer_aside, negotiate_for
 from proa.apiserver.handlers.options import read_options_aside, write_options
 from proa.apiserver.handlers.shapes import check_include, shape_object
 from proa.apiserver.handlers.upsert import update_or_create
-from proa.apiserver.pace import Pace, slices
+from proa.apiserver.pace import Pace, decoded, value_slices
 from proa.apiserver.registry.deletion import DeleteOptions, read_options
 from proa.apiserver.registry.metadata import drop_repeated_owners, match_namespace, metadata_of
 from proa.apiserver.registry.notes import warn
@@ -69,9 +69,9 @@ async def show(
     if representation.is_plain:
         return answer(value, PLAIN, status, warnings)
     include = check_include(request.parameter("includeObject"))
-    obj = served = orjson.loads(value)
+    obj = served = await decoded(value)
     if registry.conversion is not None:
-        (obj,) = await registry.hub((orjson.loads(value),))
+        (obj,) = await registry.hub((await decoded(value),))
     shaped = shape_object(obj, served, registry.definition, representation, include, registry.now())
     return await answer_aside(orjson.dumps(shaped), representation, status, warnings)
 
@@ -246,7 +246,7 @@ async def delete_object(request: Request, registry: ResourceRegistry, namespace:
         return await show(request, registry, value, representation, 200)
     resource = registry.resource
     details = {"name": name, "group": resource.group, "kind": resource.plural}
-    details["uid"] = orjson.loads(value)["metadata"]["uid"]
+    details["uid"] = (await decoded(value))["metadata"]["uid"]
     if not resource.group:
         del details["group"]
     status = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details}
@@ -261,7 +261,7 @@ async def delete_collection(request: Request, registry: ResourceRegistry, namesp
     found = await find_page(registry, namespace, options)
     items: list[bytes] = []
     pace = Pace()
-    for part in slices(found.entries):  # writes that are under way together become durable together
+    for part in value_slices(found.entries):  # writes that are under way together become durable together
         one_by_one = (_delete_one(registry, entry, delete_options, request.user) for entry in part)
         answers = await asyncio.gather(*one_by_one, return_exceptions=True)
         for shown in answers:
@@ -283,14 +283,12 @@ async def _delete_one(
     registry: ResourceRegistry, entry: Entry, options: DeleteOptions, user: User | None
 ) -> bytes:
     """Delete an object of a collection; return how it is shown in a list, b"" where it was gone already."""
-    metadata = orjson.loads(entry.value)["metadata"]
+    namespace, _, name = entry.key.removeprefix(registry.prefix).rpartition("/")
     try:
-        value, _ = await registry.delete(metadata.get("namespace", ""), metadata["name"], options, user)
+        value, _ = await registry.delete(namespace, name, options, user)
     except NotFound:
         return b""
-    shown = orjson.loads(value)
-    del shown["kind"], shown["apiVersion"]
-    return orjson.dumps(shown)
+    return item_of(registry, value)
 
 
 def read_delete_options(request: Request) -> DeleteOptions:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import orjson
 
 from proa.apiserver.admission.matching import Matcher, equivalents, is_exempt, make_matcher
+from proa.apiserver.pace import aside
 from proa.apiserver.registry.definition import ResourceDefinition
 from proa.apiserver.registry.derived import Derived
 from proa.client.protocol import Object
@@ -38,6 +39,11 @@ class Binding:
     matcher: Matcher | None
 
 
+FEW_EXPRESSIONS = 10
+"""So many are compiled within some milliseconds."""
+_PARTS = ("matchConditions", "variables", "validations", "auditAnnotations", "mutations")
+
+
 class BoundPolicy:
     """A policy that has bindings. Its expressions are compiled when it first matches a request."""
 
@@ -55,13 +61,13 @@ class BoundPolicy:
         """Tell whether what cannot be judged is let through."""
         return bool(self.spec.get("failurePolicy") == "Ignore")
 
-    @property
-    def compiled(self) -> CompiledPolicy:
-        """Return the policy's programs."""
+    async def compiled(self) -> CompiledPolicy:
+        """Return the policy's programs; a policy of many is compiled aside."""
         if self._compiled is None:
             from proa.apiserver.policies.compiled import compile_policy
 
-            self._compiled = compile_policy(self.spec)
+            is_long = sum(len(self.spec.get(part) or ()) for part in _PARTS) > FEW_EXPRESSIONS
+            self._compiled = await aside(compile_policy, self.spec) if is_long else compile_policy(self.spec)
         return self._compiled
 
 

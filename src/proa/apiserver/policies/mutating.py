@@ -15,6 +15,7 @@ import orjson
 
 from proa.apiserver.admission.matching import Match
 from proa.apiserver.admission.mutation import replace, view
+from proa.apiserver.pace import Pace
 from proa.apiserver.policies.activation import bind_variables, make_variables
 from proa.apiserver.policies.bindings import Binding, BoundPolicy
 from proa.apiserver.policies.compiled import EvaluationFailed, Mutation
@@ -127,7 +128,9 @@ async def _run_all(
     memory: _Memory = again.memory.setdefault(NAME, _Memory())
     if again.is_second and memory.last != attributes.obj:
         memory.require()
+    pace = Pace()
     for invocation in invocations:
+        await pace.give_way()
         if again.is_second and invocation.key not in memory.to_run:
             continue
         if await _run_one(invocation, attributes, failures):
@@ -140,10 +143,12 @@ async def _run_all(
 
 async def _run_one(invocation: _Invocation, attributes: Attributes, failures: list[_Failure]) -> bool:
     """Run the mutations of one policy with one parameter; return whether the object is another now."""
-    policy = invocation.policy.compiled
+    policy = await invocation.policy.compiled()
     budget = Budget()
     changed = False
+    pace = Pace()
     for index, mutation in enumerate(policy.mutations):
+        await pace.give_way()
         views = await view(attributes, invocation.match)
         assert views.obj is not None
         variables = make_variables(attributes, invocation.match, views)

@@ -12,6 +12,7 @@ import orjson
 
 from proa.apiserver.admission.matching import Match
 from proa.apiserver.admission.mutation import view
+from proa.apiserver.pace import Pace
 from proa.apiserver.policies.activation import bind_variables, make_variables
 from proa.apiserver.policies.bindings import Binding, BoundPolicy
 from proa.apiserver.policies.compiled import CompiledPolicy, EvaluationFailed, OutOfBudget, Validation
@@ -58,6 +59,7 @@ class _Round:
     denied: list[tuple[BoundPolicy, Binding | None, Denial]]
     noted: list[Object]
     variables: dict[Match, dict[str, Any]]
+    pace: Pace
 
     async def variables_for(self, match: Match) -> dict[str, Any]:
         """Return the request's variables in the version that a policy matched."""
@@ -76,7 +78,7 @@ class _Round:
 
 async def check_all(policies: Sequence[BoundPolicy], attributes: Attributes) -> None:
     """Put the request through the policies, and raise what refuses it."""
-    found = _Round(attributes, [], [], {})
+    found = _Round(attributes, [], [], {}, Pace())
     for policy in policies:
         match = policy.matcher.match(attributes)
         if match is not None:
@@ -106,8 +108,10 @@ async def _check_policy(policy: BoundPolicy, match: Match, found: _Round) -> Non
             continue
         for param in params:
             variables = await found.variables_for(match)
-            outcome = judge(policy.compiled, variables, param, ignores_failure=policy.ignores_failure)
+            compiled = await policy.compiled()
+            outcome = judge(compiled, variables, param, ignores_failure=policy.ignores_failure)
             _act(policy, binding, outcome, found)
+            await found.pace.give_way()
             for key, value in outcome.annotations:
                 if value not in annotations.setdefault(key, []):
                     annotations[key].append(value)

@@ -9,6 +9,7 @@ loops do not fight their own queue.
 from __future__ import annotations
 
 import asyncio
+import operator
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 from weakref import WeakSet
@@ -16,7 +17,7 @@ from weakref import WeakSet
 import orjson
 
 from proa.apiserver.claims import Holding, Owner
-from proa.apiserver.pace import HEAVY_BYTES, aside
+from proa.apiserver.pace import HEAVY_BYTES, aside, decoded
 from proa.apiserver.registry.admission import Face, mutate, mutate_update, validate, validate_update
 from proa.apiserver.registry.allocation import Allocation
 from proa.apiserver.registry.attributes import Attributes, Plugin
@@ -148,6 +149,10 @@ class ResourceRegistry:
             raise not_found(self.resource, name)
         return entry.value
 
+    def has(self, namespace: str, name: str) -> bool:
+        """Tell whether there is an object of that name, stored or about to be."""
+        return self.store.latest(self.key(namespace, name)) is not None
+
     def find(self, namespace: str, name: str) -> Object | None:
         """Return a private copy of the newest accepted object as it is stored, or None."""
         entry = self.store.latest(self.key(namespace, name))
@@ -227,8 +232,7 @@ class ResourceRegistry:
             causes = await aside(self._validate_new, obj) if heavy else self._validate_new(obj)
             if causes:
                 raise invalid_object(resource, metadata.get("name", ""), causes)
-            for text in definition.warnings(obj, None):
-                warn(text)
+            await self._warn(obj, None, heavy)
             await validate(self._validating, attributes)
             if dry_run:
                 if self.store.latest(self.key(namespace, metadata["name"])) is not None:
@@ -344,12 +348,12 @@ class ResourceRegistry:
             current = self.store.latest(key)
             if current is None:
                 raise not_found(self.resource, name)
-            old = orjson.loads(current.value)
+            is_heavy = heavy or len(current.value) > HEAVY_BYTES
+            old = await decoded(current.value)
             is_status = subresource == "status" and self.conversion is None
-            new = copy_for_status(old) if is_status else orjson.loads(current.value)
+            new = copy_for_status(old) if is_status else await decoded(current.value)
             if self.conversion is not None:
                 old, new = await self.served((old, new))
-            is_heavy = heavy or len(current.value) > HEAVY_BYTES
             new = await aside(transform, new) if is_heavy else transform(new)
             said = metadata_of(new).get("resourceVersion")
             if not said and not unconditional:
@@ -362,7 +366,7 @@ class ResourceRegistry:
             if self.conversion is not None:
                 new = await self._hub_of(new)
                 if self._hub != self.resource:
-                    (old,) = await self.hub((orjson.loads(current.value),))
+                    (old,) = await self.hub((await decoded(current.value),))
             attributes = self._attributes(
                 "UPDATE", namespace, name, subresource, new, old, user, dry_run, options
             )
@@ -376,7 +380,7 @@ class ResourceRegistry:
                 if not is_admitted:
                     await validate_update(self._validating, attributes, face)
                 is_storing = True
-                value = await self._store_update(key, current, new, old, dry_run)
+                value = await self._store_update(key, current, new, old, dry_run, is_heavy)
             except BaseException as error:
                 if allocation is not None:
                     await allocation.roll_back(error, is_storing=is_storing)
@@ -418,7 +422,11 @@ class ResourceRegistry:
         elif not subresource:
             definition.prepare_update(new, old)
         counts = subresource in ("", "scale") or subresource in self._parts
-        if definition.tracks_generation and counts and differs(new, old):
+        if (
+            definition.tracks_generation
+            and counts
+            and (await aside(differs, new, old) if is_heavy else differs(new, old))
+        ):
             metadata["generation"] = max(
                 metadata.get("generation") or 0, (old["metadata"].get("generation") or 0) + 1
             )
@@ -436,9 +444,13 @@ class ResourceRegistry:
                 await allocation.roll_back(error)
             raise
         if not subresource:
-            for text in definition.warnings(new, old):
-                warn(text)
+            await self._warn(new, old, is_heavy)
         return allocation
+
+    async def _warn(self, new: Object, old: Object | None, is_heavy: bool) -> None:
+        warnings = self.definition.warnings
+        for text in await aside(lambda: [*warnings(new, old)]) if is_heavy else warnings(new, old):
+            warn(text)
 
     def _validate_update(self, new: Object, old: Object, subresource: str) -> list[Cause]:
         """Return what is refused; other subresources than status have rules of their own handlers."""
@@ -452,16 +464,19 @@ class ResourceRegistry:
             return causes + self.definition.validate_update(new, old)
         return [*causes, *self.definition.validate(new), *self.definition.validate_update(new, old)]
 
-    async def _store_update(self, key: str, current: Entry, new: Object, old: Object, dry_run: bool) -> bytes:
+    async def _store_update(
+        self, key: str, current: Entry, new: Object, old: Object, dry_run: bool, is_heavy: bool
+    ) -> bytes:
         metadata = new["metadata"]
         metadata["resourceVersion"] = old["metadata"]["resourceVersion"]
-        if is_timing_alone(new, old):
+        if await aside(is_timing_alone, new, old) if is_heavy else is_timing_alone(new, old):
             metadata["managedFields"] = old["metadata"]["managedFields"]
         if ends_with_update(old["metadata"], metadata) and self._may_go(new):
             if dry_run:
                 return orjson.dumps(new)
             return (await self._remove(key, await self.versions.to_stored(new), current)).value
-        if new == old and self.versions.is_stored_well(current.value) and not self.store.is_stale(key):
+        is_same = await aside(operator.eq, new, old) if is_heavy else new == old
+        if is_same and self.versions.is_stored_well(current.value) and not self.store.is_stale(key):
             return current.value
         if dry_run:
             return orjson.dumps(new)
@@ -488,8 +503,9 @@ class ResourceRegistry:
             current = self.store.latest(key)
             if current is None:
                 raise not_found(self.resource, name)
-            old = orjson.loads(current.value)
-            shown = old if self.conversion is None else (await self.hub((orjson.loads(current.value),)))[0]
+            shown = old = await decoded(current.value)
+            if self.conversion is not None:
+                (shown,) = await self.hub((await decoded(current.value),))
             if not is_admitted:
                 await self.admit(
                     self._attributes(
@@ -509,7 +525,7 @@ class ResourceRegistry:
             try:
                 if decision.act == "nothing":
                     return await answer(current.value), False
-                if decision.act == "mark" and decision.obj == orjson.loads(current.value):
+                if decision.act == "mark" and decision.obj == await decoded(current.value):
                     return await answer(current.value), False  # a write would only wake every watcher
                 if options.dry_run:
                     return await answer(orjson.dumps(decision.obj)), decision.act == "remove"

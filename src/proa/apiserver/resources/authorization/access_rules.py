@@ -104,9 +104,13 @@ def _field_selector(selector: Object) -> str:
     return selector.get("rawSelector") or ",".join(terms)
 
 
-def status_of(authorizer: Authorizer, user: User, spec: Object) -> Object:
+async def status_of(authorizer: Authorizer, user: User, spec: Object) -> Object:
     """Return the answer."""
-    decision = authorizer.authorize(user, question_of(spec))
+    question = question_of(spec)
+    preparation = authorizer.preparation(user, question)
+    if preparation is not None:
+        await preparation
+    decision = authorizer.authorize(user, question)
     status: dict[str, Any] = {"allowed": decision.allowed}
     if decision.denied:
         status["denied"] = True

@@ -18,12 +18,12 @@ def validate(review: Object) -> list[Cause]:
     return [*validate_spec(review.get("spec") or {}), *validate_metadata(review)]
 
 
-def review(attributes: Attributes) -> Object:
+async def review(attributes: Attributes) -> Object:
     """Answer it for whoever asks."""
     assert attributes.obj is not None
     if attributes.user is None:
         raise BadRequest("no user present on request")
-    status = status_of(attributes.catalog.authorizer, attributes.user, attributes.obj["spec"])
+    status = await status_of(attributes.catalog.authorizer, attributes.user, attributes.obj["spec"])
     return {**attributes.obj, "status": status}
 
 

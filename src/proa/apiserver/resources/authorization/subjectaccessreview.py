@@ -22,11 +22,14 @@ def validate(review: Object) -> list[Cause]:
     return [*validate_spec(spec), *validate_subject(spec), *validate_metadata(review)]
 
 
-def review(attributes: Attributes) -> Object:
+async def review(attributes: Attributes) -> Object:
     """Answer it."""
     assert attributes.obj is not None
     spec = attributes.obj["spec"]
-    return {**attributes.obj, "status": status_of(attributes.catalog.authorizer, subject_of(spec), spec)}
+    return {
+        **attributes.obj,
+        "status": await status_of(attributes.catalog.authorizer, subject_of(spec), spec),
+    }
 
 
 DEFINITION = ResourceDefinition(
