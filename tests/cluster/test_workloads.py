@@ -153,7 +153,8 @@ def test_a_stateful_set(kubectl: Kubectl) -> None:
     starts = kubectl("exec", "db-1", "--", "cat", "/data/starts").split()
     assert (set(starts), len(starts) >= 6) == ({"db-1"}, True)
     assert len(kubectl.get("pvc")["items"]) == 3
-    kubectl("delete", "sts/db")
+    kubectl("autoscale", "sts/db", "--min=1", "--max=3", "--cpu=80%")
+    kubectl("delete", "hpa/db", "sts/db")
 
 
 def test_a_daemon_set(cluster: Cluster, kubectl: Kubectl) -> None:
@@ -249,7 +250,8 @@ def test_a_replication_controller(kubectl: Kubectl) -> None:
         kubectl.patch(f"pod/{name}", {"metadata": {"annotations": {"x": "y"}}})
     notes = [pod["metadata"]["annotations"]["x"] for pod in kubectl.pods(app="demo").values()]
     assert notes == ["y", "y"]
-    kubectl("delete", "rc", "demo", "--cascade=background")
+    kubectl("autoscale", "rc/demo", "--min=1", "--max=3", "--cpu=80%")
+    kubectl("delete", "hpa/demo", "rc/demo", "--cascade=background")
     kubectl.until(lambda: kubectl.pods(app="demo") == {})
 
 

@@ -74,16 +74,22 @@ def status_of(
     spec = replica_set["spec"]
     template_labels = ((spec.get("template") or {}).get("metadata") or {}).get("labels") or {}
     min_ready_seconds = spec.get("minReadySeconds", 0)
-    active = [pod for pod in pods if is_active(pod)]
-    ready = [pod for pod in active if is_ready(pod)]
-    counts = {
-        "fullyLabeledReplicas": sum(template_labels.items() <= labels(pod).items() for pod in active),
-        "readyReplicas": len(ready),
-        "availableReplicas": sum(is_available(pod, min_ready_seconds, now) for pod in ready),
-    }
-    status: dict[str, Any] = {"replicas": len(active)}
+    active = terminating = labelled = ready = available = 0
+    for pod in pods:  # one pass: there may be thousands
+        if is_terminated(pod):
+            continue
+        if is_deleting(pod):
+            terminating += 1
+            continue
+        active += 1
+        labelled += template_labels.items() <= labels(pod).items()
+        if is_ready(pod):
+            ready += 1
+            available += not min_ready_seconds or is_available(pod, min_ready_seconds, now)
+    counts = {"fullyLabeledReplicas": labelled, "readyReplicas": ready, "availableReplicas": available}
+    status: dict[str, Any] = {"replicas": active}
     status |= {field: count for field, count in counts.items() if count}
-    status["terminatingReplicas"] = sum(is_deleting(pod) and not is_terminated(pod) for pod in pods)
+    status["terminatingReplicas"] = terminating
     status["observedGeneration"] = generation(replica_set)
     conditions = _conditions(replica_set, failure, now)
     return {**status, "conditions": conditions} if conditions else status

@@ -76,7 +76,10 @@ class LabelSelector:
 
     def matches(self, labels: Mapping[str, str]) -> bool:
         """Tell whether an object with these labels is picked."""
-        return not self.nothing and all(requirement.matches(labels) for requirement in self.requirements)
+        for requirement in self.requirements:  # a loop: many objects are asked
+            if not requirement.matches(labels):
+                return False
+        return not self.nothing
 
     @property
     def is_everything(self) -> bool:

@@ -42,16 +42,17 @@ def plan_claims(owner: Object, selector: LabelSelector, candidates: Iterable[Obj
     An owner that is being deleted adopts and releases nothing, and what is being deleted is left as it is.
     """
     owned, adopt, release = [], [], []
+    owner_uid, is_staying = uid(owner), not is_deleting(owner)
     for candidate in candidates:
         controller = controller_of(candidate)
         matches = selector.matches(labels(candidate))
         if controller is None:
-            if matches and not is_deleting(owner) and not is_deleting(candidate):
+            if matches and is_staying and not is_deleting(candidate):
                 adopt.append(candidate)
-        elif controller.get("uid") == uid(owner):
+        elif controller.get("uid") == owner_uid:
             if matches:
                 owned.append(candidate)
-            elif not is_deleting(owner):
+            elif is_staying:
                 release.append(candidate)
     return Claims(tuple(owned), tuple(adopt), tuple(release))
 

@@ -15,6 +15,8 @@ from proa.objects.errors import Conflict, NotFound
 from proa.objects.pods import is_active, is_ready
 from proa.objects.resource import (
     CONFIG_MAPS,
+    CONTROLLER_REVISIONS,
+    DAEMON_SETS,
     DEPLOYMENTS,
     ENDPOINT_SLICES,
     ENDPOINTS,
@@ -25,8 +27,10 @@ from proa.objects.resource import (
     PERSISTENT_VOLUMES,
     PODS,
     REPLICA_SETS,
+    REPLICATION_CONTROLLERS,
     SERVICE_ACCOUNTS,
     SERVICES,
+    STATEFUL_SETS,
 )
 from support.control_plane import NODE, Cluster, running
 
@@ -213,6 +217,10 @@ def test_a_claim_is_bound_and_its_directory_goes_with_it(tmp_path: Path) -> None
     asyncio.run(scenario())
 
 
+KINDS = {"d": DEPLOYMENTS, "s": STATEFUL_SETS, "c": REPLICATION_CONTROLLERS, "a": DAEMON_SETS}
+"""What the Meddler makes, by the first letter of its name."""
+
+
 class Meddler:
     """Creates, scales, updates and deletes at random, and remembers what should come of it."""
 
@@ -223,7 +231,7 @@ class Meddler:
         self.jobs = 0
 
     async def meddle(self) -> None:
-        name = f"d{self.chance.randint(0, 3)}"
+        name = f"{self.chance.choice('ddssca')}{self.chance.randint(0, 1)}"
         acts = [self.scale, self.update, self.harm, self.harm, self.run_job]
         act = self.chance.choice([*acts, self.delete]) if name in self.wanted else self.create
         try:
@@ -233,21 +241,33 @@ class Meddler:
 
     async def create(self, name: str) -> None:
         replicas, labels = self.chance.randint(0, 9), {"app": name}
-        spec = {"replicas": replicas, "selector": {"matchLabels": labels}, "template": template(labels)}
+        selector = labels if name[0] == "c" else {"matchLabels": labels}
+        spec = {"selector": selector, "template": template(labels)}
+        if name[0] == "a":
+            replicas = 1  # there is one node
+        else:
+            spec["replicas"] = replicas
+        if name[0] == "s":
+            spec["podManagementPolicy"] = self.chance.choice(["OrderedReady", "Parallel"])
         body = {"metadata": {"name": name, "namespace": "default"}, "spec": spec}
-        await self.cluster.client.create(DEPLOYMENTS, body, "default")
+        await self.cluster.client.create(KINDS[name[0]], body, "default")
         self.wanted[name] = (replicas, "web:1")
 
     async def scale(self, name: str) -> None:
-        self.wanted[name] = (self.chance.randint(0, 9), self.wanted[name][1])
-        patch = {"spec": {"replicas": self.wanted[name][0]}}
-        await self.cluster.client.patch(DEPLOYMENTS, name, patch, "default")
+        if name[0] == "a":
+            return
+        replicas = self.chance.randint(0, 9)
+        self.wanted[name] = (replicas, self.wanted[name][1])
+        patch = {"spec": {"replicas": replicas}}
+        await self.cluster.client.patch(KINDS[name[0]], name, patch, "default")
 
     async def update(self, name: str) -> None:
+        if name[0] == "c":
+            return  # the oldest kind does not roll
         image = f"web:{self.chance.randint(1, 4)}"
         self.wanted[name] = (self.wanted[name][0], image)
         patch = {"spec": template({"app": name}, image)["spec"]}
-        await self.cluster.client.patch(DEPLOYMENTS, name, {"spec": {"template": patch}}, "default")
+        await self.cluster.client.patch(KINDS[name[0]], name, {"spec": {"template": patch}}, "default")
 
     async def harm(self, name: str) -> None:
         pods = await self.cluster.all(PODS)
@@ -261,10 +281,11 @@ class Meddler:
         await self.cluster.client.update(PODS, failed, subresource="status")
 
     async def delete(self, name: str) -> None:
-        policy = self.chance.choice(["Background", "Foreground", "Orphan"])
+        policies = ["Background", "Foreground"] if name[0] in "ca" else ["Background", "Foreground", "Orphan"]
+        policy = self.chance.choice(policies)
         del self.wanted[name]
-        await self.cluster.client.delete(DEPLOYMENTS, name, "default", propagation_policy=policy)
-        await self.cluster.until(lambda: self.cluster.is_gone(DEPLOYMENTS, name))
+        await self.cluster.client.delete(KINDS[name[0]], name, "default", propagation_policy=policy)
+        await self.cluster.until(lambda: self.cluster.is_gone(KINDS[name[0]], name))
 
     async def run_job(self, _: str) -> None:
         self.jobs += 1
@@ -275,17 +296,34 @@ class Meddler:
         await self.cluster.client.create(JOBS, job, "default")
 
     async def is_as_wanted(self) -> bool:
+        all_pods = await self.cluster.all(PODS)
         for name, (replicas, image) in self.wanted.items():
-            deployment = await self.cluster.client.get(DEPLOYMENTS, name, "default")
-            status = deployment.get("status") or {}
-            pods = [
-                p for p in await self.cluster.all(PODS) if meta.labels(p).get("app") == name and is_active(p)
-            ]
+            found = await self.cluster.client.get(KINDS[name[0]], name, "default")
+            status = found.get("status") or {}
+            pods = [p for p in all_pods if meta.labels(p).get("app") == name and is_active(p)]
             images = [pod["spec"]["containers"][0]["image"] for pod in pods]
-            counts = [status.get(key, 0) for key in ("replicas", "updatedReplicas", "availableReplicas")]
-            if counts != [replicas] * 3 or images != [image] * replicas:
+            counts = [status.get(key, 0) for key in COUNTS[name[0]]]
+            if counts != [replicas] * len(counts) or images != [image] * replicas:
                 return False
-        return not await self.cluster.all(JOBS)
+        return not await self.cluster.all(JOBS) and await self.has_no_strays(all_pods)
+
+    async def has_no_strays(self, pods: list[Object]) -> bool:
+        """Tell whether all that has an owner has one that is there."""
+        revisions = await self.cluster.all(CONTROLLER_REVISIONS)
+        sets = await self.cluster.all(REPLICA_SETS)
+        there = {meta.uid(rs) for rs in sets}
+        for resource in KINDS.values():
+            there |= {meta.uid(obj) for obj in await self.cluster.all(resource)}
+        owners = {ref["uid"] for obj in (*pods, *revisions, *sets) for ref in meta.owner_references(obj)}
+        return owners <= there
+
+
+COUNTS = {
+    "d": ("replicas", "updatedReplicas", "availableReplicas"),
+    "s": ("replicas", "updatedReplicas", "availableReplicas"),
+    "c": ("replicas", "availableReplicas"),
+    "a": ("desiredNumberScheduled", "updatedNumberScheduled", "numberAvailable"),
+}
 
 
 @pytest.mark.parametrize("seed", range(3))

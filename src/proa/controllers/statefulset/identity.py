@@ -79,21 +79,21 @@ def make_pod(stateful_set: Object, revision: Object, ordinal: int) -> Object:
     return {**pod, "metadata": metadata, "spec": spec}
 
 
-def corrected(stateful_set: Object, pod: Object) -> Object:
+def corrected(stateful_set: Object, pod: Object, ordinal: int) -> Object:
     """Return the pod with its labels and volumes as they must be; the very same object where they are."""
-    ordinal = ordinal_of(pod)
-    labels, spec = meta.labels(pod), pod.get("spec") or {}
-    if labels.get(POD_NAME_LABEL) != meta.name(pod):
-        labels = {**labels, **_own_labels(meta.name(pod), ordinal)}
-    volumes = {volume["name"]: volume for volume in spec.get("volumes") or ()}
-    for name, claim_name in claim_names(stateful_set, ordinal).items():
-        source = volumes.get(name, {}).get("persistentVolumeClaim") or {}
-        if source.get("claimName") != claim_name:
-            spec = {**spec, "volumes": _volumes(stateful_set, pod, ordinal)}
-            break
-    if labels is meta.labels(pod) and spec is pod.get("spec"):
-        return pod
-    return {**pod, "metadata": {**pod["metadata"], "labels": labels}, "spec": spec}
+    if meta.labels(pod).get(POD_NAME_LABEL) != meta.name(pod):
+        labels = {**meta.labels(pod), **_own_labels(meta.name(pod), ordinal)}
+        pod = {**pod, "metadata": {**pod["metadata"], "labels": labels}}
+    names = claim_names(stateful_set, ordinal)
+    if names and not names.items() <= _claims_of(pod).items():
+        pod = {**pod, "spec": {**pod["spec"], "volumes": _volumes(stateful_set, pod, ordinal)}}
+    return pod
+
+
+def _claims_of(pod: Object) -> dict[str, str]:
+    """Return the claims that the pod uses, by volume."""
+    volumes = (pod.get("spec") or {}).get("volumes") or ()
+    return {one["name"]: (one.get("persistentVolumeClaim") or {}).get("claimName", "") for one in volumes}
 
 
 def claim_names(stateful_set: Object, ordinal: int) -> Mapping[str, str]:

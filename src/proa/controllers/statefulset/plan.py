@@ -62,7 +62,7 @@ def plan(
     draft = _Draft(stateful_set, revisions, find_claim, now)
     wanted = identity.ordinals(stateful_set)
     members: Mapping[int, Object] = {ordinal_of(pod): pod for pod in pods}
-    condemned = [members[ordinal] for ordinal in sorted(members, reverse=True) if ordinal not in wanted]
+    condemned = sorted((ordinal for ordinal in members if ordinal not in wanted), reverse=True)
     if draft.keep_all(wanted, members) and draft.condemn_all(wanted, members, condemned):
         draft.update(wanted, members)
     return draft.plan
@@ -113,13 +113,13 @@ class _Draft:
             self._delete(pod)
             return False
         if phase(pod) == "Pending":
-            self._furnish(pod)
+            self._furnish(ordinal, pod)
         if self._is_unavailable(pod) and is_ordered(self.stateful_set):
             return False
-        corrected = identity.corrected(self.stateful_set, pod)
+        corrected = identity.corrected(self.stateful_set, pod, ordinal)
         if corrected is not pod:
             self.correct.append(corrected)
-        self._reown(pod, is_wanted=True)
+        self._reown(ordinal, pod, is_wanted=True)
         return True
 
     def _bear(self, ordinal: int) -> None:
@@ -132,8 +132,8 @@ class _Draft:
         conflicts = (c for c in there if retention.has_other_controller(self.stateful_set, pod, c))
         self.create.append(Birth(pod, claims, refusal, tuple(map(meta.name, conflicts))))
 
-    def _furnish(self, pod: Object) -> None:
-        claims, refusal = self._missing_claims(ordinal_of(pod))
+    def _furnish(self, ordinal: int, pod: Object) -> None:
+        claims, refusal = self._missing_claims(ordinal)
         if claims or refusal:
             self.furnish.append(Birth(pod, claims, refusal))
 
@@ -163,8 +163,8 @@ class _Draft:
             kept = 0
         return self.revisions.current if ordinal < first + kept else self.revisions.update
 
-    def _reown(self, pod: Object, *, is_wanted: bool) -> None:
-        for name in identity.claim_names(self.stateful_set, ordinal_of(pod)).values():
+    def _reown(self, ordinal: int, pod: Object, *, is_wanted: bool) -> None:
+        for name in identity.claim_names(self.stateful_set, ordinal).values():
             claim = self.find_claim(name)
             if claim is None:
                 continue
@@ -172,26 +172,29 @@ class _Draft:
             if owned is not claim:
                 self.reown.append(owned)
 
-    def condemn_all(self, wanted: range, members: Mapping[int, Object], condemned: Sequence[Object]) -> bool:
+    def condemn_all(self, wanted: range, members: Mapping[int, Object], condemned: Sequence[int]) -> bool:
         """Delete what is to be scaled away, the highest ordinal first; one at a time where the set is ordered."""
-        for pod in condemned:
-            self._reown(pod, is_wanted=False)
-        first_unavailable = self._first_unavailable(wanted, members, condemned)
-        for pod in condemned:
-            if is_ordered(self.stateful_set):
-                if pod is first_unavailable or not self._is_unavailable(pod):
-                    self._delete(pod)
-                return False
-            self._delete(pod)
+        for ordinal in condemned:
+            self._reown(ordinal, members[ordinal], is_wanted=False)
+        if condemned and is_ordered(self.stateful_set):
+            highest = members[condemned[0]]
+            if self._may_go(highest) or highest is self._first_unavailable(wanted, members, condemned):
+                self._delete(highest)
+            return False
+        for ordinal in condemned:
+            self._delete(members[ordinal])
         return True
 
+    def _may_go(self, pod: Object) -> bool:
+        """Tell whether the highest pod need not be waited for. Upstream waits for ever for one that has ended."""
+        return is_terminated(pod) or not self._is_unavailable(pod)
+
     def _first_unavailable(
-        self, wanted: range, members: Mapping[int, Object], condemned: Sequence[Object]
+        self, wanted: range, members: Mapping[int, Object], condemned: Sequence[int]
     ) -> Object | None:
-        kept = (members[ordinal] for ordinal in wanted if ordinal in members)
-        for pod in (*kept, *reversed(condemned)):
-            if self._is_unavailable(pod):
-                return pod
+        for ordinal in (*wanted, *reversed(condemned)):
+            if ordinal in members and self._is_unavailable(members[ordinal]):
+                return members[ordinal]
         return None
 
     def update(self, wanted: range, members: Mapping[int, Object]) -> None:
