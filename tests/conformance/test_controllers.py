@@ -409,3 +409,42 @@ class TestEndpoints:
             await c.until(are_gone)
 
         play(scenario)
+
+
+def test_endpoints_of_ones_own_are_mirrored(play: Any) -> None:
+    """[sig-network] EndpointSliceMirroring should mirror a custom Endpoints resource through create update and delete
+    [Conformance]"""
+
+    async def scenario(c: Cluster) -> None:
+        spec = {"ports": [{"name": "example", "port": 80}]}
+        await c.client.create(SERVICES, {"metadata": {"name": "custom"}, "spec": spec}, "default")
+
+        def endpoints(*addresses: str) -> Object:
+            subset = {
+                "addresses": [{"ip": ip} for ip in addresses],
+                "ports": [{"name": "example", "port": 9000}],
+            }
+            return {"metadata": {"name": "custom"}, "subsets": [subset]}
+
+        async def mirrored() -> list[list[str]]:
+            found = await c.client.list(
+                ENDPOINT_SLICES, "default", label_selector="kubernetes.io/service-name=custom"
+            )
+            return [sorted(e["addresses"][0] for e in one["endpoints"]) for one in found.items]
+
+        async def has(*addresses: str) -> bool:
+            return await mirrored() == [list(addresses)]
+
+        await c.client.create(ENDPOINTS, endpoints("10.1.2.3"), "default")
+        await c.until(lambda: has("10.1.2.3"))
+        patch = {"subsets": endpoints("10.1.2.3", "10.2.3.4")["subsets"]}
+        await c.client.patch(ENDPOINTS, "custom", patch, "default")
+        await c.until(lambda: has("10.1.2.3", "10.2.3.4"))
+        await c.client.delete(ENDPOINTS, "custom", "default")
+
+        async def has_none() -> bool:
+            return await mirrored() == []
+
+        await c.until(has_none)
+
+    play(scenario)

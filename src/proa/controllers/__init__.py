@@ -13,6 +13,8 @@ from proa.controllers import (
     custom_resource_definition,
     endpoints,
     endpointslice,
+    endpointslice_mirroring,
+    ephemeral_volume,
     flow_schema,
     namespace,
     replicaset,
@@ -33,6 +35,7 @@ from proa.controllers.horizontal_pod_autoscaler.controller import HorizontalPodA
 from proa.controllers.job.controller import JobController
 from proa.controllers.local_path import controller as local_path
 from proa.controllers.node_lifecycle import NodeLifecycle
+from proa.controllers.node_ttl import NodeTtl
 from proa.controllers.persistent_volume import claims, volumes
 from proa.controllers.pod_gc import PodGarbageCollector
 from proa.controllers.resource_quota import ResourceQuotaController
@@ -57,13 +60,16 @@ CONTROLLERS: tuple[Controller | type[Controller], ...] = (
     DisruptionController,
     HorizontalPodAutoscaler,
     endpointslice,
+    endpointslice_mirroring,
     endpoints,
     GarbageCollector,
     PodGarbageCollector,
     NodeLifecycle,
     taint_eviction,
+    NodeTtl,
     claims,
     volumes,
+    ephemeral_volume,
     CLAIM_PROTECTION,
     VOLUME_PROTECTION,
     validating_admission_policy,

@@ -1,7 +1,8 @@
-"""Remove pods that no kubelet will: those of nodes that are gone, those deleted before they had a node.
+"""Remove pods that no kubelet will: of nodes that are gone or out of service, and deleted before they had a node.
 
-Also the oldest finished pods beyond settings.terminated_pod_threshold. Watches pods and nodes; deletes pods.
-Follows upstream's pkg/controller/podgc/gc_controller.go.
+Also the oldest finished pods beyond settings.terminated_pod_threshold. What has not ended is marked Failed before,
+so that its owner knows. Watches pods and nodes; writes and deletes pods. Follows upstream's
+pkg/controller/podgc/gc_controller.go.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from proa.reconcile.protocol import DONE, Caches, Context, Key, Result, Watch
 
 QUARANTINE_SECONDS = 40.0
 """So long a node may be gone (and come back) before its pods are removed."""
+OUT_OF_SERVICE = "node.kubernetes.io/out-of-service"
 FINISHED = Key("", "finished")
 """The key under which finished pods are counted."""
 
@@ -25,43 +27,68 @@ FINISHED = Key("", "finished")
 def _keys_of_pod(pod: Object, caches: Caches) -> Iterable[Key]:
     if is_terminated(pod):
         yield FINISHED
-    node = node_name(pod)
-    if meta.is_deleting(pod) if not node else caches(NODES).get(node) is None:
+    node = caches(NODES).get(node_name(pod)) if node_name(pod) else None
+    is_homeless = bool(node_name(pod)) and node is None
+    is_stuck = meta.is_deleting(pod) and (node is None or is_out_of_service(node))
+    if is_homeless or is_stuck:
         yield Key(meta.namespace(pod), meta.name(pod))
 
 
 def _keys_of_node(node: Object, caches: Caches) -> Iterable[Key]:
-    if caches(NODES).get(meta.name(node)) is None:
+    live = caches(NODES).get(meta.name(node))
+    if live is None or is_out_of_service(live):
         for pod in caches(PODS).by_index("node", meta.name(node)):
-            yield Key(meta.namespace(pod), meta.name(pod))
+            if live is None or meta.is_deleting(pod):
+                yield Key(meta.namespace(pod), meta.name(pod))
+
+
+def is_out_of_service(node: Object) -> bool:
+    """Tell whether somebody has said, by a taint, that the node is shut down, and it is not ready."""
+    taints = (node.get("spec") or {}).get("taints") or ()
+    return any(taint.get("key") == OUT_OF_SERVICE for taint in taints) and not meta.has_condition(
+        node, "Ready"
+    )
 
 
 class Plan(NamedTuple):
-    """Remove the pod at once (`condition` is why, where it must be told), or wait for a gone node."""
+    """Remove the pod at once, or wait for a node that is gone to come back.
+
+    `fail` says whether to mark it Failed before, `condition` why (reason and message of DisruptionTarget).
+    """
 
     remove: bool = False
+    fail: bool = False
     condition: tuple[str, str] | None = None
     is_orphan: bool = False
 
 
-def plan(pod: Object, is_node_there: bool) -> Plan:
-    """Decide about one pod."""
-    if not node_name(pod):
-        return Plan(remove=meta.is_deleting(pod))
-    if is_node_there:
-        return Plan()
-    message = "PodGC: node no longer exists"
-    told = None if is_terminated(pod) else ("DeletionByPodGC", message)
-    return Plan(remove=True, condition=told, is_orphan=True)
+def plan(pod: Object, node: Object | None) -> Plan:
+    """Decide about one pod; `node` is the one that it names, where that is there."""
+    fail = not is_terminated(pod)
+    if node_name(pod) and node is None:
+        why = ("DeletionByPodGC", "PodGC: node no longer exists") if fail else None
+        return Plan(remove=True, fail=fail, condition=why, is_orphan=True)
+    if meta.is_deleting(pod) and (node is None or is_out_of_service(node)):
+        return Plan(remove=True, fail=fail)
+    return Plan()
 
 
 def plan_finished(pods: Sequence[Object], threshold: int) -> list[Object]:
-    """Return the finished pods beyond the threshold, the oldest first; a threshold of 0 keeps all."""
+    """Return the finished pods beyond the threshold, evicted ones first, then the oldest; 0 keeps all."""
     finished = [pod for pod in pods if is_terminated(pod)]
     surplus = len(finished) - threshold
     if threshold <= 0 or surplus <= 0:
         return []
-    return sorted(finished, key=lambda pod: (pod["metadata"]["creationTimestamp"], meta.name(pod)))[:surplus]
+
+    def order(pod: Object) -> tuple[bool, str, str]:
+        return not _is_evicted(pod), pod["metadata"]["creationTimestamp"], meta.name(pod)
+
+    return sorted(finished, key=order)[:surplus]
+
+
+def _is_evicted(pod: Object) -> bool:
+    status = pod.get("status") or {}
+    return (status.get("phase"), status.get("reason")) == ("Failed", "Evicted")
 
 
 class PodGarbageCollector:
@@ -85,7 +112,7 @@ class PodGarbageCollector:
         if pod is None:
             return DONE
         node = node_name(pod)
-        decided = plan(pod, context.caches(NODES).get(node) is not None)
+        decided = plan(pod, context.caches(NODES).get(node) if node else None)
         if decided.is_orphan:
             wait = self._seconds_to_wait(node, context.now())
             if wait > 0:
@@ -94,8 +121,8 @@ class PodGarbageCollector:
                 return DONE
         else:
             self._gone_since.pop(node, None)
-        if decided.condition is not None:
-            pod = await _tell(context, pod, *decided.condition)
+        if decided.fail:
+            pod = await _mark_failed(context, pod, decided.condition)
         if decided.remove:
             await _remove(context, pod)
         return DONE
@@ -112,18 +139,20 @@ async def _is_there(context: Context, node: str) -> bool:
     return True
 
 
-async def _tell(context: Context, pod: Object, reason: str, message: str) -> Object:
-    """Mark the pod failed and why, so that its owner replaces it knowingly."""
-    status = pod.get("status") or {}
-    conditions = meta.with_condition(
-        status.get("conditions") or [], "DisruptionTarget", "True", reason, message, context.now()
-    )
-    failed = {**pod, "status": {**status, "phase": "Failed", "conditions": conditions}}
-    return await context.client.update(PODS, failed, subresource="status")
+async def _mark_failed(context: Context, pod: Object, why: tuple[str, str] | None) -> Object:
+    """Mark the pod failed, and say why where that is known, so that its owner replaces it knowingly."""
+    status = {**(pod.get("status") or {}), "phase": "Failed"}
+    if why is not None:
+        status["conditions"] = meta.with_condition(
+            status.get("conditions") or [], "DisruptionTarget", "True", *why, context.now()
+        )
+    return await context.client.update(PODS, {**pod, "status": status}, subresource="status")
 
 
 async def _remove(context: Context, pod: Object) -> None:
-    """Delete without grace: nobody is there to end it in order."""
+    """Delete without grace: nobody is there to end it in order. One that only finalizers hold goes without us."""
+    if meta.is_deleting(pod) and pod["metadata"].get("deletionGracePeriodSeconds") == 0:
+        return
     try:
         await context.client.delete(
             PODS, meta.name(pod), meta.namespace(pod), grace_period_seconds=0, uid=meta.uid(pod)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from proa.controllers import node_lifecycle, pod_gc, taint_eviction, ttl_after_finished
+from proa.controllers import node_lifecycle, node_ttl, pod_gc, taint_eviction, ttl_after_finished
 from proa.controllers.node_lifecycle import NOT_READY, UNREACHABLE, NodeLifecycle
 from proa.controllers.pod_gc import PodGarbageCollector
 from proa.objects import meta
@@ -156,18 +156,88 @@ def make_pod(node: str = "", phase: str = "Running", **metadata: Any) -> Any:
 
 
 ORPHAN = ("DeletionByPodGC", "PodGC: node no longer exists")
+OUT = [taint("node.kubernetes.io/out-of-service")]
+GOING = {"deletionTimestamp": THEN}
 COLLECTED = [
-    ("running", make_pod("n"), True, pod_gc.Plan()),
-    ("node gone", make_pod("n"), False, pod_gc.Plan(True, ORPHAN, is_orphan=True)),
-    ("ended, node gone", make_pod("n", "Failed"), False, pod_gc.Plan(True, None, is_orphan=True)),
-    ("waiting for a node", make_pod(phase="Pending"), False, pod_gc.Plan()),
-    ("deleted before it had one", make_pod(deletionTimestamp=THEN), False, pod_gc.Plan(True)),
+    ("running", make_pod("n"), make_node(), pod_gc.Plan()),
+    ("node gone", make_pod("n"), None, pod_gc.Plan(True, True, ORPHAN, is_orphan=True)),
+    ("ended, node gone", make_pod("n", "Failed"), None, pod_gc.Plan(True, is_orphan=True)),
+    ("waiting for a node", make_pod(phase="Pending"), None, pod_gc.Plan()),
+    ("deleted before it had one", make_pod(**GOING), None, pod_gc.Plan(True, True)),
+    (
+        "going on a node out of service",
+        make_pod("n", **GOING),
+        make_node("False", taints=OUT),
+        pod_gc.Plan(True, True),
+    ),
+    ("going on a ready node", make_pod("n", **GOING), make_node("True", taints=OUT), pod_gc.Plan()),
+    ("running on a node out of service", make_pod("n"), make_node("False", taints=OUT), pod_gc.Plan()),
 ]
 
 
-@pytest.mark.parametrize(("_name", "pod", "there", "expected"), COLLECTED, ids=[c[0] for c in COLLECTED])
-def test_which_pods_are_collected(_name: str, pod: Any, there: bool, expected: pod_gc.Plan) -> None:
-    assert pod_gc.plan(pod, there) == expected
+@pytest.mark.parametrize(("_name", "pod", "node", "expected"), COLLECTED, ids=[c[0] for c in COLLECTED])
+def test_which_pods_are_collected(_name: str, pod: Any, node: Any, expected: pod_gc.Plan) -> None:
+    assert pod_gc.plan(pod, node) == expected
+
+
+def test_a_pod_of_a_node_out_of_service_ends_failed(world: Any, settings: Any) -> None:
+    async def scenario() -> None:
+        async with world([PodGarbageCollector()], settings=settings) as w:
+            w.client.add(NODES, make_node("False"))
+            w.client.add(PODS, make_pod("proa-1", finalizers=["example.com/keep"], **GOING))
+            await w.settle()
+            assert w.pods()[0]["status"]["phase"] == "Running"
+            w.client.add(NODES, make_node("False", taints=OUT))
+            await w.settle()
+            (pod,) = w.pods()
+            assert pod["status"]["phase"] == "Failed"
+            await w.client.patch(PODS, "p", {"metadata": {"finalizers": None}}, "default")
+            await w.settle()
+            assert w.pods() == []
+
+    asyncio.run(scenario())
+
+
+def test_evicted_pods_go_before_older_ones() -> None:
+    old = make_pod("n", "Succeeded", creationTimestamp="2026-01-01T00:00:00Z")
+    evicted = make_pod("n", "Failed", creationTimestamp="2026-01-02T00:00:00Z")
+    evicted["status"]["reason"] = "Evicted"
+    assert pod_gc.plan_finished([old, evicted], 1) == [evicted]
+
+
+@pytest.mark.parametrize(
+    ("step", "nodes", "expected"),
+    [
+        (0, 1, 0),
+        (0, 100, 0),
+        (0, 101, 1),
+        (1, 95, 1),
+        (1, 89, 0),
+        (0, 600, 2),
+        (2, 450, 2),
+        (3, 2001, 4),
+        (4, 10, 0),
+    ],
+)
+def test_how_long_nodes_keep_what_they_read_follows_their_number(
+    step: int, nodes: int, expected: int
+) -> None:
+    assert node_ttl.next_step(step, nodes) == expected
+
+
+def test_every_node_is_told_for_how_long_it_may_keep_what_it_has_read(world: Any) -> None:
+    async def scenario() -> None:
+        async with world([node_ttl.NodeTtl()]) as w:
+            for i in range(101):
+                w.client.add(NODES, {"metadata": {"name": f"n{i}"}})
+            await w.settle()
+            assert {meta.annotations(node)[node_ttl.ANNOTATION] for node in w.client.all(NODES)} == {"15"}
+            for i in range(12):
+                await w.client.delete(NODES, f"n{i}")
+            await w.settle()
+            assert {meta.annotations(node)[node_ttl.ANNOTATION] for node in w.client.all(NODES)} == {"0"}
+
+    asyncio.run(scenario())
 
 
 def test_pods_of_a_node_that_is_gone_are_removed_after_a_while(world: Any, settings: Any) -> None:

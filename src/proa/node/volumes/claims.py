@@ -12,16 +12,22 @@ from proa.node.environment import Lookup
 from proa.node.volumes.errors import VolumeError
 from proa.node.volumes.host_path import prepare_host_path
 from proa.objects.errors import NotFound
-from proa.objects.meta import is_deleting, name, namespace, uid
+from proa.objects.meta import is_controlled_by, is_deleting, name, namespace, uid
 from proa.objects.resource import PERSISTENT_VOLUME_CLAIMS, PERSISTENT_VOLUMES
 
 
-async def find_claimed_path(claim_name: str, pod: Object, lookup: Lookup) -> str:
-    """Return the path on this node of the claim's volume; raise VolumeError while there is none."""
+async def find_claimed_path(claim_name: str, pod: Object, lookup: Lookup, *, of_pod: bool = False) -> str:
+    """Return the path on this node of the claim's volume; raise VolumeError while there is none.
+
+    With `of_pod` the claim is to be the pod's own, that of an ephemeral volume.
+    """
     try:
         claim = await lookup(PERSISTENT_VOLUME_CLAIMS, namespace(pod), claim_name)
     except NotFound:
         raise VolumeError(f'persistentvolumeclaim "{claim_name}" not found') from None
+    if of_pod and not is_controlled_by(claim, pod):
+        of = f"PVC {namespace(pod)}/{claim_name} was not created for pod {namespace(pod)}/{name(pod)}"
+        raise VolumeError(f"{of} (pod is not owner)")
     place = f"error processing PVC {namespace(pod)}/{claim_name}"
     volume_name = claim["spec"].get("volumeName", "")
     if not volume_name or (claim.get("status") or {}).get("phase") != "Bound":

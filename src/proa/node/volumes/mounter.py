@@ -26,6 +26,7 @@ from proa.node.volumes.ownership import set_group
 from proa.node.volumes.payloads import Payload, PayloadSource, RequestToken, build
 from proa.node.volumes.subpath import resolve_subpath
 from proa.objects.errors import ApiError
+from proa.objects.meta import name as pod_name
 from proa.objects.meta import uid
 from proa.objects.quick_dataclass import dataclass
 
@@ -108,6 +109,9 @@ class VolumeMounter:
             _own(path, pod)
             if volume[kind].get("readOnly"):
                 mounted.read_only.add(name)
+        elif kind == "ephemeral":
+            path = Path(await find_claimed_path(f"{pod_name(pod)}-{name}", pod, self._lookup, of_pod=True))
+            _own(path, pod)
         else:
             raise VolumeError(f"no volume plugin matched: this node has none for {kind}")
         mounted.paths[name] = path
