@@ -366,6 +366,21 @@ def test_a_watch_sees_each_change_once_in_order(check: Check) -> None:
     check(body)
 
 
+def test_a_watch_is_not_woken_for_what_it_does_not_want(check: Check) -> None:
+    async def body(store: Store) -> None:
+        n = Numbers(store)
+        watch = store.watch("a/", after_revision=n(0), wants=lambda change: change.key.endswith("2"))
+        await store.put("a/1", value("x"))
+        assert not watch.has_arrived()
+        await store.put("a/2", value("y"))
+        await store.delete("a/1")
+        await store.delete("a/2")
+        assert [change.key for change in await bursts(watch, 2) if change.key == "a/2"] == ["a/2", "a/2"]
+        watch.close()
+
+    check(body)
+
+
 def test_a_watch_from_the_past_goes_on_into_the_present_without_a_gap(check: Check) -> None:
     async def body(store: Store) -> None:
         n = Numbers(store)

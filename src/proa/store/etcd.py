@@ -202,9 +202,12 @@ class EtcdStore:
                 if revision:
                     return Entry(key, unpack(last, revision) if last else current.value, revision)
 
-    def watch(self, prefix: str, *, after_revision: int) -> Watch:
+    def watch(
+        self, prefix: str, *, after_revision: int, wants: Callable[[Change], bool] | None = None
+    ) -> Watch:
         """See `Store.watch`."""
-        return self._watchers.subscribe(prefix, after_revision, self._history.changes(prefix, after_revision))
+        backlog = self._history.changes(prefix, after_revision)
+        return self._watchers.subscribe(prefix, after_revision, backlog, wants)
 
     async def barrier(self) -> None:
         """See `Store.barrier`. Those who come while etcd is asked share the next question."""

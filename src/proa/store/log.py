@@ -168,9 +168,12 @@ class LogStore:
             return await self._accept(key, DELETE, current.value, revision)
         return await self._accept(key, DELETE_WITH_LAST, encode(revision), revision)
 
-    def watch(self, prefix: str, *, after_revision: int) -> Watch:
+    def watch(
+        self, prefix: str, *, after_revision: int, wants: Callable[[Change], bool] | None = None
+    ) -> Watch:
         """See `Store.watch`."""
-        return self._watchers.subscribe(prefix, after_revision, self._history.changes(prefix, after_revision))
+        backlog = self._history.changes(prefix, after_revision)
+        return self._watchers.subscribe(prefix, after_revision, backlog, wants)
 
     async def barrier(self) -> None:
         """See `Store.barrier`: there is no other writer."""

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 
 from proa.store.history import History
-from proa.store.protocol import Entry, Page, ReadOnly, RevisionMismatch, Watch
+from proa.store.protocol import Change, Entry, Page, ReadOnly, RevisionMismatch, Watch
 from proa.store.watch import Watchers
 
 
@@ -87,9 +87,12 @@ class MemoryStore:
         self._apply(key, revision, None, last)
         return last
 
-    def watch(self, prefix: str, *, after_revision: int) -> Watch:
+    def watch(
+        self, prefix: str, *, after_revision: int, wants: Callable[[Change], bool] | None = None
+    ) -> Watch:
         """See `Store.watch`."""
-        return self._watchers.subscribe(prefix, after_revision, self._history.changes(prefix, after_revision))
+        backlog = self._history.changes(prefix, after_revision)
+        return self._watchers.subscribe(prefix, after_revision, backlog, wants)
 
     async def barrier(self) -> None:
         """See `Store.barrier`: there is no other writer."""

@@ -178,8 +178,14 @@ class Store(Protocol):
         can carry the revision of its deletion. Raises RevisionMismatch (with None when the key does not exist).
         """
 
-    def watch(self, prefix: str, *, after_revision: int) -> Watch:
-        """Subscribe to changes under `prefix` with a revision above `after_revision`. Raises Compacted."""
+    def watch(
+        self, prefix: str, *, after_revision: int, wants: Callable[[Change], bool] | None = None
+    ) -> Watch:
+        """Subscribe to changes under `prefix` with a revision above `after_revision`. Raises Compacted.
+
+        Who is not interested in everything there need not be woken: a burst in which it `wants` no change is passed
+        over, if it is short. `wants` is quick, raises nothing and looks at the change alone.
+        """
 
     async def barrier(self) -> None:
         """Return when reads show every write that was acknowledged before, by whichever process; raise Unavailable.

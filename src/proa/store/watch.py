@@ -11,21 +11,25 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, deque
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 
 from proa.store.protocol import Change, WatchOverflow
 
 MAX_BUFFERED_CHANGES = 10_000
 MAX_BUFFERED_BYTES = 64 * 1024 * 1024
+MAX_SIFTED = 20
+"""Changes of a burst of more are not looked at one by one for each watcher."""
 WAKES_A_TURN = 200
 """Encrypting and sending a small event takes some 40 microseconds a watcher."""
+Wants = Callable[[Change], bool]
 
 
 class Subscription:
     """One watcher's buffer of bursts: a `protocol.Watch`."""
 
-    def __init__(self, watchers: Watchers, prefix: str, after_revision: int) -> None:
+    def __init__(self, watchers: Watchers, prefix: str, after_revision: int, wants: Wants | None) -> None:
         self.prefix = prefix
+        self._wants = wants
         self._watchers = watchers
         self._after_revision = after_revision
         self._bursts: deque[Sequence[Change]] = deque()
@@ -41,6 +45,8 @@ class Subscription:
             burst = [change for change in burst if change.revision > self._after_revision]
             if not burst:
                 return
+        if self._wants is not None and len(burst) <= MAX_SIFTED and not any(map(self._wants, burst)):
+            return
         waiting = bool(self._bursts)
         self._bursts.append(burst)
         self._buffered_changes += len(burst)
@@ -125,9 +131,11 @@ class Watchers:
         self._waking: asyncio.AbstractEventLoop | None = None
         """The loop in whose next turn more are woken."""
 
-    def subscribe(self, prefix: str, after_revision: int, backlog: Sequence[Change]) -> Subscription:
+    def subscribe(
+        self, prefix: str, after_revision: int, backlog: Sequence[Change], wants: Wants | None = None
+    ) -> Subscription:
         """Add a watcher that starts with `backlog`."""
-        subscription = Subscription(self, prefix, after_revision)
+        subscription = Subscription(self, prefix, after_revision, wants)
         if backlog:
             subscription.deliver(backlog, burst_bytes(backlog))
         self._by_prefix.setdefault(prefix, {})[subscription] = None

@@ -3,21 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from functools import cache
 
 import orjson
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from proa.apiserver.handlers.negotiation import PLAIN
-from proa.apiserver.handlers.options import read_selection
-from proa.apiserver.handlers.watch_view import View
-from proa.client.protocol import Request
-from proa.objects.resource import PODS
-from proa.store.protocol import Change
-
-from .conftest import Api, watching
+from .conftest import watching
 
 CONFIG_MAPS = "/api/v1/namespaces/default/configmaps"
 
@@ -57,36 +47,6 @@ def test_a_list_and_watch_of_one_name_begins_with_that_name_alone(api):
 
     initial = "sendInitialEvents=true&resourceVersionMatch=NotOlderThan&allowWatchBookmarks=true"
     watching(api, f"{CONFIG_MAPS}?fieldSelector=metadata.name%3Da&{initial}", scenario)
-
-
-@cache
-def _pods():
-    return Api().server.catalog.of(PODS)
-
-
-NODES = st.sampled_from(("", "n1", "n10", "n"))
-MARKS = st.sampled_from(("n1", "x", '"n1"'))
-
-
-@settings(max_examples=100, deadline=None)
-@given(st.lists(st.tuples(st.sampled_from("ab"), NODES, MARKS, st.booleans()), max_size=8), NODES)
-def test_what_is_passed_over_unread_is_what_the_selector_would_not_pick(steps, wanted):
-    registry = _pods()
-    request = Request("GET", "", {"fieldSelector": [f"spec.nodeName={wanted}"]})
-    selection = read_selection(request, registry.definition)
-    passing_over, reading_all = (View(registry, selection, "", PLAIN, "") for _ in range(2))
-    reading_all._needle = b""
-    stored, changes = {}, []
-    for revision, (name, node, mark, is_gone) in enumerate(steps, 1):
-        metadata = {"name": name, "labels": {"mark": mark}, "resourceVersion": str(revision)}
-        value = orjson.dumps({"metadata": metadata, "spec": {"nodeName": node} if node else {}})
-        previous = stored.get(name)
-        if is_gone and previous is None:
-            continue
-        stored[name] = None if is_gone else value
-        changes.append(Change(f"/registry/core/pods/default/{name}", stored[name], previous, revision))
-
-    assert passing_over.encode(changes) == reading_all.encode(tuple(changes))
 
 
 def test_without_a_version_it_begins_with_what_is_there(api):

@@ -15,6 +15,7 @@ import orjson
 from proa.apiserver.handlers.negotiation import Representation, answer_aside, negotiate_for
 from proa.apiserver.handlers.options import ListOptions, Selection, read_options_aside
 from proa.apiserver.handlers.shapes import cells_of, check_include, make_row, partial, rows, table
+from proa.apiserver.handlers.sieve import Sieve
 from proa.apiserver.pace import Pace, slices, value_slices
 from proa.apiserver.registry.refusals import unnamed_failure
 from proa.apiserver.registry.registry import ResourceRegistry
@@ -25,6 +26,8 @@ from proa.objects.errors import ApiError, BadRequest, Cause, Expired, Timeout
 from proa.objects.quick_dataclass import dataclass
 from proa.store.protocol import Compacted, Entry, FutureRevision
 
+SIFTED_OBJECTS = 500
+"""So many are looked at, unread, before others have their turn."""
 LIST_TOO_OLD = "The resourceVersion for the provided list is too old."
 CONTINUE_TOO_OLD = (
     "The provided continue parameter is too old to display a consistent list result. You can start a new list without "
@@ -140,11 +143,14 @@ async def _picked(registry: ResourceRegistry, selection: Selection, entries: Seq
     converts = registry.conversion is not None and selection.knows_kind
     pace = Pace()
     picked: list[Entry] = []
-    for part in value_slices(entries):
-        objects = [orjson.loads(entry.value) for entry in part]
-        if converts:
-            objects = await registry.hub(objects)
-        picked += [e for e, obj in zip(part, objects, strict=True) if selection.matches(obj)]
+    sieve = Sieve(selection)
+    for every in slices(entries, SIFTED_OBJECTS):
+        for part in value_slices(entry for entry in every if sieve.passes(entry.value)):
+            objects = [orjson.loads(entry.value) for entry in part]
+            if converts:
+                objects = await registry.hub(objects)
+            picked += [e for e, obj in zip(part, objects, strict=True) if selection.matches(obj)]
+            await pace.give_way()
         await pace.give_way()
     return picked
 

@@ -110,7 +110,8 @@ class WatchStream:
         try:
             if options.initial_events and (options.revision or 0) > store.revision:
                 raise too_large(options.revision or 0, store.revision)
-            self._watch = store.watch(prefix, after_revision=revision)
+            wants = view.sieve.passes_change if view.sieve.needles else None
+            self._watch = store.watch(prefix, after_revision=revision, wants=wants)
         except Compacted as error:
             # As upstream: what is wrong with a watch is said in it (storage/cacher, newErrWatcher).
             self._fail(Expired(f"too old resource version: {revision} ({error.oldest})"))

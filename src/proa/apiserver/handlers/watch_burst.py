@@ -6,7 +6,7 @@ All watchers of a prefix get the same burst from the store (storage/cacher of ap
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import orjson
 
@@ -74,10 +74,10 @@ class Burst:
             )
         return pair
 
-    async def decode(self, needle: bytes) -> None:
-        """Decode what is large and has `needle` in it aside, so that `decoded` is quick."""
+    async def decode(self, wanted: Callable[[Change], bool]) -> None:
+        """Decode what is large and `wanted` aside, so that `decoded` is quick."""
         for index, change in enumerate(self.changes):
-            if self._decoded[index] is None and _size(change) > HEAVY_BYTES and has_needle(change, needle):
+            if self._decoded[index] is None and _size(change) > HEAVY_BYTES and wanted(change):
                 new = None if change.value is None else await decoded(change.value)
                 previous = None if change.previous is None else await decoded(change.previous)
                 self._decoded[index] = (new, previous)
@@ -106,11 +106,6 @@ def _slices(changes: Sequence[Change]) -> Iterator[list[Change]]:
             part, size = [], _size(change)
         part.append(change)
     yield part
-
-
-def has_needle(change: Change, needle: bytes) -> bool:
-    """Tell whether a change's object has the bytes in it, after the change or before."""
-    return not needle or needle in (change.value or b"") or needle in (change.previous or b"")
 
 
 def _size(change: Change) -> int:

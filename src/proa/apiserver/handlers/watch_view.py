@@ -5,7 +5,6 @@ Follows apiserver/pkg/endpoints/handlers/watch.go and response.go.
 
 from __future__ import annotations
 
-import re
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
@@ -14,17 +13,15 @@ import orjson
 from proa.apiserver.handlers.negotiation import JSON, Representation
 from proa.apiserver.handlers.options import Selection
 from proa.apiserver.handlers.shapes import partial, table
-from proa.apiserver.handlers.watch_burst import Burst, burst_of, has_needle
+from proa.apiserver.handlers.sieve import Sieve
+from proa.apiserver.handlers.watch_burst import Burst, burst_of
 from proa.apiserver.pace import Pace
-from proa.apiserver.registry.definition import ResourceDefinition
 from proa.apiserver.registry.registry import ResourceRegistry
 from proa.apiserver.registry.stored_bytes import cut_metadata
 from proa.client.protocol import Object
 from proa.store.protocol import Change, Entry
 
 _PARTIAL = b'{"type":"%b","object":{"kind":"PartialObjectMetadata","apiVersion":"%b","metadata":%b}}\n'
-_PLAIN = re.compile(r"[A-Za-z0-9._:-]+\Z", re.ASCII)
-"""Text that looks the same in JSON."""
 INITIAL_END = "k8s.io/initial-events-end"
 
 
@@ -44,8 +41,7 @@ class View:
         self._name = name
         self.single = name or selection.fields.required_value("metadata.name") or ""
         """The one name that it can be about, "" for any: others are passed over by their key."""
-        self._needle = _needle_of(selection, registry.definition)
-        """What stands in each object that it sees, b"" where that cannot be told: others are not even decoded."""
+        self.sieve = Sieve(selection)
         self._representation = representation
         self._include = include
         sees_all = selection.everything and not name
@@ -77,7 +73,7 @@ class View:
         pace = Pace()
         for part in burst.parts():
             if self.registry.conversion is None:
-                await part.decode(self._needle)
+                await part.decode(self.sieve.passes_change)
                 events = self._encode_part(part)
             else:
                 events = await self._encode_converted(part)
@@ -109,9 +105,9 @@ class View:
 
     def _encode_part(self, burst: Burst) -> bytes:
         pieces = []
-        needle = self._needle
+        passes = self.sieve.passes_change
         for index, change in enumerate(burst.changes):
-            if not has_needle(change, needle):
+            if not passes(change):
                 continue
             event = self._event(change, *burst.decoded(index))
             if event is not None:
@@ -189,6 +185,7 @@ class View:
         if self.registry.conversion is None:
             if self._everything:
                 return b"".join([b'{"type":"ADDED","object":%b}\n' % entry.value for entry in entries])
+            entries = [entry for entry in entries if self.sieve.passes(entry.value)]
             objects = [orjson.loads(entry.value) for entry in entries]
             return b"".join(
                 self._line(b"ADDED", obj, entry.value)
@@ -221,11 +218,3 @@ class View:
         elif shape:
             obj = partial(obj, self._representation)
         return b'{"type":"BOOKMARK","object":%b}\n' % orjson.dumps(obj)
-
-
-def _needle_of(selection: Selection, definition: ResourceDefinition) -> bytes:
-    for path in definition.verbatim_fields:
-        value = selection.fields.required_value(path)
-        if value and _PLAIN.match(value):
-            return f'"{value}"'.encode()
-    return b""

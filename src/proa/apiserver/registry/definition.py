@@ -153,7 +153,7 @@ class ResourceDefinition:
     field_selectors: Mapping[str, Callable[[Object], str]] = field(default_factory=dict)
     """Beyond metadata.name and metadata.namespace."""
     verbatim_fields: tuple[str, ...] = ()
-    """Those whose value, where there is one, stands as a string in the object: watches pass over others unread."""
+    """Those whose value, where there is one, stands as a string in the object (handlers/sieve.py)."""
     tracks_generation: bool = False
     grace_seconds: Callable[[Object, int | None], int] | None = None
     """Return the grace period for (object, the one asked for); None: deleted at once. Pods have one."""
