@@ -27,7 +27,7 @@ class Sieve:
 
     def passes(self, value: bytes | None) -> bool:
         """Tell whether an object may be picked; False for none."""
-        return value is not None and all([needle in value for needle in self.needles])
+        return value is not None and all(map(value.__contains__, self.needles))
 
     def passes_change(self, change: Change) -> bool:
         """Tell whether the object may be picked after a change, or may have been before."""
