@@ -22,8 +22,27 @@ from proa.store.protocol import Change
 from .conftest import Api
 
 WORDS = ("", "n1", "n10", "n", "a.b/n", '"n1"', "é")
-FIELDS = ("", "spec.nodeName=n1", "spec.nodeName=", "spec.nodeName!=n1", "status.phase=Pending", "spec.nodeName=é")
-LABELS = ("", "a=n1", "a==n1", "a in (n1)", "a in (n,n1)", "a", "!a", "a!=n1", "a notin (n1)", "a.b/n=", "a>1")
+FIELDS = (
+    "",
+    "spec.nodeName=n1",
+    "spec.nodeName=",
+    "spec.nodeName!=n1",
+    "status.phase=Pending",
+    "spec.nodeName=é",
+)
+LABELS = (
+    "",
+    "a=n1",
+    "a==n1",
+    "a in (n1)",
+    "a in (n,n1)",
+    "a",
+    "!a",
+    "a!=n1",
+    "a notin (n1)",
+    "a.b/n=",
+    "a>1",
+)
 
 
 @cache
@@ -54,7 +73,9 @@ def test_what_a_selector_picks_passes(pod: dict[str, Any], labels: str, fields: 
 
 
 @settings(max_examples=100, deadline=None)
-@given(st.lists(st.tuples(pods(), st.booleans()), max_size=8), st.sampled_from(LABELS), st.sampled_from(FIELDS))
+@given(
+    st.lists(st.tuples(pods(), st.booleans()), max_size=8), st.sampled_from(LABELS), st.sampled_from(FIELDS)
+)
 def test_a_watch_tells_the_same_with_and_without_it(
     steps: list[tuple[dict[str, Any], bool]], labels: str, fields: str
 ) -> None:
