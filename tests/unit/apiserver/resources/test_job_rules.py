@@ -183,6 +183,51 @@ def conditions(*types: str) -> list[Object]:
     return [{"type": type, "status": "True"} for type in types]
 
 
+def with_template(change: Any) -> Any:
+    def apply(job: Object) -> None:
+        change(job["spec"]["template"])
+
+    return apply
+
+
+def larger(template: Object) -> None:
+    template["spec"]["containers"][0]["resources"] = {"requests": {"cpu": "4"}, "limits": {"cpu": "4"}}
+
+
+def elsewhere(template: Object) -> None:
+    template["metadata"]["annotations"] = {"queue": "a"}
+    template["spec"] |= {"nodeSelector": {"zone": "a"}, "tolerations": [{"operator": "Exists"}]}
+
+
+def other(template: Object) -> None:
+    template["spec"]["containers"][0]["image"] = "app:2"
+
+
+STARTED: Object = {"startTime": TIME}
+AT_REST = {
+    "never started": (True, {}, True),
+    "not suspended": (False, {}, False),
+    "started": (True, STARTED, False),
+    "stopped": (True, {**STARTED, "conditions": conditions("Suspended")}, True),
+    "pods are left": (True, {"active": 1, "conditions": conditions("Suspended")}, False),
+}
+
+
+@pytest.mark.parametrize(("suspend", "status", "may_change"), AT_REST.values(), ids=AT_REST)
+@pytest.mark.parametrize("change", [larger, elsewhere])
+def test_what_a_job_at_rest_asks_of_nodes_may_change(
+    suspend: bool, status: Object, may_change: bool, change: Any, kinds: Any
+) -> None:
+    old = {**kinds.create(make_job(suspend=suspend)), "status": status}
+    new = copy.deepcopy(old)
+    with_template(change)(new)
+    causes = kinds.definition_of("Job").validate_update(new, old)
+    assert [c.field for c in causes] == ([] if may_change else ["spec.template"])
+    with_template(other)(new)
+    causes = kinds.definition_of("Job").validate_update(new, old)
+    assert [c.field for c in causes] == ["spec.template"]
+
+
 def status_problems(kinds: Any, job: Object, before: Object, after: Object) -> list[str]:
     old = {**kinds.create(job), "status": before}
     new = {**copy.deepcopy(old), "status": after}

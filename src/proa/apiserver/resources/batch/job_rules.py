@@ -198,12 +198,17 @@ def _validate_completions(mine: Object, theirs: Object) -> list[Cause]:
 
 
 def _validate_template_update(mine: Object, old: Object) -> list[Cause]:
-    theirs = old["spec"]
-    before, after = theirs.get("template") or {}, mine.get("template") or {}
-    is_waiting = theirs.get("suspend") and not (old.get("status") or {}).get("startTime")
-    if is_waiting and has_condition(old, "Suspended"):
+    before, after = old["spec"].get("template") or {}, mine.get("template") or {}
+    if _is_at_rest(old):
         before, after = _without_scheduling(before), _without_scheduling(after)
     return validate_immutable(after, before, "spec.template")
+
+
+def _is_at_rest(job: Object) -> bool:
+    """Tell whether the Job is suspended and has no pods: what it asks of nodes may change (KEP-2926, KEP-5440)."""
+    status = job.get("status") or {}
+    has_stopped = not status.get("startTime") or has_condition(job, "Suspended")
+    return bool(job["spec"].get("suspend")) and has_stopped and not status.get("active")
 
 
 def _without_scheduling(template: Object) -> Object:
@@ -213,6 +218,9 @@ def _without_scheduling(template: Object) -> Object:
     affinity = {k: v for k, v in (spec.pop("affinity", None) or {}).items() if k != "nodeAffinity"}
     if affinity:
         spec["affinity"] = affinity
+    for group in ("containers", "initContainers"):
+        if spec.get(group):
+            spec[group] = [{k: v for k, v in c.items() if k != "resources"} for c in spec[group]]
     metadata = {
         k: v for k, v in (template.get("metadata") or {}).items() if k not in ("labels", "annotations")
     }
