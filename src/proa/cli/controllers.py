@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from proa.cli import Failure, UsageError, component
+from proa.cli import Failure, UsageError, component, grace_period
 
 if TYPE_CHECKING:
     from proa.client.kubeconfig import Cluster
@@ -41,6 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="which, with commas between: NAME, -NAME for one not to run, * for all others (default: *); "
         "`proa controllers --list` names them",
     )
+    grace_period.add_argument(chosen, "50s")
     chosen.add_argument("--list", action="store_true", help="print the names of all controllers, and return")
     chosen.add_argument(
         "--use-service-account-credentials",
@@ -89,7 +90,7 @@ def run(options: argparse.Namespace) -> int:
         )
     election = component.make_election(options)
     cluster = component.find_cluster(options)
-    process = ControllerProcess(asked, read_files(options, cluster))
+    process = ControllerProcess(asked, read_files(options, cluster), read_grace_seconds(options))
     running = Component(
         NAME,
         NAME,
@@ -99,6 +100,12 @@ def run(options: argparse.Namespace) -> int:
         depths=process.queue_depths,
     )
     return component.run_component(running, process.work, options)
+
+
+def read_grace_seconds(options: argparse.Namespace) -> float | None:
+    """Return how long a node may be silent, None for upstream's default."""
+    asked = options.node_monitor_grace_period
+    return grace_period.read_seconds(asked) if asked is not None else None
 
 
 def read_files(options: argparse.Namespace, cluster: Cluster) -> Files:

@@ -18,7 +18,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from proa.cli import Failure, UsageError
+from proa.cli import Failure, UsageError, grace_period
 from proa.cli.terminal import Terminal
 from proa.cluster_settings import SEPARABLE, Wanted, read_settings
 from proa.home import Home, find_home
@@ -39,7 +39,6 @@ examples:
   proa up --store etcd://10.0.0.5:2379   keep objects in an etcd
 """
 READY_TIMEOUT_SECONDS = 60.0
-SHORTEST_GRACE_SECONDS, LONGEST_GRACE_SECONDS = 2.0, 24 * 3600.0
 REFUSAL = "proa up: "
 """How the line begins that a server prints which cannot start (`__main__.run`)."""
 
@@ -65,11 +64,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="how many nodes (default: 1 or the last number); with fewer than before the last ones are removed, "
         "and their pods start elsewhere",
     )
-    parser.add_argument(
-        "--node-monitor-grace-period",
-        metavar="DURATION",
-        help="how long a node may be silent before it counts as unreachable, as 10s or 2m (default: 50s or the last)",
-    )
+    grace_period.add_argument(parser, "50s or the last one")
     parser.add_argument(
         "--store",
         metavar="STORE",
@@ -152,16 +147,8 @@ def check_nodes(options: argparse.Namespace) -> None:
     """Refuse more nodes than there can be, and a time in which no node could make itself heard."""
     if options.nodes is not None and not 1 <= options.nodes <= MAX_NODES:
         raise UsageError(f"--nodes {options.nodes}: a cluster on one machine has from 1 to {MAX_NODES} nodes")
-    period = options.node_monitor_grace_period
-    if period is not None:
-        from proa.objects.durations import parse_duration
-
-        try:
-            seconds = parse_duration(period) / 1e9
-        except ValueError:
-            seconds = 0.0
-        if not SHORTEST_GRACE_SECONDS <= seconds <= LONGEST_GRACE_SECONDS:
-            raise UsageError(f"--node-monitor-grace-period {period}: a time from 2s to 24h, as 50s or 2m")
+    if options.node_monitor_grace_period is not None:
+        grace_period.read_seconds(options.node_monitor_grace_period)
 
 
 def run_here(home: Home, options: argparse.Namespace) -> int:

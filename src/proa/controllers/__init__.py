@@ -21,7 +21,6 @@ from proa.controllers import (
     root_ca,
     service_addresses,
     serviceaccount,
-    taint_eviction,
     ttl_after_finished,
     validating_admission_policy,
 )
@@ -34,12 +33,13 @@ from proa.controllers.garbage_collector.controller import GarbageCollector
 from proa.controllers.horizontal_pod_autoscaler.controller import HorizontalPodAutoscaler
 from proa.controllers.job.controller import JobController
 from proa.controllers.local_path import controller as local_path
-from proa.controllers.node_lifecycle import NodeLifecycle
+from proa.controllers.node_lifecycle.controller import NodeLifecycle
 from proa.controllers.node_ttl import NodeTtl
 from proa.controllers.persistent_volume import claims, volumes
 from proa.controllers.pod_gc import PodGarbageCollector
 from proa.controllers.resource_quota import ResourceQuotaController
 from proa.controllers.statefulset import controller as statefulset
+from proa.controllers.taint_eviction import TaintEviction
 from proa.controllers.volume_protection import CLAIM_PROTECTION, VOLUME_PROTECTION
 from proa.reconcile.protocol import Controller
 
@@ -65,7 +65,7 @@ CONTROLLERS: tuple[Controller | type[Controller], ...] = (
     GarbageCollector,
     PodGarbageCollector,
     NodeLifecycle,
-    taint_eviction,
+    TaintEviction,
     NodeTtl,
     claims,
     volumes,

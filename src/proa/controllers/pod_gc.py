@@ -22,6 +22,8 @@ QUARANTINE_SECONDS = 40.0
 OUT_OF_SERVICE = "node.kubernetes.io/out-of-service"
 FINISHED = Key("", "finished")
 """The key under which finished pods are counted."""
+COUNT_SECONDS = 20.0
+"""So often, at most, they are."""
 
 
 def _keys_of_pod(pod: Object, caches: Caches) -> Iterable[Key]:
@@ -100,14 +102,12 @@ class PodGarbageCollector:
 
     def __init__(self) -> None:
         self._gone_since: dict[str, float] = {}
+        self._counted_at = float("-inf")
 
     async def reconcile(self, context: Context, key: Key) -> Result:
         """Look at one pod, or at all finished ones."""
         if key == FINISHED:
-            threshold = context.settings.terminated_pod_threshold
-            for surplus in plan_finished(context.caches(PODS).list(), threshold):
-                await _remove(context, surplus)
-            return DONE
+            return await self._count_finished(context)
         pod = context.caches(PODS).get(key.name, key.namespace)
         if pod is None:
             return DONE
@@ -125,6 +125,16 @@ class PodGarbageCollector:
             pod = await _mark_failed(context, pod, decided.condition)
         if decided.remove:
             await _remove(context, pod)
+        return DONE
+
+    async def _count_finished(self, context: Context) -> Result:
+        """Remove finished pods beyond what is kept; counting them all, only now and then."""
+        wait = self._counted_at + COUNT_SECONDS - context.now()
+        if wait > 0:
+            return Result(requeue_after=wait)
+        self._counted_at = context.now()
+        for surplus in plan_finished(context.caches(PODS).list(), context.settings.terminated_pod_threshold):
+            await _remove(context, surplus)
         return DONE
 
     def _seconds_to_wait(self, node: str, now: float) -> float:

@@ -7,6 +7,7 @@ controller_descriptor.go, helper.go).
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import logging
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -106,11 +107,15 @@ def find_unserved(controller: Controller, served: Collection[Resource]) -> list[
 
 
 class ControllerProcess:
-    """What `proa controllers` does while it leads. Each time begins with controllers that remember nothing."""
+    """What `proa controllers` does while it leads. Each time begins with controllers that remember nothing.
 
-    def __init__(self, asked: Sequence[str], files: Files) -> None:
+    `grace_seconds` is how long a node may be silent; None is the default.
+    """
+
+    def __init__(self, asked: Sequence[str], files: Files, grace_seconds: float | None = None) -> None:
         self._asked = asked
         self._files = files
+        self._grace_seconds = grace_seconds
         self._manager: Manager | None = None
 
     async def work(self, connections: Connections) -> None:
@@ -120,10 +125,16 @@ class ControllerProcess:
         manager = self._manager = Manager(
             connections.client,
             self._choose(controllers, served),
-            self._files.settings(),
+            self._settings(),
             client_of=connections.client_of,
         )
         await manager.run()
+
+    def _settings(self) -> ControllerSettings:
+        settings = self._files.settings()
+        if self._grace_seconds is None:
+            return settings
+        return dataclasses.replace(settings, node_monitor_grace_seconds=self._grace_seconds)
 
     def queue_depths(self) -> Mapping[str, float]:
         """Return how many keys wait, for each controller."""

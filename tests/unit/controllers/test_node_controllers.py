@@ -1,18 +1,17 @@
-"""Nodes that fall silent, taints and who bears them, pods that nobody looks after any more."""
+"""Pods that nobody looks after any more, jobs that have had their time, what nodes may keep."""
 
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from proa.controllers import node_lifecycle, node_ttl, pod_gc, taint_eviction, ttl_after_finished
-from proa.controllers.node_lifecycle import NOT_READY, UNREACHABLE, NodeLifecycle
+from proa.controllers import node_ttl, pod_gc, ttl_after_finished
 from proa.controllers.pod_gc import PodGarbageCollector
 from proa.objects import meta
-from proa.objects.pods import is_ready
-from proa.objects.resource import LEASES, NODES, PODS
+from proa.objects.resource import NODES, PODS
 
 NOW = 1_750_000_000.0
 THEN = meta.format_time(NOW)
@@ -28,126 +27,6 @@ def make_node(ready: str = "True", *, taints: Any = (), **spec: Any) -> Any:
 
 def taint(key: str, effect: str = "NoExecute") -> dict[str, str]:
     return {"key": key, "effect": effect, "timeAdded": THEN}
-
-
-def keys(taints: Any) -> list[tuple[str, str]]:
-    return [(t["key"].rpartition("/")[2], t["effect"]) for t in taints or ()]
-
-
-FOREIGN = {"key": "gpu", "effect": "NoSchedule"}
-TAINTS = [
-    ("ready", make_node(), 0, None),
-    ("not ready", make_node("False"), 0, [("not-ready", "NoExecute"), ("not-ready", "NoSchedule")]),
-    ("silent", make_node(), 41, [("unreachable", "NoExecute"), ("unreachable", "NoSchedule")]),
-    ("ready again", make_node(taints=[taint(NOT_READY), FOREIGN]), 0, [("gpu", "NoSchedule")]),
-    (
-        "from not ready to silent",
-        make_node("False", taints=[taint(NOT_READY)]),
-        41,
-        [("unreachable", "NoExecute"), ("unreachable", "NoSchedule")],
-    ),
-    ("cordoned", make_node(unschedulable=True), 0, [("unschedulable", "NoSchedule")]),
-]
-
-
-@pytest.mark.parametrize(("_name", "node", "silent", "expected"), TAINTS, ids=[c[0] for c in TAINTS])
-def test_taints_follow_conditions(_name: str, node: Any, silent: float, expected: Any) -> None:
-    decided = node_lifecycle.plan(node, silent, 40, NOW)
-    assert (None if decided.taints is None else keys(decided.taints)) == expected
-
-
-def test_a_silent_node_is_unknown_and_its_pods_are_not_ready(world: Any, settings: Any) -> None:
-    async def scenario() -> None:
-        async with world([NodeLifecycle()], settings=settings) as w:
-            w.client.add(NODES, make_node())
-            lease = w.client.add(
-                LEASES,
-                {"metadata": {"name": "proa-1", "namespace": "kube-node-lease"}, "spec": {"renewTime": "1"}},
-            )
-            pod = w.client.add(PODS, {"metadata": {"name": "web"}, "spec": {"nodeName": "proa-1"}})
-            w.set_pod(pod)
-            await w.settle()
-            w.advance(49)
-            await w.reconcile_all()
-            assert w.conditions(NODES, "proa-1", "")["Ready"] == ("True", "KubeletReady")
-            await w.client.update(LEASES, {**lease, "spec": {"renewTime": "2"}})
-            await w.settle()
-            w.advance(49)
-            await w.reconcile_all()
-            assert w.conditions(NODES, "proa-1", "")["Ready"][0] == "True"
-            w.advance(2)
-            await w.reconcile_all()
-            assert w.conditions(NODES, "proa-1", "")["Ready"] == ("Unknown", "NodeStatusUnknown")
-            node = w.client.peek(NODES, "proa-1")
-            assert {t["key"] for t in node["spec"]["taints"]} == {UNREACHABLE}
-            assert not is_ready(w.pods()[0])
-            calls = len(w.client.calls)
-            await w.reconcile_all()
-            assert w.client.calls[calls:] == []
-
-    asyncio.run(scenario())
-
-
-def test_a_machine_that_was_suspended_gives_the_kubelet_time_to_speak(world: Any, settings: Any) -> None:
-    async def scenario() -> None:
-        async with world([NodeLifecycle()], settings=settings) as w:
-            w.client.add(NODES, make_node())
-            await w.settle()
-            w.advance(3600)
-            await w.reconcile_all()
-            w.advance(node_lifecycle.WAKE_GRACE_SECONDS - 1)
-            await w.reconcile_all()
-            assert w.conditions(NODES, "proa-1", "")["Ready"][0] == "True"
-            w.advance(2)
-            await w.reconcile_all()
-            assert w.conditions(NODES, "proa-1", "")["Ready"][0] == "Unknown"
-
-    asyncio.run(scenario())
-
-
-def tolerating(key: str = NOT_READY, seconds: int | None = None, **more: Any) -> Any:
-    limit = {} if seconds is None else {"tolerationSeconds": seconds}
-    return {"key": key, "operator": "Exists", "effect": "NoExecute", **limit, **more}
-
-
-TOLERATIONS = [
-    ("none", [], 0.0),
-    ("for ever", [tolerating()], None),
-    ("everything", [{"operator": "Exists"}], None),
-    ("for five minutes", [tolerating(seconds=300)], 300.0),
-    ("the shorter of two", [tolerating(seconds=300), tolerating(seconds=60)], 60.0),
-    ("another effect", [tolerating(effect="NoSchedule")], 0.0),
-    ("another key", [tolerating("other")], 0.0),
-    ("by value", [{"key": NOT_READY, "operator": "Equal", "value": ""}], None),
-    ("negative", [tolerating(seconds=-5)], 0.0),
-]
-
-
-@pytest.mark.parametrize(("_name", "tolerations", "expected"), TOLERATIONS, ids=[c[0] for c in TOLERATIONS])
-def test_how_long_a_taint_is_borne(_name: str, tolerations: Any, expected: float | None) -> None:
-    assert taint_eviction.seconds_tolerated([taint(NOT_READY)], tolerations, NOW) == expected
-
-
-def test_pods_are_evicted_when_their_toleration_ends(world: Any) -> None:
-    async def scenario() -> None:
-        async with world([taint_eviction]) as w:
-            for name, tolerations in (
-                ("soon", []),
-                ("later", [tolerating(seconds=60)]),
-                ("never", [tolerating()]),
-            ):
-                spec = {"nodeName": "proa-1", "tolerations": tolerations, "terminationGracePeriodSeconds": 0}
-                w.client.add(PODS, {"metadata": {"name": name}, "spec": spec})
-            w.client.add(NODES, make_node("False", taints=[taint(NOT_READY)]))
-            await w.settle()
-            assert [meta.name(pod) for pod in w.pods()] == ["later", "never"]
-            w.advance(60)
-            await w.reconcile_all()
-            assert [meta.name(pod) for pod in w.pods()] == ["never"]
-            message = "Marking for deletion Pod default/soon"
-            assert ("Normal", "TaintManagerEviction", message) in w.events
-
-    asyncio.run(scenario())
 
 
 def make_pod(node: str = "", phase: str = "Running", **metadata: Any) -> Any:
@@ -203,6 +82,26 @@ def test_evicted_pods_go_before_older_ones() -> None:
     evicted = make_pod("n", "Failed", creationTimestamp="2026-01-02T00:00:00Z")
     evicted["status"]["reason"] = "Evicted"
     assert pod_gc.plan_finished([old, evicted], 1) == [evicted]
+
+
+def test_finished_pods_are_counted_now_and_then(world: Any, settings: Any) -> None:
+    few = replace(settings, terminated_pod_threshold=1)
+
+    async def scenario() -> None:
+        async with world([PodGarbageCollector()], settings=few) as w:
+            w.client.add(NODES, make_node())
+            for name in ("a", "b"):
+                w.client.add(PODS, {**make_pod("proa-1", "Failed"), "metadata": {"name": name}})
+            await w.settle()
+            left = len(w.pods())
+            w.client.add(PODS, {**make_pod("proa-1", "Failed"), "metadata": {"name": "c"}})
+            await w.settle()
+            assert len(w.pods()) == left + 1
+            w.advance(pod_gc.COUNT_SECONDS)
+            await w.reconcile_all()
+            assert len(w.pods()) == 1
+
+    asyncio.run(scenario())
 
 
 @pytest.mark.parametrize(
