@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,9 @@ from proa.objects import meta
 from proa.objects.errors import Conflict, NotFound
 from proa.objects.pods import is_ready, is_terminated, node_name
 from proa.objects.resource import NODES, PODS, STORAGE_CLASSES, Resource
+from proa.reconcile.informer import InformerFactory
 from proa.reconcile.manager import Manager
+from proa.scheduler.cycle import Scheduler
 from proa.store.memory import MemoryStore
 
 DEADLINE_SECONDS = 20.0
@@ -31,10 +34,11 @@ NODE = "proa-1"
 
 
 class StatusKubelet:
-    """Binds pods to the one node and says that they run; those labelled `ends` end that way at once."""
+    """Says of pods that they run; those labelled `ends` end that way at once. Without a scheduler it binds them too."""
 
-    def __init__(self, client: Client, manager: Manager) -> None:
+    def __init__(self, client: Client, manager: Manager, *, binds: bool = True) -> None:
         self._client = client
+        self._binds = binds
         self._queue: asyncio.Queue[Object] = asyncio.Queue()
         self._addresses = 1
         self.makes_ready = True
@@ -53,6 +57,8 @@ class StatusKubelet:
         name, namespace = meta.name(pod), meta.namespace(pod)
         if meta.is_deleting(pod) and not is_terminated(pod):
             await self._client.delete(PODS, name, namespace, grace_period_seconds=0, uid=meta.uid(pod))
+        elif not node_name(pod) and not self._binds:
+            return
         elif not node_name(pod):
             target = {"apiVersion": "v1", "kind": "Node", "name": NODE}
             binding = {"apiVersion": "v1", "kind": "Binding", "metadata": {"name": name}, "target": target}
@@ -73,11 +79,11 @@ class StatusKubelet:
 class Cluster:
     """What a test holds: the client, the kubelet, and `until`."""
 
-    def __init__(self, client: Client, manager: Manager, server: ApiServer) -> None:
+    def __init__(self, client: Client, manager: Manager, server: ApiServer, *, binds: bool = True) -> None:
         self.client = client
         self.manager = manager
         self.server = server
-        self.kubelet = StatusKubelet(client, manager)
+        self.kubelet = StatusKubelet(client, manager, binds=binds)
 
     async def until(self, is_true: Callable[[], Any]) -> Any:
         """Wait until `is_true` (sync or async) gives something true; return it."""
@@ -112,8 +118,10 @@ class Cluster:
 
 
 @asynccontextmanager
-async def running(tmp_path: Path, now: Callable[[], float] = time.time) -> AsyncIterator[Cluster]:
-    """Yield a cluster whose controllers take the time from `now`."""
+async def running(
+    tmp_path: Path, now: Callable[[], float] = time.time, schedules: Sequence[str] = ()
+) -> AsyncIterator[Cluster]:
+    """Yield a cluster whose controllers take the time from `now`; a scheduler at work on nodes called `schedules`."""
     store = MemoryStore()
     server = ApiServer(store, DEFINITIONS)
 
@@ -128,12 +136,8 @@ async def running(tmp_path: Path, now: Callable[[], float] = time.time) -> Async
     await ensure_system_objects(admin, service_cidr="10.96.0.0/16", address="10.243.0.1", port=6443)
     await ensure_policy(server.catalog)
     await admin.create(STORAGE_CLASSES, make_storage_class())
-    await admin.create(NODES, {"metadata": {"name": NODE, "labels": {"kubernetes.io/hostname": NODE}}})
-    node = await admin.get(NODES, NODE)
-    ready = meta.with_condition(
-        [], "Ready", "True", "KubeletReady", "kubelet is posting ready status", time.time()
-    )
-    await admin.update(NODES, {**node, "status": {"conditions": ready}}, subresource="status")
+    for name in schedules or (NODE,):
+        await add_node(admin, name)
     settings = ControllerSettings("CA", tmp_path / "volumes")
     manager = Manager(
         client("system:kube-controller-manager"),
@@ -143,11 +147,32 @@ async def running(tmp_path: Path, now: Callable[[], float] = time.time) -> Async
         client_of=client_of,
     )
     await manager.start()
-    cluster = Cluster(admin, manager, server)
+    cluster = Cluster(admin, manager, server, binds=not schedules)
+    informers = InformerFactory(client("system:kube-scheduler"))
+    recorder = manager.events.recorder("default-scheduler")
+    scheduler = Scheduler(
+        client("system:kube-scheduler"), informers, recorder, time.time, random.Random(1).random
+    )
+    scheduling = asyncio.create_task(scheduler.run()) if schedules else None
     try:
         yield cluster
+        assert scheduling is None or not scheduling.done()
     finally:
+        await scheduler.stop()
+        await informers.stop()
         cluster.kubelet.task.cancel()
         await asyncio.gather(cluster.kubelet.task, return_exceptions=True)
         await manager.stop()
         await store.close()
+
+
+async def add_node(client: Client, name: str) -> None:
+    """Make a node that is ready, with 4 cpus, 8 GiB and room for 110 pods."""
+    await client.create(NODES, {"metadata": {"name": name, "labels": {"kubernetes.io/hostname": name}}})
+    node = await client.get(NODES, name)
+    ready = meta.with_condition(
+        [], "Ready", "True", "KubeletReady", "kubelet is posting ready status", time.time()
+    )
+    amounts = {"cpu": "4", "memory": "8Gi", "pods": "110"}
+    status = {"conditions": ready, "capacity": amounts, "allocatable": amounts}
+    await client.update(NODES, {**node, "status": status}, subresource="status")

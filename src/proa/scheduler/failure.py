@@ -2,44 +2,40 @@
 
 from __future__ import annotations
 
-from proa.scheduler.framework import Status
-from proa.scheduler.ranking import Diagnosis
+from collections import Counter
+
+from proa.scheduler.decision import Refusal
 
 NO_NODES = "no nodes available to schedule pods"
+NOT_HELPFUL = "Preemption is not helpful for scheduling"
 
 
-def fit_error(diagnosis: Diagnosis, *, has_victims: bool) -> str:
+def fit_error(refusal: Refusal, post_filter: str = "") -> str:
     """Return "0/3 nodes are available: 1 Insufficient cpu, 2 node(s) were unschedulable. preemption: …".
 
-    Proa does not preempt; where lower-priority pods could have been victims, nothing is said about preemption.
+    `post_filter` is what was tried then.
     """
+    diagnosis = refusal.diagnosis
     if not diagnosis.nodes:
         return NO_NODES
-    reasons = ", ".join(sorted(f"{count} {reason}" for reason, count in diagnosis.reasons.items()))
-    return f"{_none_of(diagnosis.nodes)}: {reasons}.{_preemption(diagnosis, has_victims=has_victims)}"
+    reasons = ", ".join(refusal.status.reasons) if refusal.status else joined(diagnosis.reasons)
+    return f"{none_of(diagnosis.nodes)}: {reasons}. {post_filter}".rstrip()
 
 
-def pod_error(status: Status, nodes: int) -> str:
-    """Return the message for a pod that no node was asked about."""
-    if not nodes:
-        return NO_NODES
-    return (
-        f"{_none_of(nodes)}: {', '.join(status.reasons)}. preemption: {_none_of(nodes)}: "
-        f"{nodes} Preemption is not helpful for scheduling."
-    )
+def no_victims(nodes: int, reasons: Counter[str]) -> str:
+    """Return why preemption found nothing: "0/3 nodes are available: 1 No preemption victims …, 2 Preemption …"."""
+    counts = Counter(reasons)
+    asked = sum(reasons.values())
+    if nodes > asked:
+        counts[NOT_HELPFUL] += nodes - asked
+    return f"{none_of(nodes)}: {joined(counts)}."
 
 
-def _preemption(diagnosis: Diagnosis, *, has_victims: bool) -> str:
-    hopeful = diagnosis.nodes - diagnosis.unresolvable
-    if hopeful and has_victims:
-        return ""
-    counts = {
-        "No preemption victims found for incoming pod": hopeful,
-        "Preemption is not helpful for scheduling": diagnosis.unresolvable,
-    }
-    parts = ", ".join(sorted(f"{count} {reason}" for reason, count in counts.items() if count))
-    return f" preemption: {_none_of(diagnosis.nodes)}: {parts}."
+def joined(reasons: Counter[str]) -> str:
+    """Return reasons with how often each was met, sorted as text."""
+    return ", ".join(sorted(f"{count} {reason}" for reason, count in reasons.items()))
 
 
-def _none_of(nodes: int) -> str:
+def none_of(nodes: int) -> str:
+    """Return that there is no node."""
     return f"0/{nodes} nodes are available"

@@ -134,9 +134,13 @@ class Overview(Protocol):
 
 @runtime_checkable
 class Overseer(Protocol):
-    """Asked for an overview when pods of a new shape, or with new facts, come. Its scores count WEIGHT times."""
+    """Asked for an overview when pods of a new shape, or with new facts, come. Its scores count WEIGHT times.
+
+    FILTERS False: it refuses no node.
+    """
 
     WEIGHT: int
+    FILTERS: bool
 
     def overview(self, pod: PodInfo, facts: Hashable, snapshot: Snapshot) -> Overview | None:
         """Return an overview that has seen no node yet; None where these pods need none."""
@@ -146,7 +150,7 @@ class Overseer(Protocol):
 class PreBind(Protocol):
     """Asked to prepare what the pod needs on the node that was chosen, before it is bound."""
 
-    async def pre_bind(self, pod: PodInfo, node: NodeInfo, facts: Hashable) -> None:
+    async def pre_bind(self, pod: PodInfo, node_name: str, facts: Hashable) -> None:
         """Return when ready; raise ApiError to have the pod scheduled anew."""
 
 
@@ -189,7 +193,7 @@ class Profile:
         self.fixed_scores = tuple(p for p in scores if not p.NORMALIZE and not p.SCORE_DEPENDS_ON_PODS)
         self.moving_scores = tuple(p for p in scores if p.SCORE_DEPENDS_ON_PODS)
         self.overseers: tuple[tuple[Any, bool, int], ...] = tuple(
-            (p, ("filter", p.NAME) not in without, self.weights.get(p.NAME, 0))
+            (p, p.FILTERS and ("filter", p.NAME) not in without, self.weights.get(p.NAME, 0))
             for p in plugins
             if isinstance(p, Overseer)
         )

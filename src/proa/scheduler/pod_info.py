@@ -15,6 +15,7 @@ from proa.objects.quick_dataclass import dataclass
 from proa.scheduler.terms import PodTerms, pod_terms
 from proa.scheduler.volumes import claim_names
 
+DEFAULT_SCHEDULER = "default-scheduler"
 DEFAULT_CPU_MILLIS = 100
 DEFAULT_MEMORY_BYTES = 200 * 1024 * 1024
 DISKS = ("gcePersistentDisk", "awsElasticBlockStore", "iscsi", "rbd")
@@ -53,9 +54,19 @@ class PodInfo:
         return meta.labels(self.pod)
 
     @property
+    def scheduler_name(self) -> str:
+        """Return spec.schedulerName."""
+        return scheduler_name(self.pod)
+
+    @property
     def nominated_node(self) -> str:
         """Return status.nominatedNodeName, "" without one."""
         return (self.pod.get("status") or {}).get("nominatedNodeName") or ""
+
+
+def scheduler_name(pod: Object) -> str:
+    """Return which scheduler a pod asks for."""
+    return pod["spec"].get("schedulerName") or DEFAULT_SCHEDULER
 
 
 def make_pod_info(pod: Object) -> PodInfo:

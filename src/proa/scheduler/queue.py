@@ -1,8 +1,9 @@
 """Hold the pods that wait for a node: those to try now, those in back-off, those nothing can help yet.
 
 A pod that was rejected waits until something happens that could help it (`move`, by the plugins that rejected it),
-and then at least its back-off, 1 s doubling to 10 s with each attempt. As a safety net every pod is tried again
-after five minutes. Follows kube-scheduler's pkg/scheduler/backend/queue/scheduling_queue.go.
+and then its back-off, 1 s doubling to 10 s with each attempt, unless there is nothing else to try: then up to
+EARLY_A_SECOND pods a second need not wait. As a safety net every pod is tried again after five minutes.
+Follows kube-scheduler's pkg/scheduler/backend/queue/scheduling_queue.go.
 """
 
 from __future__ import annotations
@@ -10,19 +11,35 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Hashable
 from heapq import heappop, heappush
+from typing import NamedTuple
 
 from proa.client.protocol import Object
 from proa.objects.quick_dataclass import dataclass
-from proa.reconcile.workqueue import Timers
+from proa.reconcile.workqueue import Timers, TokenBucket
 from proa.scheduler.framework import Event, Profile
 from proa.scheduler.pod_info import PodInfo
 
 FIRST_BACK_OFF_SECONDS = 1.0
 MAX_BACK_OFF_SECONDS = 10.0
 MAX_UNSCHEDULABLE_SECONDS = 300.0
+EARLY_A_SECOND = 100
 
 Rejection = tuple[Profile, frozenset[str]]
 """Whose plugins rejected a pod, and which of them."""
+
+
+class BackOff(NamedTuple):
+    """How long a pod waits after it was tried."""
+
+    first_seconds: float = FIRST_BACK_OFF_SECONDS
+    max_seconds: float = MAX_BACK_OFF_SECONDS
+
+    def after(self, attempts: int) -> float:
+        """Return the seconds after so many attempts."""
+        return min(self.first_seconds * 2.0 ** min(attempts - 1, 16), self.max_seconds) if attempts else 0.0
+
+
+BACK_OFF = BackOff()
 
 
 @dataclass(slots=True)
@@ -35,14 +52,6 @@ class QueuedPod:
     tried_at: float = 0.0
     rejected_by: Rejection | None = None
     """None: it failed for a reason other than being rejected."""
-
-    @property
-    def back_off_until(self) -> float:
-        """Return when it may be tried again."""
-        if not self.attempts:
-            return 0.0
-        doubled = FIRST_BACK_OFF_SECONDS * 2.0 ** min(self.attempts - 1, 16)
-        return self.tried_at + min(doubled, MAX_BACK_OFF_SECONDS)
 
 
 class SchedulingQueue:
@@ -57,11 +66,14 @@ class SchedulingQueue:
         profile_of: Callable[[PodInfo], Profile],
         on_ready: Callable[[], None],
         timers: Timers,
+        back_off: BackOff = BACK_OFF,
     ) -> None:
         self._sort_key = sort_key
         self._profile_of = profile_of
         self._on_ready = on_ready
         self._timers = timers
+        self._back_off = back_off
+        self._early = TokenBucket(EARLY_A_SECOND, EARLY_A_SECOND, timers.time)
         self._pods: dict[str, QueuedPod] = {}
         self._active: list[tuple[int, float, int, str]] = []
         self._is_active: set[str] = set()
@@ -74,11 +86,6 @@ class SchedulingQueue:
 
     def __contains__(self, uid: str) -> bool:
         return uid in self._pods
-
-    @property
-    def has_ready(self) -> bool:
-        """Tell whether there is a pod to try."""
-        return bool(self._is_active)
 
     def add(self, info: PodInfo) -> None:
         """Take in a new pod, or one that changed in a way that may help it: it is tried at once."""
@@ -110,12 +117,27 @@ class SchedulingQueue:
         while self._active:
             uid = heappop(self._active)[3]
             if uid in self._is_active:
-                self._is_active.discard(uid)
-                queued = self._pods.pop(uid)
-                queued.attempts += 1
-                queued.tried_at = self._timers.time()
-                return queued
+                return self.take(uid)
+        for uid in self._backing_off:
+            # What failed for another reason than being rejected, an API error, say, waits to the end.
+            if self._pods[uid].rejected_by is not None:
+                return self.take(uid) if self._early.try_take() else None
         return None
+
+    def take(self, uid: str) -> QueuedPod:
+        """Return a waiting pod, whatever it waits for, out of the queue, to be tried; raise KeyError."""
+        self._leave(uid)
+        queued = self._pods.pop(uid)
+        queued.attempts += 1
+        queued.tried_at = self._timers.time()
+        return queued
+
+    def activate(self, uid: str) -> None:
+        """Have a pod tried at once, if it waits here."""
+        queued = self._pods.get(uid)
+        if queued is not None:
+            self._leave(uid)
+            self._activate(queued)
 
     def reject(self, queued: QueuedPod, plugins: frozenset[str]) -> None:
         """Take back a pod that no node would have, until something helps one of these plugins."""
@@ -161,12 +183,14 @@ class SchedulingQueue:
         self._on_ready()
 
     def _after_back_off(self, queued: QueuedPod) -> None:
-        delay = queued.back_off_until - self._timers.time()
+        delay = queued.tried_at + self._back_off.after(queued.attempts) - self._timers.time()
         if delay <= 0:
             self._activate(queued)
             return
         uid = queued.info.uid
         self._backing_off[uid] = self._timers.call_later(delay, self._back_off_over, uid)
+        if queued.rejected_by is not None:
+            self._on_ready()
 
     def _back_off_over(self, uid: str) -> None:
         del self._backing_off[uid]

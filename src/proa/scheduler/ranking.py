@@ -187,6 +187,11 @@ class Ranking:
         self._overviews = []
         self._epoch = -1
 
+    @property
+    def looks_beyond_node(self) -> bool:
+        """Tell whether what pods are elsewhere can keep these pods from a node."""
+        return any(filters for _, filters, _ in self._overviews)
+
     # Following the log
 
     def _catch_up(self) -> None:

@@ -153,10 +153,6 @@ class Snapshot:
         placed = self._placed.get(uid)
         return placed.node_name if placed else ""
 
-    def has_lower_priority_pod(self, priority: int) -> bool:
-        """Tell whether any node has a pod below that priority."""
-        return any(placed.info.priority < priority for placed in self._placed.values())
-
     # Trials: what is not told to rankings must be undone before any is asked for its best
 
     def lift(self, info: PodInfo, node: NodeInfo) -> None:

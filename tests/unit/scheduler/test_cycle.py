@@ -151,13 +151,49 @@ def test_a_pod_that_is_gone_makes_room_for_one_that_waits():
     with_scheduler(scenario, nodes=(make_node("n1"),))
 
 
-def test_nothing_is_said_of_preemption_where_there_might_be_victims():
+def test_a_vital_pod_takes_the_place_of_another_and_all_are_told():
     async def scenario(cluster: Cluster) -> None:
-        await cluster.create(PODS, make_pod("first", cpu="3"))
-        await cluster.expect_node("first", "n1")
+        low = make_pod("low", cpu="3")
+        low["metadata"]["generation"] = 1
+        await cluster.create(PODS, low)
+        await cluster.expect_node("low", "n1")
         await cluster.create(PODS, make_pod("vital", cpu="3", priority=10))
-        await cluster.expect(lambda: cluster.condition("vital")[0])
-        assert cluster.condition("vital")[1] == "0/1 nodes are available: 1 Insufficient cpu."
+        await cluster.expect(lambda: meta.is_deleting(cluster.pod("low")))
+        condition = meta.find_condition(cluster.pod("low"), "DisruptionTarget") or {}
+        assert {key: condition[key] for key in ("status", "reason", "message", "observedGeneration")} == {
+            "status": "True",
+            "reason": "PreemptionByScheduler",
+            "message": "default-scheduler: preempting to accommodate a higher priority pod",
+            "observedGeneration": 1,
+        }
+        await cluster.expect(
+            lambda: (cluster.pod("vital").get("status") or {}).get("nominatedNodeName") == "n1"
+        )
+        assert cluster.condition("vital") == ("Unschedulable", "0/1 nodes are available: 1 Insufficient cpu.")
+        uid = meta.uid(cluster.pod("vital"))
+        assert await cluster.event_messages("Preempted") == [f"Preempted by pod {uid} on node n1"]
+        await cluster.client.delete(PODS, "low", "default", grace_period_seconds=0)
+        await cluster.expect_node("vital", "n1")
+
+    with_scheduler(scenario, nodes=(make_node("n1"),))
+
+
+def test_a_more_vital_pod_takes_over_a_nomination():
+    async def scenario(cluster: Cluster) -> None:
+        await cluster.create(PODS, make_pod("low", cpu="3"))
+        await cluster.expect_node("low", "n1")
+
+        def nominated(name: str) -> str:
+            return (cluster.pod(name).get("status") or {}).get("nominatedNodeName") or ""
+
+        await cluster.create(PODS, make_pod("vital", cpu="3", priority=10))
+        await cluster.expect(lambda: nominated("vital") == "n1")
+        await cluster.create(PODS, make_pod("most-vital", cpu="3", priority=20))
+        await cluster.expect(lambda: nominated("most-vital") == "n1")
+        await cluster.expect(lambda: not nominated("vital"))
+        await cluster.client.delete(PODS, "low", "default", grace_period_seconds=0)
+        await cluster.expect_node("most-vital", "n1")
+        assert cluster.node_of("vital") == ""
 
     with_scheduler(scenario, nodes=(make_node("n1"),))
 

@@ -6,7 +6,7 @@ from proa.scheduler.framework import Event, Profile
 from proa.scheduler.plugins.node_affinity import NodeAffinity
 from proa.scheduler.plugins.node_resources_fit import NodeResourcesFit
 from proa.scheduler.pod_info import make_pod_info
-from proa.scheduler.queue import SchedulingQueue
+from proa.scheduler.queue import EARLY_A_SECOND, SchedulingQueue
 
 FIT = frozenset({"NodeResourcesFit"})
 AFFINITY = frozenset({"NodeAffinity"})
@@ -81,15 +81,32 @@ def test_a_rejected_pod_waits_for_what_can_help_it_and_for_its_back_off(queue, t
     assert names(queue) == ["p"]
 
 
-def test_help_that_comes_soon_waits_for_the_back_off(queue, timers, pod):
+def test_help_that_comes_soon_waits_for_the_back_off_while_others_are_to_be_tried(queue, timers, pod):
     queue.add(make_pod_info(pod("p")))
+    queued = queue.pop()
     for seconds in (1, 2, 4, 8, 10, 10):
-        queue.reject(queue.pop(), FIT)
+        queue.reject(queued, FIT)
         queue.move(Event.POD_REMOVED)
         timers.advance(seconds - 0.5)
-        assert not queue.has_ready
+        queue.add(make_pod_info(pod("other", priority=-1)))
+        assert queue.pop().info.name == "other"
         timers.advance(0.5)
-        assert queue.has_ready
+        queue.add(make_pod_info(pod("other", priority=-1)))
+        queued = queue.pop()
+        assert (queued.info.name, queue.pop().info.name) == ("p", "other")
+
+
+def test_where_nothing_else_is_to_be_tried_the_back_off_is_cut_short_for_some(queue, timers, pod):
+    for index in range(EARLY_A_SECOND + 5):
+        queue.add(make_pod_info(pod(f"p{index}")))
+    rejected = [queue.pop() for _ in range(EARLY_A_SECOND + 5)]
+    for queued in rejected:
+        queue.reject(queued, FIT)
+    assert names(queue) == []
+    queue.move(Event.POD_REMOVED)
+    assert len(names(queue)) == EARLY_A_SECOND
+    timers.advance(1)
+    assert len(names(queue)) == 5
 
 
 def test_an_event_moves_only_the_pods_that_it_can_help(queue, timers, pod):
@@ -107,7 +124,7 @@ def test_every_pod_is_tried_again_after_five_minutes(queue, timers, pod):
     queue.add(make_pod_info(pod("p")))
     queue.reject(queue.pop(), AFFINITY)
     timers.advance(299)
-    assert not queue.has_ready
+    assert queue.pop() is None
     timers.advance(1)
     assert names(queue) == ["p"]
 
@@ -115,7 +132,7 @@ def test_every_pod_is_tried_again_after_five_minutes(queue, timers, pod):
 def test_a_pod_that_failed_otherwise_is_tried_after_its_back_off(queue, timers, pod):
     queue.add(make_pod_info(pod("p")))
     queue.retry(queue.pop())
-    assert not queue.has_ready
+    assert queue.pop() is None
     timers.advance(1)
     assert names(queue) == ["p"]
 
@@ -135,7 +152,7 @@ def test_a_pod_that_is_gone_leaves_nothing_behind(queue, timers, pod):
     for name in "abc":
         queue.remove(f"uid-{name}")
     timers.advance(1000)
-    assert (len(queue), queue.has_ready, queue.pop(), timers.has_any()) == (0, False, None, False)
+    assert (len(queue), queue.pop(), timers.has_any()) == (0, None, False)
 
 
 def test_an_empty_or_closed_queue_has_no_timers(queue, timers, pod):

@@ -23,6 +23,7 @@ class ImageLocality:
     NAME = "ImageLocality"
     HELPED_BY: frozenset[Event] = frozenset()
     WEIGHT = 1
+    FILTERS = False
 
     def overview(self, pod: PodInfo, facts: Hashable, snapshot: Snapshot) -> ImageOverview:
         """Return what knows which nodes have the images."""

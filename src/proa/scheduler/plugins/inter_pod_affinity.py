@@ -55,6 +55,7 @@ class InterPodAffinity:
         {Event.NODE_ADDED, Event.NODE_LABELS, Event.POD_ADDED, Event.POD_REMOVED, Event.NAMESPACE_CHANGED}
     )
     WEIGHT = 2
+    FILTERS = True
 
     def __init__(
         self,

@@ -58,6 +58,7 @@ class PodTopologySpread:
         }
     )  # fmt: skip
     WEIGHT = 2
+    FILTERS = True
 
     def __init__(self, reader: ConstraintReader) -> None:
         self._reader = reader

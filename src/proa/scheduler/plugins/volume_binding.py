@@ -143,11 +143,11 @@ class VolumeBinding:
         is_made = storage_class.get("provisioner") not in (None, NO_PROVISIONER)
         return Source(tuple(selectors), _dumped(storage_class.get("allowedTopologies")) if is_made else None)
 
-    async def pre_bind(self, pod: PodInfo, node: NodeInfo, facts: Hashable) -> None:
+    async def pre_bind(self, pod: PodInfo, node_name: str, facts: Hashable) -> None:
         """Tell each unbound claim the node, and return when all are bound; raise Timeout, NotFound, Conflict."""
         if not isinstance(facts, VolumeFacts):
             return
-        patch = {"metadata": {"annotations": {SELECTED_NODE: node.name}}}
+        patch = {"metadata": {"annotations": {SELECTED_NODE: node_name}}}
         told = [
             await self._client.patch(PERSISTENT_VOLUME_CLAIMS, name, patch, pod.namespace)
             for name in facts.to_bind

@@ -34,6 +34,7 @@ class VolumeRestrictions:
     HELPED_BY = frozenset({Event.NODE_ADDED, Event.POD_REMOVED, Event.CLAIM_CHANGED})
     DEPENDS_ON_PODS = True
     WEIGHT = 0
+    FILTERS = True
 
     def __init__(self, informers: InformerFactory) -> None:
         self._claims = informers.informer(PERSISTENT_VOLUME_CLAIMS)
