@@ -27,6 +27,9 @@ ROUNDS = 100
 SEEDS = [20261122, 1, 2, 3, 4]
 SEGMENT_BYTES = 64 * 1024
 KEYS = 60
+WRITES = 120
+"""A writer is killed after fewer."""
+PATIENCE_SECONDS = 0.3
 ACK = struct.Struct("<IQ?")
 """Key number, revision, whether it is a delete."""
 
@@ -93,8 +96,11 @@ async def write_until_killed(directory: Path, pipe: int, seed: int) -> None:
     await asyncio.gather(*(writer(own) for own in range(16)))
 
 
-def run_and_kill(directory: Path, seed: int, seconds: float) -> bytes:
-    """Fork a writer, kill it after `seconds`, and return all that it acknowledged."""
+def run_and_kill(directory: Path, seed: int, writes: int) -> bytes:
+    """Fork a writer, kill it once it has acknowledged so many writes, and return all that it acknowledged.
+
+    One that takes no more writes, for its disk has failed, is killed after a while.
+    """
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:
@@ -105,9 +111,9 @@ def run_and_kill(directory: Path, seed: int, seconds: float) -> bytes:
             os._exit(1)
     os.close(writing)
     acknowledged = b""
-    deadline = time.monotonic() + seconds
+    deadline = time.monotonic() + PATIENCE_SECONDS
     try:
-        while (left := deadline - time.monotonic()) > 0:
+        while len(acknowledged) < writes * ACK.size and (left := deadline - time.monotonic()) > 0:
             if select.select([reading], [], [], left)[0]:
                 chunk = os.read(reading, 65536)
                 assert chunk, "the writer ended by itself"
@@ -152,7 +158,7 @@ def test_no_acknowledged_write_is_lost_when_the_writer_is_killed_100_times_on_a_
     newest: dict[int, tuple[int, bool]] = {}
     previous_revision = total = 0
     for _ in range(ROUNDS):
-        acknowledged = run_and_kill(tmp_path, chance.randrange(1 << 30), chance.uniform(0.0, 0.08))
+        acknowledged = run_and_kill(tmp_path, chance.randrange(1 << 30), chance.randrange(WRITES))
         for number, revision, is_deleted in ACK.iter_unpack(
             acknowledged[: len(acknowledged) // ACK.size * ACK.size]
         ):
@@ -161,7 +167,7 @@ def test_no_acknowledged_write_is_lost_when_the_writer_is_killed_100_times_on_a_
         revision = asyncio.run(check(tmp_path, newest))
         assert revision >= previous_revision
         previous_revision = revision
-    assert total > ROUNDS * 10, "the writers hardly wrote anything"
+    assert total > ROUNDS * WRITES // 10, "the writers hardly wrote anything"
     assert int(max(tmp_path.glob("*.log")).stem) > 50, "files were hardly ever changed"
     assert list(tmp_path.glob("*.base")), "nothing was compacted"
     live = sum(path.stat().st_size for path in tmp_path.iterdir())
