@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from proa.apiserver.registry.definition import Column
-from proa.apiserver.resources.printing import AGE, CONTAINERS, IMAGES, NAME, age, container_cells, doc
+from proa.apiserver.resources.printing import AGE, CONTAINERS, IMAGES, NAME, age, container_cells
 from proa.apiserver.resources.status_counts import validate_available, validate_counts
 from proa.client.protocol import Object
 from proa.objects.errors import Cause
@@ -35,17 +35,17 @@ def observed_replicas(owner: Object) -> str:
     return str((owner.get("status") or {}).get("replicas", 0))
 
 
-def columns(kind: str) -> tuple[Column, ...]:
-    """Return the columns of `kubectl get`; `kind` is its path in the schemas, `apps.v1.ReplicaSet`."""
+def columns(desired: str, current: str, ready: str, selector: str) -> tuple[Column, ...]:
+    """Return the columns of `kubectl get`, given what the API says of the fields that they show."""
     return (
         NAME,
-        Column("Desired", "integer", description=doc(f"{kind}Spec.replicas")),
-        Column("Current", "integer", description=doc(f"{kind}Status.replicas")),
-        Column("Ready", "integer", description=doc(f"{kind}Status.readyReplicas")),
+        Column("Desired", "integer", description=desired),
+        Column("Current", "integer", description=current),
+        Column("Ready", "integer", description=ready),
         AGE,
         CONTAINERS,
         IMAGES,
-        Column("Selector", description=doc(f"{kind}Spec.selector"), priority=1),
+        Column("Selector", description=selector, priority=1),
     )
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from proa.apiserver.registry.definition import ResourceDefinition, Subresource
 from proa.apiserver.resources.apps.template_rules import validate_selector_and_template, warnings
 from proa.apiserver.resources.core.pod_defaults import default_template
-from proa.apiserver.resources.printing import selector_cell
+from proa.apiserver.resources.printing import doc, selector_cell
 from proa.apiserver.resources.replicas import (
     SCALE_PATHS,
     columns,
@@ -67,7 +67,12 @@ DEFINITION = ResourceDefinition(
     validate_update=validate_update,
     validate_status_update=validate_status_update,
     warnings=warnings,
-    columns=columns("apps.v1.ReplicaSet"),
+    columns=columns(
+        desired=doc("apps.v1.ReplicaSetSpec.replicas"),
+        current=doc("apps.v1.ReplicaSetStatus.replicas"),
+        ready=doc("apps.v1.ReplicaSetStatus.readyReplicas"),
+        selector=doc("apps.v1.ReplicaSetSpec.selector"),
+    ),
     cells=cells,
     field_selectors={"status.replicas": observed_replicas},
     tracks_generation=True,

@@ -13,7 +13,7 @@ from proa.apiserver.registry.definition import ResourceDefinition, Subresource
 from proa.apiserver.resources.core.pod_defaults import default_template
 from proa.apiserver.resources.core.pod_rules import validate_pod_template
 from proa.apiserver.resources.core.pod_warnings import name_warnings, template_warnings
-from proa.apiserver.resources.printing import labels_cell
+from proa.apiserver.resources.printing import doc, labels_cell
 from proa.apiserver.resources.replicas import (
     SCALE_PATHS,
     columns,
@@ -99,7 +99,12 @@ DEFINITION = ResourceDefinition(
     validate=validate,
     validate_status_update=validate_status_update,
     warnings=warnings,
-    columns=columns("core.v1.ReplicationController"),
+    columns=columns(
+        desired=doc("core.v1.ReplicationControllerSpec.replicas"),
+        current=doc("core.v1.ReplicationControllerStatus.replicas"),
+        ready=doc("core.v1.ReplicationControllerStatus.readyReplicas"),
+        selector=doc("core.v1.ReplicationControllerSpec.selector"),
+    ),
     cells=cells,
     field_selectors={"status.replicas": observed_replicas},
     tracks_generation=True,
