@@ -117,8 +117,7 @@ class Cluster:
     @property
     def url(self) -> str:
         """Return the API server's address, as clients on the host use it."""
-        address = self.settings.address
-        return f"https://{f'[{address}]' if ':' in address else address}:{self.settings.port}"
+        return url_of(self.settings.address, self.settings.port)
 
     async def start(self, wanted: Wanted) -> None:
         """Start everything; return when the API answers, default/kubernetes exists and the nodes are Ready."""
@@ -137,7 +136,7 @@ class Cluster:
             pki = await keys
             server = self._make_api_server(opened, pki, wanted)
             self._stack.push_async_callback(server.close)
-            self._client = self._make_client(server, "system:apiserver", "system:masters")
+            self._client = make_client(server, "system:apiserver", "system:masters")
             await self._make_policy(server)
             await self._wait_for_nodes(booting)
         except BaseException:
@@ -201,22 +200,10 @@ class Cluster:
             audit_policy=kept.audit_policy if wanted.audit_policy is None else wanted.audit_policy,
             audit_log=kept.audit_log if wanted.audit_log is None else wanted.audit_log,
         )
-        policy, log = self._make_audit(settings) if settings.audit_policy else (None, None)
+        path = settings.audit_log or str(self.home.audit_log)
+        policy, log = make_audit(settings.audit_policy, path) if settings.audit_policy else (None, None)
         self._keep(settings, kept)
         return policy, log
-
-    def _make_audit(self, settings: Settings) -> tuple[AuditPolicy, AuditLog]:
-        """Read the policy and open the log."""
-        from proa.apiserver.audit.log import AuditLog
-        from proa.apiserver.audit.policy import BadPolicy, read_policy
-
-        path = settings.audit_log or str(self.home.audit_log)
-        try:
-            return read_policy(settings.audit_policy), AuditLog(path)
-        except BadPolicy as error:
-            raise StartFailure(f"--audit-policy {error}") from None
-        except OSError as error:
-            raise StartFailure(f"--audit-log {path}: {error.strerror}") from None
 
     def _make_api_server(self, store: Store, pki: Pki, wanted: Wanted) -> ApiServer:
         from proa.apiserver.aggregation.identity import ProxyIdentity
@@ -298,20 +285,20 @@ class Cluster:
             node_monitor_grace_seconds=self.settings.node_monitor_grace_seconds,
         )
         manager = self._manager = Manager(
-            self._make_client(server, "system:kube-controller-manager"),
+            make_client(server, "system:kube-controller-manager"),
             [*SERVER_CONTROLLERS, *(make_controllers() if "controllers" not in without else ())],
             settings,
-            client_of=lambda account: self._make_account_client(server, account),
+            client_of=lambda account: make_account_client(server, account),
         )
         informers, events = manager.informers, manager.events
         around = Surroundings(
             informers,
             events,
-            lambda node: self._make_client(server, f"system:node:{node}", "system:nodes"),
+            lambda node: make_client(server, f"system:node:{node}", "system:nodes"),
             make_http,
             self.settings.node_monitor_grace_seconds,
         )
-        metrics = MetricsServer(self._make_account_client(server, METRICS_ACCOUNT), informers, time.time)
+        metrics = MetricsServer(make_account_client(server, METRICS_ACCOUNT), informers, time.time)
         for api in metrics.apis:
             server.aggregator.embed(api)
         self._stack.push_async_callback(manager.stop)
@@ -330,7 +317,7 @@ class Cluster:
         from proa.scheduler.cycle import Scheduler
 
         scheduler = Scheduler(
-            self._make_client(server, "system:kube-scheduler"),
+            make_client(server, "system:kube-scheduler"),
             manager.informers,
             manager.events.recorder("default-scheduler"),
             time.time,
@@ -358,21 +345,6 @@ class Cluster:
                     f"{elsewhere}: stop that `proa {component}`, or start with `--without {component}`"
                 ) from None
 
-    def _make_client(self, server: ApiServer, user: str, *groups: str, agent: str = "") -> Client:
-        """Return an in-process client that the API server knows as `user`."""
-        from proa.client.api import ApiClient
-        from proa.client.local import LocalTransport
-        from proa.client.protocol import User
-
-        transport = LocalTransport(server.handle, User(user, (*groups, "system:authenticated")))
-        return ApiClient(transport, agent or _user_agent(user))
-
-    def _make_account_client(self, server: ApiServer, account: str) -> Client:
-        """Return the client of a controller, which acts as its own service account, as upstream's do."""
-        groups = ("system:serviceaccounts", "system:serviceaccounts:kube-system")
-        user = f"system:serviceaccount:kube-system:{account}"
-        return self._make_client(server, user, *groups, agent="kube-controller-manager")
-
     async def _dial_kubelet(self, name: str) -> KubeletApi:
         """Return the kubelet that logs, exec and port-forward of a node's pods go to."""
         from proa.objects.errors import ServiceUnavailable
@@ -392,16 +364,7 @@ class Cluster:
         """Return the listening socket; the port, address and nodes are this cluster's from now on."""
         address = wanted.listen or (kept.listen if kept else LOOPBACK)
         port = wanted.port if wanted.port is not None else (kept.port if kept else API_PORT)
-        listener = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            listener.bind((address, port))
-            listener.listen(1024)
-        except OSError as error:
-            listener.close()
-            raise StartFailure(
-                f"cannot listen on {address} port {port}: {error.strerror}{LISTEN_ADVICE.get(error.errno or 0, '')}"
-            ) from None
+        listener = listen(address, port)
         number = int(listener.getsockname()[1])
         if kept:
             settings = kept._replace(port=number, listen=address)
@@ -429,6 +392,56 @@ class Cluster:
         if not self.home.kubeconfig.exists() or self.home.kubeconfig.read_text() != kubeconfig:
             write_private(self.home.kubeconfig, kubeconfig)
         return pki
+
+
+def url_of(address: str, port: int) -> str:
+    """Return the URL of an API server."""
+    return f"https://{f'[{address}]' if ':' in address else address}:{port}"
+
+
+def listen(address: str, port: int) -> socket.socket:
+    """Return a listening socket; raise StartFailure."""
+    listener = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((address, port))
+        listener.listen(1024)
+    except OSError as error:
+        listener.close()
+        raise StartFailure(
+            f"cannot listen on {address} port {port}: {error.strerror}{LISTEN_ADVICE.get(error.errno or 0, '')}"
+        ) from None
+    return listener
+
+
+def make_audit(policy: str, path: str) -> tuple[AuditPolicy, AuditLog]:
+    """Read what is to be noted of requests, and open the log; raise StartFailure."""
+    from proa.apiserver.audit.log import AuditLog
+    from proa.apiserver.audit.policy import BadPolicy, read_policy
+
+    try:
+        return read_policy(policy), AuditLog(path)
+    except BadPolicy as error:
+        raise StartFailure(f"--audit-policy {error}") from None
+    except OSError as error:
+        raise StartFailure(f"--audit-log {path}: {error.strerror}") from None
+
+
+def make_client(server: ApiServer, user: str, *groups: str, agent: str = "") -> Client:
+    """Return an in-process client that the API server knows as `user`."""
+    from proa.client.api import ApiClient
+    from proa.client.local import LocalTransport
+    from proa.client.protocol import User
+
+    transport = LocalTransport(server.handle, User(user, (*groups, "system:authenticated")))
+    return ApiClient(transport, agent or _user_agent(user))
+
+
+def make_account_client(server: ApiServer, account: str) -> Client:
+    """Return the client of a controller, which acts as its own service account, as upstream's do."""
+    groups = ("system:serviceaccounts", "system:serviceaccounts:kube-system")
+    user = f"system:serviceaccount:kube-system:{account}"
+    return make_client(server, user, *groups, agent="kube-controller-manager")
 
 
 def make_kubeconfig(url: str, pki: Pki) -> str:

@@ -160,6 +160,47 @@ def test_an_owner_takes_over_from_its_last_server_which_can_write_no_more(addres
     asyncio.run(main())
 
 
+def test_servers_that_share_a_prefix_keep_away_one_that_would_be_alone_and_the_other_way_round(
+    address: EtcdAddress,
+) -> None:
+    async def main() -> None:
+        one, two = [await EtcdStore.open(address, owner=name, is_shared=True) for name in ("one", "two")]
+        assert one.is_shared
+        entry = await one.put("/a", value("x"))
+        await two.barrier()
+        assert two.get("/a") == entry
+        with pytest.raises(CannotOpen, match=r"API servers share this part of etcd.*pid \d+ on .*; pid"):
+            await EtcdStore.open(address, owner="alone")
+        await one.close()
+        with pytest.raises(CannotOpen, match="API servers share this part of etcd"):
+            await EtcdStore.open(address, owner="alone")
+        await two.close()
+        alone = await EtcdStore.open(address, owner="alone")
+        assert not alone.is_shared
+        with pytest.raises(CannotOpen, match=r"a cluster \(pid \d+ on .*\) has this part of etcd"):
+            await EtcdStore.open(address, owner="one", is_shared=True)
+        await alone.close()
+
+    asyncio.run(main())
+
+
+def test_a_server_that_was_cut_off_while_another_took_the_store_for_itself_writes_no_more(
+    address: EtcdAddress,
+) -> None:
+    async def main() -> None:
+        shared, client = await EtcdStore.open(address, owner="one", is_shared=True), EtcdClient(address)
+        (registered,) = (await client.range(f"{address.prefix}/!servers/one".encode()))["kvs"]
+        await client.revoke_lease(int(registered["lease"]))
+        alone = await EtcdStore.open(address, owner="alone")
+        with pytest.raises(ReadOnly, match="another server uses this part of etcd"):
+            await shared.put("/a", value("late"))
+        assert alone.get("/a") is None
+        for opened in (shared, alone, client):
+            await opened.close()
+
+    asyncio.run(main())
+
+
 def test_writes_go_on_when_the_lock_ran_out_and_nobody_took_it(address: EtcdAddress) -> None:
     async def main() -> None:
         store, client = await EtcdStore.open(address, owner="one"), EtcdClient(address)

@@ -31,6 +31,7 @@ from proa.apiserver.filters.headers import with_headers
 from proa.apiserver.filters.impersonation import with_impersonation
 from proa.apiserver.filters.metrics import RequestMetrics
 from proa.apiserver.filters.notes import with_notes
+from proa.apiserver.filters.read_index import with_read_index
 from proa.apiserver.flowcontrol.control import FlowControl
 from proa.apiserver.handlers.health import Check
 from proa.apiserver.policies.bindings import Policies
@@ -134,6 +135,7 @@ class ApiServer:
             with_errors,
             with_deadline,
             *failed,
+            with_read_index(store),
             with_authentication(authenticate_token or self.catalog.tokens.authenticate),
             *audit,
             with_impersonation(self.catalog.authorizer),

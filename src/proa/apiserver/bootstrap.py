@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import time
+from collections.abc import Coroutine
 from typing import Any
 
 from proa.apiserver.bootstrap_flowcontrol import ensure_flow_control
@@ -35,18 +36,34 @@ PORT = 443
 
 async def ensure_system_objects(client: Client, *, service_cidr: str, address: str, port: int) -> None:
     """Create what is missing, and bring the endpoints to `address`:`port`, where the API server listens for pods."""
+    endpoint_slice = make_endpoint_slice(address, port)
+    await _ensure_first(client)
+    await asyncio.gather(
+        *_ensure_others(client, service_cidr, port),
+        ensure(client, ENDPOINTS, make_endpoints(address, port), "default", ("subsets",)),
+        ensure(client, ENDPOINT_SLICES, endpoint_slice, "default", ("endpoints", "ports")),
+    )
+
+
+async def ensure_shared_objects(client: Client, *, service_cidr: str, port: int) -> None:
+    """Create what is missing but for the endpoints, which several API servers keep together (members.py)."""
+    await _ensure_first(client)
+    await asyncio.gather(*_ensure_others(client, service_cidr, port))
+
+
+async def _ensure_first(client: Client) -> None:
     await asyncio.gather(
         ensure_namespaces(client),
         *[ensure(client, PRIORITY_CLASSES, wanted, None) for wanted in SYSTEM_CLASSES],
     )
-    endpoint_slice = make_endpoint_slice(address, port)
-    await asyncio.gather(
+
+
+def _ensure_others(client: Client, service_cidr: str, port: int) -> list[Coroutine[Any, Any, None]]:
+    return [
         ensure(client, SERVICES, make_service(service_cidr, port), "default"),
-        ensure(client, ENDPOINTS, make_endpoints(address, port), "default", ("subsets",)),
-        ensure(client, ENDPOINT_SLICES, endpoint_slice, "default", ("endpoints", "ports")),
         ensure_service_cidr(client, service_cidr),
         ensure_flow_control(client),
-    )
+    ]
 
 
 async def ensure_namespaces(client: Client) -> None:

@@ -101,6 +101,32 @@ def ensure_pki(directory: Path, server_names: Sequence[str], now: datetime.datet
     return pki
 
 
+def ensure_shared_pki(directory: Path, own: Path, server_names: Sequence[str], now: datetime.datetime) -> Pki:
+    """Return the keys of one of several API servers: authorities and token key are all servers', in `directory`.
+
+    What is missing there is made, once, whichever server comes first; the server's own certificates are made anew, in
+    the folder `own`. Raises OSError.
+    """
+    shared, mine = find_pki(directory), find_pki(own)
+    for folder in (directory, own):
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    pki = Pki(
+        shared.authority,
+        mine.server,
+        mine.admin,
+        shared.service_account,
+        shared.front_proxy_authority,
+        mine.front_proxy_client,
+    )
+    lock = os.open(directory / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        _make_missing(pki, server_names, now)
+    finally:
+        os.close(lock)
+    return pki
+
+
 def _signed(pki: Pki) -> tuple[KeyPair, ...]:
     """Return the certificates that are made anew from time to time."""
     return pki.server, pki.admin, pki.front_proxy_client

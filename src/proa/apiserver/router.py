@@ -79,8 +79,6 @@ class Router:
             return await self._other(request, info)
         registry = self._catalog.find(info.group, info.version, info.plural)
         if registry is None:
-            await self._catalog.store.barrier()  # another server may have been given the kind
-            self._catalog.follow()
             registries = self._catalog.group_versions.get((info.group, info.version))
             if registries is None:
                 remote = self._aggregator.find(info.group, info.version)
@@ -101,19 +99,12 @@ class Router:
             if request.method not in ("GET", "HEAD"):
                 raise method_not_allowed()
         serve = self._subresource if info.subresource else self._resource
-        await self._see_what_is_acknowledged(request)
         response = await serve(request, info, registry, namespace)
         if registry.definition.deprecation:
             said = warning(registry.definition.deprecation)
             had = response.headers.get("Warning")
             response.headers["Warning"] = f"{said}\n{had}" if had else said
         return response
-
-    async def _see_what_is_acknowledged(self, request: Request) -> None:
-        """Where other servers write to the store too, wait for what they have; not for reads of any state."""
-        store, asked = self._catalog.store, request.parameter("resourceVersion")
-        if not asked or (len(asked) < 20 and asked.isdecimal() and int(asked) > store.revision):
-            await store.barrier()
 
     async def _resource(
         self, request: Request, info: RequestInfo, registry: ResourceRegistry, namespace: str

@@ -12,6 +12,7 @@ VERBS = {
     "restore": "bring a stopped cluster back to what a backup has",
     "doctor": "try what this machine offers, and say how to fix what is missing",
     "kubeconfig": "print the kubeconfig for kubectl and every other client",
+    "apiserver": "run an API server alone, one of several on one etcd",
     "controllers": "run the controllers alone, against any Kubernetes API server",
     "scheduler": "run the scheduler alone, against any Kubernetes API server",
     "demo": "train, serve, heal, scale and roll out a real model, with live progress",

@@ -88,6 +88,7 @@ class HttpTransport:
         for connection in self._connections:
             connection.close()
         await asyncio.gather(*(connection.wait_closed() for connection in self._connections))
+        await asyncio.sleep(0)  # those that were cut off a moment ago end too
 
     def _find_idle(self) -> _Connection | None:
         now = asyncio.get_running_loop().time()

@@ -41,16 +41,36 @@ def choose(kept: str, wanted: str | None, directory: Path) -> str:
     )
 
 
+async def open_shared_store(address: str, owner: str, encryption_config: str) -> Store:
+    """Open a part of an etcd that other API servers may use too; raise CannotOpen, CannotDecrypt, ValueError.
+
+    `owner` names this one, and no other.
+    """
+    from proa.store.etcd import EtcdStore
+    from proa.store.etcd_address import parse_etcd_address
+
+    return await EtcdStore.open(
+        parse_etcd_address(address),
+        owner=owner,
+        is_shared=True,
+        transformer=_make_transformer(encryption_config),
+    )
+
+
+def _make_transformer(encryption_config: str) -> Transformer | None:
+    if not encryption_config:
+        return None
+    from proa.store.encryption import read_encryption_config
+
+    return read_encryption_config(Path(encryption_config))
+
+
 async def open_store(choice: str, directory: Path, owner: str, encryption_config: str) -> Store:
     """Open it; raise CannotOpen, CannotDecrypt. An etcd is kept for `owner`, this cluster, alone.
 
     `encryption_config` is an EncryptionConfiguration's file, "" for none.
     """
-    transformer: Transformer | None = None
-    if encryption_config:
-        from proa.store.encryption import read_encryption_config
-
-        transformer = read_encryption_config(Path(encryption_config))
+    transformer = _make_transformer(encryption_config)
     if not choice:
         from proa.store.log import LogStore
 

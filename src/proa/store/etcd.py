@@ -99,18 +99,20 @@ class EtcdStore:
         address: EtcdAddress,
         *,
         owner: str = "",
+        is_shared: bool = False,
         transformer: Transformer | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> EtcdStore:
         """Read the whole state and follow it from there; raise CannotOpen.
 
         `owner`, where given, keeps every other owner's servers away from the prefix, and then `barrier` has
-        nothing to wait for. The same owner takes over from its last server.
+        nothing to wait for. The same owner takes over from its last server. With `is_shared` it is the name of one
+        of several servers, and keeps away those that want to be alone.
         """
         client, keys = EtcdClient(address), KeySpace(address.prefix)
         try:
             async with asyncio.timeout(OPEN_SECONDS):
-                lock = await ServerLock.take(client, keys.server, owner) if owner else None
+                lock = await ServerLock.take(client, keys, owner, is_shared=is_shared) if owner else None
                 store = cls(client, keys, lock, transformer or Plain(), clock)
                 await store._load()
         except (EtcdUnavailable, EtcdRefused, TimeoutError) as error:
@@ -139,7 +141,7 @@ class EtcdStore:
     @property
     def is_shared(self) -> bool:
         """See `Store.is_shared`: not where our lock keeps others away."""
-        return self._lock is None or bool(self._lock.lost)
+        return self._lock is None or self._lock.is_shared or bool(self._lock.lost)
 
     @property
     def refusal(self) -> str:

@@ -24,6 +24,7 @@ from proa.store.protocol import CannotOpen
 
 HEAD = "!head"
 SERVER = "!server"
+SHARERS = "!servers/"
 _ESCAPED = "=!"
 _random = random.SystemRandom()
 
@@ -36,6 +37,12 @@ class KeySpace:
         self.begin, self.end = self._prefix, prefix.encode() + b"0"  # "0" is the character after "/"
         self.head = self._prefix + HEAD.encode()
         self.server = self._prefix + SERVER.encode()
+        self.sharers = self._prefix + SHARERS.encode()
+        self.sharers_end = self.sharers[:-1] + b"0"
+
+    def sharer(self, owner: str) -> bytes:
+        """Return the key of one of several servers that share the prefix."""
+        return self.sharers + owner.encode()
 
     def encode(self, key: str) -> bytes:
         """Return etcd's key: `/registry/x` is `<prefix>/registry/x`; any other is told apart by a `=`."""
