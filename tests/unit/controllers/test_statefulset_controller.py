@@ -169,6 +169,26 @@ def test_a_parallel_set_makes_and_deletes_all_at_once(world: Any) -> None:
     asyncio.run(scenario())
 
 
+def test_pods_without_number_are_made_some_at_a_time() -> None:
+    stateful_set = make_set(2**31 - 1, podManagementPolicy="Parallel")
+    revision = make_revision(stateful_set, STATEFUL_SETS, 1, "h", 0)
+    decided = plan(stateful_set, [], Revisions(revision, revision), lambda _: None, NOW)
+    assert len(decided.create) == 500
+
+
+def test_a_name_that_another_template_has_is_counted_and_varied(world: Any) -> None:
+    async def scenario() -> None:
+        async with world([statefulset]) as w:
+            taken = make_revision(make_set(), STATEFUL_SETS, 1, "h", 0)
+            taken = {**taken, "data": {}, "metadata": {"name": meta.name(taken), "namespace": "default"}}
+            w.client.add(CONTROLLER_REVISIONS, taken)
+            await create(w)
+            assert status(w)["collisionCount"] == 1
+            assert status(w)["updateRevision"] != meta.name(taken)
+
+    asyncio.run(scenario())
+
+
 def test_an_ordered_set_scales_down_from_the_top_and_waits_for_what_is_below(world: Any) -> None:
     async def scenario() -> None:
         async with world([statefulset]) as w:

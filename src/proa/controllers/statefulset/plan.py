@@ -20,6 +20,8 @@ from proa.objects.pods import is_terminated, phase
 from proa.objects.quick_dataclass import dataclass
 from proa.reconcile.pod_control import is_available
 
+MOST_AT_ONCE = 500
+"""At most so many pods are made in one go; the next step follows when they are there."""
 FindClaim = Callable[[str], Object | None]
 """Returns the claim of that name in the set's namespace."""
 
@@ -101,7 +103,7 @@ class _Draft:
         """See to each pod that is wanted; where the set is ordered, up to the first that is to be waited for."""
         for ordinal in wanted:
             may_go_on = self._keep(ordinal, members.get(ordinal))
-            if not may_go_on and is_ordered(self.stateful_set):
+            if (not may_go_on and is_ordered(self.stateful_set)) or len(self.create) == MOST_AT_ONCE:
                 return False
         return True
 
