@@ -125,17 +125,18 @@ class ReplicaController:
         if replica_set is None:
             return DONE
         pods = await self._claim_pods(context, replica_set)
-        decided = plan(replica_set, pods, lambda: self._related_pods(context, replica_set), context.now())
+        now = context.now()  # one moment: what is not available yet must be looked at again
+        decided = plan(replica_set, pods, lambda: self._related_pods(context, replica_set), now)
         failure, error = await self._apply(context, replica_set, decided)
         if decided != Plan():
             pods = list(context.caches(PODS).by_index("controller", uid(replica_set)))
-        await self._write_status(context, replica_set, status_of(replica_set, pods, failure, context.now()))
+        await self._write_status(context, replica_set, status_of(replica_set, pods, failure, now))
         if error is not None:
             raise error
         if decided.create == BURST_REPLICAS or len(decided.delete) == BURST_REPLICAS:
             return Result(requeue_after=0.001)
         minimum = replica_set["spec"].get("minReadySeconds", 0)
-        return Result(requeue_after=seconds_until_available(pods, minimum, context.now()))
+        return Result(requeue_after=seconds_until_available(pods, minimum, now))
 
     async def _claim_pods(self, context: Context, replica_set: Object) -> list[Object]:
         selector = self._read_selector(replica_set)

@@ -25,10 +25,14 @@ class World:
     def __init__(self, controllers: Any, client: FakeClient | None = None, settings: Any = None) -> None:
         self.time = NOW
         self.client = client or FakeClient(now=lambda: self.time)
-        self.manager = Manager(
-            self.client, controllers, settings=settings, now=lambda: self.time, random=lambda: 0.5
-        )
+        self.tick = 0.0
+        self.manager = Manager(self.client, controllers, settings=settings, now=self._now, random=lambda: 0.5)
         self.events: list[tuple[str, str, str]] = []
+
+    def _now(self) -> float:
+        """Return the time, which goes on by `tick` whenever a controller looks at it."""
+        self.time += self.tick
+        return self.time
 
     async def __aenter__(self) -> World:
         await self.manager.start()

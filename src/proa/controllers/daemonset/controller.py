@@ -99,11 +99,11 @@ class DaemonSetController:
         digest = _digest(revision)
         nodes = context.caches(NODES).list()
         pods = await _claim_pods(context, daemon_set)
-        decided = self._plan(context, daemon_set, nodes, pods, digest)
+        now = context.now()  # one moment: what is not available yet must be looked at again
+        decided = self._plan(daemon_set, nodes, pods, digest, now)
         error = await _apply(context, daemon_set, decided, digest)
         if decided != Plan():
             pods = [*context.caches(PODS).by_index("controller", meta.uid(daemon_set))]
-        now = context.now()
         status = status_of(daemon_set, nodes, pods_by_node(pods), digest, collisions, now)
         await _write_status(context, daemon_set, status)
         if error is not None and not is_namespace_terminating(error):
@@ -117,14 +117,14 @@ class DaemonSetController:
 
     def _plan(
         self,
-        context: Context,
         daemon_set: Object,
         nodes: Sequence[Object],
         pods: Sequence[Object],
         digest: str,
+        now: float,
     ) -> Plan:
         """Return what is missing or too many or, where nothing is, the next step of a rollout."""
-        here, now = pods_by_node(pods), context.now()
+        here = pods_by_node(pods)
         generation = (daemon_set.get("status") or {}).get("observedGeneration")
 
         def key(node: str) -> tuple[object, ...]:

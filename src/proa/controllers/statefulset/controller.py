@@ -67,18 +67,19 @@ async def reconcile(context: Context, key: Key) -> Result:
     )
     revisions = Revisions(_current(stateful_set, history, update), update)
     claims = context.caches(PERSISTENT_VOLUME_CLAIMS)
-    decided = plan(stateful_set, pods, revisions, lambda name: claims.get(name, key.namespace), context.now())
+    now = context.now()  # one moment: what is not available yet must be looked at again
+    decided = plan(stateful_set, pods, revisions, lambda name: claims.get(name, key.namespace), now)
     error = await _apply(context, stateful_set, decided)
     if decided != Plan():
         pods = [*context.caches(PODS).by_index("controller", meta.uid(stateful_set))]
-    status = status_of(stateful_set, pods, revisions, collisions, context.now())
+    status = status_of(stateful_set, pods, revisions, collisions, now)
     await _write_status(context, stateful_set, status)
     if not meta.is_deleting(stateful_set):
         await _forget(context, stateful_set, pods, revisions, history)
     if error is not None and not is_namespace_terminating(error):
         raise error
     minimum = int(stateful_set["spec"].get("minReadySeconds") or 0)
-    return Result(requeue_after=seconds_until_available(pods, minimum, context.now()))
+    return Result(requeue_after=seconds_until_available(pods, minimum, now))
 
 
 async def _claim_pods(context: Context, stateful_set: Object) -> list[Object]:
