@@ -1,5 +1,8 @@
 """Write src/proa/apiserver/protobuf/kubernetes-<version>.json: the field numbers of the built-in kinds, as facts only.
 
+Writes src/proa/objects/schemas/omitted-<version>.json too: {DEFINITION: [FIELDS]}, the scalars that Go leaves out of
+JSON where they are zero (omitempty, and no pointer).
+
     .venv/bin/python tools/generate_protobuf.py DIRECTORY
 
 DIRECTORY holds the Go packages `api`, `apimachinery`, `apiextensions-apiserver` and `kube-aggregator` of `k8s.io`, at
@@ -9,7 +12,7 @@ numbers never change from one version to the next.
 The file: {MESSAGE: [[NUMBER, JSON NAME, TYPE, FLAGS], ...]} for the messages that kubernetes-<version>.json names and
 those that they refer to. Types read like Go: `string`, `int32`, `[]string`, `{}bytes` (a map), a message's name; before
 the name of JSONSchemaProps may stand what it may be instead: `orArray:`, `orBool:`, `orStrings:`. FLAGS: "p" the field
-is a pointer, so that a zero was meant; "i" its fields stand inline in JSON.
+is a pointer, so that a zero was meant; "z" a zero is shown in JSON (no omitempty); "i" its fields stand inline in JSON.
 """
 
 from __future__ import annotations
@@ -24,6 +27,7 @@ VERSION = "1.36"
 ROOT = Path(__file__).resolve().parent.parent
 SCHEMAS = ROOT / "src/proa/objects/schemas" / f"kubernetes-{VERSION}.json"
 TARGET = ROOT / "src/proa/apiserver/protobuf" / f"kubernetes-{VERSION}.json"
+OMITTED = ROOT / "src/proa/objects/schemas" / f"omitted-{VERSION}.json"
 META = "io.k8s.apimachinery.pkg.apis.meta.v1"
 PARTIAL = [f"{META}.PartialObjectMetadata", *(f"{META}{v}.PartialObjectMetadataList" for v in ("", "beta1"))]
 """Shapes of objects, which are no kinds of their own."""
@@ -54,6 +58,7 @@ GO_SCALARS = {
     "string": "string", "bool": "bool", "int": "int64", "int32": "int32", "int64": "int64", "uint8": "int32",
     "uint32": "int64", "float64": "double", "[]byte": "bytes",
 }  # fmt: skip
+SHOWN_SCALARS = {"string", "bool", "int32", "int64", "double"}
 IMPORT = re.compile(r'^\s*(?:import\s+)?(?:(\w+)\s+)?"(k8s\.io/[^"]+)"', re.M)
 STRUCT = re.compile(r"^type (\w+) struct ?\{(?:\}|\n(.*?)^\})", re.M | re.S)
 ALIAS = re.compile(r"^type (\w+) =? ?((?:\[\]|map\[|\w)[^\s{]*)\s*$", re.M)
@@ -116,10 +121,28 @@ class Packages:
             json_name, _, options = tag.get("json", "").partition(",")
             flags = ("i" if "inline" in options else "") + ("p" if go_type.startswith("*") else "")
             expression = self.expression(go_type, package)
+            if expression in SHOWN_SCALARS and not flags and "omitempty" not in options:
+                flags = "z"
             if "rep" in parts and expression.startswith("[]items:"):  # a named list that is none on the wire
                 expression = expression.replace("items:", "", 1)
             fields.append([int(parts[1]), json_name, expression, flags])
         return sorted(fields, key=lambda field: int(str(field[0])))
+
+    def omitted(self, name: str) -> list[str]:
+        """Return the JSON names of a struct's scalars that are left out where they are zero."""
+        package = name.rpartition(".")[0]
+        found: list[str] = []
+        for _, go_type, tags in FIELD.findall(self.structs[name]):
+            tag = dict(TAG.findall(tags))
+            json_name, _, options = tag.get("json", "").partition(",")
+            if tag.get("protobuf", "-") == "-" or go_type.startswith("*"):
+                continue
+            expression = self.expression(go_type, package)
+            if "inline" in options:
+                found += self.omitted(expression)
+            elif "omitempty" in options and expression in GO_SCALARS.values():
+                found.append(json_name)
+        return sorted(found)
 
 
 def _dotted(path: str) -> str:
@@ -133,6 +156,7 @@ def main() -> int:
         return 2
     packages = Packages(Path(sys.argv[1]).resolve())
     wanted = [name for name in orjson.loads(SCHEMAS.read_bytes())["definitions"] if name in packages.structs]
+    omitted = {name: found for name in sorted(wanted) if (found := packages.omitted(name))}
     wanted += PARTIAL
     messages: dict[str, Message] = {}
     while wanted:
@@ -143,11 +167,12 @@ def main() -> int:
         for field in messages[name]:
             referred = re.sub(r"^(\[\](items:)?|\{\}|or\w+:)+", "", str(field[2]))
             wanted += [referred] if referred in packages.structs else []
-    lines = [
-        f"{orjson.dumps(name).decode()}:{orjson.dumps(messages[name]).decode()}" for name in sorted(messages)
-    ]
-    TARGET.write_text("{\n" + ",\n".join(lines) + "\n}\n")
-    print(f"{len(messages)} messages -> {TARGET.relative_to(ROOT)}")
+    for file, table in ((TARGET, messages), (OMITTED, omitted)):
+        lines = [
+            f"{orjson.dumps(name).decode()}:{orjson.dumps(table[name]).decode()}" for name in sorted(table)
+        ]
+        file.write_text("{\n" + ",\n".join(lines) + "\n}\n")
+        print(f"{len(table)} entries -> {file.relative_to(ROOT)}")
     return 0
 
 

@@ -382,3 +382,10 @@ def test_an_exception_in_a_handler_is_a_500_that_is_logged(api, monkeypatch, cap
     answer = api.get(f"{CONFIG_MAPS}/a")
     assert (answer.status, answer.json["reason"]) == (500, "InternalError")
     assert "GET /api/v1/namespaces/default/configmaps/a failed" in caplog.text
+
+
+def test_empty_values_are_as_good_as_none(api):
+    spec = {"ports": [{"port": 80, "nodePort": 0}], "type": "", "clusterIP": "", "sessionAffinity": ""}
+    made = api.post("/api/v1/namespaces/default/services", {"metadata": {"name": "a"}, "spec": spec})
+    assert made.status == 201, made.raw
+    assert (made.json["spec"]["type"], made.json["spec"]["sessionAffinity"]) == ("ClusterIP", "None")

@@ -2,7 +2,7 @@
 
 A body is the four bytes `k8s\\0`, then a `runtime.Unknown` message: apiVersion and kind, and the object's own message
 (apimachinery/pkg/runtime/serializer/protobuf/protobuf.go). Field numbers come from the table beside this file. On the
-wire a Go field that is not a pointer is present even when it is empty; in JSON it is then left out, as here. Unknown
+wire a Go field that is not a pointer is present even when it is empty; in JSON most are then left out, as here. Unknown
 field numbers are skipped, as every protobuf decoder does. Depth and lengths are bounded; nothing here trusts the body.
 """
 
@@ -81,7 +81,7 @@ def _decode_message(data: memoryview, message: str, depth: int) -> Object:
             obj.setdefault(field.name, {})[key] = item
         else:
             decoded = _decode_value(wire, value, field.type, depth)
-            if field.is_pointer or not _is_zero(decoded):
+            if field.shows_zero or not _is_zero(decoded):
                 obj[field.name] = decoded
     return obj
 

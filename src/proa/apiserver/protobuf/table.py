@@ -35,6 +35,8 @@ class Field(NamedTuple):
     type: str
     is_inline: bool
     is_pointer: bool
+    shows_zero: bool
+    """Whether JSON has a zero of it: a pointer's was meant, and some others are always there."""
 
 
 @functools.cache
@@ -42,7 +44,7 @@ def messages() -> Mapping[str, Mapping[int, Field]]:
     """Return every message's fields by number, in the order of their numbers."""
     return {
         message: {
-            number: Field(number, name, type_, "i" in flags, "p" in flags)
+            number: Field(number, name, type_, "i" in flags, "p" in flags, flags in ("p", "z"))
             for number, name, type_, flags in fields
         }
         for message, fields in orjson.loads(_TABLE.read_bytes()).items()

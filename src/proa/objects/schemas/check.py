@@ -3,8 +3,8 @@
 Each node is compiled once into a function that walks a value at full speed and knows nothing of paths. Only when
 such a function meets something to report (an unknown field, a wrong type, a null) is the object walked again,
 slowly, by `_Inspector`, which says where and in Go's words. Follows sigs.k8s.io/json and
-apimachinery/pkg/runtime/serializer/json/json.go; a null, or an empty optional list or map, is as good as absent,
-as Go's omitempty has it.
+apimachinery/pkg/runtime/serializer/json/json.go; a null, an empty optional list or map, or a zero in a field that is
+no pointer, is as good as absent, as Go's omitempty has it.
 """
 
 from __future__ import annotations
@@ -134,7 +134,7 @@ def _compile_union(shape: Schema, or_bool: bool) -> Compiled:
 def _compile_struct(schema: Schema) -> Compiled:
     plain: dict[str, type] = {}  # no more to do than to compare the type
     others: dict[str, tuple[Compiled, bool]] = {}
-    fields, required = schema.properties, schema.required
+    fields, required, omitted = schema.properties, schema.required, schema.omitted
 
     def find(key: str) -> tuple[Compiled, bool]:
         node = fields.get(key)
@@ -144,24 +144,29 @@ def _compile_struct(schema: Schema) -> Compiled:
             plain[key] = str
         elif node.type == "boolean":
             plain[key] = bool
-        droppable = key not in required and (node.type == "array" or node.values is not None)
+        is_container = node.type == "array" or node.values is not None
+        droppable = key in omitted or (is_container and key not in required)
         others[key] = found = (_compiled(node), droppable)
         return found
 
     def run(value: Any) -> Any:
         if type(value) is not dict:
             raise _LookCloser
+        dropped: list[str] | None = None
         for key, item in value.items():
-            if type(item) is plain.get(key):
+            if type(item) is plain.get(key) and (item or key not in omitted):
                 continue
-            if item is None:
-                raise _LookCloser
             convert, droppable = others.get(key) or find(key)
-            if droppable and not item:
-                raise _LookCloser
+            if item is None or (droppable and not item):
+                if item is not None:
+                    convert(item)  # which says where an empty list stands for a map
+                dropped = [key] if dropped is None else [*dropped, key]
+                continue
             converted = convert(item)
             if converted is not item:
                 value[key] = converted
+        for key in dropped or ():
+            del value[key]
         return value
 
     return run
@@ -271,7 +276,11 @@ class _Inspector:
             elif item is None or _is_droppable(item, key, node, schema):
                 del value[key]
             else:
-                value[key] = self.walk(item, node, here, struct, f"{fields}.{key}" if fields else key)
+                made = self.walk(item, node, here, struct, f"{fields}.{key}" if fields else key)
+                if made or key not in schema.omitted:
+                    value[key] = made
+                else:
+                    del value[key]
 
     def _list(self, value: Any, schema: Schema, path: str, struct: str, fields: str) -> Any:
         if type(value) is not list:

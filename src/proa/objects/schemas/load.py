@@ -1,7 +1,8 @@
 """Give the schema of any built-in kind, from the generated table beside this file, building only what is asked for.
 
 The table is read once, at the first call (2 ms); a node's fields become Schema objects when they are first looked
-at. Its format is described in tools/generate_schemas.py, which writes it.
+at. Its format is described in tools/generate_schemas.py, which writes it, and that of what is omitted in
+tools/generate_protobuf.py.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import orjson
 from proa.objects.schemas.schema import Schema, SchemaType
 
 TABLE = Path(__file__).with_name("kubernetes-1.36.json")
+OMITTED = Path(__file__).with_name("omitted-1.36.json")
 META = "io.k8s.apimachinery.pkg.apis.meta.v1."
 MICRO_TIME = META + "MicroTime"
 EVERYWHERE = ("DeleteOptions", "WatchEvent")
@@ -92,6 +94,12 @@ def _table() -> dict[str, Any]:
 
 
 @cache
+def _omitted() -> dict[str, list[str]]:
+    table: dict[str, list[str]] = orjson.loads(OMITTED.read_bytes())
+    return table
+
+
+@cache
 def _definition(name: str) -> Schema:
     fields, required, facts = _table()["definitions"][name]
     if fields is None:
@@ -105,6 +113,7 @@ def _definition(name: str) -> Schema:
         required=tuple(required),
         map_type=facts.get("mapType", ""),
         name=name,
+        omitted=frozenset(_omitted().get(name, ())),
     )
 
 
@@ -134,7 +143,12 @@ def _of_type(expression: str, **facts: Any) -> Schema:
         return shared
     facts["map_type"] = facts["map_type"] or shared.map_type
     return Schema(
-        shared.type, properties=shared.properties, required=shared.required, name=shared.name, **facts
+        shared.type,
+        properties=shared.properties,
+        required=shared.required,
+        name=shared.name,
+        omitted=shared.omitted,
+        **facts,
     )
 
 

@@ -40,6 +40,8 @@ class Schema:
     map_type: Literal["", "atomic", "granular"] = ""
     preserve_unknown: bool = False
     name: str = ""
+    omitted: frozenset[str] = frozenset()
+    """Scalar fields whose zero ("", 0, false) is as good as absent, as Go's omitempty has it."""
     default: Any = None
     """A custom resource's scalar default, by which items of lists are known that leave a key out."""
     object_form: Schema | None = field(default=None, repr=False, compare=False)

@@ -36,6 +36,20 @@ def test_nulls_and_empty_optional_lists_and_maps_are_as_good_as_absent() -> None
     assert checked(pod).obj == make_pod(securityContext={})
 
 
+def test_a_zero_is_as_good_as_absent_where_go_has_no_pointer() -> None:
+    container = {"name": "c", "tty": False, "workingDir": "", "ports": [{"containerPort": 0, "hostPort": 0}]}
+    spec = {
+        "containers": [container],
+        "hostNetwork": False,
+        "restartPolicy": "",
+        "priority": 0,
+        "hostUsers": False,
+    }
+    kept = {"containers": [{"name": "c", "ports": [{"containerPort": 0}]}], "priority": 0, "hostUsers": False}
+    assert checked(make_pod(**spec)).obj == make_pod(**kept)
+    assert checked({**make_pod(**spec), "sails": 1}).obj == make_pod(**kept)  # which is looked at closer
+
+
 def test_a_null_in_a_map_is_the_zero_value() -> None:
     config_map = {"apiVersion": "v1", "kind": "ConfigMap", "data": {"a": None, "b": "c"}}
     assert checked(config_map).obj["data"] == {"a": "", "b": "c"}
