@@ -264,6 +264,7 @@ class _Round:
             status |= {"currentReplicas": current, "desiredReplicas": desired, "currentMetrics": metrics}
         if rescaled:
             status["lastScaleTime"] = format_time(self._context.now())
+        status = {k: v for k, v in status.items() if v or k == "desiredReplicas"}  # as it will be stored
         if status == before:
             return
         try:
