@@ -8,10 +8,10 @@ import orjson
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from proa.apiserver.handlers.shapes import cells_of
+from proa.apiserver.handlers.shapes import Ages, cells_of
 from proa.apiserver.registry.definition import Ago
 from proa.apiserver.registry.stored_bytes import metadata_bytes
-from proa.apiserver.registry.summaries import Ages, Summaries
+from proa.apiserver.registry.summaries import Summaries
 from proa.apiserver.resources.core.pod import DEFINITION
 from proa.apiserver.resources.core.pod_printing import summarize
 from proa.objects.meta import format_time
@@ -55,7 +55,7 @@ def test_a_kept_row_is_the_row_of_the_object_at_that_revision(
         stored[pod["metadata"]["name"]] = Entry(pod["metadata"]["name"], orjson.dumps(pod), revision), pod
         ages = Ages(NOW + later)
         for entry, current in stored.values():
-            made = orjson.loads(b"[%b]" % summaries.cells(entry, metadata_bytes(entry, HEAD), ages))
+            made = orjson.loads(b"[%b]" % summaries.cells(entry, metadata_bytes(entry, HEAD), ages.say))
             assert made == list(cells_of(DEFINITION, current, NOW + later))
 
 
@@ -72,7 +72,7 @@ def test_cells_that_change_may_stand_anywhere() -> None:
         ('"', Ago(begun), Ago(begun), "%b"): ['"', "5s", "5s", "%b"],
     }.items():
         summaries, entry = Summaries(lambda _, cells=cells: cells, HEAD), Entry("k", b'{"metadata":{}}', 1)
-        made = summaries.cells(entry, None, Ages(NOW))
+        made = summaries.cells(entry, None, Ages(NOW).say)
         assert orjson.loads(b"[%b]" % made) == expected
 
 

@@ -15,6 +15,7 @@ from proa.client.protocol import Object, Request
 from proa.objects.errors import BadRequest, UnsupportedMediaType
 from proa.objects.resource import Resource
 from proa.objects.schemas.check import Checked, Strictness, check
+from proa.objects.schemas.duplicates import may_have_duplicates
 from proa.objects.schemas.load import find_definition_name, schema_named
 
 SHOWN_BYTES = 30
@@ -34,8 +35,10 @@ _STRICTNESS: dict[str, Strictness] = {"": "Warn", "Warn": "Warn", "Strict": "Str
 
 def read_object(request: Request, definition: ResourceDefinition) -> Checked:
     """Return the body as an object of the definition's kind, unknown fields pruned; raise BadRequest."""
-    obj = read_kind(request, definition.resource)
-    return check_object(obj, definition, strictness_of(request), request.body if is_json(request) else b"")
+    obj, body = parse(request, definition.resource.kind), request.body
+    is_doubtful = is_json(request) and may_have_duplicates(body, obj)
+    obj = _as_kind(obj, definition.resource, body)
+    return check(obj, definition.object_schema, strictness_of(request), body if is_doubtful else b"")
 
 
 async def read_object_aside(request: Request, definition: ResourceDefinition, heavy: bool) -> Checked:
@@ -49,13 +52,6 @@ def is_heavy(request: Request, definition: ResourceDefinition) -> bool:
     if size > definition.heavy_bytes:
         return True
     return size > HEAVY_YAML_BYTES and ("yaml" in media_type_of(request) and request.body[:1] != b"{")
-
-
-def check_object(
-    obj: Object, definition: ResourceDefinition, strictness: Strictness, body: bytes = b""
-) -> Checked:
-    """Return the object checked against its kind's schema."""
-    return check(obj, definition.object_schema, strictness, body)
 
 
 def read_auxiliary(request: Request, kind: str) -> Object:
@@ -80,10 +76,9 @@ def _check_type_meta(obj: Object, kind: str, body: bytes) -> None:
             raise _unrecognized(kind, why, body)
 
 
-def read_kind(request: Request, resource: Resource) -> Object:
-    """Return the body, which must be of the resource's kind and version."""
-    obj = parse(request, resource.kind)
-    _check_type_meta(obj, resource.kind, request.body)
+def _as_kind(obj: Object, resource: Resource, body: bytes) -> Object:
+    """Return the object, which must be of the resource's kind and version where it says so."""
+    _check_type_meta(obj, resource.kind, body)
     kind, api_version = obj.get("kind") or "", obj.get("apiVersion") or ""
     if kind == resource.kind and api_version == resource.api_version:
         return obj

@@ -14,13 +14,13 @@ import orjson
 
 from proa.apiserver.handlers.negotiation import Representation, answer_aside, negotiate_for
 from proa.apiserver.handlers.options import ListOptions, Selection, read_options_aside
-from proa.apiserver.handlers.shapes import cells_of, check_include, make_row, partial, rows, table
+from proa.apiserver.handlers.shapes import Ages, cells_of, check_include, make_row, partial, rows, table
 from proa.apiserver.handlers.sieve import Sieve
 from proa.apiserver.pace import Pace, slices, value_slices
 from proa.apiserver.registry.refusals import unnamed_failure
 from proa.apiserver.registry.registry import ResourceRegistry
 from proa.apiserver.registry.stored_bytes import metadata_bytes, without_managed_fields
-from proa.apiserver.registry.summaries import Ages, Summaries
+from proa.apiserver.registry.summaries import Summaries
 from proa.client.protocol import Object, Request, Response
 from proa.objects.errors import ApiError, BadRequest, Cause, Expired, Timeout
 from proa.objects.quick_dataclass import dataclass
@@ -235,7 +235,7 @@ def _kept_rows(
     made = []
     for entry in entries:
         metadata = metadata_bytes(entry, head)
-        cells = summaries.cells(entry, metadata, ages)
+        cells = summaries.cells(entry, metadata, ages.say)
         if include == "None":
             made.append(b'{"cells":[%b],"object":null}' % cells)
             continue

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import orjson
+
 from proa.apiserver.handlers.negotiation import Representation, Shape
 from proa.apiserver.registry.definition import Ago, ResourceDefinition
 from proa.apiserver.resources.printing import age, ago
@@ -94,6 +96,21 @@ def cells_of(definition: ResourceDefinition, obj: Object, now: float) -> Sequenc
     if definition.cells is None:
         return obj["metadata"]["name"], age(obj, now)
     return definition.cells(obj, now)
+
+
+class Ages:
+    """What times say at one moment: most objects of a list were made at the same few."""
+
+    def __init__(self, now: float) -> None:
+        self._now = now
+        self._known: dict[Ago, bytes] = {}
+
+    def say(self, cell: Ago) -> bytes:
+        """Return the cell as JSON."""
+        known = self._known.get(cell)
+        if known is None:
+            known = self._known[cell] = orjson.dumps(ago(cell, self._now))
+        return known
 
 
 def make_row(cells: Sequence[Any], obj: Object, representation: Representation, include: str) -> Object:

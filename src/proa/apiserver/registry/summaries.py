@@ -13,28 +13,12 @@ import orjson
 
 from proa.apiserver.registry.definition import Ago
 from proa.apiserver.registry.stored_bytes import to_look_at
-from proa.apiserver.resources.printing import ago
 from proa.client.protocol import Object
 from proa.store.protocol import Entry
 
 MAX_SUMMARIES = 10_000
 
 Pieces = tuple[bytes | Ago, ...]
-
-
-class Ages:
-    """What times say at one moment: most objects of a list were made at the same few."""
-
-    def __init__(self, now: float) -> None:
-        self._now = now
-        self._known: dict[Ago, bytes] = {}
-
-    def json(self, cell: Ago) -> bytes:
-        """Return the cell as JSON."""
-        known = self._known.get(cell)
-        if known is None:
-            known = self._known[cell] = orjson.dumps(ago(cell, self._now))
-        return known
 
 
 class Summaries:
@@ -45,15 +29,18 @@ class Summaries:
         self._head = head
         self._known: dict[str, tuple[int, Pieces]] = {}
 
-    def cells(self, entry: Entry, metadata: bytes | None, ages: Ages) -> bytes:
-        """Return the cells of an object's row as JSON, a list without its brackets; `metadata` as `metadata_bytes`."""
+    def cells(self, entry: Entry, metadata: bytes | None, say: Callable[[Ago], bytes]) -> bytes:
+        """Return the cells of an object's row as JSON, a list without its brackets.
+
+        `metadata` is what `metadata_bytes` returns; `say` returns as JSON what a cell says now.
+        """
         known = self._known.get(entry.key)
         if known is None or known[0] != entry.revision:
             if len(self._known) >= MAX_SUMMARIES:
                 self._known.clear()
             known = entry.revision, _pieces(self._summarize(to_look_at(entry, self._head, metadata)))
             self._known[entry.key] = known
-        return b"".join([piece if isinstance(piece, bytes) else ages.json(piece) for piece in known[1]])
+        return b"".join([piece if isinstance(piece, bytes) else say(piece) for piece in known[1]])
 
 
 def _pieces(cells: Sequence[Any]) -> Pieces:

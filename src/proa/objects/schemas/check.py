@@ -50,7 +50,7 @@ def check(
     With `body`, the bytes that `obj` was decoded from, fields given twice are found too.
     """
     faults = prune(obj, schema)
-    duplicates = find_duplicate_fields(body, obj) if body and strictness != "Ignore" else []
+    duplicates = find_duplicate_fields(body) if body and strictness != "Ignore" else []
     if faults is None and not duplicates:
         return Checked(obj)
     faults = faults or Faults()
