@@ -154,10 +154,25 @@ def test_a_put_without_managed_fields_keeps_them(api):
     }
 
 
-def test_an_empty_entry_resets_them(api):
+@pytest.mark.parametrize("nothing", [[{}], []], ids=["one empty", "none"])
+def test_an_empty_entry_or_list_resets_them(api, nothing):
     apply(api, f"{CONFIG_MAPS}/a", config(x="1"))
-    answer = api.patch(f"{CONFIG_MAPS}/a", {"metadata": {"managedFields": [{}]}})
+    answer = api.patch(f"{CONFIG_MAPS}/a", {"metadata": {"managedFields": nothing}})
     assert "managedFields" not in answer.json["metadata"]
+    apply(api, f"{CONFIG_MAPS}/b", {**config(x="1"), "metadata": {"name": "b"}})
+    body = {**config(x="1"), "metadata": {"name": "b", "managedFields": nothing}}
+    assert "managedFields" not in api.put(f"{CONFIG_MAPS}/b", body).json["metadata"]
+
+
+def test_a_key_given_twice_is_refused_where_fields_are_strict(api):
+    body = b"apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\ndata:\n  x: '1'\n  y: '1'\n  x: '2'\n"
+    strict = apply(api, f"{CONFIG_MAPS}/a", body, "fieldManager=one&fieldValidation=Strict")
+    assert (strict.status, strict.message) == (
+        400,
+        "error strict decoding YAML: error converting YAML to JSON: yaml: unmarshal errors:\n"
+        '  line 7: key "x" already set in map',
+    )
+    assert apply(api, f"{CONFIG_MAPS}/a", body).json["data"] == {"x": "2", "y": "1"}
 
 
 def test_taking_everything_back_leaves_what_others_say(api):

@@ -13,7 +13,7 @@ from proa.apiserver.handlers.bodies import is_heavy, strictness_of
 from proa.apiserver.handlers.field_managers import read_writer
 from proa.apiserver.handlers.options import write_options
 from proa.apiserver.handlers.upsert import update_or_create
-from proa.apiserver.handlers.yaml_bodies import load_yaml
+from proa.apiserver.handlers.yaml_bodies import find_repeated_keys, load_yaml
 from proa.apiserver.pace import aside
 from proa.apiserver.registry.refusals import conflict
 from proa.apiserver.registry.registry import ResourceRegistry
@@ -42,7 +42,7 @@ async def apply_object(
     """Return the object as it is after the apply, and whether it is new; raise BadRequest, Conflict, Invalid."""
     writer = read_writer(request, registry, "PatchOptions", subresource, required=True)
     force = is_forced(request)
-    strictness_of(request)
+    is_strict = strictness_of(request) == "Strict"
     schema = registry.definition.object_schema
     heavy = is_heavy(request, registry.definition)
     kind = (registry.resource.kind, registry.resource.api_version)
@@ -56,6 +56,9 @@ async def apply_object(
     def transform(live: Object | None) -> Object:
         nonlocal entries
         new, entries = apply(live, config, schema, writer, force=force, ignored=ignored)
+        if is_strict and (repeated := find_repeated_keys(request.body)):
+            said = "\n  ".join(["error converting YAML to JSON: yaml: unmarshal errors:", *repeated])
+            raise BadRequest(f"error strict decoding YAML: {said}")
         return check_patched(orjson.loads(orjson.dumps(new)), schema, "Ignore").obj
 
     def track(old: Object | None, new: Object) -> list[Entry]:

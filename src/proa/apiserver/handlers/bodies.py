@@ -13,6 +13,7 @@ from proa.apiserver.pace import HEAVY_YAML_BYTES, aside
 from proa.apiserver.registry.definition import ResourceDefinition
 from proa.client.protocol import Object, Request
 from proa.objects.errors import BadRequest, UnsupportedMediaType
+from proa.objects.managed_fields.entries import note_reset
 from proa.objects.resource import Resource
 from proa.objects.schemas.check import Checked, Strictness, check
 from proa.objects.schemas.duplicates import may_have_duplicates
@@ -38,6 +39,7 @@ def read_object(request: Request, definition: ResourceDefinition) -> Checked:
     obj, body = parse(request, definition.resource.kind), request.body
     is_doubtful = is_json(request) and may_have_duplicates(body, obj)
     obj = _as_kind(obj, definition.resource, body)
+    note_reset(obj.get("metadata"))
     return check(obj, definition.object_schema, strictness_of(request), body if is_doubtful else b"")
 
 

@@ -35,6 +35,7 @@ from proa.apiserver.registry.registry import ResourceRegistry
 from proa.apiserver.registry.unwritable import check_name
 from proa.client.protocol import Object, Request, Response, User
 from proa.objects.errors import BadRequest, Invalid, NotFound, UnsupportedMediaType
+from proa.objects.managed_fields.entries import note_reset
 from proa.objects.patch.json_patch import apply_json_patch
 from proa.objects.patch.merge_patch import apply_merge_patch
 from proa.objects.patch.strategic_merge import apply_strategic_merge
@@ -187,6 +188,7 @@ async def patch_object(
             raise BadRequest("the patch does not make an object")
         if not isinstance(new.get("metadata"), dict):
             new["metadata"] = {}
+        note_reset(new["metadata"])
         stored = {} if registry.definition.is_custom else old  # whose schema may have changed since
         checked = check_patched(new, schema, strictness, strategic, stored)
         warnings = checked.warnings

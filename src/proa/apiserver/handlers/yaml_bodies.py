@@ -12,6 +12,7 @@ from typing import Any
 import orjson
 
 from proa.objects.errors import BadRequest
+from proa.objects.validation import quote
 
 MAX_DEPTH = 250
 MAX_EXPANDED_BYTES = 12 * 1024 * 1024
@@ -63,3 +64,27 @@ def _check(events: Any) -> None:
                 raise ValueError(f"yaml: a number of {len(event.value)} characters")
         if size > MAX_EXPANDED_BYTES:
             raise ValueError("yaml: document contains excessive aliasing")
+
+
+def find_repeated_keys(body: bytes) -> list[str]:
+    """Return what yaml.v2 says of keys that one mapping has twice; the text was read once already."""
+    import yaml
+
+    found: list[str] = []
+    nodes: list[Any] = [yaml.compose(body, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))]
+    seen: set[int] = set()
+    for node in nodes:  # grows while it is walked
+        if id(node) in seen:
+            continue
+        seen.add(id(node))
+        if isinstance(node, yaml.SequenceNode):
+            nodes += node.value
+        elif isinstance(node, yaml.MappingNode):
+            keys: set[str] = set()
+            for key, value in node.value:
+                if key.value in keys:
+                    line = key.start_mark.line + 1
+                    found.append(f"line {line}: key {quote(str(key.value))} already set in map")
+                keys.add(key.value)
+                nodes.append(value)
+    return found

@@ -79,6 +79,12 @@ def accepted(sent: object, live: list[Entry]) -> list[Entry]:
         return live
 
 
+def note_reset(metadata: object) -> None:
+    """Let an empty list of entries, which is there, be told from none: it resets them too (isResetManagedFields)."""
+    if isinstance(metadata, dict) and metadata.get("managedFields") == []:
+        metadata["managedFields"] = [{}]
+
+
 def _checked(entry: Entry) -> Entry:
     if entry.get("operation") not in ("Apply", "Update"):
         raise ValueError("operation must be `Apply` or `Update`")
