@@ -267,7 +267,7 @@ class Cluster:
         self, server: ApiServer, pki: Pki, make_http: Callable[[], ApiHttpServer]
     ) -> None:
         """Start controllers, scheduler and nodes on shared informers; return when the nodes are Ready."""
-        from proa.controllers import SERVER_CONTROLLERS, make_controllers
+        from proa.controllers import make_controllers, make_server_controllers
         from proa.controllers.settings import ControllerSettings
         from proa.metrics.server import ACCOUNT as METRICS_ACCOUNT
         from proa.metrics.server import MetricsServer
@@ -286,7 +286,7 @@ class Cluster:
         )
         manager = self._manager = Manager(
             make_client(server, "system:kube-controller-manager"),
-            [*SERVER_CONTROLLERS, *(make_controllers() if "controllers" not in without else ())],
+            [*make_server_controllers(), *(make_controllers() if "controllers" not in without else ())],
             settings,
             client_of=lambda account: make_account_client(server, account),
         )

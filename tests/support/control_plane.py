@@ -17,7 +17,7 @@ from proa.apiserver.resources import DEFINITIONS
 from proa.client.api import ApiClient
 from proa.client.local import LocalTransport
 from proa.client.protocol import Client, Object, User
-from proa.controllers import SERVER_CONTROLLERS, make_controllers
+from proa.controllers import make_controllers, make_server_controllers
 from proa.controllers.local_path.controller import make_storage_class
 from proa.controllers.settings import ControllerSettings
 from proa.objects import meta
@@ -141,7 +141,7 @@ async def running(
     settings = ControllerSettings("CA", tmp_path / "volumes")
     manager = Manager(
         client("system:kube-controller-manager"),
-        [*SERVER_CONTROLLERS, *make_controllers()],
+        [*make_server_controllers(), *make_controllers()],
         settings,
         now,
         client_of=client_of,

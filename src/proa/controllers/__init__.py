@@ -7,6 +7,8 @@ graph), so two clusters in one process must not share them.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from proa.controllers import (
     account_tokens,
     clusterrole_aggregation,
@@ -37,6 +39,7 @@ from proa.controllers.node_lifecycle.controller import NodeLifecycle
 from proa.controllers.node_ttl import NodeTtl
 from proa.controllers.persistent_volume import claims, volumes
 from proa.controllers.pod_gc import PodGarbageCollector
+from proa.controllers.pod_group import PodGroupController
 from proa.controllers.resource_quota import ResourceQuotaController
 from proa.controllers.statefulset import controller as statefulset
 from proa.controllers.taint_eviction import TaintEviction
@@ -80,9 +83,23 @@ CONTROLLERS: tuple[Controller | type[Controller], ...] = (
     ResourceQuotaController,
 )
 """Modules and objects are controllers as they are; a class is made anew for each manager."""
-SERVER_CONTROLLERS: tuple[Controller, ...] = (custom_resource_definition, flow_schema, service_addresses)
+SERVER_CONTROLLERS: tuple[Controller | type[Controller], ...] = (
+    custom_resource_definition,
+    flow_schema,
+    PodGroupController,
+    service_addresses,
+)
 
 
 def make_controllers() -> list[Controller]:
     """Return all controllers but the API server's own, for one `reconcile.manager.Manager`."""
-    return [entry() if isinstance(entry, type) else entry for entry in CONTROLLERS]
+    return _made(CONTROLLERS)
+
+
+def make_server_controllers() -> list[Controller]:
+    """Return the API server's own controllers, for one `reconcile.manager.Manager`."""
+    return _made(SERVER_CONTROLLERS)
+
+
+def _made(entries: Iterable[Controller | type[Controller]]) -> list[Controller]:
+    return [entry() if isinstance(entry, type) else entry for entry in entries]

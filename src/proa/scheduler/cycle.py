@@ -23,9 +23,12 @@ from proa.scheduler.binding import MESSAGE_LIMIT, Writer
 from proa.scheduler.decision import Decider, Placement, Refusal
 from proa.scheduler.failure import fit_error
 from proa.scheduler.framework import Event, Profile
+from proa.scheduler.gangs import Groups
+from proa.scheduler.group_cycle import GroupCycle
 from proa.scheduler.listening import Listening
 from proa.scheduler.nominations import Nominations
 from proa.scheduler.plugins import default_plugins
+from proa.scheduler.plugins.coscheduling import NAME as COSCHEDULING
 from proa.scheduler.pod_info import DEFAULT_SCHEDULER, PodInfo, make_pod_info
 from proa.scheduler.preemption import Candidate, Preemption
 from proa.scheduler.queue import QueuedPod, SchedulingQueue
@@ -71,6 +74,7 @@ class Scheduler:
             )
             for name, decider in self._deciders.items()
         }
+        self._groups = Groups(informers)
         self._writer = Writer(client, lambda name: events, now)
         self._timers = timers
         self._ready = asyncio.Event()
@@ -82,7 +86,11 @@ class Scheduler:
         self._running = asyncio.current_task()
         timers = self._timers or asyncio.get_running_loop()
         self._queue = SchedulingQueue(_sort_key, self._profile_of, self._ready.set, timers)
-        Listening(self._profiles, self._snapshot, self._queue, self._nominations).listen(self._informers)
+        self._group_cycle = GroupCycle(
+            self, self._groups, self._queue, self._snapshot, self._nominations, self._writer
+        )
+        listening = Listening(self._profiles, self._snapshot, self._queue, self._nominations, self._groups)
+        listening.listen(self._informers)
         self._informers.start()
         try:
             await self._informers.wait_synced()
@@ -112,38 +120,47 @@ class Scheduler:
 
     def _schedule(self, queued: QueuedPod) -> None:
         """Decide for one pod: assume it on the best node and begin to bind it, or say why there is none."""
-        decision = self._decider_of(queued.info).decide(queued.info)
+        if queued.info.group is not None and self._profile_of(queued.info).plugin(COSCHEDULING):
+            self._group_cycle.schedule(queued, queued.info.group)
+            return
+        decision = self.decider_of(queued.info).decide(queued.info)
         if isinstance(decision, Placement):
-            self._place(queued, decision)
+            self.place(queued, decision)
         else:
-            self._refuse(queued, decision)
+            self.refuse(queued, decision)
 
-    def _place(self, queued: QueuedPod, placement: Placement) -> None:
+    def place(self, queued: QueuedPod, placement: Placement) -> None:
         self._nominations.forget(queued.info.uid)
         self._snapshot.add_pod(queued.info, placement.node.name, assumed=True)
         self._writer.spawn(self._bind(queued, placement))
 
-    def _refuse(self, queued: QueuedPod, refusal: Refusal) -> None:
+    def refuse(self, queued: QueuedPod, refusal: Refusal) -> None:
         """See whether evicting pods would help; put the pod where it waits, and say why."""
         pod, after, nominated = queued.info, "", None
-        if refusal.diagnosis.nodes and pod.uid not in self._preempting:
-            found = self._preemptions[pod.scheduler_name].find(pod, refusal)
+        preemption = self.preemption_of(pod)
+        if refusal.diagnosis.nodes and preemption is not None:
+            found = preemption.find(pod, refusal)
             if isinstance(found, Candidate):
-                self._preempt(queued, found)
+                self.preempt(queued, found)
                 nominated = found.node_name
             else:
                 after = f"preemption: {found.message}"
                 if not found.keeps_nomination:
                     self._nominations.forget(pod.uid)
                     nominated = ""
+        self.reject(queued, refusal, after, nominated)
+
+    def reject(self, queued: QueuedPod, refusal: Refusal, after: str, nominated: str | None = None) -> None:
+        """Put a pod where it waits and say why, `after` which is what was tried; `nominated` as in `Writer`."""
         # Without nodes no plugin was asked: any that waits for a node will do.
+        pod = queued.info
         asked = refusal.diagnosis.plugins or frozenset(p.NAME for p in self._profile_of(pod).plugins)
         self._queue.reject(queued, asked)
         self._writer.tell_failure(pod, "Unschedulable", fit_error(refusal, after), nominated)
 
     # Acting
 
-    def _preempt(self, queued: QueuedPod, candidate: Candidate) -> None:
+    def preempt(self, queued: QueuedPod, candidate: Candidate) -> None:
         """Keep the node for the pod and begin to evict those in its way."""
         pod, node_name = queued.info, candidate.node_name
         losers = self._nominations.below(pod, node_name)
@@ -195,8 +212,13 @@ class Scheduler:
     def _profile_of(self, pod: PodInfo) -> Profile:
         return self._profiles[pod.scheduler_name]
 
-    def _decider_of(self, pod: PodInfo) -> Decider:
+    def decider_of(self, pod: PodInfo) -> Decider:
+        """Return what decides for a pod."""
         return self._deciders[pod.scheduler_name]
+
+    def preemption_of(self, pod: PodInfo) -> Preemption | None:
+        """Return what finds victims for a pod, None while those found for it are being evicted."""
+        return None if pod.uid in self._preempting else self._preemptions.get(pod.scheduler_name)
 
     def _current(self, pod: PodInfo) -> Object:
         """Return a pod as the API has it now, or as we know it."""

@@ -67,7 +67,11 @@ class Decider:
 
         The ranking must have been asked (`best`, `fits`) since nodes changed for good.
         """
-        ahead = self._nominations.ahead_of(pod, node_name)
+        ahead = [
+            each
+            for each in self._nominations.ahead_of(pod, node_name)
+            if not self._snapshot.node_of(each.uid)
+        ]
         if ahead:
             node = self._snapshot.nodes[node_name]
             for other in ahead:

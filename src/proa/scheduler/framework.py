@@ -60,6 +60,7 @@ class Event(Enum):
     VOLUME_CHANGED = "persistent volume added or changed"
     CLASS_CHANGED = "storage class added or changed"
     CSI_NODE_CHANGED = "limits of a node's volumes changed"
+    POD_GROUP_CHANGED = "pod group added or changed"
     NAMESPACE_CHANGED = "namespace labels changed"
 
 
@@ -202,9 +203,9 @@ class Profile:
         self._helped_by = {plugin.NAME: plugin.HELPED_BY for plugin in plugins}
         self._hinting = {plugin.NAME: plugin for plugin in plugins if isinstance(plugin, Hinting)}
 
-    def has(self, name: str, point: Point) -> bool:
-        """Tell whether a plugin takes part at a point."""
-        return any(name == p.NAME for p in self.plugins) and (point, name) not in self._without
+    def plugin(self, name: str) -> Plugin | None:
+        """Return a plugin by its name."""
+        return next((plugin for plugin in self.plugins if name == plugin.NAME), None)
 
     def run_pre_filters(self, pod: PodInfo) -> Status | Facts:
         """Return the first rejection, or all facts."""

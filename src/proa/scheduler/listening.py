@@ -22,6 +22,7 @@ from proa.objects.resource import (
 from proa.reconcile.informer import InformerFactory
 from proa.scheduler.cluster_events import assigned_pod_events, assigned_pod_matters, node_events
 from proa.scheduler.framework import Event, Profile
+from proa.scheduler.gangs import Groups
 from proa.scheduler.nominations import Nominations
 from proa.scheduler.pod_info import PodInfo, make_pod_info, scheduler_name
 from proa.scheduler.queue import SchedulingQueue
@@ -44,11 +45,13 @@ class Listening:
         snapshot: Snapshot,
         queue: SchedulingQueue,
         nominations: Nominations,
+        groups: Groups,
     ) -> None:
         self._profiles = profiles
         self._snapshot = snapshot
         self._queue = queue
         self._nominations = nominations
+        self._groups = groups
 
     def listen(self, informers: InformerFactory) -> None:
         """Begin to listen."""
@@ -90,6 +93,7 @@ class Listening:
         pod = new or old
         assert pod is not None
         if new is None or pods.is_terminated(new):
+            self._groups.pod_changed(pod, is_finished=new is not None)
             self._pod_gone(pod)
         elif pods.node_name(new):
             self._assigned_pod_changed(old, new)

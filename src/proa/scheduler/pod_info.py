@@ -10,6 +10,7 @@ import orjson
 
 from proa.client.protocol import Object
 from proa.objects import meta, pods
+from proa.objects.pod_groups import GroupKey, group_of
 from proa.objects.pods import HostPort
 from proa.objects.quick_dataclass import dataclass
 from proa.scheduler.terms import PodTerms, pod_terms
@@ -39,6 +40,7 @@ class PodInfo:
     scored_memory_bytes: int
     ports: tuple[HostPort, ...]
     claims: tuple[str, ...]
+    group: GroupKey | None
     kind: KindKey
     terms: PodTerms
     shape: bytes
@@ -93,7 +95,7 @@ def make_pod_info(pod: Object) -> PodInfo:
     kind = (namespace, frozenset((metadata.get("labels") or {}).items()), "deletionTimestamp" in metadata)
     return PodInfo(
         pod, metadata.get("uid", ""), namespace, metadata["name"], spec.get("priority") or 0,
-        requests, cpu, memory, ports, tuple(claim_names(pod)), kind, pod_terms(pod), shape,
+        requests, cpu, memory, ports, tuple(claim_names(pod)), group_of(pod), kind, pod_terms(pod), shape,
     )  # fmt: skip
 
 

@@ -14,6 +14,7 @@ from heapq import heappop, heappush
 from typing import NamedTuple
 
 from proa.client.protocol import Object
+from proa.objects.pod_groups import GroupKey
 from proa.objects.quick_dataclass import dataclass
 from proa.reconcile.workqueue import Timers, TokenBucket
 from proa.scheduler.framework import Event, Profile
@@ -79,6 +80,7 @@ class SchedulingQueue:
         self._is_active: set[str] = set()
         self._backing_off: dict[str, asyncio.TimerHandle] = {}
         self._unschedulable: dict[Rejection, dict[str, asyncio.TimerHandle]] = {}
+        self._groups: dict[GroupKey, dict[str, None]] = {}
         self._sequence = 0
 
     def __len__(self) -> int:
@@ -91,9 +93,10 @@ class SchedulingQueue:
         """Take in a new pod, or one that changed in a way that may help it: it is tried at once."""
         queued = self._pods.get(info.uid)
         if queued is None:
-            queued = self._pods[info.uid] = QueuedPod(info, self._timers.time())
-        queued.info = info
+            queued = QueuedPod(info, self._timers.time())
         self._leave(info.uid)
+        queued.info = info
+        self._store(queued)
         self._activate(queued)
 
     def refresh(self, info: PodInfo) -> None:
@@ -110,7 +113,7 @@ class SchedulingQueue:
     def remove(self, uid: str) -> None:
         """Forget a pod: it is gone, or has a node."""
         self._leave(uid)
-        self._pods.pop(uid, None)
+        self._drop(uid)
 
     def pop(self) -> QueuedPod | None:
         """Return the next pod to try, out of the queue; give it back with `reject` or `retry`."""
@@ -126,11 +129,17 @@ class SchedulingQueue:
 
     def take(self, uid: str) -> QueuedPod:
         """Return a waiting pod, whatever it waits for, out of the queue, to be tried; raise KeyError."""
+        queued = self._pods[uid]
         self._leave(uid)
-        queued = self._pods.pop(uid)
+        self._drop(uid)
         queued.attempts += 1
         queued.tried_at = self._timers.time()
         return queued
+
+    def take_group(self, group: GroupKey) -> list[QueuedPod]:
+        """Return all pods of a PodGroup that wait, out of the queue, those to try first first."""
+        found = [self.take(uid) for uid in [*self._groups.get(group, ())]]
+        return sorted(found, key=lambda queued: (self._sort_key(queued.info), queued.added_at))
 
     def activate(self, uid: str) -> None:
         """Have a pod tried at once, if it waits here."""
@@ -143,14 +152,14 @@ class SchedulingQueue:
         """Take back a pod that no node would have, until something helps one of these plugins."""
         uid = queued.info.uid
         queued.rejected_by = (self._profile_of(queued.info), plugins)
-        self._pods[uid] = queued
+        self._store(queued)
         timer = self._timers.call_later(MAX_UNSCHEDULABLE_SECONDS, self._waited_too_long, uid)
         self._unschedulable.setdefault(queued.rejected_by, {})[uid] = timer
 
     def retry(self, queued: QueuedPod) -> None:
         """Take back a pod that failed for another reason: it is tried after its back-off."""
         queued.rejected_by = None
-        self._pods[queued.info.uid] = queued
+        self._store(queued)
         self._after_back_off(queued)
 
     def move(self, event: Event, old: Object | None = None, new: Object | None = None) -> None:
@@ -174,6 +183,18 @@ class SchedulingQueue:
         for uid in [*self._pods]:
             self.remove(uid)
         self._active.clear()
+
+    def _store(self, queued: QueuedPod) -> None:
+        self._pods[queued.info.uid] = queued
+        if queued.info.group is not None:
+            self._groups.setdefault(queued.info.group, {})[queued.info.uid] = None
+
+    def _drop(self, uid: str) -> None:
+        queued = self._pods.pop(uid, None)
+        if queued is not None and (group := queued.info.group) is not None:
+            del self._groups[group][uid]
+            if not self._groups[group]:
+                del self._groups[group]
 
     def _activate(self, queued: QueuedPod) -> None:
         self._sequence += 1

@@ -11,6 +11,7 @@ from weakref import WeakValueDictionary
 
 from proa.client.protocol import Object
 from proa.objects import meta
+from proa.objects.pod_groups import GroupKey
 from proa.objects.quick_dataclass import dataclass
 from proa.scheduler.census import Census
 from proa.scheduler.node_info import NodeInfo, nature_of
@@ -42,6 +43,8 @@ class Snapshot:
         self.epoch = 0
         self.changes: list[str] = []
         self.changes_dropped = 0
+        self.group_sizes: dict[GroupKey, int] = {}
+        """How many pods of each PodGroup have a node."""
         self._topologies: WeakValueDictionary[str, Topology] = WeakValueDictionary()
         self._placed: dict[str, Placed] = {}
         self._waiting: dict[str, dict[str, PodInfo]] = {}
@@ -116,6 +119,8 @@ class Snapshot:
                 return
             self.remove_pod(info.uid)
         self._placed[info.uid] = Placed(info, node_name, assumed)
+        if info.group is not None:
+            self.group_sizes[info.group] = self.group_sizes.get(info.group, 0) + 1
         node = self.nodes.get(node_name)
         if node is None:
             self._waiting.setdefault(node_name, {})[info.uid] = info
@@ -128,6 +133,10 @@ class Snapshot:
         placed = self._placed.pop(uid, None)
         if placed is None:
             return None
+        if (group := placed.info.group) is not None:
+            self.group_sizes[group] -= 1
+            if not self.group_sizes[group]:
+                del self.group_sizes[group]
         node = self.nodes.get(placed.node_name)
         if node is not None:
             self._count(placed.info, node, -1)

@@ -11,7 +11,7 @@ from proa.apiserver.resources import DEFINITIONS
 from proa.client.api import ApiClient
 from proa.client.local import LocalTransport
 from proa.client.protocol import Request, Response, User
-from proa.controllers import SERVER_CONTROLLERS, make_controllers
+from proa.controllers import make_controllers, make_server_controllers
 from proa.objects.resource import NAMESPACES, SERVICE_ACCOUNTS
 from proa.observability.metrics import Gauge
 from proa.standalone.controllers import (
@@ -57,7 +57,7 @@ def test_upstreams_names_are_known_and_nonsense_is_not():
 
 
 def test_the_api_servers_own_controllers_are_no_others():
-    own = {controller.NAME for controller in SERVER_CONTROLLERS}
+    own = {controller.NAME for controller in make_server_controllers()}
     assert not own & {controller.NAME for controller in make_controllers()}
 
 

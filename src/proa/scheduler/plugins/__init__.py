@@ -6,6 +6,7 @@ from proa.client.protocol import Client
 from proa.reconcile.informer import InformerFactory
 from proa.scheduler.framework import Plugin
 from proa.scheduler.plugins.balanced_allocation import BalancedAllocation
+from proa.scheduler.plugins.coscheduling import Coscheduling
 from proa.scheduler.plugins.image_locality import ImageLocality
 from proa.scheduler.plugins.inter_pod_affinity import InterPodAffinity
 from proa.scheduler.plugins.node_affinity import NodeAffinity
@@ -40,4 +41,5 @@ def default_plugins(client: Client, informers: InformerFactory, snapshot: Snapsh
         InterPodAffinity(snapshot),
         BalancedAllocation(),
         ImageLocality(),
+        Coscheduling(),
     )
