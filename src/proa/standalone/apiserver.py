@@ -39,7 +39,7 @@ from proa.cluster import (
     url_of,
 )
 from proa.cluster_settings import EVERYWHERE, LOOPBACK
-from proa.controllers import SERVER_CONTROLLERS
+from proa.controllers import make_server_controllers
 from proa.home import write_private
 from proa.local_nodes.addresses import API_SERVICE_IP, SERVICE_CIDR
 from proa.objects.errors import ApiError
@@ -119,7 +119,7 @@ async def _start(wanted: Wanted, stack: AsyncExitStack, failed: asyncio.Future[N
     await _insist(members.keep)
     manager = Manager(
         make_client(server, "system:kube-controller-manager"),
-        SERVER_CONTROLLERS,
+        make_server_controllers(),
         client_of=lambda account: make_account_client(server, account),
     )
     for name, work in (
