@@ -134,6 +134,7 @@ async def update_object(
             track=track,
             options=write_options(request, "UpdateOptions"),
             heavy=heavy,
+            replaces=True,
         )
 
     async def create() -> bytes:

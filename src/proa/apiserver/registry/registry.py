@@ -333,13 +333,15 @@ class ResourceRegistry:
         face: Face | None = None,
         is_admitted: bool = False,
         heavy: bool = False,
+        replaces: bool = False,
     ) -> bytes:
         """Replace the object by what `transform` makes of it and return its bytes; raise Conflict, Invalid.
 
         An update that says no resourceVersion, or the one that `transform` was given, is tried again when another
         write comes between. `unconditional` overrides the definition's rule about saying none. Without `track`, who
         has which field stays as it is. What is `heavy`, or changes a large object, is worked on aside. `is_admitted`:
-        it is part of what admission has seen as a whole (a Binding).
+        it is part of what admission has seen as a whole (a Binding). `replaces`: `transform` makes a new object and
+        only looks at the old one.
         """
         key = self.key(namespace, name)
         if unconditional is None:
@@ -350,11 +352,15 @@ class ResourceRegistry:
                 raise not_found(self.resource, name)
             is_heavy = heavy or len(current.value) > HEAVY_BYTES
             old = await decoded(current.value)
-            is_status = subresource == "status" and self.conversion is None
-            new = copy_for_status(old) if is_status else await decoded(current.value)
             if self.conversion is not None:
-                old, new = await self.served((old, new))
-            new = await aside(transform, new) if is_heavy else transform(new)
+                old, given = await self.served((old, await decoded(current.value)))
+            elif replaces:
+                given = old
+            elif subresource == "status":
+                given = copy_for_status(old)
+            else:
+                given = await decoded(current.value)
+            new = await aside(transform, given) if is_heavy else transform(given)
             said = metadata_of(new).get("resourceVersion")
             if not said and not unconditional:
                 cause = invalid("metadata.resourceVersion", 0, "must be specified for an update")

@@ -34,9 +34,13 @@ def take(new: Object, old: Object, key: str) -> None:
 
 def copy_for_status(old: Object) -> Object:
     """Return a copy to write the status in; what `keep_all_but_status` takes from the old object anyway is shared."""
-    private = {key: private_copy(old[key]) for key in ("status",) if key in old}
-    metadata = old["metadata"]
-    private["metadata"] = {k: v if k == "managedFields" else private_copy(v) for k, v in metadata.items()}
+    managed = old["metadata"].get("managedFields")
+    mine = {"metadata": {k: v for k, v in old["metadata"].items() if k != "managedFields"}}
+    if "status" in old:
+        mine["status"] = old["status"]
+    private: Object = private_copy(mine)
+    if managed is not None:
+        private["metadata"]["managedFields"] = managed
     return {**old, **private}
 
 

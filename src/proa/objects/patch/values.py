@@ -13,10 +13,17 @@ import orjson
 
 def private_copy(value: Any) -> Any:
     """Return a copy of a JSON value that shares no dict or list with it."""
+    try:
+        return orjson.loads(orjson.dumps(value)) if isinstance(value, dict | list) else value
+    except (orjson.JSONEncodeError, orjson.JSONDecodeError):  # too deep, or a number too large
+        return _copied(value)
+
+
+def _copied(value: Any) -> Any:
     if isinstance(value, dict):
-        return {key: private_copy(item) for key, item in value.items()}
+        return {key: _copied(item) for key, item in value.items()}
     if isinstance(value, list):
-        return [private_copy(item) for item in value]
+        return [_copied(item) for item in value]
     return value
 
 
