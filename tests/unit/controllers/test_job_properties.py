@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from proa.apiserver.resources.batch.job import DEFINITION as JOB
 from proa.client.fake import FakeClient
 from proa.controllers.job.controller import JobController
 from proa.controllers.job.intervals import Intervals, parse_intervals
 from proa.controllers.job.tally import FINALIZER
 from proa.objects import meta
-from proa.objects.errors import Conflict, ServiceUnavailable
+from proa.objects.errors import ApiError, Conflict, ServiceUnavailable
 from proa.objects.pods import is_active, is_terminated
 from proa.objects.resource import JOBS, PODS
 
@@ -30,12 +33,27 @@ def make_job(**spec: Any) -> dict[str, Any]:
     return {"metadata": {"name": "train", "namespace": "default"}, "spec": {**common, **spec}}
 
 
+class StrictClient(FakeClient):
+    """Remembers what the API server would have refused of a Job's status."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.refused: list[Any] = []
+
+    async def update(self, resource: Any, obj: Any, subresource: str = "") -> Any:
+        if resource == JOBS and subresource == "status":
+            old = self.peek(JOBS, meta.name(obj), meta.namespace(obj))
+            new = {**old, "status": obj["status"]}
+            self.refused += JOB.validate_status_update(copy.deepcopy(new), old)
+        return await super().update(resource, obj, subresource)
+
+
 class Play:
     """A Job, the world that it is in, and what has become of its pods."""
 
     def __init__(self, world: Any, spec: Any) -> None:
         self.make_world = world
-        self.client = FakeClient(now=lambda: self.now)
+        self.client = StrictClient(now=lambda: self.now)
         self.now = 1_750_000_000.0
         self.spec = spec
         self.ended: dict[str, str] = {}
@@ -71,6 +89,15 @@ class Play:
         self.ended[meta.uid(pod)] = phase
         self.world.set_pod({**pod, "status": status}, phase=phase, ready=False)
 
+    async def delete(self, pod: Any) -> None:
+        """Delete a pod, which counts as failed now or, by the replacement policy, when it has ended."""
+        try:
+            await self.client.delete(PODS, meta.name(pod), "default")
+        except ApiError:
+            return
+        if self.spec.get("podReplacementPolicy") != "Failed":
+            self.ended[meta.uid(pod)] = "Failed"
+
     def finish_deleted(self) -> None:
         """Do what a kubelet does with pods that are being deleted."""
         for pod in self.client.all(PODS):
@@ -89,9 +116,7 @@ class Play:
             case "node" if pods:
                 self.world.set_pod(pods[number % len(pods)], node="proa-1")
             case "delete" if pods:
-                pod = pods[number % len(pods)]
-                self.ended[meta.uid(pod)] = "Failed"
-                await self.client.delete(PODS, meta.name(pod), "default")
+                await self.delete(pods[number % len(pods)])
             case "kubelet":
                 self.finish_deleted()
             case "parallelism" if not self.is_over():
@@ -153,17 +178,21 @@ class Play:
         assert (status.get("active", 0), status["terminating"]) == (0, 0)
         assert status["uncountedTerminatedPods"] == {}
         assert not [p for p in self.client.all(PODS) if FINALIZER in meta.finalizers(p)]
+        assert self.client.refused == []
 
 
 KINDS = ["Succeeded", "Failed", "Failed", "node", "delete", "kubelet", "parallelism", "suspend"]
 ACTIONS = st.lists(
-    st.tuples(st.sampled_from([*KINDS, "error", "error", "restart", "time"]), st.integers(0, 12)), max_size=14
+    st.tuples(st.sampled_from([*KINDS, "error", "error", "restart", "time"]), st.integers(0, 12)),
+    min_size=4,
+    max_size=14,
 )
 SPECS = st.fixed_dictionaries(
     {
         "parallelism": st.integers(0, 4),
         "completions": st.integers(1, 6),
         "completionMode": st.sampled_from(["NonIndexed", "Indexed"]),
+        "podReplacementPolicy": st.sampled_from(["TerminatingOrFailed", "Failed"]),
     }
 )
 
@@ -172,6 +201,23 @@ SPECS = st.fixed_dictionaries(
 @given(SPECS, ACTIONS)
 def test_every_pod_counts_once_and_the_job_ends(world: Any, spec: Any, actions: Any) -> None:
     asyncio.run(Play(world, spec).run(actions))
+
+
+@pytest.mark.parametrize("mode", ["NonIndexed", "Indexed"])
+@pytest.mark.parametrize("error", range(2 * len(CALLS)))
+def test_every_pod_counts_once_whichever_request_fails(world: Any, mode: str, error: int) -> None:
+    again = [("time", 3), ("error", error)]
+    actions = [
+        ("error", error),
+        ("Failed", 0),
+        *again,
+        ("Succeeded", 0),
+        *again,
+        ("delete", 0),
+        ("restart", 0),
+    ]
+    spec = {"parallelism": 2, "completions": 4, "completionMode": mode}
+    asyncio.run(Play(world, spec).run([*actions, *again, ("parallelism", 1), ("suspend", 1)]))
 
 
 NUMBERS = st.sets(st.integers(0, 40))
