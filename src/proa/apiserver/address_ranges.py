@@ -26,18 +26,14 @@ class AddressRange:
         size = self.network.num_addresses
         self._static = min(max(16, size // 16), 256) if size > 32 else 1
 
-    def read(self, wanted: str) -> str:
-        """Return an address that is asked for as it is written; raise ValueError, with why, for one not in range."""
+    def find(self, wanted: str) -> str | None:
+        """Return an address that is asked for as it is written, None where it is not one of the range."""
         try:
             address = ipaddress.IPv4Address(wanted)
         except ValueError:
-            address = None
+            return None
         ends = (self.network.network_address, self.network.broadcast_address)
-        if address is None or address not in self.network or address in ends:
-            raise ValueError(
-                f"the provided IP ({wanted}) is not in the valid range. The range of valid IPs is {self.network}"
-            )
-        return str(address)
+        return str(address) if address in self.network and address not in ends else None
 
     def automatic(self, randrange: Randrange) -> Iterator[str]:
         """Yield every address once, from a random one on, the lower part of the range last."""

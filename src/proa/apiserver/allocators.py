@@ -7,6 +7,7 @@ storage/alloc.go).
 from __future__ import annotations
 
 import random
+from collections.abc import Callable, Sequence
 
 from proa.apiserver.address_ranges import NODE_PORTS, AddressRange, PortRange
 from proa.apiserver.claims import ADDRESSES, PORTS, Claim, Claims, Owner
@@ -16,32 +17,43 @@ FULL = "Internal error occurred: failed to allocate a {}: range is full"
 
 
 class ClusterAllocators:
-    """All addresses of one service CIDR, and all node ports.
+    """The addresses of all service ranges, and all node ports.
 
     What is taken is noted in `taken`; without such a list, for a dry run, nothing is.
     """
 
     def __init__(
-        self, claims: Claims, service_cidr: str = "10.96.0.0/16", node_ports: range = NODE_PORTS
+        self,
+        claims: Claims,
+        ranges: Callable[[], Sequence[AddressRange]],
+        node_ports: range = NODE_PORTS,
     ) -> None:
         self.claims = claims
-        self._addresses = AddressRange(service_cidr)
+        self._ranges = ranges
         self._ports = PortRange(node_ports)
 
     async def take_address(self, wanted: str, owner: Owner, taken: list[Claim] | None) -> str:
         """Take an address and return it; raise Invalid, InternalError, and what the store says."""
         if wanted:
-            try:
-                address = self._addresses.read(wanted)
-            except ValueError as error:
-                raise _bad_address(wanted, str(error)) from None
+            address = self._read(wanted)
             if not await self._take(ADDRESSES + address, owner, taken):
                 raise _bad_address(wanted, "provided IP is already allocated")
             return address
-        for address in self._addresses.automatic(random.randrange):
-            if await self._take(ADDRESSES + address, owner, taken):
-                return address
+        for addresses in self._ranges():
+            for address in addresses.automatic(random.randrange):
+                if await self._take(ADDRESSES + address, owner, taken):
+                    return address
         raise InternalError(FULL.format("serviceIP"))
+
+    def _read(self, wanted: str) -> str:
+        """Return an address as it is written; raise Invalid for one that is in no range."""
+        ranges = self._ranges()
+        for addresses in ranges:
+            if (address := addresses.find(wanted)) is not None:
+                return address
+        valid = ", ".join(str(addresses.network) for addresses in ranges)
+        why = f"the provided IP ({wanted}) is not in the valid range. The range of valid IPs is {valid}"
+        raise _bad_address(wanted, why)
 
     async def take_port(self, wanted: int, path: str, owner: Owner, taken: list[Claim] | None) -> int:
         """Take a node port and return it; `path` is the field that asks for it. Raises as `take_address` does."""

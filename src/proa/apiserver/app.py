@@ -41,6 +41,7 @@ from proa.apiserver.registry.namespace_deletion import decide_namespace
 from proa.apiserver.request_info import parse_request
 from proa.apiserver.resources.networking.ipaddress import make_stored
 from proa.apiserver.router import Router, no_kubelet
+from proa.apiserver.service_ranges import ServiceRanges
 from proa.apiserver.tokens.authenticator import Authenticator
 from proa.apiserver.tokens.discovery import IssuerDiscovery
 from proa.apiserver.tokens.issuer import TokenIssuer
@@ -95,7 +96,9 @@ class ApiServer:
         self.store = store
         self.audit_log = audit_log
         claims = Claims(store, partial(make_stored, now), now)
-        allocators = ClusterAllocators(claims, self.settings.service_cidr, self.settings.node_ports)
+        allocators = ClusterAllocators(
+            claims, ServiceRanges(store, self.settings.service_cidr).all, self.settings.node_ports
+        )
         self.catalog = Catalog(
             definitions, store, allocators, PLUGINS, now, {("", "namespaces"): decide_namespace}
         )

@@ -18,6 +18,7 @@ from proa.network.dns_records import (
     index_cluster_ips,
     index_endpoint_ips,
 )
+from proa.network.outside_addresses import OutsideAddresses
 from proa.network.protocol import DataPathBackend, NetworkSettings, NodeNetwork, RuntimeStatus
 from proa.network.services import ServiceProxy
 from proa.network.userspace import UserspaceDataPath
@@ -61,9 +62,9 @@ class Network:
             logger.warning("no ClusterIPs and no DNS on this node address=%s reason=%s", address, reason)
             return
         node = self._settings.node_name
-        self._proxy = ServiceProxy(
-            self._services, self._slices, [self._make_data_path()], node, excluded_addresses={address}
-        )
+        outside = OutsideAddresses(self._node_network, self._settings.service_cidr)
+        backends = [outside, self._make_data_path()]
+        self._proxy = ServiceProxy(self._services, self._slices, backends, node, excluded_addresses={address})
         await self._proxy.start()
         self._dns = self._make_dns()
         await self._dns.start()

@@ -59,10 +59,11 @@ class DataPathBackend(Protocol):
 class NetworkSettings:
     """One node's share of the network.
 
-    `dns_address` is the ClusterIP of kube-system/kube-dns; `resolv_conf` names the resolvers of last resort.
+    `dns_address` is the ClusterIP of kube-system/kube-dns, `service_cidr` the network that leads to the node; `resolv_conf` names the resolvers of last resort.
     """
 
     node_name: str
     cluster_domain: str = "cluster.local"
     dns_address: str = "10.96.0.10"
+    service_cidr: str = "10.96.0.0/16"
     resolv_conf: str = "/etc/resolv.conf"

@@ -1,7 +1,6 @@
 """A ServiceCIDR is a range of ClusterIPs: one network of each address family, and only the second may be added later.
 
-Follows pkg/apis/networking/validation ValidateServiceCIDR and printServiceCIDR. Nothing is allocated from ranges
-beside the one that the server was started with.
+Follows pkg/apis/networking/validation ValidateServiceCIDR and printServiceCIDR.
 """
 
 from __future__ import annotations
