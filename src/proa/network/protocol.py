@@ -59,7 +59,8 @@ class DataPathBackend(Protocol):
 class NetworkSettings:
     """One node's share of the network.
 
-    `dns_address` is the ClusterIP of kube-system/kube-dns, `service_cidr` the network that leads to the node; `resolv_conf` names the resolvers of last resort.
+    `dns_address` is the ClusterIP of kube-system/kube-dns, `service_cidr` the network that leads to the node;
+    `resolv_conf` names the resolvers of last resort.
     """
 
     node_name: str
