@@ -129,6 +129,41 @@ def special_ip(value: str, *, loopback_too: bool = True) -> list[str]:
     return problems
 
 
+def ip_warnings(field: str, value: str) -> list[str]:
+    """Return what to warn of in an address that a field takes though it should be spelled otherwise."""
+    address = find_address(value)
+    if address is None:
+        return []
+    if (mapped := _mapped(address)) or (isinstance(address, IPv4Address) and value != str(address)):
+        meant = quote(str(mapped or address))
+        return [f"{field}: non-standard IP address {quote(value)} is invalid: use {meant}"]
+    if value != str(address):
+        meant = quote(str(address))
+        return [f"{field}: IPv6 address {quote(value)} should be in RFC 5952 canonical format ({meant})"]
+    return []
+
+
+def cidr_warnings(field: str, value: str) -> list[str]:
+    """Return the same of a network."""
+    found = find_cidr(value)
+    if found is None:
+        return []
+    (address, length), (text, _, digits) = found, value.partition("/")
+    whole, warnings = network_text(address, length), []
+    if ipaddress.ip_network((address, length), strict=False).network_address != address:
+        single = f"{_mapped(address) or address}/{address.max_prefixlen}"
+        said = f"is ambiguous in this context (should be {quote(whole)} or {quote(single)}?)"
+        warnings.append(f"{field}: CIDR value {quote(value)} {said}")
+    has_zeros = digits != str(length) or (isinstance(address, IPv4Address) and text != str(address))
+    if _mapped(address) or has_zeros:
+        warnings.append(f"{field}: non-standard CIDR value {quote(value)} is invalid: use {quote(whole)}")
+    if not warnings and value != whole:
+        warnings.append(
+            f"{field}: IPv6 CIDR value {quote(value)} should be in RFC 5952 canonical format ({quote(whole)})"
+        )
+    return warnings
+
+
 def _mapped(address: Address) -> IPv4Address | None:
     return address.ipv4_mapped if isinstance(address, IPv6Address) else None
 

@@ -23,7 +23,7 @@ from proa.objects.validation import (
     required,
     validate_enum,
 )
-from proa.objects.validation_addresses import legacy_ip, special_ip
+from proa.objects.validation_addresses import ip_warnings, legacy_ip, special_ip
 
 
 def default(endpoints: Object) -> None:
@@ -92,6 +92,20 @@ def _ready(endpoints: Object) -> list[str]:
     return found
 
 
+def warnings(endpoints: Object, old: Object | None) -> list[str]:
+    """Warn of addresses that should be spelled otherwise; upstream's controller sees to its own."""
+    labels = endpoints["metadata"].get("labels") or {}
+    if labels.get("endpoints.kubernetes.io/managed-by") == "endpoint-controller":
+        return []
+    return [
+        text
+        for index, subset in enumerate(endpoints.get("subsets") or ())
+        for key in ("addresses", "notReadyAddresses")
+        for number, address in enumerate(subset.get(key) or ())
+        for text in ip_warnings(f"subsets[{index}].{key}[{number}].ip", address.get("ip") or "")
+    ]
+
+
 DEFINITION = ResourceDefinition(
     resource=ENDPOINTS,
     singular="endpoints",
@@ -103,4 +117,5 @@ DEFINITION = ResourceDefinition(
     columns=(NAME, Column("Endpoints", description=doc("core.v1.Endpoints.subsets")), AGE),
     cells=cells,
     created_by_update=True,
+    warnings=warnings,
 )

@@ -20,6 +20,7 @@ from proa.apiserver.resources.core.service_rules import (
     validate_service_update,
     validate_status_update,
 )
+from proa.apiserver.resources.core.service_warnings import service_warnings
 from proa.apiserver.resources.printing import AGE, NAME, NONE, age, doc, labels_cell
 from proa.client.protocol import Object
 from proa.objects.resource import SERVICES
@@ -230,6 +231,7 @@ DEFINITION = ResourceDefinition(
     validate_status_update=validate_status_update,
     allocate=allocate,
     holds=holds,
+    warnings=service_warnings,
     columns=(
         NAME,
         Column("Type", description=doc("core.v1.ServiceSpec.type")),

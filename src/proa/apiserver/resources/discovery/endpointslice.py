@@ -30,11 +30,12 @@ from proa.objects.validation import (
     validate_immutable,
     validate_labels,
 )
-from proa.objects.validation_addresses import legacy_ip
+from proa.objects.validation_addresses import ip_warnings, legacy_ip
 
 ADDRESS_TYPES = ("FQDN", "IPv4", "IPv6")
 MAX_ENDPOINTS, MAX_ADDRESSES, MAX_PORTS = 1000, 100, 100
 MAX_TOPOLOGY, MAX_HINTS = 16, 8
+_CONTROLLERS = ("endpointslice-controller.k8s.io", "endpointslicemirroring-controller.k8s.io")
 LOCAL_MULTICAST = ("224.0.0.0/24", "ff02::/16")
 
 
@@ -170,6 +171,22 @@ def cells(endpoint_slice: Object, now: float) -> Sequence[Any]:
     )
 
 
+def warnings(endpoint_slice: Object, old: Object | None) -> list[str]:
+    """Warn of names as addresses, and of addresses that should be spelled otherwise."""
+    said = []
+    if old is None and endpoint_slice.get("addressType") == "FQDN":
+        said.append("spec.addressType: FQDN endpoints are deprecated")
+    labels = endpoint_slice["metadata"].get("labels") or {}
+    if labels.get("endpointslice.kubernetes.io/managed-by") in _CONTROLLERS:
+        return said
+    return said + [
+        text
+        for index, endpoint in enumerate(endpoint_slice.get("endpoints") or ())
+        for number, address in enumerate(endpoint.get("addresses") or ())
+        for text in ip_warnings(f"endpoints[{index}].addresses[{number}]", address)
+    ]
+
+
 DEFINITION = ResourceDefinition(
     resource=ENDPOINT_SLICES,
     singular="endpointslice",
@@ -185,5 +202,6 @@ DEFINITION = ResourceDefinition(
         AGE,
     ),
     cells=cells,
+    warnings=warnings,
     tracks_generation=True,
 )

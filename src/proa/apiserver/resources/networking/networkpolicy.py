@@ -23,7 +23,7 @@ from proa.objects.validation import (
     port_number,
     required,
 )
-from proa.objects.validation_addresses import find_cidr, legacy_cidr
+from proa.objects.validation_addresses import cidr_warnings, find_cidr, legacy_cidr
 from proa.objects.validation_selectors import validate_label_selector
 
 PROTOCOLS = ("TCP", "UDP", "SCTP")
@@ -62,6 +62,22 @@ def validate_policy(policy: Object, old: Object | None = None) -> list[Cause]:
         if kind not in TYPES:
             causes.append(not_supported(f"spec.policyTypes[{index}]", kind, TYPES))
     return causes
+
+
+def warnings(policy: Object, old: Object | None) -> list[str]:
+    """Warn of networks that should be spelled otherwise."""
+    said = []
+    for direction, peers in DIRECTIONS:
+        for index, rule in enumerate(policy["spec"].get(direction) or ()):
+            for number, peer in enumerate(rule.get(peers) or ()):
+                block, path = (
+                    peer.get("ipBlock") or {},
+                    f"spec.{direction}[{index}].{peers}[{number}].ipBlock",
+                )
+                said += cidr_warnings(f"{path}.cidr", block.get("cidr") or "")
+                for at, exception in enumerate(block.get("except") or ()):
+                    said += cidr_warnings(f"{path}.except[{at}]", exception)
+    return said
 
 
 def _cidrs(policy: Object) -> Iterator[str]:
@@ -147,5 +163,6 @@ DEFINITION = ResourceDefinition(
         AGE,
     ),
     cells=cells,
+    warnings=warnings,
     tracks_generation=True,
 )
