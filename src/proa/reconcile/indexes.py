@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from proa.client.protocol import Object
-from proa.objects import meta, pods
+from proa.objects import meta, pods, resource_claims
 
 IndexFunction = Callable[[Object], Iterable[str]]
 """Returns the values under which to find an object."""
@@ -45,6 +45,10 @@ def _labels(obj: Object) -> Iterable[str]:
     return (f"{key}={value}" for key, value in meta.labels(obj).items())
 
 
+def _resource_claims(obj: Object) -> Iterable[str]:
+    return (f"{meta.namespace(obj)}/{name}" for name, _ in resource_claims.claim_names(obj))
+
+
 INDEXES: dict[str, IndexFunction] = {
     "namespace": lambda obj: (meta.namespace(obj),),
     "owner": _owners,
@@ -54,10 +58,12 @@ INDEXES: dict[str, IndexFunction] = {
     "node": _node,
     "label": _labels,
     "uid": lambda obj: (meta.uid(obj),),
+    "resource-claim": _resource_claims,
 }
 """What `by_index` knows: the uids of all owners; that of the controlling owner; the namespace of what has none, and its
 "namespace/key=value" for each label;
-spec.nodeName ("" for a pod that has none); each label as "key=value"; the object's own namespace and uid."""
+spec.nodeName ("" for a pod that has none); each label as "key=value"; the object's own namespace and uid;
+"namespace/name" of each ResourceClaim that a pod uses."""
 
 
 class Indexes:

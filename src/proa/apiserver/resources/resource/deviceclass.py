@@ -14,10 +14,8 @@ from proa.apiserver.resources.resource.claim_rules import MAX_CONFIGS, validate_
 from proa.apiserver.resources.resource.shapes import validate_list
 from proa.client.protocol import Object
 from proa.objects.errors import Cause
-from proa.objects.resource import Resource
+from proa.objects.resource import DEVICE_CLASSES
 from proa.objects.validation import invalid, qualified_name
-
-DEVICE_CLASSES = Resource("resource.k8s.io", "v1", "deviceclasses", "DeviceClass", namespaced=False)
 
 
 def default(device_class: Object) -> None:

@@ -19,10 +19,9 @@ from proa.apiserver.resources.resource.shapes import validate_set
 from proa.client.protocol import Object
 from proa.objects.errors import Cause
 from proa.objects.meta import format_time
-from proa.objects.resource import Resource
+from proa.objects.resource import RESOURCE_SLICES
 from proa.objects.validation import all_invalid, dns_subdomain, invalid, required, validate_immutable
 
-RESOURCE_SLICES = Resource("resource.k8s.io", "v1", "resourceslices", "ResourceSlice", namespaced=False)
 MAX_DEVICES, MAX_ADVANCED_DEVICES, MAX_COUNTER_SETS = 128, 64, 8
 LISTS = ("bools", "ints", "strings", "versions")
 ONE_PLACE = "exactly one of `nodeName`, `nodeSelector`, `allNodes`, `perDeviceNodeSelection` is required"
