@@ -79,10 +79,11 @@ def make_deployment(name: str, replicas: int) -> dict[str, Any]:
     }
 
 
-def make_service(name: str) -> dict[str, Any]:
-    """Return a NodePort Service of that Deployment."""
-    spec = {"type": "NodePort", "selector": {"app": name}, "ports": [{"port": 80, "targetPort": 8080}]}
-    return {"apiVersion": "v1", "kind": "Service", "metadata": {"name": name}, "spec": spec}
+def make_service(name: str, **spec: Any) -> dict[str, Any]:
+    """Return a NodePort Service of the web servers."""
+    port = {"port": 80, "targetPort": 8080}
+    body = {"type": "NodePort", "selector": {"app": "web"}, "ports": [port], **spec}
+    return {"apiVersion": "v1", "kind": "Service", "metadata": {"name": name}, "spec": body}
 
 
 def wait_until(is_so: Callable[[], Any], seconds: float = 60) -> Any:
@@ -113,17 +114,19 @@ def node_of(cluster: Cluster, name: str) -> tuple[str, set[tuple[str, str]]]:
 
 
 def test_pods_of_three_nodes_serve_one_another_and_outlive_a_node(three: Cluster) -> None:
-    for body in (make_deployment("web", 6), make_service("web")):
+    near = make_service("near", trafficDistribution="PreferSameNode")
+    for body in (make_deployment("web", 6), make_service("web"), near):
         three.kubectl("apply", "-f", "-", stdin=json.dumps(body))
     three.kubectl("rollout", "status", "deployment/web", "--timeout=60s")
     pods = pods_of(three, "web")
     names = sorted(pod["metadata"]["name"] for pod in pods)
     assert nodes_of(pods) == {"proa-1", "proa-2", "proa-3"}
     one_a_node = {pod["spec"]["nodeName"]: pod["metadata"]["name"] for pod in pods}
-    for name in one_a_node.values():
-        program = ASK.format(count=6, service="web.default.svc.cluster.local")
-        told = json.loads(three.kubectl("exec", name, "--", "python3", "-c", program).stdout)
-        assert told == {"names": names, "api": "ok"}
+    for node, name in one_a_node.items():
+        assert ask_from(three, name, "web.default.svc.cluster.local", 6) == {"names": names, "api": "ok"}
+        here = sorted(pod["metadata"]["name"] for pod in pods if pod["spec"]["nodeName"] == node)
+        for _ in range(3):
+            assert ask_from(three, name, "near", len(here))["names"] == here
     port = three.get("service", "web")["spec"]["ports"][0]["nodePort"]
     seen: set[str] = set()
     wait_until(lambda: seen.add(ask_host(port)) or len(seen) == 6)
@@ -155,6 +158,13 @@ def test_pods_of_three_nodes_serve_one_another_and_outlive_a_node(three: Cluster
     wait_until(
         lambda: not lost & {pod["metadata"]["name"] for pod in three.get("pods", "-l", "app=web")["items"]}
     )
+
+
+def ask_from(cluster: Cluster, pod: str, service: str, count: int) -> dict[str, Any]:
+    """Return which pods answer to one behind a Service, asked until so many have, and what the API says there."""
+    program = ASK.format(count=count, service=service)
+    told: dict[str, Any] = json.loads(cluster.kubectl("exec", pod, "--", "python3", "-c", program).stdout)
+    return told
 
 
 def ask_host(port: int) -> str:

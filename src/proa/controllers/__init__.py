@@ -13,8 +13,6 @@ from proa.controllers import (
     account_tokens,
     clusterrole_aggregation,
     custom_resource_definition,
-    endpoints,
-    endpointslice,
     endpointslice_mirroring,
     ephemeral_volume,
     flow_schema,
@@ -34,6 +32,8 @@ from proa.controllers.cronjob.controller import CronJobController
 from proa.controllers.daemonset.controller import DaemonSetController
 from proa.controllers.deployment import controller as deployment
 from proa.controllers.disruption.controller import DisruptionController
+from proa.controllers.endpoint_slice.controller import EndpointSlices
+from proa.controllers.endpoints import EndpointsController
 from proa.controllers.garbage_collector.controller import GarbageCollector
 from proa.controllers.horizontal_pod_autoscaler.controller import HorizontalPodAutoscaler
 from proa.controllers.job.controller import JobController
@@ -65,9 +65,9 @@ CONTROLLERS: tuple[Controller | type[Controller], ...] = (
     ttl_after_finished,
     DisruptionController,
     HorizontalPodAutoscaler,
-    endpointslice,
+    EndpointSlices,
     endpointslice_mirroring,
-    endpoints,
+    EndpointsController,
     service_cidrs,
     GarbageCollector,
     PodGarbageCollector,

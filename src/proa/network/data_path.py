@@ -1,7 +1,8 @@
 """Decide where each Service's traffic goes: Services and EndpointSlices in, ports with their endpoints out. Pure.
 
-Follows pkg/proxy/serviceport.go, endpointslicecache.go and topology.go: ready endpoints, else those that are
-terminating and still serving; headless and ExternalName services have no data path.
+Follows pkg/proxy/serviceport.go, endpointslicecache.go and topology.go: ready endpoints, of these the ones meant for
+this node or its zone where all say whom they are meant for; else those that are terminating and still serving.
+Headless and ExternalName services have no data path.
 """
 
 from __future__ import annotations
@@ -73,8 +74,13 @@ def service_of(slice_: Object) -> ServiceKey | None:
     return ServiceKey(meta.namespace(slice_), name) if name else None
 
 
-def plan_service(service: Object | None, slices: Sequence[Object], node_name: str) -> tuple[ServicePort, ...]:
-    """Return the ports of one service, none where it has no data path; `node_name` "" stands for every node."""
+def plan_service(
+    service: Object | None, slices: Sequence[Object], node_name: str, zone: str = ""
+) -> tuple[ServicePort, ...]:
+    """Return the ports of one service, none where it has no data path.
+
+    `node_name` "" stands for every node; `zone` is the node's, "" where it has none.
+    """
     if service is None:
         return ()
     spec = service.get("spec") or {}
@@ -100,8 +106,8 @@ def plan_service(service: Object | None, slices: Sequence[Object], node_name: st
                 port=port["port"],
                 node_port=port.get("nodePort") or 0,
                 affinity_seconds=affinity,
-                endpoints=_usable(candidates, node_name if is_local else ""),
-                node_port_endpoints=_usable(candidates, node_name if is_node_port_local else ""),
+                endpoints=_usable(candidates, node_name, zone, is_local=is_local),
+                node_port_endpoints=_usable(candidates, node_name, zone, is_local=is_node_port_local),
             )
         )
     return tuple(planned)
@@ -132,6 +138,8 @@ class _Candidate(NamedTuple):
     node: str
     is_ready: bool
     is_last_resort: bool
+    for_nodes: frozenset[str]
+    for_zones: frozenset[str]
 
 
 def _candidates(slices: Sequence[Object], port_name: str, protocol: str) -> list[_Candidate]:
@@ -147,6 +155,7 @@ def _candidates(slices: Sequence[Object], port_name: str, protocol: str) -> list
                 conditions = endpoint.get("conditions") or {}
                 is_ready = conditions.get("ready") is not False
                 serving = conditions.get("serving")
+                hints = endpoint.get("hints") or {}
                 is_serving = is_ready if serving is None else bool(serving)
                 found.append(
                     _Candidate(
@@ -154,12 +163,28 @@ def _candidates(slices: Sequence[Object], port_name: str, protocol: str) -> list
                         endpoint.get("nodeName") or "",
                         is_ready,
                         is_serving and bool(conditions.get("terminating")),
+                        frozenset(entry["name"] for entry in hints.get("forNodes") or ()),
+                        frozenset(entry["name"] for entry in hints.get("forZones") or ()),
                     )
                 )
     return found
 
 
-def _usable(candidates: list[_Candidate], node_name: str) -> tuple[Endpoint, ...]:
-    here = [c for c in candidates if not node_name or c.node == node_name]
-    ready = {c.endpoint for c in here if c.is_ready}
-    return tuple(sorted(ready or {c.endpoint for c in here if c.is_last_resort}))
+def _usable(
+    candidates: list[_Candidate], node_name: str, zone: str, *, is_local: bool
+) -> tuple[Endpoint, ...]:
+    """Return where this node sends connections; with a policy of Local that is to the node's own endpoints only."""
+    here = [c for c in candidates if not (is_local and node_name) or c.node == node_name]
+    ready = [c for c in here if c.is_ready]
+    if not is_local and node_name:
+        ready = _meant_for(ready, node_name, zone)
+    return tuple(sorted({c.endpoint for c in ready} or {c.endpoint for c in here if c.is_last_resort}))
+
+
+def _meant_for(ready: list[_Candidate], node_name: str, zone: str) -> list[_Candidate]:
+    """Return the endpoints that are meant for this node, or else its zone, where each says whom it is meant for."""
+    if all(c.for_nodes for c in ready) and (mine := [c for c in ready if node_name in c.for_nodes]):
+        return mine
+    if all(c.for_zones for c in ready) and (mine := [c for c in ready if zone in c.for_zones]):
+        return mine
+    return ready

@@ -22,7 +22,7 @@ from proa.network.outside_addresses import OutsideAddresses
 from proa.network.protocol import DataPathBackend, NetworkSettings, NodeNetwork, RuntimeStatus
 from proa.network.services import ServiceProxy
 from proa.network.userspace import UserspaceDataPath
-from proa.objects.resource import ENDPOINT_SLICES, SERVICES
+from proa.objects.resource import ENDPOINT_SLICES, NODES, SERVICES
 from proa.reconcile.informer import InformerFactory
 from proa.reconcile.protocol import EventRecorder
 
@@ -50,6 +50,7 @@ class Network:
         self._settings = settings
         self._services = informers.informer(SERVICES)
         self._slices = informers.informer(ENDPOINT_SLICES)
+        self._nodes = informers.informer(NODES)
         self._services.add_index(CLUSTER_IP_INDEX, index_cluster_ips)
         self._slices.add_index(ENDPOINT_IP_INDEX, index_endpoint_ips)
         self._proxy: ServiceProxy | None = None
@@ -63,8 +64,14 @@ class Network:
             return
         node = self._settings.node_name
         outside = OutsideAddresses(self._node_network, self._settings.service_cidr)
-        backends = [outside, self._make_data_path()]
-        self._proxy = ServiceProxy(self._services, self._slices, backends, node, excluded_addresses={address})
+        self._proxy = ServiceProxy(
+            self._services,
+            self._slices,
+            [outside, self._make_data_path()],
+            node,
+            excluded_addresses={address},
+            nodes=self._nodes,
+        )
         await self._proxy.start()
         self._dns = self._make_dns()
         await self._dns.start()

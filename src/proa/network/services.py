@@ -27,13 +27,14 @@ logger = logging.getLogger(__name__)
 
 FIRST_BACK_OFF_SECONDS = 0.5
 MAX_BACK_OFF_SECONDS = 30.0
+ZONE_LABEL = "topology.kubernetes.io/zone"
 
 
 class ServiceProxy:
     """One node's services, or with `node_name` "" those of all nodes: a traffic policy of Local then means any node.
 
     `excluded_addresses` are ClusterIPs that somebody else serves (the cluster's DNS). With `only_node_ports`
-    services without a NodePort are left out.
+    services without a NodePort are left out. `nodes` tells the node's zone; without it there is none.
     """
 
     def __init__(
@@ -44,6 +45,7 @@ class ServiceProxy:
         node_name: str,
         excluded_addresses: Collection[str] = (),
         *,
+        nodes: Informer | None = None,
         only_node_ports: bool = False,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
@@ -52,6 +54,7 @@ class ServiceProxy:
         self._backends = backends
         self._node_name = node_name
         self._excluded = frozenset(excluded_addresses)
+        self._nodes = nodes
         self._only_node_ports = only_node_ports
         self._sleep = sleep
         self._applied: dict[ServiceKey, tuple[ServicePort, ...]] = {}
@@ -65,6 +68,8 @@ class ServiceProxy:
             await backend.start()
         self._services.listen(self._service_changed)
         self._slices.listen(self._slice_changed)
+        if self._nodes is not None:
+            self._nodes.listen(self._node_changed)
         self._follow()
 
     async def renew(self) -> None:
@@ -73,14 +78,15 @@ class ServiceProxy:
         for backend in self._backends:
             await backend.start()
         self._applied.clear()
-        for service in self._services.list():
-            self._service_changed(None, service)
+        self._note_all()
         self._follow()
 
     async def stop(self) -> None:
         """Stop following, and take the data path away."""
         self._services.unlisten(self._service_changed)
         self._slices.unlisten(self._slice_changed)
+        if self._nodes is not None:
+            self._nodes.unlisten(self._node_changed)
         await self._end()
 
     async def _end(self) -> None:
@@ -101,6 +107,15 @@ class ServiceProxy:
         for slice_ in (old, new):
             if slice_ is not None and (key := service_of(slice_)) is not None:
                 self._note(key)
+
+    def _node_changed(self, old: Object | None, new: Object | None) -> None:
+        node = new or old or {}
+        if meta.name(node) == self._node_name and _zone_of(old) != _zone_of(new):
+            self._note_all()
+
+    def _note_all(self) -> None:
+        for service in self._services.list():
+            self._service_changed(None, service)
 
     def _note(self, key: ServiceKey) -> None:
         self._changed.add(key)
@@ -138,7 +153,8 @@ class ServiceProxy:
             return ()
         labelled = self._slices.by_index("label", f"{SERVICE_NAME_LABEL}={key.name}")
         slices = [slice_ for slice_ in labelled if meta.namespace(slice_) == key.namespace]
-        ports = plan_service(service, slices, self._node_name)
+        zone = _zone_of(self._nodes.get(self._node_name)) if self._nodes is not None else ""
+        ports = plan_service(service, slices, self._node_name, zone)
         return tuple(port for port in ports if not self._excluded & {*port.addresses})
 
     async def _apply(self, changes: Mapping[ServiceKey, tuple[ServicePort, ...]]) -> None:
@@ -151,3 +167,7 @@ class ServiceProxy:
                 self._applied[key] = ports
             else:
                 self._applied.pop(key, None)
+
+
+def _zone_of(node: Object | None) -> str:
+    return meta.labels(node).get(ZONE_LABEL, "") if node is not None else ""

@@ -49,6 +49,13 @@ def _resource_claims(obj: Object) -> Iterable[str]:
     return (f"{meta.namespace(obj)}/{name}" for name, _ in resource_claims.claim_names(obj))
 
 
+def _selector(obj: Object) -> Iterable[str]:
+    """Name one label that a Service's pods must have: the first of its selector."""
+    selector = (obj.get("spec") or {}).get("selector") or {}
+    first = min(selector.items(), default=None)
+    return (f"{meta.namespace(obj)}/{first[0]}={first[1]}",) if first else ()
+
+
 INDEXES: dict[str, IndexFunction] = {
     "namespace": lambda obj: (meta.namespace(obj),),
     "owner": _owners,
@@ -57,12 +64,13 @@ INDEXES: dict[str, IndexFunction] = {
     "orphan-label": _orphan_labels,
     "node": _node,
     "label": _labels,
+    "selector": _selector,
     "uid": lambda obj: (meta.uid(obj),),
     "resource-claim": _resource_claims,
 }
-"""What `by_index` knows: the uids of all owners; that of the controlling owner; the namespace of what has none, and its
-"namespace/key=value" for each label;
-spec.nodeName ("" for a pod that has none); each label as "key=value"; the object's own namespace and uid;
+"""What `by_index` knows: the uids of all owners; that of the controlling owner; the namespace of what has none, and
+that with each label as "namespace/key=value"; spec.nodeName ("" for a pod that has none); each label as "key=value";
+of a Service one label of its selector, as "namespace/key=value"; the object's own namespace and uid;
 "namespace/name" of each ResourceClaim that a pod uses."""
 
 

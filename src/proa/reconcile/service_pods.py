@@ -13,7 +13,6 @@ from proa.client.protocol import Object
 from proa.objects.meta import is_deleting, labels, name, namespace
 from proa.objects.pods import containers, init_containers, is_ready, is_sidecar, is_terminated, pod_ip
 from proa.objects.resource import SERVICES
-from proa.objects.selectors import selector_from_labels
 from proa.reconcile.protocol import Cache, Caches, Key
 
 HEADLESS_LABEL = "service.kubernetes.io/headless"
@@ -50,11 +49,31 @@ def is_headless(service: Object) -> bool:
 
 def keys_of_selecting_services(pod: Object, caches: Caches) -> Iterable[Key]:
     """Name the Services that select this pod: for `Watch.find_keys`."""
-    return [
-        Key(namespace(service), name(service))
-        for service in caches(SERVICES).list(namespace(pod))
-        if has_selector(service) and selector_from_labels(service["spec"]["selector"]).matches(labels(pod))
-    ]
+    services, given = caches(SERVICES), labels(pod)
+    for label, value in given.items():
+        for service in services.by_index("selector", f"{namespace(pod)}/{label}={value}"):
+            if has_selector(service) and service["spec"]["selector"].items() <= given.items():
+                yield Key(namespace(service), name(service))
+
+
+def is_same_for_services(old: Object, new: Object) -> bool:
+    """Tell whether a change of a pod is none to its Services: for `Watch.ignores`."""
+    return _seen_by_services(old) == _seen_by_services(new)
+
+
+def _seen_by_services(pod: Object) -> tuple[Any, ...]:
+    spec, status = pod["spec"], pod.get("status") or {}
+    return (
+        labels(pod),
+        spec.get("hostname"),
+        spec.get("subdomain"),
+        spec.get("nodeName"),
+        is_deleting(pod),
+        is_terminated(pod),
+        is_ready(pod),
+        status.get("podIP"),
+        status.get("podIPs"),
+    )
 
 
 def pods_behind(service: Object, pods: Cache) -> list[Object]:
@@ -69,6 +88,22 @@ def pods_behind(service: Object, pods: Cache) -> list[Object]:
         and pod_ip(pod)
         and not is_terminated(pod)
     ]
+
+
+def families_of(service: Object) -> list[str]:
+    """Return the address families that the Service has endpoints of, the first one first."""
+    spec = service["spec"]
+    if spec.get("ipFamilies"):
+        return list(spec["ipFamilies"])
+    address = spec.get("clusterIP") or "None"
+    return ["IPv4", "IPv6"] if address == "None" else ["IPv6" if ":" in address else "IPv4"]
+
+
+def addresses_of(pod: Object, family: str) -> list[str]:
+    """Return the pod's addresses of a family."""
+    status = pod["status"]
+    addresses = [entry["ip"] for entry in status.get("podIPs") or [{"ip": status["podIP"]}]]
+    return [address for address in addresses if (":" in address) == (family == "IPv6")]
 
 
 def is_serving(service: Object, pod: Object) -> bool:

@@ -49,6 +49,42 @@ def addresses(*lasts: int) -> tuple[Endpoint, ...]:
     return tuple(Endpoint(f"10.244.1.{last}", 8080) for last in lasts)
 
 
+def hinted(
+    last: int, *, zones: tuple[str, ...] = (), nodes: tuple[str, ...] = (), **conditions: bool
+) -> Object:
+    hints = {"forZones": [{"name": z} for z in zones], "forNodes": [{"name": n} for n in nodes]}
+    return {**endpoint(last, **conditions), "hints": {key: value for key, value in hints.items() if value}}
+
+
+ZONES = (hinted(2, zones=("a",)), hinted(3, zones=("b",)))
+NODES = (hinted(2, zones=("a",), nodes=(HERE,)), hinted(3, zones=("a",), nodes=(THERE,)))
+HINTS = [
+    ("own zone", ZONES, HERE, "a", (2,)),
+    ("another zone", ZONES, HERE, "c", (2, 3)),
+    ("no zone", ZONES, HERE, "", (2, 3)),
+    ("one without a hint", (*ZONES, endpoint(4)), HERE, "a", (2, 3, 4)),
+    ("one without a hint that is not ready", (*ZONES, endpoint(4, ready=False)), HERE, "a", (2,)),
+    ("own node", NODES, HERE, "a", (2,)),
+    ("not on this node, then its zone", NODES, "proa-3", "a", (2, 3)),
+    ("for several zones", (hinted(2, zones=("a", "b")), hinted(3, zones=("b",))), HERE, "b", (2, 3)),
+    ("all draining", (hinted(2, zones=("b",), **DRAINING),), HERE, "a", (2,)),
+    ("every node", ZONES, "", "a", (2, 3)),
+]
+
+
+@pytest.mark.parametrize(("_name", "endpoints", "node", "zone", "expected"), HINTS, ids=[c[0] for c in HINTS])
+def test_hints_keep_connections_near(
+    _name: str, endpoints: Any, node: str, zone: str, expected: tuple[int, ...]
+) -> None:
+    (port,) = plan_service(make_service(), [make_slice(*endpoints)], node, zone)
+    assert port.endpoints == port.node_port_endpoints == addresses(*expected)
+
+
+def test_hints_mean_nothing_to_a_policy_of_local() -> None:
+    (port,) = plan_service(make_service(externalTrafficPolicy="Local"), [make_slice(*ZONES)], HERE, "a")
+    assert (port.endpoints, port.node_port_endpoints) == (addresses(2), addresses(2, 3))
+
+
 @pytest.mark.parametrize(
     ("slices", "expected"),
     [
