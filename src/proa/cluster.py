@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from proa.client.kubelet_api import KubeletApi
     from proa.client.protocol import Client
     from proa.reconcile.manager import Manager
+    from proa.scheduler.configuration import Configuration
     from proa.store.protocol import Store
 
 logger = logging.getLogger(__name__)
@@ -190,8 +191,16 @@ class Cluster:
         return store
 
     def _choose_components(self, wanted: Wanted) -> None:
-        if wanted.without is not None:
-            self._keep(self.settings._replace(without=wanted.without), self.settings)
+        """Keep what runs elsewhere, and the scheduler's configuration, where that can be carried out."""
+        kept = self.settings
+        settings = kept._replace(
+            without=kept.without if wanted.without is None else wanted.without,
+            scheduler_config=kept.scheduler_config
+            if wanted.scheduler_config is None
+            else wanted.scheduler_config,
+        )
+        self._scheduling = make_scheduling(settings.scheduler_config) if settings.scheduler_config else None
+        self._keep(settings, kept)
 
     def _open_audit(self, wanted: Wanted) -> tuple[AuditPolicy | None, AuditLog | None]:
         """Return what is to be noted of requests, and where; (None, None) where nothing is. What works is kept."""
@@ -314,14 +323,15 @@ class Cluster:
         following.add_done_callback(_end_on_failure)
 
     def _start_scheduler(self, server: ApiServer, manager: Manager) -> None:
-        from proa.scheduler.cycle import Scheduler
+        from proa.scheduler.cycle import DEFAULT_CONFIGURATION, Scheduler
 
         scheduler = Scheduler(
             make_client(server, "system:kube-scheduler"),
             manager.informers,
-            manager.events.recorder("default-scheduler"),
+            manager.events.recorder,
             time.time,
             random.random,
+            configuration=self._scheduling or DEFAULT_CONFIGURATION,
         )
         scheduling = asyncio.create_task(scheduler.run(), name="scheduler")
         self._stack.push_async_callback(scheduler.stop)
@@ -412,6 +422,17 @@ def listen(address: str, port: int) -> socket.socket:
             f"cannot listen on {address} port {port}: {error.strerror}{LISTEN_ADVICE.get(error.errno or 0, '')}"
         ) from None
     return listener
+
+
+def make_scheduling(path: str) -> Configuration:
+    """Read the scheduler's configuration; raise StartFailure where it cannot be carried out."""
+    from proa.scheduler.configuration import BadConfiguration
+    from proa.scheduler.profiles import load_configuration
+
+    try:
+        return load_configuration(path)
+    except BadConfiguration as error:
+        raise StartFailure(f"--scheduler-config {error}") from None
 
 
 def make_audit(policy: str, path: str) -> tuple[AuditPolicy, AuditLog]:

@@ -39,6 +39,7 @@ class Wanted(NamedTuple):
     audit_policy: str | None = None
     audit_log: str | None = None
     without: str | None = None
+    scheduler_config: str | None = None
 
     def options(self) -> list[str]:
         """Return the words of a command line that asks for the same."""
@@ -53,7 +54,7 @@ class Settings(NamedTuple):
     that says how they are encrypted there, "" for none. `audit_policy` is the file that says what the audit log has of
     requests, or "default", "" for no log; `audit_log` is that log's file, "" for the one in the home. `without` names
     the components, with commas between, that run elsewhere. `node_monitor_grace_period` is for how long a node may be
-    silent (`4s`) before it counts as unreachable.
+    silent (`4s`) before it counts as unreachable. `scheduler_config` is the scheduler's configuration, "" for none.
     """
 
     id: str
@@ -66,6 +67,7 @@ class Settings(NamedTuple):
     without: str = ""
     nodes: int = 1
     node_monitor_grace_period: str = DEFAULT_GRACE_PERIOD
+    scheduler_config: str = ""
 
     @property
     def node_monitor_grace_seconds(self) -> float:
@@ -98,6 +100,7 @@ class Settings(NamedTuple):
             audit_policy=self.audit_policy,
             audit_log=self.audit_log,
             without=self.without,
+            scheduler_config=self.scheduler_config,
         )
         asked = wanted._replace(port=wanted.port or None)
         met = [name for name in Wanted._fields if getattr(asked, name) == getattr(has, name)]

@@ -149,7 +149,7 @@ async def running(
     await manager.start()
     cluster = Cluster(admin, manager, server, binds=not schedules)
     informers = InformerFactory(client("system:kube-scheduler"))
-    recorder = manager.events.recorder("default-scheduler")
+    recorder = manager.events.recorder
     scheduler = Scheduler(
         client("system:kube-scheduler"), informers, recorder, time.time, random.Random(1).random
     )

@@ -94,6 +94,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="what runs elsewhere, with commas between: `controllers` and `scheduler`, which have verbs of their own; "
         'kept for later starts; "" for nothing',
     )
+    parser.add_argument(
+        "--scheduler-config",
+        metavar="FILE",
+        help="a KubeSchedulerConfiguration (kubescheduler.config.k8s.io/v1): profiles with names, plugins and their "
+        'arguments; kept for later starts; "" for none',
+    )
     parser.add_argument("--ready-fd", type=int, help=argparse.SUPPRESS)
 
 
@@ -114,6 +120,8 @@ def check(options: argparse.Namespace) -> None:
     check_nodes(options)
     if options.encryption_config:
         options.encryption_config = os.path.abspath(options.encryption_config)
+    if options.scheduler_config:
+        options.scheduler_config = os.path.abspath(options.scheduler_config)
     if options.audit_policy and options.audit_policy != "default":
         options.audit_policy = os.path.abspath(options.audit_policy)
     if options.audit_log and options.audit_log != "-":

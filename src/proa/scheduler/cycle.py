@@ -20,6 +20,7 @@ from proa.reconcile.informer import InformerFactory
 from proa.reconcile.protocol import EventRecorder
 from proa.reconcile.workqueue import Timers
 from proa.scheduler.binding import MESSAGE_LIMIT, Writer
+from proa.scheduler.configuration import Configuration
 from proa.scheduler.decision import Decider, Placement, Refusal
 from proa.scheduler.failure import fit_error
 from proa.scheduler.framework import Event, Profile
@@ -27,11 +28,13 @@ from proa.scheduler.gangs import Groups
 from proa.scheduler.group_cycle import GroupCycle
 from proa.scheduler.listening import Listening
 from proa.scheduler.nominations import Nominations
-from proa.scheduler.plugins import default_plugins
+from proa.scheduler.plugins import Parts
 from proa.scheduler.plugins.coscheduling import NAME as COSCHEDULING
+from proa.scheduler.plugins.default_preemption import NAME as PREEMPTION
 from proa.scheduler.pod_info import DEFAULT_SCHEDULER, PodInfo, make_pod_info
 from proa.scheduler.preemption import Candidate, Preemption
-from proa.scheduler.queue import QueuedPod, SchedulingQueue
+from proa.scheduler.profiles import make_profile
+from proa.scheduler.queue import BackOff, QueuedPod, SchedulingQueue
 from proa.scheduler.snapshot import Snapshot
 
 logger = logging.getLogger(__name__)
@@ -41,29 +44,34 @@ PODS_A_TURN = 64
 """After so many decisions the event loop gets its turn."""
 
 
+DEFAULT_CONFIGURATION = Configuration()
+
+
 class Scheduler:
     """One scheduler. `now` returns seconds since the epoch, `random` breaks ties between equal nodes.
 
-    `timers` measure back-off; the event loop does where none are given.
+    `events(name)` returns the recorder of the profile that is called so. `timers` measure back-off; the event loop
+    does where none are given.
     """
 
     def __init__(
         self,
         client: Client,
         informers: InformerFactory,
-        events: EventRecorder,
+        events: Callable[[str], EventRecorder],
         now: Callable[[], float],
         random: Callable[[], float],
         timers: Timers | None = None,
+        configuration: Configuration = DEFAULT_CONFIGURATION,
     ) -> None:
         self._informers = informers
         self._pods = informers.informer(PODS)
         self._budgets = informers.informer(POD_DISRUPTION_BUDGETS)
         self._snapshot = Snapshot()
         self._nominations = Nominations()
-        self._profiles = {
-            DEFAULT_PROFILE: Profile(DEFAULT_PROFILE, default_plugins(client, informers, self._snapshot))
-        }
+        parts = Parts(client, informers, self._snapshot)
+        self._configuration = configuration
+        self._profiles = {each.name: make_profile(each, parts) for each in configuration.profiles}
         self._deciders = {
             name: Decider(profile, self._snapshot, self._nominations, random)
             for name, profile in self._profiles.items()
@@ -73,9 +81,10 @@ class Scheduler:
                 decider, self._snapshot, self._nominations, self._budgets.list, self._current, random
             )
             for name, decider in self._deciders.items()
+            if decider.profile.takes_part(PREEMPTION, "postFilter")
         }
         self._groups = Groups(informers)
-        self._writer = Writer(client, lambda name: events, now)
+        self._writer = Writer(client, events, now)
         self._timers = timers
         self._ready = asyncio.Event()
         self._preempting: set[str] = set()
@@ -85,7 +94,9 @@ class Scheduler:
         """Schedule until cancelled or stopped. Start informers first where nobody else has."""
         self._running = asyncio.current_task()
         timers = self._timers or asyncio.get_running_loop()
-        self._queue = SchedulingQueue(_sort_key, self._profile_of, self._ready.set, timers)
+        configured = self._configuration
+        back_off = BackOff(configured.first_back_off_seconds, configured.max_back_off_seconds)
+        self._queue = SchedulingQueue(_sort_key, self._profile_of, self._ready.set, timers, back_off)
         self._group_cycle = GroupCycle(
             self, self._groups, self._queue, self._snapshot, self._nominations, self._writer
         )

@@ -179,10 +179,11 @@ class Profile:
         self.name = name
         self.plugins = tuple(plugins)
         self._without = without
+        given = weights or {}
         self.weights: dict[str, int] = {
-            p.NAME: (weights or {}).get(p.NAME) or p.WEIGHT
+            p.NAME: given.get(p.NAME) or p.WEIGHT
             for p in plugins
-            if isinstance(p, Score | Overseer) and ("score", p.NAME) not in without
+            if isinstance(p, Score | Overseer) and p.WEIGHT and ("score", p.NAME) not in without
         }
         self.pre_enqueue = self._having("preEnqueue", PreEnqueue)
         self.pre_filters = self._having("preFilter", PreFilter)
@@ -206,6 +207,10 @@ class Profile:
     def plugin(self, name: str) -> Plugin | None:
         """Return a plugin by its name."""
         return next((plugin for plugin in self.plugins if name == plugin.NAME), None)
+
+    def takes_part(self, name: str, point: Point) -> bool:
+        """Tell whether there is such a plugin, at that point."""
+        return self.plugin(name) is not None and (point, name) not in self._without
 
     def run_pre_filters(self, pod: PodInfo) -> Status | Facts:
         """Return the first rejection, or all facts."""

@@ -21,25 +21,15 @@ from proa.scheduler.failure import no_victims
 from proa.scheduler.framework import Code, Status
 from proa.scheduler.node_info import NodeInfo
 from proa.scheduler.nominations import Nominations
+from proa.scheduler.plugins.default_preemption import NAME, DefaultPreemption
 from proa.scheduler.pod_info import PodInfo
 from proa.scheduler.ranking import Ranking
 from proa.scheduler.snapshot import Snapshot
 
-NAME = "DefaultPreemption"
 NEVER = "not eligible due to preemptionPolicy=Never."
 WAITS = "not eligible due to a terminating pod on the nominated node."
 NO_VICTIMS = Status(Code.UNRESOLVABLE, NAME, ("No preemption victims found for incoming pod",))
 LOWEST_PRIORITY = -(2**31)
-
-
-class Limits(NamedTuple):
-    """How many nodes with victims are enough to choose from (DefaultPreemptionArgs)."""
-
-    percent: int = 10
-    absolute: int = 100
-
-
-DEFAULT_LIMITS = Limits()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -69,7 +59,6 @@ class Preemption:
         budgets: Callable[[], Iterable[Object]],
         current: Callable[[PodInfo], Object],
         random: Callable[[], float],
-        limits: Limits = DEFAULT_LIMITS,
     ) -> None:
         self._decider = decider
         self._snapshot = snapshot
@@ -77,7 +66,8 @@ class Preemption:
         self._budgets = budgets
         self._current = current
         self._random = random
-        self._limits = limits
+        plugin = decider.profile.plugin(NAME)
+        self._plugin = plugin if isinstance(plugin, DefaultPreemption) else DefaultPreemption()
 
     def find(self, pod: PodInfo, refusal: Refusal) -> Candidate | Failure:
         """Return the best node to evict pods from, or why there is none."""
@@ -113,7 +103,7 @@ class Preemption:
         self, pod: PodInfo, ranking: Ranking, names: Sequence[str]
     ) -> tuple[list[Candidate], Counter[str]]:
         """Try nodes, from a random one on, until there are enough candidates of which one breaks no budget."""
-        enough = min(max(len(names) * self._limits.percent // 100, self._limits.absolute), len(names))
+        enough = self._plugin.enough_of(len(names))
         start = int(self._random() * len(names))
         budgets = [Budget(budget) for budget in self._budgets()]
         found: list[Candidate] = []

@@ -22,7 +22,8 @@ from proa.objects.resource import (
 )
 from proa.reconcile.events import EventSink
 from proa.reconcile.informer import InformerFactory
-from proa.scheduler.cycle import Scheduler
+from proa.scheduler.configuration import Configuration
+from proa.scheduler.cycle import DEFAULT_CONFIGURATION, Scheduler
 
 from .conftest import make_node, make_pod
 
@@ -74,16 +75,25 @@ class Cluster:
 
 
 def with_scheduler(
-    scenario: Scenario, *objects: tuple[Resource, Object], nodes: tuple[Object, ...] = ()
+    scenario: Scenario,
+    *objects: tuple[Resource, Object],
+    nodes: tuple[Object, ...] = (),
+    configuration: Configuration = DEFAULT_CONFIGURATION,
 ) -> None:
     async def main() -> None:
         cluster = Cluster()
         for resource, obj in (*((NODES, node) for node in nodes), *objects):
             cluster.client.add(resource, obj)
         informers = InformerFactory(cluster.client)
-        recorder = cluster.events.recorder("default-scheduler")
+        recorder = cluster.events.recorder
         scheduler = Scheduler(
-            cluster.client, informers, recorder, lambda: 0.0, random.Random(1).random, timers=FastTimers()
+            cluster.client,
+            informers,
+            recorder,
+            lambda: 0.0,
+            random.Random(1).random,
+            timers=FastTimers(),
+            configuration=configuration,
         )
         running = asyncio.create_task(scheduler.run())
         try:

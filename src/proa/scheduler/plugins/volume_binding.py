@@ -70,8 +70,11 @@ class VolumeBinding:
     )
     DEPENDS_ON_PODS = False
 
-    def __init__(self, client: Client, informers: InformerFactory) -> None:
+    def __init__(
+        self, client: Client, informers: InformerFactory, timeout_seconds: float = BIND_SECONDS
+    ) -> None:
         self._client = client
+        self._timeout_seconds = timeout_seconds
         self._claims = informers.informer(PERSISTENT_VOLUME_CLAIMS)
         self._volumes = informers.informer(PERSISTENT_VOLUMES)
         self._volumes.add_index(VOLUMES_OF_CLASS, lambda volume: (class_of(volume),))
@@ -153,11 +156,11 @@ class VolumeBinding:
             for name in facts.to_bind
         ]
         try:
-            async with asyncio.timeout(BIND_SECONDS):
+            async with asyncio.timeout(self._timeout_seconds):
                 for claim in told:
                     await self._until_bound(claim)
         except TimeoutError:
-            raise Timeout(f"binding volumes: timed out after {BIND_SECONDS:.0f} s") from None
+            raise Timeout(f"binding volumes: timed out after {self._timeout_seconds:.0f} s") from None
 
     async def _until_bound(self, told: Object) -> None:
         """Return when a claim that has been told its node is bound; raise Conflict when it is told otherwise."""
