@@ -184,8 +184,8 @@ def test_nodes_are_scored_by_the_strategy_that_is_asked_for(strategy, requests, 
                 pluginConfig=[{"name": "PodTopologySpread", "args": {"defaultConstraints": [{"maxSkew": 1}]}}]
             ),
             "profiles[0].pluginConfig[0].args.defaultConstraints: Invalid value: when .defaultingType is System, it "
-            "must be empty; profiles[0].pluginConfig[0].args.defaultConstraints[0].topologyKey: Required value: can not "
-            "be empty; profiles[0].pluginConfig[0].args.defaultConstraints[0].whenUnsatisfiable: Required value: "
+            "must be empty; profiles[0].pluginConfig[0].args.defaultConstraints[0].topologyKey: Required value: can "
+            "not be empty; profiles[0].pluginConfig[0].args.defaultConstraints[0].whenUnsatisfiable: Required value: "
             "DoNotSchedule or ScheduleAnyway",
         ),
     ],
