@@ -184,7 +184,9 @@ class Cluster:
             choice = choose(self.settings.store, wanted, self.home.store)
             encryption = self.settings.encryption if encryption_config is None else encryption_config
             store = await open_store(choice, self.home.store, self.settings.id, encryption)
-        except (StoreError, ValueError) as error:
+        except ValueError as error:
+            raise StartFailure(f"--store {error}") from None
+        except StoreError as error:
             raise StartFailure(str(error)) from None
         self._stack.push_async_callback(store.close)
         self._keep(self.settings._replace(store=choice, encryption=encryption), self.settings)

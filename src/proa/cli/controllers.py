@@ -88,6 +88,8 @@ def run(options: argparse.Namespace) -> int:
         raise UsageError(
             f"--controllers: there is no {', '.join(unknown)}; `proa controllers --list` names all"
         )
+    if bool(options.cluster_signing_cert_file) != bool(options.cluster_signing_key_file):
+        raise UsageError("--cluster-signing-cert-file and --cluster-signing-key-file go together")
     election = component.make_election(options)
     cluster = component.find_cluster(options)
     process = ControllerProcess(asked, read_files(options, cluster), read_grace_seconds(options))

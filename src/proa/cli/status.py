@@ -146,9 +146,11 @@ def describe_node(node: Object) -> dict[str, Any]:
     """Return what is worth knowing of a node."""
     conditions = {c["type"]: c for c in node["status"].get("conditions") or []}
     annotations = node["metadata"].get("annotations") or {}
+    condition = conditions.get("Ready", {}).get("status", "Unknown")
     return {
         "name": node["metadata"]["name"],
-        "ready": conditions.get("Ready", {}).get("status") == "True",
+        "ready": condition == "True",
+        "condition": condition,
         "isolation": annotations.get("proa.local/isolation", "unknown"),
         "address": next((a["address"] for a in node["status"].get("addresses") or []), ""),
     }
@@ -170,7 +172,7 @@ def print_status(status: dict[str, Any]) -> None:
     if "problem" in status:
         terminal.line(status["problem"])
     rows = [("NODE", "READY", "ISOLATION", "ADDRESS")]
-    rows += [(n["name"], str(n["ready"]), n["isolation"], n["address"]) for n in status["nodes"]]
+    rows += [(n["name"], n["condition"], n["isolation"], n["address"]) for n in status["nodes"]]
     terminal.line(format_table(rows))
     terminal.line(
         "pods: " + (", ".join(f"{n} {phase}" for phase, n in sorted(status["pods"].items())) or "none")

@@ -20,7 +20,7 @@ from typing import Any
 
 from proa.cli import Failure, UsageError, grace_period
 from proa.cli.terminal import Terminal
-from proa.cluster_settings import SEPARABLE, Wanted, read_settings
+from proa.cluster_settings import LOG, SEPARABLE, Wanted, read_settings
 from proa.home import Home, find_home
 from proa.local_nodes.addresses import MAX_NODES
 
@@ -118,6 +118,7 @@ def check(options: argparse.Namespace) -> None:
     if options.without:
         options.without = check_without(options.without)
     check_nodes(options)
+    check_store(options)
     if options.encryption_config:
         options.encryption_config = os.path.abspath(options.encryption_config)
     if options.scheduler_config:
@@ -159,6 +160,13 @@ def check_nodes(options: argparse.Namespace) -> None:
         grace_period.read_seconds(options.node_monitor_grace_period)
 
 
+def check_store(options: argparse.Namespace) -> None:
+    """Refuse what is no store's address."""
+    asked = options.store
+    if asked and asked != LOG and not asked.startswith(("etcd://", "etcds://")):
+        raise UsageError(f"--store {asked}: `log`, or an etcd, as etcd://HOST:PORT")
+
+
 def run_here(home: Home, options: argparse.Namespace) -> int:
     """Be the server until told to stop."""
     from proa.cluster import StartFailure
@@ -197,7 +205,7 @@ def run_detached(home: Home, options: argparse.Namespace) -> int:
     running = wait_until_written(home)
     kept = read_settings(home)
     if kept and (unmet := kept.unmet(wanted_of(options)).options()):
-        raise Failure(f"{already(home)}; it runs without {shlex.join(unmet)}")
+        raise Failure(f"{already(home)}; what it runs without needs another start: {shlex.join(unmet)}")
     terminal.line(f"already running: {ready_line(home, running)}")
     return 0
 

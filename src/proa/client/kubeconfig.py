@@ -128,7 +128,9 @@ def load_kubeconfig(path: str | Path, context: str = "") -> Cluster:
     try:
         config = yaml.safe_load(path.read_bytes())
     except yaml.YAMLError as error:
-        raise BadRequest(f"{path}: is not YAML: {error}") from None
+        mark = getattr(error, "problem_mark", None)
+        where = f", line {mark.line + 1}" if mark else ""
+        raise BadRequest(f"{path}{where}: is not YAML: {getattr(error, 'problem', None) or error}") from None
     if not isinstance(config, dict):
         raise BadRequest(f"{path}: is not a kubeconfig")
     chosen = context or config.get("current-context") or ""

@@ -77,7 +77,7 @@ class Kubelet:
         for directory in (settings.pods_directory, settings.logs_directory):
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         info = read_machine(settings.directory)
-        self._registration = NodeRegistration(client, runtime, settings, info, now, sleep)
+        self._registration = NodeRegistration(client, runtime, settings, info, events, now, sleep)
         cache = RuntimeCache(runtime)
         aliases = ALIASES if settings.image_aliases is None else settings.image_aliases
         sources = ObjectSources(client, self._source_changed)

@@ -16,6 +16,7 @@ from proa.node.settings import KubeletSettings
 from proa.objects.errors import AlreadyExists, ApiError, NotFound
 from proa.objects.meta import format_micro_time, name, uid
 from proa.objects.resource import LEASES, NAMESPACES, NODES
+from proa.reconcile.protocol import EventRecorder
 
 logger = logging.getLogger(__name__)
 
@@ -34,6 +35,7 @@ class NodeRegistration:
         runtime: Runtime,
         settings: KubeletSettings,
         machine: MachineInfo,
+        events: EventRecorder,
         now: Callable[[], float],
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
@@ -41,6 +43,7 @@ class NodeRegistration:
         self._runtime = runtime
         self._settings = settings
         self._machine = machine
+        self._events = events
         self._now = now
         self._sleep = sleep
         self._status: RuntimeStatus | None = None
@@ -63,6 +66,7 @@ class NodeRegistration:
         try:
             self._node = await self._client.create(NODES, wanted)
             is_reported = "conditions" in (self._node.get("status") or {})
+            self._tell_ready({})
         except AlreadyExists:
             self._node = await self._bring_up_to_date(node)
             is_reported = False
@@ -151,6 +155,7 @@ class NodeRegistration:
                 logger.warning("node not registered node=%s error=%s", self._settings.node_name, error)
 
     async def _patch_status(self, status: Object) -> None:
+        before = self._node
         self._node = await self._client.patch(
             NODES,
             self._settings.node_name,
@@ -158,6 +163,16 @@ class NodeRegistration:
             patch_type=STRATEGIC_MERGE_PATCH,
             subresource="status",
         )
+        self._tell_ready(before)
+
+    def _tell_ready(self, before: Object) -> None:
+        """Tell of a node that has become Ready, or is so no more."""
+        was, is_now = _health(before).get("Ready"), _health(self._node).get("Ready")
+        if is_now is not None and is_now != was:
+            reason = "NodeReady" if is_now == "True" else "NodeNotReady"
+            self._events.event(
+                self._node, "Normal", reason, f"Node {name(self._node)} status is now: {reason}"
+            )
 
     async def _create_lease(self, renewed: Object) -> None:
         owner = {"apiVersion": "v1", "kind": "Node", "name": self._settings.node_name, "uid": uid(self._node)}

@@ -14,7 +14,7 @@ import pytest
 
 from proa.__main__ import main, make_parser
 from proa.cli import VERBS
-from proa.cli.status import describe_settings, settings_lines
+from proa.cli.status import describe_node, describe_settings, settings_lines
 from proa.cli.terminal import format_bytes, format_table
 from proa.cli.up import why_not
 from proa.home import Home
@@ -60,7 +60,9 @@ def test_every_verb_and_option_is_in_the_docs(verb: str) -> None:
             ["apiserver", "--store", "etcd://a", "--pki", "/none", "--listen", "me"],
             "--listen me: an IP address",
         ),
+        (["up", "--store", "file"], "--store file: `log`, or an etcd"),
         (["controllers", "--controllers", "*,-sheep"], "there is no -sheep"),
+        (["controllers", "--cluster-signing-cert-file", "ca.crt"], "go together"),
         (["scheduler", "--renew-deadline", "15"], "leaseDuration must be greater"),
         (["scheduler", "--port", "-2"], "or -1 for none"),
     ],
@@ -76,7 +78,9 @@ def test_every_verb_and_option_is_in_the_docs(verb: str) -> None:
         "a part that is no other process",
         "a store that cannot be shared",
         "not an address to serve on",
+        "not a store",
         "unknown controller",
+        "a certificate without its key",
         "timing that cannot be kept",
         "no port for health",
     ],
@@ -141,7 +145,7 @@ def test_what_a_running_cluster_is_asked_to_be_and_is_not_is_refused(
         assert capsys.readouterr().out.startswith("already running: ")
         other = ["--port", "7001", "--store", "etcd://a"]
         assert main(["up", "--detach", "--home", str(tmp_path), *other]) == 1
-        assert "it runs without --port 7001 --store etcd://a" in capsys.readouterr().err
+        assert "needs another start: --port 7001 --store etcd://a" in capsys.readouterr().err
     finally:
         os.close(lock)
 
@@ -178,6 +182,22 @@ def test_status_says_where_objects_are(kept: dict[str, str], lines: list[str], t
     home.store.mkdir()
     (home.store / "1.log").write_bytes(b"abc")
     assert settings_lines(describe_settings(home)) == lines
+
+
+@pytest.mark.parametrize(
+    ("conditions", "shown"),
+    [
+        ([{"type": "Ready", "status": "True"}], (True, "True")),
+        ([{"type": "Ready", "status": "Unknown"}], (False, "Unknown")),
+        ([], (False, "Unknown")),
+    ],
+    ids=["ready", "silent", "new"],
+)
+def test_status_shows_a_node_as_the_cluster_sees_it(
+    conditions: list[dict[str, str]], shown: tuple[bool, str]
+) -> None:
+    node = describe_node({"metadata": {"name": "proa-1"}, "status": {"conditions": conditions}})
+    assert (node["ready"], node["condition"]) == shown
 
 
 def test_reset_removes_nothing_that_is_not_ours(tmp_path: Path) -> None:

@@ -95,7 +95,8 @@ def test_a_proxy_may_be_named(tmp_path):
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        (": :", "is not YAML"),
+        (": :", "line 1: is not YAML: expected <block end>"),
+        ("a: 1\n---\nb: 2", "line 2: is not YAML: but found another document$"),
         ("[]", "is not a kubeconfig"),
         (make_config({}, {}, **{"current-context": ""}), "current-context: is not set"),
         (make_config({}, {}, **{"current-context": "none"}), "contexts: has no 'none'"),

@@ -38,7 +38,7 @@ def test_a_pod_becomes_running_and_its_events_are_upstreams(tmp_path: Path) -> N
         assert status["podIP"] == node.runtime.sandboxes["sandbox1"].ip
         assert node.container_status()["ready"] is True
         path = "spec.containers{app}"
-        assert node.events.all[1:] == [
+        assert [event for event in node.events.all if event[-1]] == [
             (
                 "Normal",
                 "Pulled",
@@ -48,6 +48,17 @@ def test_a_pod_becomes_running_and_its_events_are_upstreams(tmp_path: Path) -> N
             ("Normal", "Created", "Container created", path),
             ("Normal", "Started", "Container started", path),
         ]
+
+    run(tmp_path, scenario)
+
+
+def test_a_node_that_becomes_ready_or_is_no_more_is_told_of(tmp_path: Path) -> None:
+    async def scenario(node: Node) -> None:
+        assert node.events.messages("NodeReady") == ["Node proa-1 status is now: NodeReady"]
+
+        await node.restart()
+        assert node.events.messages("NodeNotReady") == ["Node proa-1 status is now: NodeNotReady"]
+        assert len(node.events.messages("NodeReady")) == 2
 
     run(tmp_path, scenario)
 

@@ -111,5 +111,5 @@ PLUGINS: tuple[Plugin, ...] = (
     Plugin("ValidatingAdmissionPolicy", validate=policies.validate),
     Plugin("ValidatingAdmissionWebhook", validate=webhooks.validate),
     Plugin("ResourceQuota", validate=resource_quota.validate),
-    Plugin("NotCarriedOut", validate=not_carried_out.validate, resources=tuple(not_carried_out.REASONS)),
+    Plugin("NotCarriedOut", validate=not_carried_out.validate, resources=not_carried_out.RESOURCES),
 )
