@@ -602,6 +602,24 @@ def test_the_kernel_holds_limits_and_counts_use(node: Node) -> None:
     run(node, body)
 
 
+def test_the_use_of_all_processes_counts_with_or_without_control_groups(node: Node) -> None:
+    async def body(client: NodedClient) -> None:
+        sandbox = await make_sandbox(client)
+        work = "import time; all(iter(lambda: time.process_time() < 0.3, False))"
+        script = f"python3 -c '{work}'; python3 -c '{work}; time.sleep(100)' & wait"
+        identifier = await start(client, sandbox, shell(node, script))
+        used, limit = 0, time.monotonic() + DEADLINE
+        while used < 500_000_000:  # more than either child has
+            stats = (await client.usage())[identifier]
+            assert stats.cpu_nanoseconds >= used
+            assert 0 < stats.memory_working_set_bytes < 64 << 20
+            used = stats.cpu_nanoseconds
+            assert time.monotonic() < limit, f"only {used} ns"
+            await asyncio.sleep(0.05)
+
+    run(node, body)
+
+
 def test_a_running_containers_limits_can_be_changed(node: Node) -> None:
     async def body(client: NodedClient) -> None:
         features = (await client.status()).features

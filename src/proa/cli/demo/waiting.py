@@ -50,7 +50,8 @@ async def wait_until(
 
     terminal.progress(f"waiting for {what}")
     try:
-        return await asyncio.wait_for(watch(), timeout_seconds)
+        async with asyncio.timeout(timeout_seconds):
+            return await watch()
     except TimeoutError:
         raise Failure(
             f"{what}: not within {timeout_seconds:.0f} s; {resource.kind} {name}: {brief(seen)}"
@@ -99,7 +100,8 @@ async def wait_until_gone(
         return False
     terminal.progress(f"waiting for {resource.kind} {name} to be gone")
     try:
-        await asyncio.wait_for(watch(), timeout_seconds)
+        async with asyncio.timeout(timeout_seconds):
+            await watch()
     except TimeoutError:
         raise Failure(f"{resource.kind} {name} is not gone after {timeout_seconds:.0f} s") from None
     return True

@@ -50,24 +50,31 @@ class Cgroups:
         self.features.pop("cgroup-cpuacct", None)
 
     def _set_up_unified(self, mount: str, wanted: list[str]) -> None:
+        """Make the node's group in the first place that has any of the controllers and takes it.
+
+        systemd delegates memory and pids to users, cpu only when told to: each controller has its own answer.
+        """
         available = set(_read(f"{mount}/cgroup.controllers").split())
         missing = [c for c in wanted if c in available]
-        refused = "no cgroup file system has this controller"
-        for parent in _candidate_parents(mount):
-            if not missing:
-                break
+        refused = dict.fromkeys(missing, "")
+        for parent in _candidate_parents(mount) if missing else ():
+            refused = _hand_down(parent, missing)
+            offered = [c for c in missing if not refused[c]]
+            if not offered:
+                continue
             own = f"{parent}/{self.name}"
-            refused = _enable(parent, missing) or self._try_groups([own])[own]
-            if not refused:
-                self._v2 = own
-                refused = _enable(self._v2, missing)
-            if not refused:
-                self._v2_controllers = set(missing)
+            why = self._try_groups([own])[own]
+            refused |= dict.fromkeys(offered, why) if why else _hand_down(own, offered)
+            given = {c for c in offered if not refused[c]}
+            if given:
+                self._v2, self._v2_controllers = own, given
                 break
-        for controller in missing:
-            self.features[f"cgroup-{controller}"] = refused and (
-                f"{refused}; `systemd-run --user --scope -p Delegate=yes proa up` delegates control groups"
-            )
+            remove_group(own)
+        self.features |= {
+            f"cgroup-{controller}": why
+            and f"{why}; `systemd-run --user --scope -p Delegate=yes proa up` delegates control groups"
+            for controller, why in refused.items()
+        }
 
     def _try_groups(self, directories: list[str]) -> dict[str, str]:
         with open(self._record, "a") as file:
@@ -87,7 +94,7 @@ class Cgroups:
         for directory in self._paths(path):
             os.makedirs(directory, exist_ok=True)
         if inner and self._v2:
-            _enable(f"{self._v2}/{path}", sorted(self._v2_controllers))
+            _hand_down(f"{self._v2}/{path}", sorted(self._v2_controllers))
         for file, value in self._settings(path, resources or {}):
             with open(file, "w") as opened:
                 opened.write(value)
@@ -169,7 +176,8 @@ class Cgroups:
         if "cpuacct" in self._v1:
             return int(_read(f"{self._v1['cpuacct']}/{path}/cpuacct.usage") or -1)
         if self._v2:
-            return 1000 * _field(_read(f"{self._v2}/{path}/cpu.stat"), "usage_usec")
+            microseconds = _field(_read(f"{self._v2}/{path}/cpu.stat"), "usage_usec", -1)
+            return 1000 * microseconds if microseconds >= 0 else -1
         return -1
 
     def memory_working_set(self, path: str) -> int:
@@ -248,18 +256,22 @@ def _candidate_parents(mount: str) -> list[str]:
     return parents
 
 
-def _enable(directory: str, controllers: list[str]) -> str:
-    """Hand controllers to the groups below `directory`; return why not, "" when they are."""
+def _hand_down(directory: str, controllers: Iterable[str]) -> dict[str, str]:
+    """Hand controllers to the groups below `directory`; return of each why not, "" when it is."""
+    there = _read(f"{directory}/cgroup.controllers").split()
     enabled = _read(f"{directory}/cgroup.subtree_control").split()
-    missing = [c for c in controllers if c not in enabled]
-    if not missing:
-        return ""
-    try:
-        with open(f"{directory}/cgroup.subtree_control", "w") as file:
-            file.write(" ".join(f"+{c}" for c in missing))
-    except OSError as error:
-        return f"{directory}: {error.strerror}"
-    return ""
+    answers: dict[str, str] = {}
+    for controller in controllers:
+        answers[controller] = ""
+        if controller not in there:
+            answers[controller] = f"{directory}: the {controller} controller is not delegated to it"
+        elif controller not in enabled:
+            try:
+                with open(f"{directory}/cgroup.subtree_control", "w") as file:
+                    file.write(f"+{controller}")
+            except OSError as error:
+                answers[controller] = f"{directory}: {error.strerror}"
+    return answers
 
 
 def _try_groups(directories: list[str]) -> dict[str, str]:
@@ -306,12 +318,12 @@ def _join(directory: str) -> None:
         os.close(fd)
 
 
-def _field(text: str, name: str) -> int:
+def _field(text: str, name: str, default: int = 0) -> int:
     for line in text.splitlines():
         key, _, value = line.partition(" ")
         if key == name:
             return int(value)
-    return 0
+    return default
 
 
 def _read(path: str) -> str:

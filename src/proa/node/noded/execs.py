@@ -24,10 +24,12 @@ if TYPE_CHECKING:
 class _Exec:
     """One process, and the connection that waits for its end."""
 
-    __slots__ = ("answered", "channel", "held", "identifier", "pid", "reply", "status")
+    __slots__ = ("answered", "channel", "container", "held", "identifier", "pid", "reply", "status")
 
-    def __init__(self, identifier: str, spawned: child.Spawned, reply: Reply, held: list[int]) -> None:
-        self.identifier, self.pid, self.reply = identifier, spawned.pid, reply
+    def __init__(
+        self, identifier: str, container: str, spawned: child.Spawned, reply: Reply, held: list[int]
+    ) -> None:
+        self.identifier, self.container, self.pid, self.reply = identifier, container, spawned.pid, reply
         self.channel: socket.socket | None = spawned.channel
         self.held = held
         self.answered = False
@@ -41,11 +43,17 @@ class Execs:
         self._loop = loop
         self._by_pid: dict[int, _Exec] = {}
 
-    def follow(self, identifier: str, spawned: child.Spawned, reply: Reply, held: list[int]) -> None:
+    def follow(
+        self, identifier: str, container: str, spawned: child.Spawned, reply: Reply, held: list[int]
+    ) -> None:
         """Answer `reply` when the process has reached its program; `held` are our ends of its streams."""
-        running = _Exec(identifier, spawned, reply, held)
+        running = _Exec(identifier, container, spawned, reply, held)
         self._by_pid[spawned.pid] = running
         self._loop.watch(spawned.channel.fileno(), READ, lambda _: self._on_channel(running))
+
+    def pids_of(self, container: str) -> list[int]:
+        """Return the processes that run beside a container's first one."""
+        return [running.pid for running in self._by_pid.values() if running.container == container]
 
     def on_child(self, pid: int, status: int) -> None:
         """Take in that a child has ended, if it is one of these."""

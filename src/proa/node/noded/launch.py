@@ -179,7 +179,8 @@ async def _read_ready(fd: int) -> dict[str, Any]:
         lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(fd, "rb")
     )
     try:
-        line = await asyncio.wait_for(reader.readline(), _START_SECONDS)
+        async with asyncio.timeout(_START_SECONDS):
+            line = await reader.readline()
     except TimeoutError:
         return {"error": f"it was not ready within {_START_SECONDS:.0f} s"}
     finally:
@@ -199,7 +200,8 @@ async def _end(pid: int, number: int) -> None:
         ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         asyncio.get_running_loop().add_reader(handle, functools.partial(_finish, ended))
         try:
-            await asyncio.wait_for(ended, _STOP_SECONDS)
+            async with asyncio.timeout(_STOP_SECONDS):
+                await ended
         finally:
             asyncio.get_running_loop().remove_reader(handle)
     finally:

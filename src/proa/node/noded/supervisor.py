@@ -19,6 +19,7 @@ from proa.node.noded.execs import Execs
 from proa.node.noded.failures import Failure, as_failure
 from proa.node.noded.logs import LogFile
 from proa.node.noded.loop import READ
+from proa.node.noded.process_usage import ProcessUsage
 from proa.node.noded.records import Records, remove_tree
 from proa.node.noded.streams import Output
 from proa.node.runtimes.native import signal_number
@@ -66,6 +67,7 @@ class Supervisor:
         self._containers = Records(f"{state}/containers")
         self._running: dict[str, _Running] = {}
         self._execs = Execs(loop)
+        self._process_usage = ProcessUsage()
         self._pids: dict[int, str] = {}
         self._subscribers: list[Reply] = []
         self._id = _new_id()
@@ -204,7 +206,7 @@ class Supervisor:
         wanted = {**arguments["resources"], "oom_score_adj": record["config"]["resources"]["oom_score_adj"]}
         limit = wanted["memory_limit_bytes"]
         if 0 < limit < record["config"]["resources"]["memory_limit_bytes"]:
-            used = self._runtime.stats(record, sandbox)[1]
+            used = self._usage([record])[record["id"]][1]
             if used > limit:
                 words = f"attempting to set container memory limit ({limit}) below current usage ({used})"
                 raise Failure("ResizeError", words)
@@ -357,6 +359,7 @@ class Supervisor:
         sandbox = self._sandboxes.items[record["sandbox_id"]]
         running.output.close()
         close_all(running.stdin, running.master)
+        self._process_usage.forget(identifier)
         try:
             kills = self._runtime.ended(record, sandbox)
         except OSError:  # what is left is removed with the container; its end is told all the same
@@ -407,7 +410,8 @@ class Supervisor:
             raise as_failure("ExecError", "failed to exec", error) from error
         finally:
             close_all(*theirs)
-        self._execs.follow(arguments["exec_id"], spawned, reply, [fd for fd in ours if fd >= 0])
+        held = [fd for fd in ours if fd >= 0]
+        self._execs.follow(arguments["exec_id"], record["id"], spawned, reply, held)
 
     def do_kill_exec(self, arguments: Record, reply: Reply) -> None:
         """Kill an exec that still runs."""
@@ -446,12 +450,18 @@ class Supervisor:
 
     def do_usage(self, arguments: Record, reply: Reply) -> None:
         """Return [CPU nanoseconds, working set bytes] of each running container, by its id."""
-        used = {
-            identifier: self._runtime.stats(record, self._sandboxes.items[record["sandbox_id"]])
-            for identifier, record in self._containers.items.items()
-            if record["state"] == "Running"
-        }
-        reply.send({"containers": used})
+        running = [r for r in self._containers.items.values() if r["state"] == "Running"]
+        reply.send({"containers": self._usage(running)})
+
+    def _usage(self, records: list[Record]) -> dict[str, tuple[int, int]]:
+        """Return what containers use: by their control groups, else by their processes."""
+        used = {r["id"]: self._runtime.stats(r, self._sandboxes.items[r["sandbox_id"]]) for r in records}
+        unknown = {r["id"]: r["pid"] for r in records if r["pid"] and min(used[r["id"]]) < 0}
+        processes = {name: [pid, *self._execs.pids_of(name)] for name, pid in unknown.items()}
+        for name, summed in self._process_usage.read(processes).items():
+            cpu, memory = used[name]
+            used[name] = cpu if cpu >= 0 else summed[0], memory if memory >= 0 else summed[1]
+        return used
 
     # The node's network
 

@@ -104,6 +104,45 @@ def test_out_of_memory_kills_are_read_from_either_version(tmp_path: Path) -> Non
     assert groups.oom_kills("pod") == 3
 
 
+class Delegated(Cgroups):
+    """Groups in a folder; a new one has memory and pids, which is what systemd delegates to users."""
+
+    def _try_groups(self, directories: list[str]) -> dict[str, str]:
+        for directory in map(Path, directories):
+            directory.mkdir()
+            (directory / "cgroup.controllers").write_text("memory pids\n")
+        return dict.fromkeys(directories, "")
+
+
+def test_controllers_that_are_delegated_are_used_when_others_are_not(tmp_path: Path) -> None:
+    for name in ("cgroup.controllers", "cgroup.subtree_control"):
+        (tmp_path / name).write_text("cpuset cpu io memory pids\n")
+    groups = Delegated("node")
+    groups._set_up_unified(str(tmp_path), ["cpu", "memory", "pids"])
+    refused = {name: why for name, why in groups.features.items() if why}
+    assert list(refused) == ["cgroup-cpu"]
+    assert "the cpu controller is not delegated to it; `systemd-run" in refused["cgroup-cpu"]
+    files = {Path(file).name for file, _ in groups._settings("pod", LIMITS)}
+    assert files == {"memory.max", "memory.oom.group", "pids.max"}
+
+
+def test_where_nothing_is_delegated_no_group_is_left(tmp_path: Path) -> None:
+    for name, text in (("cgroup.controllers", "cpu\n"), ("cgroup.subtree_control", "cpu\n")):
+        (tmp_path / name).write_text(text)
+    groups = Delegated("node")
+    groups._set_up_unified(str(tmp_path), ["cpu", "memory"])
+    assert "not delegated" in groups.features["cgroup-cpu"]
+    assert groups.directories() == []
+
+
+def test_use_is_unknown_where_the_kernel_does_not_count_it(tmp_path: Path) -> None:
+    groups = Cgroups("node")
+    groups.use({"cpuacct": str(tmp_path)})
+    assert groups.cpu_nanoseconds("pod") == -1
+    groups.use({}, str(tmp_path), ["pids"])
+    assert (groups.cpu_nanoseconds("pod"), groups.memory_working_set("pod")) == (-1, -1)
+
+
 def test_the_working_set_leaves_out_inactive_cache(tmp_path: Path) -> None:
     (tmp_path / "pod").mkdir()
     (tmp_path / "pod" / "memory.current").write_text("5000\n")

@@ -94,7 +94,8 @@ async def ask(
     """Ask for one digit and count the outcome."""
     started = time.perf_counter()
     try:
-        digit, version = await asyncio.wait_for(client.predict(row, protocol), 10)
+        async with asyncio.timeout(10):
+            digit, version = await client.predict(row, protocol)
     except (OSError, RuntimeError, ValueError, asyncio.IncompleteReadError, TimeoutError) as error:
         words = f"{type(error).__name__}: {error}"[:160]
         tally.failures[words] = tally.failures.get(words, 0) + 1
