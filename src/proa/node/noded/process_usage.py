@@ -14,7 +14,11 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-_PARENT, _SESSION, _TIMES = 1, 3, slice(11, 15)  # of /proc/PID/stat, after the name; times: own, of waited-for children
+_PARENT, _SESSION, _TIMES = (
+    1,
+    3,
+    slice(11, 15),
+)  # of /proc/PID/stat, after the name; times: own, of waited-for children
 _RESIDENT, _SHARED = 1, 2
 
 
