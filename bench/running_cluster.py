@@ -68,14 +68,17 @@ class RunningCluster:
 
 
 @contextmanager
-def running_cluster(home: Path | None = None) -> Iterator[RunningCluster]:
-    """Yield a cluster in `home` (default: a folder made and removed here), and stop it afterwards."""
+def running_cluster(home: Path | None = None, *options: str) -> Iterator[RunningCluster]:
+    """Yield a cluster in `home` (default: a folder made and removed here), and stop it afterwards.
+
+    `options` are further ones of `proa up`.
+    """
     own = None if home else Path(tempfile.mkdtemp(prefix="proa-bench-"))
     folder = home or own
     assert folder is not None
     try:
         begun = time.perf_counter()
-        proa_command("up", "--detach", "--port", "0", home=folder)
+        proa_command("up", "--detach", "--port", "0", *options, home=folder)
         taken = time.perf_counter() - begun
         try:
             server = json.loads((folder / "server.pid").read_text())

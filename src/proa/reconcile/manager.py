@@ -151,22 +151,27 @@ class _Runner:
     def listener(self, watch: Watch) -> Callable[[Object | None, Object | None], None]:
         """Return what adds the keys that a change concerns, as seen before and after it."""
 
+        add, ignores, keys_of = self.queue.add, watch.ignores, self._keys_of(watch)
+
         def listen(old: Object | None, new: Object | None) -> None:
-            if watch.ignores is not None and old is not None and new is not None and watch.ignores(old, new):
-                return
-            for obj in (old, new):
-                if obj is not None:
-                    for key in self._keys(watch, obj):
-                        self.queue.add(key)
+            if old is not None:
+                if ignores is not None and new is not None and ignores(old, new):
+                    return
+                for key in keys_of(old):
+                    add(key)
+            if new is not None:
+                for key in keys_of(new):
+                    add(key)
 
         return listen
 
-    def _keys(self, watch: Watch, obj: Object) -> Iterable[Key]:
+    def _keys_of(self, watch: Watch) -> Callable[[Object], Iterable[Key]]:
         if watch.keys_of is not None:
-            return watch.keys_of(obj)
-        if watch.find_keys is not None:
-            return watch.find_keys(obj, self.context.caches)
-        return (Key(meta.namespace(obj), meta.name(obj)),)
+            return watch.keys_of
+        find_keys, caches = watch.find_keys, self.context.caches
+        if find_keys is not None:
+            return lambda obj: find_keys(obj, caches)
+        return lambda obj: (Key(meta.namespace(obj), meta.name(obj)),)
 
     async def run(self) -> None:
         """Work on keys as they come, several at once, until the queue is shut down."""

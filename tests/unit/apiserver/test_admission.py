@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+
 import pytest
 
 from proa.apiserver.admission import PLUGINS
@@ -81,6 +83,22 @@ class TestPriority:
         api.post(PRIORITY_CLASSES, {"metadata": {"name": "usual"}, "value": 9, "globalDefault": True})
         spec = post_pod(api).json["spec"]
         assert (spec["priority"], spec["priorityClassName"]) == (9, "usual")
+
+    def test_the_default_class_is_that_of_the_last_write(self, api):
+        chance, default = random.Random(3), 0
+        for step in range(1, 40):
+            match chance.choice(("set", "change", "delete", "ask")):
+                case "set" if not default:
+                    default = step
+                    body = {"metadata": {"name": "usual"}, "value": step, "globalDefault": True}
+                    assert api.post(PRIORITY_CLASSES, body).status == 201
+                case "change" if default:
+                    changed = api.patch(f"{PRIORITY_CLASSES}/usual", {"description": str(step)})
+                    assert changed.status == 200
+                case "delete" if default:
+                    default = 0
+                    assert api.delete(f"{PRIORITY_CLASSES}/usual").status == 200
+            assert post_pod(api, name=f"p{step}").json["spec"]["priority"] == default
 
     def test_there_is_one_default_class(self, api):
         api.post(PRIORITY_CLASSES, {"metadata": {"name": "usual"}, "value": 9, "globalDefault": True})

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 import orjson
 
 from proa.apiserver.registry.attributes import Attributes
+from proa.apiserver.registry.catalog import Catalog
 from proa.apiserver.registry.refusals import forbidden
 from proa.client.protocol import Object
 from proa.objects.pods import total_resources
@@ -17,6 +18,8 @@ from proa.objects.quantity import canonicalize, parse_quantity
 from proa.objects.resource import LIMIT_RANGES, PODS
 
 ANNOTATION = "kubernetes.io/limit-ranger"
+MAX_NAMESPACES = 4096
+"""Of so many is remembered which they have."""
 Quantities = Mapping[str, str]
 
 
@@ -50,9 +53,21 @@ def validate(attributes: Attributes) -> None:
 
 
 def _limit_ranges(attributes: Attributes) -> list[Object]:
-    registry = attributes.catalog.of(LIMIT_RANGES)
-    entries = registry.store.range(registry.scope(attributes.namespace)).entries
-    return [orjson.loads(entry.value) for entry in entries]
+    """Return those of the namespace, which are not to be changed; they are read when the first pod asks."""
+    catalog, namespace = attributes.catalog, attributes.namespace
+    known = catalog.derived(_none_yet, LIMIT_RANGES)
+    found = known.get(namespace)
+    if found is None:
+        registry = catalog.of(LIMIT_RANGES)
+        entries = registry.store.range(registry.scope(namespace)).entries
+        if len(known) >= MAX_NAMESPACES:
+            known.clear()
+        found = known[namespace] = [orjson.loads(entry.value) for entry in entries]
+    return found
+
+
+def _none_yet(catalog: Catalog) -> dict[str, list[Object]]:
+    return {}
 
 
 # Defaults.

@@ -13,14 +13,11 @@ from typing import Any
 import orjson
 
 from proa.client.protocol import Object
+from proa.objects.managed_fields.unread import UNREAD, cut_managed_fields
 from proa.store.protocol import Entry
 
 ENDS_METADATA = b'"resourceVersion":"%d"}'
 _METADATA = b'"metadata":'
-_MANAGED = b',"managedFields":['
-_END_OF_LIST = b'],"'
-"""A bare quote is no part of a string, and no list is in managedFields but itself."""
-_UNREAD = b',"managedFields":0'
 _SPEC, _STATUS = b',"spec":', b',"status":'
 SPECS, MAX_SPEC_BYTES = 64, 8 * 1024
 
@@ -42,15 +39,12 @@ def cut_metadata(value: bytes, revision: int, head: bytes) -> bytes | None:
 
 def without_managed_fields(entry: Entry) -> Object:
     """Return the object; its managedFields are missing, or there."""
-    value = entry.value
-    start = value.find(_MANAGED)
-    if start >= 0:
-        end = value.find(_END_OF_LIST, start)
-        if end >= 0 and value.startswith(ENDS_METADATA % entry.revision, end + 2):
-            obj: Object = orjson.loads(value[:start] + _UNREAD + value[end + 1 :])
-            if obj["metadata"].pop("managedFields", None) == 0:
-                return obj
-    whole: Object = orjson.loads(value)
+    cut = cut_managed_fields(entry.value)
+    if cut is not None:
+        obj: Object = orjson.loads(cut)
+        if obj["metadata"].pop("managedFields", None) == UNREAD:
+            return obj
+    whole: Object = orjson.loads(entry.value)
     return whole
 
 
@@ -66,15 +60,9 @@ def to_look_at(entry: Entry, head: bytes, metadata: bytes | None) -> Object:
     end = value.find(_STATUS, begin)
     if end < 0 or end - begin > MAX_SPEC_BYTES or not value.startswith(_SPEC, begin):
         return without_managed_fields(entry)
-    start = metadata.find(_MANAGED)
-    if start >= 0:
-        rest = metadata.find(_END_OF_LIST, start) + 1
-        if not rest or not metadata.startswith(ENDS_METADATA % entry.revision, rest + 1):
-            return without_managed_fields(entry)
-        metadata = metadata[:start] + metadata[rest:]
     try:
         return {
-            "metadata": orjson.loads(metadata),
+            "metadata": orjson.loads(cut_managed_fields(metadata) or metadata),
             "spec": _read_spec(value[begin + len(_SPEC) : end]),
             "status": orjson.loads(value[end + len(_STATUS) : -1]),
         }

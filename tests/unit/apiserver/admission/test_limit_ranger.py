@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+
 import pytest
 
 NAMESPACE = "/api/v1/namespaces/default"
@@ -92,3 +94,30 @@ def test_other_namespaces_are_not_bounded(api):
     api.post("/api/v1/namespaces/n/serviceaccounts", {"metadata": {"name": "default"}})
     body = {"metadata": {"name": "p"}, "spec": {"containers": [{"name": "c", "image": "x"}]}}
     assert api.post("/api/v1/namespaces/n/pods", body).status == 201
+
+
+def test_what_is_remembered_of_namespaces_is_as_new_as_the_last_write(api):
+    chance = random.Random(5)
+    spaces = dict.fromkeys(("default", "other"))
+    api.post("/api/v1/namespaces", {"metadata": {"name": "other"}})
+    api.post("/api/v1/namespaces/other/serviceaccounts", {"metadata": {"name": "default"}})
+    for step in range(60):
+        space = chance.choice(list(spaces))
+        path = f"/api/v1/namespaces/{space}/limitranges"
+        limits = [{"type": "Container", "defaultRequest": {"cpu": f"{step + 1}m"}}]
+        body = {"metadata": {"name": "limits"}, "spec": {"limits": limits}}
+        match chance.choice(("ask", "set", "delete")):
+            case "set" if spaces[space] is None:
+                assert api.post(path, body).status == 201
+                spaces[space] = f"{step + 1}m"
+            case "set":
+                assert api.put(f"{path}/limits", body).status == 200
+                spaces[space] = f"{step + 1}m"
+            case "delete" if spaces[space] is not None:
+                assert api.delete(f"{path}/limits").status == 200
+                spaces[space] = None
+        for name, expected in spaces.items():
+            pod = {"metadata": {"name": "p"}, "spec": {"containers": [{"name": "c", "image": "x"}]}}
+            made = api.post(f"/api/v1/namespaces/{name}/pods?dryRun=All", pod).json
+            requests = made["spec"]["containers"][0]["resources"].get("requests", {})
+            assert requests.get("cpu") == expected
