@@ -141,6 +141,11 @@ class Scheduler:
             self.refuse(queued, decision)
 
     def place(self, queued: QueuedPod, placement: Placement) -> None:
+        refused = self._profile_of(queued.info).run_reserves(queued.info, placement.node, placement.facts)
+        if refused is not None:
+            self._queue.retry(queued)
+            self._writer.tell_failure(queued.info, "SchedulerError", ", ".join(refused.reasons))
+            return
         self._nominations.forget(queued.info.uid)
         self._snapshot.add_pod(queued.info, placement.node.name, assumed=True)
         self._writer.spawn(self._bind(queued, placement))
@@ -194,10 +199,11 @@ class Scheduler:
             self._queue.activate(uid)
 
     async def _bind(self, queued: QueuedPod, placement: Placement) -> None:
+        profile = self._profile_of(queued.info)
         try:
-            profile = self._profile_of(queued.info)
             await self._writer.bind(profile, queued.info, placement.node.name, placement.facts)
         except ApiError as error:
+            profile.run_unreserves(queued.info, placement.facts)
             self._binding_failed(queued, placement.node.name, error)
 
     def _binding_failed(self, queued: QueuedPod, node_name: str, error: ApiError) -> None:

@@ -26,7 +26,7 @@ Facts = Mapping[str, Hashable]
 """What each pre_filter found out about the pod, by plugin name."""
 Sizes = Sequence[tuple[Hashable, int]]
 """Groups of nodes that fit: what an overview returned for each node of it, and how many they are."""
-Point = Literal["preEnqueue", "preFilter", "filter", "postFilter", "preScore", "score", "preBind"]
+Point = Literal["preEnqueue", "preFilter", "filter", "postFilter", "preScore", "score", "reserve", "preBind"]
 
 
 class Code(Enum):
@@ -60,6 +60,9 @@ class Event(Enum):
     VOLUME_CHANGED = "persistent volume added or changed"
     CLASS_CHANGED = "storage class added or changed"
     CSI_NODE_CHANGED = "limits of a node's volumes changed"
+    RESOURCE_CLAIM_CHANGED = "resource claim added, changed or gone"
+    RESOURCE_SLICE_CHANGED = "resource slice added or changed"
+    DEVICE_CLASS_CHANGED = "device class added or changed"
     POD_GROUP_CHANGED = "pod group added or changed"
     NAMESPACE_CHANGED = "namespace labels changed"
 
@@ -148,6 +151,17 @@ class Overseer(Protocol):
 
 
 @runtime_checkable
+class Reserve(Protocol):
+    """Told of the choice at once, before the next decision."""
+
+    def reserve(self, pod: PodInfo, node: NodeInfo, facts: Hashable) -> Status | None:
+        """Count what the pod takes on the node beside its requests; return why that cannot be any more."""
+
+    def unreserve(self, pod: PodInfo, facts: Hashable) -> None:
+        """Take back what was counted, where the pod is not bound after all; harmless where nothing was."""
+
+
+@runtime_checkable
 class PreBind(Protocol):
     """Asked to prepare what the pod needs on the node that was chosen, before it is bound."""
 
@@ -200,6 +214,7 @@ class Profile:
             if isinstance(p, Overseer)
         )
         """Each with whether it filters, and its score's weight (0: it does not score)."""
+        self.reserves = self._having("reserve", Reserve)
         self.pre_binds = self._having("preBind", PreBind)
         self._helped_by = {plugin.NAME: plugin.HELPED_BY for plugin in plugins}
         self._hinting = {plugin.NAME: plugin for plugin in plugins if isinstance(plugin, Hinting)}
@@ -223,6 +238,20 @@ class Profile:
                 return answer
             facts[plugin.NAME] = answer
         return facts
+
+    def run_reserves(self, pod: PodInfo, node: NodeInfo, facts: Facts) -> Status | None:
+        """Reserve everywhere; return the first refusal, after which nothing is reserved."""
+        for plugin in self.reserves:
+            status: Status | None = plugin.reserve(pod, node, facts.get(plugin.NAME))
+            if status is not None:
+                self.run_unreserves(pod, facts)
+                return status
+        return None
+
+    def run_unreserves(self, pod: PodInfo, facts: Facts) -> None:
+        """Take everything back."""
+        for plugin in self.reserves:
+            plugin.unreserve(pod, facts.get(plugin.NAME))
 
     def can_help(
         self,

@@ -11,11 +11,14 @@ from proa.client.protocol import Object
 from proa.objects import meta, pods
 from proa.objects.resource import (
     CSI_NODES,
+    DEVICE_CLASSES,
     NAMESPACES,
     NODES,
     PERSISTENT_VOLUME_CLAIMS,
     PERSISTENT_VOLUMES,
     PODS,
+    RESOURCE_CLAIMS,
+    RESOURCE_SLICES,
     STORAGE_CLASSES,
     Resource,
 )
@@ -32,6 +35,8 @@ MOVERS: tuple[tuple[Resource, Event], ...] = (
     (PERSISTENT_VOLUME_CLAIMS, Event.CLAIM_CHANGED),
     (PERSISTENT_VOLUMES, Event.VOLUME_CHANGED),
     (STORAGE_CLASSES, Event.CLASS_CHANGED),
+    (RESOURCE_SLICES, Event.RESOURCE_SLICE_CHANGED),
+    (DEVICE_CLASSES, Event.DEVICE_CLASS_CHANGED),
 )
 """What only plugins look at: it may help pods that they rejected."""
 
@@ -59,6 +64,7 @@ class Listening:
         informers.informer(NODES).listen(self._node_changed)
         informers.informer(PODS).listen(self._pod_changed)
         informers.informer(CSI_NODES).listen(self._csi_node_changed)
+        informers.informer(RESOURCE_CLAIMS).listen(self._resource_claim_changed)
         for resource, event in MOVERS:
             informers.informer(resource).listen(self._mover(event))
 
@@ -68,6 +74,9 @@ class Listening:
                 self._queue.move(event, old, new)
 
         return listen
+
+    def _resource_claim_changed(self, old: Object | None, new: Object | None) -> None:
+        self._queue.move(Event.RESOURCE_CLAIM_CHANGED, old, new)
 
     def _namespace_changed(self, old: Object | None, new: Object | None) -> None:
         self._snapshot.set_namespace(meta.name(new or old or {}), new)

@@ -8,7 +8,7 @@ from typing import Any
 
 from proa.objects.cel.errors import CelRuntimeError, CostExceeded
 from proa.objects.cel.operators import shown
-from proa.objects.cel.values import MISSING, compare, find_key, no_overload
+from proa.objects.cel.values import MISSING, OpenMap, compare, find_key, no_overload
 
 Frame = list[Any]
 Run = Callable[[Frame], Any]
@@ -37,7 +37,7 @@ def make(
 def _pairs(value: Any, two: bool) -> Iterator[tuple[Any, Any]]:
     if type(value) is list:
         return iter(enumerate(value)) if two else ((item, None) for item in value)
-    if type(value) is dict:
+    if type(value) in (dict, OpenMap):
         return iter(list(value.items()))
     raise no_overload()
 

@@ -15,6 +15,7 @@ from proa.objects.cel.values import (
     MISSING,
     NONE,
     Duration,
+    OpenMap,
     Optional,
     Struct,
     Timestamp,
@@ -142,7 +143,7 @@ def contains(element: Any, container: Any, budget: Budget) -> bool:
         if type(element) is str:
             return element in container
         return any(equal(element, candidate, budget) for candidate in container)
-    if kind is dict:
+    if kind is dict or kind is OpenMap:
         return find_key(container, element, budget) is not MISSING
     raise no_overload()
 
@@ -174,6 +175,9 @@ def optional_index(container: Any, key: Any, budget: Budget) -> Optional:
 def _find(container: Any, key: Any, budget: Budget) -> Any:
     if type(container) is dict:
         return find_key(container, key, budget)
+    if type(container) is OpenMap:
+        found = find_key(container, key, budget)
+        return {} if found is MISSING else found
     if type(container) is not list:
         raise no_overload()
     if type(key) is float and key == int(key):

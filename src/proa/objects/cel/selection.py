@@ -7,7 +7,7 @@ from typing import Any
 
 from proa.objects.cel.budget import Budget
 from proa.objects.cel.errors import CelRuntimeError
-from proa.objects.cel.values import MISSING, NONE, LazyFields, Optional, Struct
+from proa.objects.cel.values import MISSING, NONE, LazyFields, OpenMap, Optional, Struct
 
 Convert = Callable[[Any, Budget], Any]
 
@@ -48,6 +48,8 @@ def has_field(value: Any, key: str, budget: Budget) -> bool:
 def _find(value: Any, key: str) -> Any:
     if type(value) is dict:
         return value.get(key, MISSING)
+    if type(value) is OpenMap:
+        return value.get(key, {})
     if type(value) is Struct:
         return value.fields.get(key, MISSING)
     if isinstance(value, LazyFields):

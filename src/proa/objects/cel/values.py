@@ -65,6 +65,10 @@ class Struct:
     fields: Mapping[str, Any]
 
 
+class OpenMap(dict[str, Any]):
+    """A map in which every key that is looked up is found: with an empty map, where there is nothing else."""
+
+
 class LazyFields:
     """An object whose fields are worked out when they are first looked at (`variables`)."""
 

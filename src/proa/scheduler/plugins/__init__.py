@@ -10,6 +10,7 @@ from proa.scheduler.framework import Plugin
 from proa.scheduler.plugins.balanced_allocation import BalancedAllocation
 from proa.scheduler.plugins.coscheduling import Coscheduling
 from proa.scheduler.plugins.default_preemption import DefaultPreemption
+from proa.scheduler.plugins.dynamic_resources import DynamicResources
 from proa.scheduler.plugins.image_locality import ImageLocality
 from proa.scheduler.plugins.inter_pod_affinity import HARD_POD_AFFINITY_WEIGHT, InterPodAffinity
 from proa.scheduler.plugins.node_affinity import NodeAffinity
@@ -56,6 +57,7 @@ PLUGINS: Mapping[str, Callable[[Parts, Object], Plugin]] = {
         args.get("hardPodAffinityWeight", HARD_POD_AFFINITY_WEIGHT),
         ignore_preferred=args.get("ignorePreferredTermsOfExistingPods", False),
     ),
+    "DynamicResources": lambda parts, args: DynamicResources(parts.client, parts.informers),
     "DefaultPreemption": lambda parts, args: DefaultPreemption(
         args.get("minCandidateNodesPercentage", 10), args.get("minCandidateNodesAbsolute", 100)
     ),
