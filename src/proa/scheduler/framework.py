@@ -121,7 +121,10 @@ class Overview(Protocol):
 
     A node answers with a key; all that the overview says of the node follows from its key and from the overview
     as it is now. Nodes with equal keys are judged together, so keys should be few: the node's domain, a count.
+    `COUNTS` False: it adds nothing up, so nodes that the pods cannot use need not be shown to it.
     """
+
+    COUNTS: bool
 
     def look(self, name: str, node: NodeInfo | None) -> Hashable:
         """Take in a node that may have changed, or its pods (None: it is gone), and return its key."""

@@ -28,7 +28,10 @@ KindKey = tuple[str, frozenset[tuple[str, str]], bool]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PodInfo:
-    """See the module's docstring. Pods with equal `shape` are alike to every filter and score, but for facts."""
+    """See the module's docstring. Pods with equal `shape` are alike to every filter and score, but for facts.
+
+    `only_nodes` are the ones that it names, None: any.
+    """
 
     pod: Object
     uid: str
@@ -43,6 +46,7 @@ class PodInfo:
     group: GroupKey | None
     kind: KindKey
     terms: PodTerms
+    only_nodes: frozenset[str] | None
     shape: bytes
 
     @property
@@ -95,8 +99,28 @@ def make_pod_info(pod: Object) -> PodInfo:
     kind = (namespace, frozenset((metadata.get("labels") or {}).items()), "deletionTimestamp" in metadata)
     return PodInfo(
         pod, metadata.get("uid", ""), namespace, metadata["name"], spec.get("priority") or 0,
-        requests, cpu, memory, ports, tuple(claim_names(pod)), group_of(pod), kind, pod_terms(pod), shape,
+        requests, cpu, memory, ports, tuple(claim_names(pod)), group_of(pod), kind, pod_terms(pod),
+        only_nodes(spec), shape,
     )  # fmt: skip
+
+
+def only_nodes(spec: Object) -> frozenset[str] | None:
+    """Return the nodes that a pod's required node affinity names, as a DaemonSet's pod's does; None: it names none."""
+    affinity = (spec.get("affinity") or {}).get("nodeAffinity")
+    required = affinity.get("requiredDuringSchedulingIgnoredDuringExecution") if affinity else None
+    if required is None:
+        return None
+    found: set[str] = set()
+    for term in required.get("nodeSelectorTerms") or ():
+        named = [
+            frozenset(each.get("values") or ())
+            for each in term.get("matchFields") or ()
+            if (each["key"], each["operator"]) == ("metadata.name", "In")
+        ]
+        if not named:
+            return None
+        found |= frozenset.intersection(*named)
+    return frozenset(found)
 
 
 def images(spec: Object) -> list[str]:

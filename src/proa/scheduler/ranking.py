@@ -26,6 +26,8 @@ from proa.scheduler.pod_info import PodInfo
 from proa.scheduler.snapshot import Snapshot
 
 RANKINGS_KEPT = 128
+NOT_NAMED = Status(Code.UNRESOLVABLE, "NodeAffinity", ("node(s) didn't satisfy plugin(s) [NodeAffinity]",))
+"""For the nodes that a pod's node affinity does not name, where it names some: they are not looked at."""
 
 Entry = tuple[int, float, int, str]
 """Negative own score, random number, version of the node's entry, node name."""
@@ -122,6 +124,7 @@ class Ranking:
         self._scaled = [(p.score, facts.get(p.NAME)) for p in profile.scaled_scores]
         self._scales = [(p.NORMALIZE, weights[p.NAME]) for p in profile.scaled_scores]
         self._overviews: list[tuple[Overview, bool, int]] = []
+        self._counting: list[Overview] = []
         self._epoch = -1
         self._position = 0
         self._version = 0
@@ -178,13 +181,15 @@ class Ranking:
         """Return why a node does not fit."""
         self._catch_up()
         known = self._known.get(name)
-        return None if known is None else self._status_of(known)
+        if known is None:
+            return NOT_NAMED if name in self._snapshot.nodes else None
+        return self._status_of(known)
 
     def close(self) -> None:
         """Let go of what overviews hold."""
         for overview, _, _ in self._overviews:
             overview.close()
-        self._overviews = []
+        self._overviews, self._counting = [], []
         self._epoch = -1
 
     @property
@@ -215,17 +220,24 @@ class Ranking:
             overview = plugin.overview(pod, facts.get(plugin.NAME), self._snapshot)
             if overview is not None:
                 self._overviews.append((overview, filters, weight))
+                if overview.COUNTS:
+                    self._counting.append(overview)
         self._epoch = self._snapshot.epoch
         self._position = self._snapshot.position
         self._diagnosis = None
         self._known = {}
         self._groups = {}
-        for name in self._snapshot.nodes:
+        only = pod.only_nodes
+        for name in self._snapshot.nodes if only is None or self._counting else sorted(only):
             self._look(name)
 
     def _look(self, name: str) -> None:
         """Take in a node as it is now."""
         node = self._snapshot.nodes.get(name)
+        if self._pod.only_nodes is not None and name not in self._pod.only_nodes:
+            for overview in self._counting:
+                overview.look(name, node)
+            return
         known = self._known.get(name)
         if known is None:
             if node is None:
@@ -363,6 +375,9 @@ class Ranking:
                 counts[id(status)] += 1
                 if status.code is Code.UNSCHEDULABLE:
                     hopeful.append(name)
+        if unknown := len(self._snapshot.nodes) - len(self._known):
+            found[id(NOT_NAMED)] = NOT_NAMED
+            counts[id(NOT_NAMED)] = unknown
         reasons: Counter[str] = Counter()
         for identity, count in counts.items():
             for reason in found[identity].reasons:

@@ -47,6 +47,11 @@ PREFER_SSD = {
         }
     ]
 }
+ON_NODE = {
+    "requiredDuringSchedulingIgnoredDuringExecution": {
+        "nodeSelectorTerms": [{"matchFields": [{"key": "metadata.name", "operator": "In", "values": ["n1"]}]}]
+    }
+}
 REQUIRE_SSD = {
     "requiredDuringSchedulingIgnoredDuringExecution": {
         "nodeSelectorTerms": [{"matchExpressions": [{"key": "disk", "operator": "In", "values": ["ssd"]}]}]
@@ -116,7 +121,7 @@ def draw_side(random: random.Random) -> dict[str, Any]:
 
 def draw_affinity(random: random.Random) -> dict[str, Any]:
     parts = {
-        "nodeAffinity": random.choice([None, None, PREFER_SSD, REQUIRE_SSD]),
+        "nodeAffinity": random.choice([None, None, PREFER_SSD, REQUIRE_SSD, ON_NODE]),
         "podAffinity": draw_side(random) if random.random() < 0.3 else None,
         "podAntiAffinity": draw_side(random) if random.random() < 0.3 else None,
     }
@@ -301,6 +306,17 @@ def test_the_same_seed_gives_the_same_placements(seed):
             world.snapshot.set_node(make_node(f"n{index}", **draw_node(draw)))
         runs.append([world.place(draw_kind(draw)) for _ in range(20)])
     assert runs[0] == runs[1]
+
+
+def test_a_pod_that_names_its_node_is_refused_by_the_others_in_one_word():
+    world = World()
+    for index in range(3):
+        world.snapshot.set_node(make_node(f"n{index}", cpu="1"))
+    assert world.place({"affinity": {"nodeAffinity": ON_NODE}, "cpu": "1"}) == "n1"
+    pod = make_pod_info(make_pod("p", affinity={"nodeAffinity": ON_NODE}, cpu="1"))
+    diagnosis = world.rankings.ranking_for(pod, world.profile.run_pre_filters(pod)).diagnose()
+    assert diagnosis.reasons == {"Insufficient cpu": 1, "node(s) didn't satisfy plugin(s) [NodeAffinity]": 2}
+    assert diagnosis.hopeful == ("n1",)
 
 
 def test_equal_nodes_take_turns():

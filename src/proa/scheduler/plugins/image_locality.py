@@ -33,6 +33,8 @@ class ImageLocality:
 class ImageOverview:
     """A node's key says which of the images it has."""
 
+    COUNTS = False
+
     def __init__(self, names: list[str], snapshot: Snapshot) -> None:
         self._names = names
         self._snapshot = snapshot

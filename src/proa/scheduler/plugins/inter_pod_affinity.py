@@ -143,6 +143,8 @@ class _Seen(NamedTuple):
 class AffinityOverview:
     """See the module's docstring. A key has a domain, a tuple of numbers, or None (no such label) for each label."""
 
+    COUNTS = True
+
     def __init__(self, facts: AffinityFacts, snapshot: Snapshot, hard_weight: int) -> None:
         self._snapshot = snapshot
         self._held: list[Tally] = []

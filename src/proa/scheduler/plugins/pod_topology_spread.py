@@ -160,6 +160,8 @@ class _Seen(NamedTuple):
 class SpreadOverview:
     """See the module's docstring. A key has a part for each hard constraint and then one for each soft one."""
 
+    COUNTS = True
+
     def __init__(self, pod: PodInfo, facts: SpreadFacts, snapshot: Snapshot) -> None:
         self._pod = pod
         self._census = snapshot.census

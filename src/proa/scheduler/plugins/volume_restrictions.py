@@ -79,6 +79,8 @@ class VolumeRestrictions:
 class ClaimOverview:
     """A node's key is how many of its pods use the claims; one anywhere is too many."""
 
+    COUNTS = True
+
     def __init__(self, claims: tuple[tuple[str, str], ...], snapshot: Snapshot) -> None:
         self._claims = claims
         self._users = snapshot.claim_users
