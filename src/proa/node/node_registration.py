@@ -10,7 +10,13 @@ import logging
 from collections.abc import Awaitable, Callable
 
 from proa.client.protocol import MERGE_PATCH, STRATEGIC_MERGE_PATCH, Client, Object
-from proa.node.node_status import MachineInfo, make_conditions, make_node, make_node_status
+from proa.node.node_status import (
+    MachineInfo,
+    extended_resources,
+    make_conditions,
+    make_node,
+    make_node_status,
+)
 from proa.node.runtimes.protocol import Runtime, RuntimeFailure, RuntimeStatus
 from proa.node.settings import KubeletSettings
 from proa.objects.errors import AlreadyExists, ApiError, NotFound
@@ -140,11 +146,11 @@ class NodeRegistration:
         return True
 
     async def _is_misreported(self) -> bool:
-        """Tell whether the API has this node as other than it reported: given up for silent, say."""
+        """Tell whether the API has this node as other than it reported: given up for silent, or with more to give."""
         known = await self._client.get(NODES, self._settings.node_name)
         mine = _health(self._node)
         self._node = known
-        return _health(known) != mine
+        return _health(known) != mine or _has_more_to_give(known)
 
     async def _register_again(self) -> None:
         """The Node was deleted while this kubelet runs."""
@@ -202,6 +208,13 @@ class NodeRegistration:
             await self._client.create(NAMESPACES, namespace)
         except AlreadyExists:
             return
+
+
+def _has_more_to_give(node: Object) -> bool:
+    """Tell whether somebody has given the node resources that are not allocatable yet."""
+    status = node.get("status") or {}
+    given, allocatable = (extended_resources(status.get(key) or {}) for key in ("capacity", "allocatable"))
+    return given != allocatable
 
 
 def _health(node: Object) -> dict[str, str]:

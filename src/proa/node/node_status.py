@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from proa.client.protocol import Object
@@ -78,6 +78,16 @@ def make_capacity(machine: MachineInfo, max_pods: int) -> dict[str, str]:
     }
 
 
+def extended_resources(quantities: Mapping[str, str]) -> dict[str, str]:
+    """Return those that somebody else gives the node: names with a domain that is not Kubernetes' own."""
+    return {name: value for name, value in quantities.items() if _is_extended(name)}
+
+
+def _is_extended(name: str) -> bool:
+    domain, slash, _ = name.partition("/")
+    return bool(slash) and domain != "kubernetes.io" and not domain.endswith(".kubernetes.io")
+
+
 def make_labels(settings: KubeletSettings, machine: MachineInfo) -> dict[str, str]:
     """Return the labels that a node always has, and those of its settings."""
     return {
@@ -124,8 +134,11 @@ def make_node_status(
     old: Object,
     now: float,
 ) -> Object:
-    """Return the Node's status; `old` gives the times of conditions that stay as they are."""
-    capacity = make_capacity(machine, settings.max_pods)
+    """Return the Node's status; `old` gives the times of conditions that stay as they are.
+
+    What others have added to its capacity is allocatable, all of it.
+    """
+    capacity = make_capacity(machine, settings.max_pods) | extended_resources(old.get("capacity") or {})
     addresses = [{"type": "Hostname", "address": settings.node_name}]
     if runtime.node_ip:
         addresses.insert(0, {"type": "InternalIP", "address": runtime.node_ip})

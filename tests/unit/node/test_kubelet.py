@@ -446,6 +446,25 @@ def test_the_node_is_registered_with_its_lease(tmp_path: Path) -> None:
     run(tmp_path, scenario)
 
 
+def test_what_others_give_a_node_is_allocatable_and_stays(tmp_path: Path) -> None:
+    async def scenario(node: Node) -> None:
+        def allocatable() -> str:
+            found = node.client.peek(NODES, "proa-1") or {}
+            return str(found["status"]["allocatable"].get("example.com/dongle", ""))
+
+        for number in ("4", "2"):
+            given = {"status": {"capacity": {"example.com/dongle": number}}}
+            await node.client.patch(NODES, "proa-1", given, subresource="status")
+            await node.until(lambda number=number: allocatable() == number)
+
+        await node.restart()
+
+        found = node.client.peek(NODES, "proa-1") or {}
+        assert found["status"]["capacity"]["example.com/dongle"] == allocatable() == "2"
+
+    run(tmp_path, scenario, lease_renew_seconds=0.01)
+
+
 def test_draining_ends_containers_and_leaves_the_objects(tmp_path: Path) -> None:
     async def scenario(node: Node) -> None:
         await begin(node, make_pod())
