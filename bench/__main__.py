@@ -24,6 +24,7 @@ BENCHES = {
     "store_writes": "durable writes a second",
     "store_scale": "how the store grows from 1,000 to 100,000 objects",
     "cluster_scale": "how a whole cluster grows from 1,000 to 100,000 objects",
+    "control_plane": "what pods cost the control plane: memory, at rest, Deployments of 1,000",
     "scheduler_throughput": "pods placed a second",
     "container_start": "how fast a container starts",
     "service_relay": "what a userspace service costs a request",

@@ -17,6 +17,7 @@ from proa.objects import meta
 from proa.objects.resource import Resource
 from proa.reconcile.indexes import Indexes, IndexFunction, Place
 from proa.reconcile.reflector import Reflector, Scope
+from proa.reconcile.sharing import Siblings
 
 logger = logging.getLogger(__name__)
 
@@ -47,6 +48,7 @@ class Informer:
         self._objects: dict[Place, Object] = {}
         self._indexes = Indexes(self._objects)
         self._listeners: list[Listener] = []
+        self._siblings = Siblings()
         self._listed: Objects = []
         self._deleted_uids: set[str] = set()
         self._seen_version = ""
@@ -161,6 +163,7 @@ class Informer:
         if old is not None and meta.uid(old) != meta.uid(obj):
             self._drop(place)
             old = None
+        self._siblings.share(obj, old)
         self._objects[place] = obj
         self._indexes.change(place, old, obj)
         self._tell(old, obj)

@@ -43,6 +43,7 @@ class WorkQueue(Generic[K]):
         self._dirty: set[K] = set()
         self._running: set[K] = set()
         self._delayed: dict[K, asyncio.TimerHandle] = {}
+        self._resting: dict[K, asyncio.TimerHandle] = {}
         self._failures: dict[K, int] = {}
         self._bucket = TokenBucket(RETRIES_PER_SECOND, RETRY_BURST, self._timers.time)
         self._getters: deque[asyncio.Future[None]] = deque()
@@ -51,6 +52,11 @@ class WorkQueue(Generic[K]):
     def __len__(self) -> int:
         """Return how many keys are ready to be worked on."""
         return len(self._ready)
+
+    @property
+    def has_work(self) -> bool:
+        """Tell whether a key is ready, or will be when it has rested."""
+        return bool(self._dirty)
 
     def add(self, key: K) -> None:
         """Ask for `key` to be worked on."""
@@ -110,8 +116,11 @@ class WorkQueue(Generic[K]):
         self._running.add(key)
         return key
 
-    def done(self, key: K) -> None:
-        """End the work on `key`; if it was added meanwhile it is ready again."""
+    def done(self, key: K, rest_seconds: float = 0.0) -> None:
+        """End the work on `key`; if it was added meanwhile it is ready again, once it has rested for so long."""
+        if rest_seconds > 0 and not self._shut_down:
+            self._resting[key] = self._timers.call_later(rest_seconds, self._rest_over, key)
+            return
         self._running.discard(key)
         if key in self._dirty:
             self._ready.append(key)
@@ -120,13 +129,18 @@ class WorkQueue(Generic[K]):
     def shut_down(self) -> None:
         """Drop what waits and end every `get`."""
         self._shut_down = True
-        for timer in self._delayed.values():
+        for timer in (*self._delayed.values(), *self._resting.values()):
             timer.cancel()
         self._delayed.clear()
+        self._resting.clear()
         self._ready.clear()
         self._dirty.clear()
         while self._getters:
             self._wake()
+
+    def _rest_over(self, key: K) -> None:
+        del self._resting[key]
+        self.done(key)
 
     def _delay_over(self, key: K) -> None:
         self._delayed.pop(key, None)

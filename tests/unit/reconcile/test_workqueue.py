@@ -178,3 +178,30 @@ def test_a_bucket_allows_its_burst_and_then_its_rate(timers):
     timers.now = 0.5
     assert [bucket.try_take() for _ in range(2)] == [True, False]
     assert [bucket.reserve(), bucket.reserve()] == [0.5, 1.0]
+
+
+def test_a_key_that_rests_comes_again_once_and_only_then(queue: WorkQueue[str], timers: FakeTimers) -> None:
+    queue.add("a")
+    assert take(queue) == "a"
+    queue.done("a", 2.0)
+    assert not queue.has_work
+    queue.add("a")
+    queue.add("a")
+    assert (len(queue), queue.has_work) == (0, True)
+    timers.advance(1.9)
+    assert len(queue) == 0
+    timers.advance(0.1)
+    assert take(queue) == "a"
+    queue.done("a")
+    assert not queue.has_work
+    queue.add("a")
+    assert len(queue) == 1
+
+
+def test_shutting_down_ends_rests(queue: WorkQueue[str], timers: FakeTimers) -> None:
+    queue.add("a")
+    take(queue)
+    queue.done("a", 1.0)
+    queue.shut_down()
+    timers.advance(2.0)
+    assert not queue.has_work
