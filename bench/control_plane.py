@@ -159,9 +159,7 @@ class Bench:
             client.create(SERVICES, {"metadata": {"name": f"s{n}"}, "spec": labels}, "going")
             for n in range(20)
         ]
-        work += [
-            client.create(SERVICE_ACCOUNTS, {"metadata": {"name": f"a{n}"}}, "going") for n in range(40)
-        ]
+        work += [client.create(SERVICE_ACCOUNTS, {"metadata": {"name": f"a{n}"}}, "going") for n in range(40)]
         await _all(work)
         await asyncio.sleep(1.0)
 

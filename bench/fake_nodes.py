@@ -1,4 +1,5 @@
-"""Nodes without machines: their kubelets keep leases and say that every pod runs at once, over HTTPS, as real ones would.
+"""Nodes without machines: their kubelets keep leases and say that every pod runs at once, over HTTPS.
+
 
 They cost this process time, not the control plane's; what they ask of it is what real kubelets ask.
 """
