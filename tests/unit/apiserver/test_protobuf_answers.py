@@ -64,7 +64,7 @@ def test_a_scale_and_a_review_too(api: Any) -> None:
     spec = {"selector": {"matchLabels": labels}, "template": template}
     api.post(DEPLOYMENTS, {"metadata": {"name": "a"}, "spec": spec})
     scale = read(api.get(f"{DEPLOYMENTS}/a/scale", accept=PROTOBUF), "Scale")
-    assert (scale["spec"], scale["status"]) == ({"replicas": 1}, {"selector": "app=a"})
+    assert (scale["spec"], scale["status"]) == ({"replicas": 1}, {"replicas": 0, "selector": "app=a"})
     review = {"spec": {"resourceAttributes": {"verb": "get", "resource": "pods"}}}
     path = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
     answered = read(api.post(path, review, accept=PROTOBUF), "SelfSubjectAccessReview")
