@@ -199,6 +199,7 @@ class LocalNode:
             self.directory,
             cluster_dns=(DNS_SERVICE_IP,),
             lease_duration_seconds=lease_seconds,
+            devices_directory=Path("/dev") if self.place.number == 1 else None,  # they are the machine's
             lease_renew_seconds=lease_seconds / RENEWALS_A_LEASE,
         )
         events = around.events.recorder("kubelet", self.name)

@@ -14,8 +14,11 @@ import random as default_random
 import shutil
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 
 from proa.client.protocol import Client, Object
+from proa.node.device_manager import DeviceManager
+from proa.node.gpus import find_gpus
 from proa.node.images import ALIASES, ImageStore
 from proa.node.node_registration import NodeRegistration
 from proa.node.node_services import Machine, NodeServices
@@ -76,7 +79,9 @@ class Kubelet:
         self._is_stopping = False
         for directory in (settings.pods_directory, settings.logs_directory):
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        info = read_machine(settings.directory)
+        gpus = find_gpus(settings.devices_directory) if settings.devices_directory else {}
+        offered = {resource: len(found) for resource, found in gpus.items()}
+        info = replace(read_machine(settings.directory), devices=offered)
         self._registration = NodeRegistration(client, runtime, settings, info, events, now, sleep)
         cache = RuntimeCache(runtime)
         aliases = ALIASES if settings.image_aliases is None else settings.image_aliases
@@ -99,6 +104,7 @@ class Kubelet:
             services=self._services.list,
             pods=self._pods.list,
             machine=Machine("", info.memory_bytes, make_capacity(info, settings.max_pods)),
+            devices=DeviceManager(gpus, self._may_use_devices),
             start_slots=asyncio.Semaphore(settings.starts_at_once),
         )
         self.server = KubeletServer(
@@ -121,6 +127,8 @@ class Kubelet:
         await self._registration.register(status)
         self._node.events.event(self._registration.node, "Normal", "Starting", "Starting kubelet.")
         await self._node.cache.resync()
+        for pod_uid in self._node.cache.pod_uids():
+            self._node.devices.restore(pod_uid, self._node.cache.containers(pod_uid))
         await asyncio.gather(self._pods.wait_synced(), self._services.wait_synced())
         self._pods.listen(self._pod_changed)
         self._take_up_orphans()
@@ -188,6 +196,12 @@ class Kubelet:
         worker = self._workers.pop(pod_uid, None)
         if worker is not None and any(uid(pod) == pod_uid for pod in self._pods.by_index("uid", pod_uid)):
             self._finished.add(pod_uid)
+
+    def _may_use_devices(self, pod_uid: str) -> bool:
+        """Tell whether a pod is to run, or still does."""
+        pods = self._pods.by_index("uid", pod_uid)
+        containers = self._node.cache.containers(pod_uid)
+        return any(not is_terminated(pod) for pod in pods) or any(c.state == "Running" for c in containers)
 
     def _source_changed(self, pod_uid: str) -> None:
         worker = self._workers.get(pod_uid)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import field
 
 from proa.client.protocol import Client, Object
+from proa.node.device_manager import DeviceManager
 from proa.node.images import ImageStore
 from proa.node.probes.manager import ProbeManager
 from proa.node.runtime_cache import RuntimeCache
@@ -50,4 +51,5 @@ class NodeServices:
     services: Callable[[], Sequence[Object]]
     pods: Callable[[], Sequence[Object]]
     machine: Machine
+    devices: DeviceManager
     start_slots: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(8))

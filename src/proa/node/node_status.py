@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Mapping, Sequence
+from dataclasses import field
 from pathlib import Path
 
 from proa.client.protocol import Object
@@ -41,6 +42,8 @@ class MachineInfo:
     machine_id: str
     boot_id: str
     system_uuid: str
+    devices: Mapping[str, int] = field(default_factory=dict)
+    """How many there are of each extended resource."""
 
 
 def read_machine(directory: Path) -> MachineInfo:
@@ -75,6 +78,7 @@ def make_capacity(machine: MachineInfo, max_pods: int) -> dict[str, str]:
         "ephemeral-storage": f"{machine.storage_bytes // 1024}Ki",
         "memory": f"{machine.memory_bytes // 1024}Ki",
         "pods": str(max_pods),
+        **{resource: str(count) for resource, count in machine.devices.items()},
     }
 
 
@@ -138,7 +142,7 @@ def make_node_status(
 
     What others have added to its capacity is allocatable, all of it.
     """
-    capacity = make_capacity(machine, settings.max_pods) | extended_resources(old.get("capacity") or {})
+    capacity = extended_resources(old.get("capacity") or {}) | make_capacity(machine, settings.max_pods)
     addresses = [{"type": "Hostname", "address": settings.node_name}]
     if runtime.node_ip:
         addresses.insert(0, {"type": "InternalIP", "address": runtime.node_ip})

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine
+from dataclasses import replace
 from typing import Any
 
 from proa.client.protocol import Object
@@ -18,6 +19,7 @@ from proa.node.container_config import make_container_config
 from proa.node.container_status import pod_description
 from proa.node.downward import FieldError
 from proa.node.environment import ConfigError, make_environment
+from proa.node.gpus import make_device_mounts, make_variables
 from proa.node.hooks import HookFailed, run_hook
 from proa.node.images import ImageEvent, ImageFailure
 from proa.node.node_services import NodeServices
@@ -118,18 +120,22 @@ class PodContainers:
         if container.get("startupProbe") or container.get("livenessProbe") or container.get("readinessProbe"):
             _refuse_grpc(container)
         mounted = self._mounted() or MountedVolumes()
+        given = node.devices.given(uid(self._pod.pod), container["name"])
+        gpus = [gpu for found in given.values() for gpu in found]
         config = make_container_config(
             self._pod.pod,
             container,
             found.image,
-            environment.variables,
-            make_mounts(container, mounted, environment.variables),
+            {**make_variables(given), **environment.variables},
+            [*make_mounts(container, mounted, environment.variables), *make_device_mounts(gpus)],
             attempt=attempt,
             hostname=hostname_of(self._pod.pod, node.settings.node_name),
             pods_directory=node.settings.pods_directory,
             logs=log_directory(self._pod.pod, node.settings.logs_directory),
             memory_capacity_bytes=node.machine.memory_bytes,
         )
+        label = node.devices.label(uid(self._pod.pod), config.name)
+        config = replace(config, labels={**config.labels, **label})
         make_message_file(config.termination_message_file)
         self._tell_mounts(config)
         async with node.start_slots:
@@ -146,8 +152,8 @@ class PodContainers:
     def _tell_mounts(self, config: ContainerConfig) -> None:
         """Say it where volumes are not at their mountPath: the runtime has no mounts of its own."""
         why = self._node.machine.features.get("mounts")
-        if why and config.mounts and not config.attempt:
-            paths = ", ".join(mount.container_path for mount in config.mounts)
+        paths = ", ".join(mount.container_path for mount in config.mounts if not mount.is_device)
+        if why and paths and not config.attempt:
             message = f"Volumes are not at {paths} but where $PROA_MOUNTS says: {why}"
             self._pod.event("Warning", "VolumesNotMounted", message, config.name)
 

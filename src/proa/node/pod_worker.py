@@ -16,7 +16,10 @@ from math import inf
 from proa.client.protocol import Object
 from proa.node import pod_lifecycle as lifecycle
 from proa.node.backoff import BackOff, next_backoff
+from proa.node.claim_preparation import REASON as CLAIMS_REASON
+from proa.node.claim_preparation import why_unprepared
 from proa.node.container_status import pod_description
+from proa.node.device_manager import REASON as DEVICES_REASON
 from proa.node.node_services import NodeServices
 from proa.node.pod_containers import PodContainers
 from proa.node.pod_handle import PodHandle
@@ -291,8 +294,10 @@ class PodWorker:
             self._pod.event("Warning", FORBIDDEN_REASON, forbidden)
             self.end(FORBIDDEN_REASON, f"Pod was rejected: {forbidden}")
             return
+        if not await self._prepare():
+            return
         config = make_sandbox_config(self.pod, node.settings, attempt)
-        ignored = unsupported_fields(self.pod) if not attempt else []
+        ignored = unsupported_fields(self.pod, node.devices.resources) if not attempt else []
         if ignored:
             self._pod.event("Warning", "NotSupported", f"This node does not carry out {', '.join(ignored)}")
         log_directory(self.pod, node.settings.logs_directory).mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -312,6 +317,17 @@ class PodWorker:
                 "Normal", "SandboxChanged", "Pod sandbox changed, it will be killed and re-created."
             )
         node.cache.put_sandbox(sandbox)
+
+    async def _prepare(self) -> bool:
+        """Give the pod its devices; tell whether it has all, else it is tried again."""
+        node = self._node
+        reason, why = DEVICES_REASON, node.devices.admit(self.pod)
+        if not why:
+            reason, why = CLAIMS_REASON, await why_unprepared(node.client, self.pod)
+        if why:
+            self._sandbox_retry_at = node.now() + node.settings.retry_seconds
+            self._pod.event("Warning", reason, why)
+        return not why
 
     async def _stop_sandbox(self, sandbox_id: str) -> None:
         await self._node.runtime.stop_sandbox(sandbox_id)

@@ -17,7 +17,8 @@ class KubeletSettings:
     """One node's settings. Durations are seconds, sizes bytes.
 
     `image_aliases` maps well-known names to images that this node provides; None is the built-in table
-    (images.ALIASES), an empty mapping turns aliases off. `directory` is `$PROA_HOME/nodes/<name>`.
+    (images.ALIASES), an empty mapping turns aliases off. `directory` is `$PROA_HOME/nodes/<name>`. GPUs are looked for
+    in `devices_directory`; None: the node offers none.
     """
 
     node_name: str
@@ -35,6 +36,7 @@ class KubeletSettings:
     backoff_max_seconds: float = 300.0
     retry_seconds: float = 10.0
     orphan_grace_seconds: float = 1.0
+    devices_directory: Path | None = Path("/dev")
     drain_seconds: float = 10.0
     """The most that a container may take to end when the node is drained, however long its own grace."""
 

@@ -5,20 +5,20 @@ Pure. Each entry is told as an Event of the pod (reason NotSupported) and explai
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
 from proa.client.protocol import Object
 from proa.objects.pods import containers, init_containers
 
-POD_FIELDS = ("shareProcessNamespace", "runtimeClassName", "setHostnameAsFQDN", "resourceClaims")
+POD_FIELDS = ("shareProcessNamespace", "runtimeClassName", "setHostnameAsFQDN")
 SECURITY_FIELDS = ("seLinuxOptions", "procMount", "windowsOptions")
 CONTAINER_FIELDS = ("volumeDevices",)
 _HARMLESS: dict[str, tuple[Any, ...]] = {"procMount": ("Default",)}
 
 
-def unsupported_fields(pod: Object) -> list[str]:
-    """Return the paths of fields that have no effect on this node."""
+def unsupported_fields(pod: Object, offered: Collection[str] = ()) -> list[str]:
+    """Return the paths of fields that have no effect on this node, which offers some extended resources."""
     spec = pod["spec"]
     found = [f"spec.{key}" for key in POD_FIELDS if spec.get(key)]
     if spec.get("hostUsers") is False:
@@ -28,7 +28,7 @@ def unsupported_fields(pod: Object) -> list[str]:
         found += _of_volume(volume)
     for container in [*init_containers(pod), *containers(pod)]:
         path = f"spec.containers{{{container['name']}}}"
-        found += _of_container(container, path)
+        found += _of_container(container, path, offered)
         if not spec.get("hostNetwork") and any(port.get("hostPort") for port in container.get("ports") or []):
             found.append(f"{path}.ports.hostPort")
     return found
@@ -51,10 +51,10 @@ def _of_volume(volume: Object) -> Iterator[str]:
             yield f"spec.volumes{{{volume['name']}}}.emptyDir.{key}"
 
 
-def _of_container(container: Object, path: str) -> Iterator[str]:
+def _of_container(container: Object, path: str, offered: Collection[str]) -> Iterator[str]:
     yield from (f"{path}.{key}" for key in CONTAINER_FIELDS if container.get(key))
     yield from _of_security(container.get("securityContext") or {}, f"{path}.securityContext")
     limits = (container.get("resources") or {}).get("limits") or {}
     for resource in limits:
-        if resource not in ("cpu", "memory"):
+        if resource not in ("cpu", "memory") and resource not in offered:
             yield f"{path}.resources.limits.{resource}"

@@ -230,6 +230,7 @@ class _Root:
                 f"/proc/self/fd/{held}" if held >= 0 else mount["host_path"],
                 mount["container_path"],
                 read_only=bool(mount.get("read_only")),
+                no_devices=not mount.get("is_device"),
                 propagation=propagation,
                 tree=tree,
             )

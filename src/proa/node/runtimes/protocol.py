@@ -72,7 +72,7 @@ class Mount:
     """A bind mount of `host_path` (on the node's file system) at `container_path`.
 
     Where `within` is set, it is a folder above `host_path`, and no symbolic link below it may lead out of it:
-    what is below it belongs to containers.
+    what is below it belongs to containers. `is_device`: it is a device file, which the container may open.
     """
 
     host_path: str
@@ -80,6 +80,7 @@ class Mount:
     read_only: bool = False
     propagation: Literal["private", "rslave", "rshared"] = "private"
     within: str = ""
+    is_device: bool = False
 
 
 @dataclass(frozen=True, slots=True)
