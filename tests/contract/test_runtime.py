@@ -527,6 +527,25 @@ def test_mounts_show_folders_and_files_read_only_where_asked(node: Node, folder:
     run(node, body)
 
 
+def test_a_device_file_is_opened_where_it_is_mounted_as_one(node: Node) -> None:
+    if not node.isolated:
+        pytest.skip("not on this machine: processes share the host's files")
+
+    async def body(client: NodedClient) -> None:
+        mounts = (
+            Mount("/dev/zero", "/dev/nvidia0", is_device=True),
+            Mount("/dev/zero", "/dev/dri/renderD128", is_device=True),
+            Mount("/dev/zero", "/mnt/zero"),
+        )
+        script = """
+            for file in /dev/nvidia0 /dev/dri/renderD128; do head -c 3 $file | wc -c; done
+            head -c 3 /mnt/zero 2>/dev/null || echo refused
+        """
+        assert await output(client, shell(node, script, mounts=mounts)) == ["3", "3", "refused"]
+
+    run(node, body)
+
+
 def test_a_symbolic_link_in_a_mount_target_stays_inside(node: Node, folder: Path) -> None:
     if not node.isolated:
         pytest.skip("not on this machine: processes share the host's files")
