@@ -91,6 +91,12 @@ class KubeletServer:
 
     async def document(self, path: str) -> tuple[str, bytes] | None:
         """Return (content type, body) of one of the kubelet's own pages, None where there is none."""
+        try:
+            return await self._document(path)
+        except RuntimeFailure as failure:
+            raise ServiceUnavailable(failure.message) from failure
+
+    async def _document(self, path: str) -> tuple[str, bytes] | None:
         pods = self._pods.list()
         match path.rstrip("/"):
             case "/healthz":

@@ -71,7 +71,7 @@ class World:
         for runner in self.manager._runners:
             for watch in runner.controller.WATCHES:
                 for obj in self.client.all(watch.resource):
-                    for key in runner._keys(watch, obj):
+                    for key in runner._keys_of(watch)(obj):
                         runner.queue.add(key)
         await self.settle()
 

@@ -196,4 +196,8 @@ def test_what_containers_use_is_shown_as_counters(tmp_path: Path) -> None:
             assert await node.kubelet.server.document("/healthz") == ("text/plain; charset=utf-8", b"ok")
             assert await node.kubelet.server.document("/run") is None
 
+            node.runtime.fail_next("usage", "UnknownOperation", "noded does not know 'usage'")
+            with pytest.raises(ServiceUnavailable, match="noded does not know 'usage'"):
+                await node.kubelet.server.document("/stats/summary")
+
     asyncio.run(main())

@@ -103,8 +103,9 @@ class NodeLifecycle:
         """Stop all evictions when no node is Ready any more; give everybody time to speak when one is again."""
         change = zones.settle()
         if change == "cut off":
-            logger.warning("no node is Ready: nothing is evicted")
             nodes = context.caches(NODES).list()
+            if any(_ready_of(node) == "Unknown" for node in nodes):  # else they said so: a start or a stop
+                logger.warning("no node is Ready: nothing is evicted")
             await asyncio.gather(*(_stop_driving(context, node) for node in nodes))
         elif change == "back":
             now = context.now()

@@ -167,7 +167,7 @@ class NodedConnection:
                 for fd in fds:
                     os.close(fd)
             elif "error" in message:
-                future.set_exception(RuntimeFailure(message["error"]["reason"], message["error"]["message"]))
+                future.set_exception(_refusal(**message["error"]))
             else:
                 future.set_result((message["result"], fds))
         elif "exec" in message:
@@ -253,6 +253,13 @@ def _connect(directory: Path) -> socket.socket:
         os.close(folder)
     connection.setblocking(False)
     return connection
+
+
+def _refusal(reason: str, message: str) -> RuntimeFailure:
+    """Return noded's words, and what helps where it lacks what this version asks for: pods outlive a server."""
+    if reason == "UnknownOperation":
+        message += "; `proa down` and then `proa up` start this version's, and the pods again"
+    return RuntimeFailure(reason, message)
 
 
 def _unavailable() -> RuntimeFailure:

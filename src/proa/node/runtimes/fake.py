@@ -222,6 +222,7 @@ class FakeRuntime:
         self.containers[container_id] = replace(container, config=config)
 
     async def usage(self) -> dict[str, ContainerStats]:
+        self._called("usage", "node")
         running = [c.id for c in self.containers.values() if c.state == "Running"]
         return {identifier: self.used.get(identifier, ContainerStats(-1, -1)) for identifier in running}
 

@@ -6,16 +6,21 @@ import asyncio
 import json
 import socket
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 from proa.node.noded.connection import NodedConnection
+from proa.node.runtimes.protocol import RuntimeFailure
 
 
 class StandIn:
-    """A noded that answers `subscribe` with its name, until it is ended."""
+    """A noded that answers everything but what it `lacks` with its name, until it is ended."""
 
-    def __init__(self, directory: Path, name: str) -> None:
+    def __init__(self, directory: Path, name: str, lacks: str = "") -> None:
         self._path = directory / "noded.sock"
         self._name = name
+        self._lacks = lacks
         self._server: asyncio.Server | None = None
         self._writers: list[asyncio.StreamWriter] = []
 
@@ -35,8 +40,13 @@ class StandIn:
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._writers.append(writer)
         while line := await reader.readline():
-            number = json.loads(line)["request"]
-            writer.write(json.dumps({"request": number, "result": {"noded": self._name}}).encode() + b"\n")
+            request = json.loads(line)
+            answer: dict[str, Any] = {"result": {"noded": self._name}}
+            if request["do"] == self._lacks:
+                answer = {
+                    "error": {"reason": "UnknownOperation", "message": f"noded does not know '{self._lacks}'"}
+                }
+            writer.write(json.dumps({"request": request["request"], **answer}).encode() + b"\n")
 
 
 def test_a_noded_that_ends_is_started_again_even_when_that_fails_at_first(tmp_path: Path) -> None:
@@ -61,5 +71,20 @@ def test_a_noded_that_ends_is_started_again_even_when_that_fails_at_first(tmp_pa
         assert len(attempts) == 2
         await connection.close()
         await second.end()
+
+    asyncio.run(main())
+
+
+def test_a_noded_of_another_version_that_lacks_something_is_told_with_what_helps(tmp_path: Path) -> None:
+    async def main() -> None:
+        old = StandIn(tmp_path, "old", lacks="usage")
+        await old.begin()
+        connection = await NodedConnection.open(tmp_path, lambda: asyncio.sleep(0, False))
+        with pytest.raises(
+            RuntimeFailure, match=r"noded does not know 'usage'.*; `proa down` and then `proa up`"
+        ):
+            await connection.ask("usage", {})
+        await connection.close()
+        await old.end()
 
     asyncio.run(main())
