@@ -151,8 +151,11 @@ class _Work:
     def _pruned(self, merged: dict[str, Any], mine: FieldSet) -> dict[str, Any]:
         """Return the merged object less what this manager applied last and nobody has now."""
         last = fields_of(self._last) if self._last else EMPTY
-        if not last:
+        if not last or not difference(last, mine):  # all of it is applied again: nothing can go
             return merged
+        return self._without_abandoned(merged, mine, last)
+
+    def _without_abandoned(self, merged: dict[str, Any], mine: FieldSet, last: FieldSet) -> dict[str, Any]:
         node = self._node
         named_last = node.named(last)
         pruned = node.without(merged, named_last) or {}

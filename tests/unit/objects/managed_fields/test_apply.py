@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proa.objects.errors import ApiError, BadRequest, Conflict
-from proa.objects.managed_fields.apply import apply, check_config
+from proa.objects.managed_fields.apply import _Work, apply, check_config
 from proa.objects.managed_fields.entries import Writer
 from proa.objects.managed_fields.update import created, replaced
 from proa.objects.schemas.load import schema_named
@@ -72,6 +72,44 @@ def test_a_field_goes_when_the_last_that_said_it_no_longer_does(first, second, t
     assert live["data"] == said
     mine = set(owners(live)["one"]["f:data"]) - {"."}
     assert mine == {f"f:{key}" for key in third}
+
+
+ENV = st.lists(st.sampled_from("xyz"), unique=True).map(lambda names: [{"name": n, "value": "1"} for n in names])
+CONTAINERS = st.lists(
+    st.fixed_dictionaries(
+        {"name": st.sampled_from("ab")},
+        optional={"image": st.sampled_from("ij"), "env": ENV, "resources": st.sampled_from(({}, {"limits": {}}))},
+    ),
+    unique_by=lambda container: container["name"],
+)
+METADATA = st.fixed_dictionaries(
+    {"name": st.just("a")},
+    optional={"labels": DATA | st.just({}), "finalizers": st.lists(st.sampled_from("pqr"), unique=True)},
+)
+
+
+@given(st.lists(st.tuples(st.sampled_from(("one", "two", "put")), METADATA, CONTAINERS), max_size=6))
+def test_nothing_goes_of_what_is_all_applied_again(steps):
+    """The short way through `_pruned` leads where the long one does."""
+    short, live = _Work._pruned, None
+
+    def both(work, merged, mine):
+        last = next((e["fieldsV1"] for e in [work._last or {}] if e), {})
+        made = short(work, merged, mine)
+        assert made == (work._without_abandoned(merged, mine, last) if last else merged)
+        return made
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_Work, "_pruned", both)
+        for manager, metadata, containers in steps:
+            config = {**deployment(*containers), "metadata": metadata}
+            if manager != "put":
+                live = run(live, config, manager, schema=DEPLOYMENT, force=True)
+            elif live is not None:
+                new = {**config, "metadata": {**metadata, "managedFields": live["metadata"]["managedFields"]}}
+                writer = Writer("put", "apps/v1", NOW)
+                new["metadata"]["managedFields"] = replaced(live, new, DEPLOYMENT, writer)
+                live = new
 
 
 def test_a_conflict_names_the_manager_and_the_field():
