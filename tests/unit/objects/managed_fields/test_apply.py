@@ -74,11 +74,17 @@ def test_a_field_goes_when_the_last_that_said_it_no_longer_does(first, second, t
     assert mine == {f"f:{key}" for key in third}
 
 
-ENV = st.lists(st.sampled_from("xyz"), unique=True).map(lambda names: [{"name": n, "value": "1"} for n in names])
+ENV = st.lists(st.sampled_from("xyz"), unique=True).map(
+    lambda names: [{"name": n, "value": "1"} for n in names]
+)
 CONTAINERS = st.lists(
     st.fixed_dictionaries(
         {"name": st.sampled_from("ab")},
-        optional={"image": st.sampled_from("ij"), "env": ENV, "resources": st.sampled_from(({}, {"limits": {}}))},
+        optional={
+            "image": st.sampled_from("ij"),
+            "env": ENV,
+            "resources": st.sampled_from(({}, {"limits": {}})),
+        },
     ),
     unique_by=lambda container: container["name"],
 )
