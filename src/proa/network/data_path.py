@@ -17,6 +17,7 @@ from proa.objects.quick_dataclass import dataclass
 SERVICE_NAME_LABEL = "kubernetes.io/service-name"
 DEFAULT_AFFINITY_SECONDS = 10800
 PROTOCOLS = ("TCP", "UDP")
+_NOBODY: frozenset[str] = frozenset()
 
 
 class ServiceKey(NamedTuple):
@@ -163,11 +164,15 @@ def _candidates(slices: Sequence[Object], port_name: str, protocol: str) -> list
                         endpoint.get("nodeName") or "",
                         is_ready,
                         is_serving and bool(conditions.get("terminating")),
-                        frozenset(entry["name"] for entry in hints.get("forNodes") or ()),
-                        frozenset(entry["name"] for entry in hints.get("forZones") or ()),
+                        _names(hints.get("forNodes")),
+                        _names(hints.get("forZones")),
                     )
                 )
     return found
+
+
+def _names(hints: Sequence[Object] | None) -> frozenset[str]:
+    return frozenset(hint["name"] for hint in hints) if hints else _NOBODY
 
 
 def _usable(

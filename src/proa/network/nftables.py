@@ -114,7 +114,7 @@ class _Element(NamedTuple):
 
 
 def render_changes(changes: Iterable[tuple[tuple[ServicePort, ...], tuple[ServicePort, ...]]]) -> str:
-    """Return the commands that turn each (old, new) ports of a service into the new ones.
+    """Return the commands that turn each (old, new) ports of a service into the new ones; what stays is not touched.
 
     Elements of the maps go first and come last, so that every chain that is deleted is unused by then.
     """
@@ -123,22 +123,31 @@ def render_changes(changes: Iterable[tuple[tuple[ServicePort, ...], tuple[Servic
     for old, new in changes:
         old_ports += (port for port in old if port not in new)
         new_ports += (port for port in new if port not in old)
-    old_chains = {name: None for port in old_ports for name, _ in _chains(port)}
-    new_chains = {name: rules for port in new_ports for name, rules in _chains(port)}
-    old_sets = {name: None for port in old_ports for name, _ in _sets(port)}
-    new_sets = dict(pair for port in new_ports for pair in _sets(port))
-    elements = [element for port in old_ports for element in _elements(port)]
-    lines = [f"delete element {TABLE} {e.map} {{ {e.key} }}" for e in elements]
-    lines += (f"flush chain {TABLE} {name}" for name in old_chains)
-    lines += (f"delete chain {TABLE} {name}" for name in _users_first(old_chains) if name not in new_chains)
+    old_chains, new_chains = (
+        {name: rules for port in ports for name, rules in _chains(port)} for ports in (old_ports, new_ports)
+    )
+    old_sets, new_sets = (
+        dict(pair for port in ports for pair in _sets(port)) for ports in (old_ports, new_ports)
+    )
+    old_elements, new_elements = (
+        {*(e for port in ports for e in _elements(port))} for ports in (old_ports, new_ports)
+    )
+    touched = [name for name, rules in old_chains.items() if new_chains.get(name) != rules]
+    made = {name: rules for name, rules in new_chains.items() if old_chains.get(name) != rules}
+    lines = [f"delete element {TABLE} {e.map} {{ {e.key} }}" for e in sorted(old_elements - new_elements)]
+    lines += (f"flush chain {TABLE} {name}" for name in touched)
+    lines += (f"delete chain {TABLE} {name}" for name in _users_first(touched) if name not in new_chains)
     lines += (f"delete set {TABLE} {name}" for name in old_sets if name not in new_sets)
-    lines += (f"add set {TABLE} {name} {definition}" for name, definition in new_sets.items())
-    lines += (f"add chain {TABLE} {name}" for name in new_chains)
-    lines += (f"add rule {TABLE} {name} {rule}" for name, rules in new_chains.items() for rule in rules)
+    lines += (
+        f"add set {TABLE} {name} {definition}"
+        for name, definition in new_sets.items()
+        if name not in old_sets
+    )
+    lines += (f"add chain {TABLE} {name}" for name in made if name not in old_chains)
+    lines += (f"add rule {TABLE} {name} {rule}" for name, rules in made.items() for rule in rules)
     lines += (
         f"add element {TABLE} {e.map} {{ {e.key} : {e.verdict} }}"
-        for port in new_ports
-        for e in _elements(port)
+        for e in sorted(new_elements - old_elements)
     )
     return "".join(f"{line}\n" for line in lines)
 

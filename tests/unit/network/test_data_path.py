@@ -166,6 +166,8 @@ def test_rules_of_a_service_come_and_go_without_touching_others() -> None:
     assert added.count("add chain") == 3
     assert "numgen random mod 2" in grown
     assert grown.count("delete chain") == 0
+    assert sum("endpoint_" in line and "chain" in line for line in grown.splitlines()) == 1
+    assert "element" not in grown
     assert removed.count("delete chain") == 4
     assert "add" not in removed
     assert "ip daddr 10.243.0.1 meta l4proto" in render_base("10.243.0.1")
