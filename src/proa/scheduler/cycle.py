@@ -136,18 +136,21 @@ class Scheduler:
             return
         decision = self.decider_of(queued.info).decide(queued.info)
         if isinstance(decision, Placement):
-            self.place(queued, decision)
+            self._place(queued, decision)
         else:
             self.refuse(queued, decision)
 
-    def place(self, queued: QueuedPod, placement: Placement) -> None:
-        refused = self._profile_of(queued.info).run_reserves(queued.info, placement.node, placement.facts)
-        if refused is not None:
+    def _place(self, queued: QueuedPod, placement: Placement) -> None:
+        refused = self.decider_of(queued.info).assume(queued.info, placement)
+        if refused is None:
+            self.bind(queued, placement)
+        else:
             self._queue.retry(queued)
-            self._writer.tell_failure(queued.info, "SchedulerError", ", ".join(refused.reasons))
-            return
+            self._writer.tell_failure(queued.info, "SchedulerError", ", ".join(refused.diagnosis.reasons))
+
+    def bind(self, queued: QueuedPod, placement: Placement) -> None:
+        """Begin to bind a pod that is assumed on its node."""
         self._nominations.forget(queued.info.uid)
-        self._snapshot.add_pod(queued.info, placement.node.name, assumed=True)
         self._writer.spawn(self._bind(queued, placement))
 
     def refuse(self, queued: QueuedPod, refusal: Refusal) -> None:

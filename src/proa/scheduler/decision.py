@@ -62,6 +62,19 @@ class Decider:
             refused[node.name] = status
         return Refusal(_with_refused(ranking.diagnose(), refused), ranking)
 
+    def assume(self, pod: PodInfo, placement: Placement) -> Refusal | None:
+        """Have plugins take what the pod needs on its node, and count it there; return why that cannot be."""
+        status = self.profile.run_reserves(pod, placement.node, placement.facts)
+        if status is not None:
+            return Refusal(self._diagnose_all(status), None, status)
+        self._snapshot.add_pod(pod, placement.node.name, assumed=True)
+        return None
+
+    def give_back(self, pod: PodInfo, placement: Placement) -> bool:
+        """Take back what was assumed; tell whether the API had not confirmed it."""
+        self.profile.run_unreserves(pod, placement.facts)
+        return self._snapshot.forget(pod.uid)
+
     def check(self, ranking: Ranking, pod: PodInfo, node_name: str) -> Status | None:
         """Return why a node, as it is now or in a trial, would not do, with the pods that it is kept for or without.
 

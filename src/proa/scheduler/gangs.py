@@ -104,8 +104,11 @@ def try_group(
     for pod in members:
         decision = decider_of(pod).decide(pod)
         if isinstance(decision, Placement):
-            outcome.placed[pod.uid] = decision
-            snapshot.add_pod(pod, decision.node.name, assumed=True)
+            refused = decider_of(pod).assume(pod, decision)
+            if refused is None:
+                outcome.placed[pod.uid] = decision
+            else:
+                outcome.refused[pod.uid] = refused
             continue
         outcome.refused[pod.uid] = decision
         preemption = preemption_of(pod) if outcome.count < needed else None
@@ -123,7 +126,10 @@ def try_group(
             evicted.append(placed)
         snapshot.add_pod(pod, found.node_name, assumed=True)
     if outcome.count < needed or outcome.evicting:
-        for uid in (*outcome.placed, *outcome.evicting):
+        for pod in members:
+            if pod.uid in outcome.placed:
+                decider_of(pod).give_back(pod, outcome.placed[pod.uid])
+        for uid in outcome.evicting:
             snapshot.remove_pod(uid)
         for placed in evicted:
             snapshot.add_pod(placed.info, placed.node_name, assumed=placed.assumed)

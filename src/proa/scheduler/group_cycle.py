@@ -27,8 +27,8 @@ from proa.scheduler.snapshot import Snapshot
 class PodCycle(Protocol):
     """What is done for a single pod (cycle.py)."""
 
-    def place(self, queued: QueuedPod, placement: Placement) -> None:
-        """Bind a pod."""
+    def bind(self, queued: QueuedPod, placement: Placement) -> None:
+        """Begin to bind a pod that is assumed on its node."""
 
     def refuse(self, queued: QueuedPod, refusal: Refusal) -> None:
         """See whether preemption helps a pod, and have it wait."""
@@ -96,7 +96,7 @@ class GroupCycle:
             self._preempt(members, key, outcome)
         else:
             for uid, placement in outcome.placed.items():
-                cycle.place(members[uid], placement)
+                cycle.bind(members[uid], placement)
             for uid, refusal in outcome.refused.items():
                 cycle.refuse(members[uid], refusal)
 

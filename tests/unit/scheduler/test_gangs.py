@@ -11,7 +11,7 @@ import pytest
 from proa.client.protocol import Object
 from proa.objects import meta
 from proa.objects.pod_groups import LABEL, POD_GROUPS
-from proa.objects.resource import NODES, PODS
+from proa.objects.resource import DEVICE_CLASSES, NODES, PODS, RESOURCE_CLAIMS, RESOURCE_SLICES
 
 from .conftest import make_node, make_pod
 from .test_cycle import Cluster, with_scheduler
@@ -140,6 +140,38 @@ def test_a_vital_group_takes_the_place_of_other_pods_all_together_or_not_at_all(
         assert not meta.is_deleting(cluster.pod("low-0"))
 
     with_scheduler(scenario, nodes=NODE_PAIR)
+
+
+def test_the_devices_of_a_group_are_counted_while_it_is_tried():
+    device_class = {"metadata": {"name": "gpu"}, "spec": {}}
+    pool = {"name": "n1", "generation": 1, "resourceSliceCount": 1}
+    devices = [{"name": "a"}, {"name": "b"}]
+    spec = {"driver": "gpu.example.com", "pool": pool, "nodeName": "n1", "devices": devices}
+    claims = [
+        {
+            "metadata": {"name": f"claim-{index}", "namespace": "default"},
+            "spec": {"devices": {"requests": [{"name": "r", "exactly": {"deviceClassName": "gpu"}}]}},
+        }
+        for index in range(3)
+    ]
+
+    async def scenario(cluster: Cluster) -> None:
+        for name, count in (("large", 3), ("small", 2)):
+            await cluster.create(POD_GROUPS, make_group(name, count))
+            for index in range(count):
+                claim = {"name": "c", "resourceClaimName": f"claim-{index}"}
+                await cluster.create(PODS, member(name, index, cpu="100m", resourceClaims=[claim]))
+        await cluster.expect(lambda: bound(cluster, ["small-0", "small-1"]) == 2)
+        await cluster.expect(lambda: all(cluster.condition(f"large-{index}")[0] for index in range(3)))
+        assert bound(cluster, [f"large-{index}" for index in range(3)]) == 0
+
+    with_scheduler(
+        scenario,
+        (DEVICE_CLASSES, device_class),
+        (RESOURCE_SLICES, {"metadata": {"name": "s"}, "spec": spec}),
+        *((RESOURCE_CLAIMS, claim) for claim in claims),
+        nodes=NODE_PAIR,
+    )
 
 
 @pytest.mark.parametrize("seed", range(5))
