@@ -53,7 +53,9 @@ def with_components(scenario: Callable[[Client, Manager], Awaitable[None]]) -> N
         await client.create(SERVICE_ACCOUNTS, {"metadata": {"name": "default"}}, SPACE)
         manager = Manager(client, [Copier()])
         recorder = manager.events.recorder("default-scheduler")
-        scheduler = Scheduler(client, manager.informers, recorder, time.time, random.Random(1).random)
+        scheduler = Scheduler(
+            client, manager.informers, lambda name: recorder, time.time, random.Random(1).random
+        )
         scheduling = asyncio.create_task(scheduler.run())
         await manager.start()
         try:
@@ -109,8 +111,8 @@ def test_pods_are_bound_until_the_nodes_are_full_and_the_rest_says_why():
         condition = meta.find_condition(late, "PodScheduled") or {}
         assert (condition["status"], condition["reason"]) == ("False", "Unschedulable")
         assert condition["message"] == (
-            "0/2 nodes are available: 2 Insufficient cpu. preemption: 0/2 nodes are available: 2 No preemption victims "
-            "found for incoming pod."
+            "0/2 nodes are available: 2 Insufficient cpu. no new claims to deallocate, "
+            "preemption: 0/2 nodes are available: 2 No preemption victims found for incoming pod."
         )
         await manager.events.flush()
         reasons = sorted(event["reason"] for event in (await client.list(EVENTS, SPACE)).items)

@@ -157,17 +157,29 @@ class Scheduler:
         """See whether evicting pods would help; put the pod where it waits, and say why."""
         pod, after, nominated = queued.info, "", None
         preemption = self.preemption_of(pod)
+        if refusal.diagnosis.nodes:
+            after = self._try_to_help(pod, refusal)
         if refusal.diagnosis.nodes and preemption is not None:
             found = preemption.find(pod, refusal)
             if isinstance(found, Candidate):
                 self.preempt(queued, found)
-                nominated = found.node_name
+                after, nominated = "", found.node_name
             else:
-                after = f"preemption: {found.message}"
+                after = f"{after}, preemption: {found.message}" if after else f"preemption: {found.message}"
                 if not found.keeps_nomination:
                     self._nominations.forget(pod.uid)
                     nominated = ""
         self.reject(queued, refusal, after, nominated)
+
+    def _try_to_help(self, pod: PodInfo, refusal: Refusal) -> str:
+        """Have plugins begin what may help a pod that no node will have; return what they say."""
+        said = []
+        for plugin in self._profile_of(pod).post_filters:
+            words, work = plugin.post_filter(pod, refusal.diagnosis.reasons)
+            said.append(words)
+            if work is not None:
+                self._writer.spawn(work)
+        return ", ".join(said)
 
     def reject(self, queued: QueuedPod, refusal: Refusal, after: str, nominated: str | None = None) -> None:
         """Put a pod where it waits and say why, `after` which is what was tried; `nominated` as in `Writer`."""

@@ -11,7 +11,7 @@ whose answer for a node depends on pods of other nodes has an `Overview` for eac
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Collection, Coroutine, Hashable, Mapping, Sequence
 from enum import Enum
 from typing import Any, Literal, Protocol, runtime_checkable
 
@@ -154,6 +154,16 @@ class Overseer(Protocol):
 
 
 @runtime_checkable
+class PostFilter(Protocol):
+    """Asked when no node will do, before preemption is tried."""
+
+    def post_filter(
+        self, pod: PodInfo, reasons: Collection[str]
+    ) -> tuple[str, Coroutine[Any, Any, None] | None]:
+        """Return what to say, and what to do meanwhile that may help; `reasons` are those of all nodes."""
+
+
+@runtime_checkable
 class Reserve(Protocol):
     """Told of the choice at once, before the next decision."""
 
@@ -217,6 +227,7 @@ class Profile:
             if isinstance(p, Overseer)
         )
         """Each with whether it filters, and its score's weight (0: it does not score)."""
+        self.post_filters = self._having("postFilter", PostFilter)
         self.reserves = self._having("reserve", Reserve)
         self.pre_binds = self._having("preBind", PreBind)
         self._helped_by = {plugin.NAME: plugin.HELPED_BY for plugin in plugins}

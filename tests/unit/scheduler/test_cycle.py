@@ -122,8 +122,8 @@ def test_a_pod_that_nothing_fits_says_why_and_waits():
         await cluster.create(PODS, make_pod("web", cpu="3"))
         await cluster.expect(lambda: cluster.condition("web")[0])
         message = (
-            "0/3 nodes are available: 1 Insufficient cpu, 2 node(s) had untolerated taint(s). preemption: 0/3 nodes "
-            "are available: 3 Preemption is not helpful for scheduling."
+            "0/3 nodes are available: 1 Insufficient cpu, 2 node(s) had untolerated taint(s). no new claims to "
+            "deallocate, preemption: 0/3 nodes are available: 3 Preemption is not helpful for scheduling."
         )
         assert cluster.condition("web") == ("Unschedulable", message)
         assert await cluster.event_messages("FailedScheduling") == [message]
@@ -376,8 +376,8 @@ def test_a_claim_that_cannot_be_used_yet_makes_the_pod_wait(claims, reason):
         await cluster.create(PODS, make_pod_with_claim())
         await cluster.expect(lambda: cluster.condition("web")[0])
         assert cluster.condition("web")[1] == (
-            f"0/3 nodes are available: {reason}. preemption: 0/3 nodes are available: 3 Preemption is not helpful for "
-            "scheduling."
+            f"0/3 nodes are available: {reason}. no new claims to deallocate, "
+            "preemption: 0/3 nodes are available: 3 Preemption is not helpful for scheduling."
         )
 
     with_scheduler(scenario, *((PERSISTENT_VOLUME_CLAIMS, c) for c in claims), *CLASSES, nodes=THREE_NODES)

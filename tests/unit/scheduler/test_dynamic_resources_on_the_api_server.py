@@ -32,12 +32,12 @@ def make_pod(name: str, **entry: str) -> dict[str, Any]:
     }
 
 
-async def prepare(cluster: Cluster) -> None:
-    """Two devices, one of which is of the class, on the node n2."""
+async def prepare(cluster: Cluster, **place: Any) -> None:
+    """Two devices, one of which is of the class, on the node n2 (or where `place` says)."""
     await cluster.until(lambda: cluster.has(SERVICE_ACCOUNTS, "default"))
     devices = [{"name": name, "attributes": {"model": {"string": name}}} for name in ("small", "big")]
     pool = {"name": "n2", "generation": 1, "resourceSliceCount": 1}
-    spec = {"driver": DRIVER, "pool": pool, "nodeName": "n2", "devices": devices}
+    spec = {"driver": DRIVER, "pool": pool, "devices": devices, **(place or {"nodeName": "n2"})}
     await cluster.client.create(RESOURCE_SLICES, {"metadata": {"name": "slice"}, "spec": spec})
     selectors = [{"cel": {"expression": EXPRESSION}}]
     await cluster.client.create(
@@ -74,7 +74,9 @@ def test_a_pod_gets_its_device_and_the_next_one_gets_it_when_the_first_has_ended
 
             await cluster.client.create(PODS, make_pod("second"), "default")
             await cluster.until(lambda: why_not(cluster, "second"))
-            message = "0/2 nodes are available: 2 cannot allocate all claims."
+            message = (
+                "0/2 nodes are available: 2 cannot allocate all claims. still not schedulable, preemption: "
+            )
             assert (await why_not(cluster, "second")).startswith(message)
             await cluster.client.delete(PODS, "first", "default", grace_period_seconds=0)
             await cluster.until(lambda: node_of(cluster, "second"))
@@ -105,5 +107,24 @@ def test_pods_share_a_claim_and_it_is_free_when_the_last_has_gone(tmp_path: Path
                 return not claim.get("status") and not meta.finalizers(claim)
 
             await cluster.until(is_free)
+
+    asyncio.run(scenario())
+
+
+def test_a_claim_whose_node_takes_no_pods_is_freed_and_had_elsewhere(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with running(tmp_path, schedules=("n1", "n2")) as cluster:
+            await prepare(cluster, allNodes=True)
+            held = {"request": "gpu", "driver": DRIVER, "pool": "n2", "device": "big"}
+            field = {"key": "metadata.name", "operator": "In", "values": ["n3"]}
+            selector = {"nodeSelectorTerms": [{"matchFields": [field]}]}
+            shared = {"metadata": {"name": "shared", "namespace": "default"}, "spec": SPEC}
+            claim = await cluster.client.create(RESOURCE_CLAIMS, shared, "default")
+            status = {"allocation": {"devices": {"results": [held]}, "nodeSelector": selector}}
+            await cluster.client.update(RESOURCE_CLAIMS, {**claim, "status": status}, "status")
+            await cluster.client.create(PODS, make_pod("one", resourceClaimName="shared"), "default")
+            await cluster.until(lambda: node_of(cluster, "one"))
+            claim = await cluster.client.get(RESOURCE_CLAIMS, "shared", "default")
+            assert "nodeSelector" not in claim["status"]["allocation"]
 
     asyncio.run(scenario())

@@ -7,8 +7,10 @@ written to the claim before the pod is bound. A claim that has devices keeps its
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+import logging
+from collections.abc import Collection, Coroutine, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from proa.client.protocol import Client, Object
 from proa.objects import meta
@@ -33,6 +35,9 @@ from proa.scheduler.node_info import NodeInfo
 from proa.scheduler.plugins.dynamic_resources_ledger import ledger_of
 from proa.scheduler.pod_info import PodInfo
 
+logger = logging.getLogger(__name__)
+
+ELSEWHERE = "resourceclaim not available on the node"
 ATTEMPTS = 5
 """How often a claim is read again that somebody else has changed meanwhile."""
 
@@ -124,7 +129,7 @@ class DynamicResources:
             return self._refuse(str(error))
         selectors = [(allocation_of(claim) or {}).get("nodeSelector") for claim in facts.claims]
         if not all(selector is None or selects(selector, node.node) for selector in selectors):
-            return self._refuse("resourceclaim not available on the node")
+            return self._refuse(ELSEWHERE)
         return None
 
     def _allocate(self, claims: Sequence[Object], node: NodeInfo) -> list[Object] | None:
@@ -132,6 +137,31 @@ class DynamicResources:
 
         ledger = self._ledger
         return allocate(claims, node.node, ledger.pools, ledger.taken, ledger.classes, ledger.matches)
+
+    def post_filter(
+        self, pod: PodInfo, reasons: Collection[str]
+    ) -> tuple[str, Coroutine[Any, Any, None] | None]:
+        """Free a claim of the pod that nodes do not reach, where nobody else uses it: it may be had elsewhere."""
+        if not pod_claims(pod.pod):
+            return "no new claims to deallocate", None
+        for name, _ in claim_names(pod.pod) if ELSEWHERE in reasons else ():
+            claim = self._ledger.claims.get(name, pod.namespace)
+            if claim is None or not (allocation_of(claim) or {}).get("nodeSelector"):
+                continue
+            if all(each["uid"] == pod.uid for each in consumers_of(claim)):
+                return "deallocation of ResourceClaim completed", self._free(claim)
+        return "still not schedulable", None
+
+    async def _free(self, claim: Object) -> None:
+        status = {
+            key: value for key, value in claim["status"].items() if key not in ("allocation", "reservedFor")
+        }
+        try:
+            freed = await self._client.update(RESOURCE_CLAIMS, {**claim, "status": status}, "status")
+        except ApiError as error:  # it has changed, which has the pod tried again
+            logger.info("claim not freed claim=%s error=%s", meta.key_of(claim), error)
+            return
+        self._ledger.claims.wrote(freed)
 
     def reserve(self, pod: PodInfo, node: NodeInfo, facts: Hashable) -> Status | None:
         """Count devices of the chosen node as taken, by what is free now; return why that cannot be."""
