@@ -67,6 +67,14 @@ class Event(Enum):
     NAMESPACE_CHANGED = "namespace labels changed"
 
 
+@runtime_checkable
+class Choosy(Protocol):
+    """A filter that has nothing to say of most pods: for those it is not asked about any node."""
+
+    def concerns(self, pod: PodInfo, facts: Hashable) -> bool:
+        """Tell whether it may refuse these pods a node."""
+
+
 class Plugin(Protocol):
     """What every plugin has."""
 
@@ -121,7 +129,8 @@ class Overview(Protocol):
 
     A node answers with a key; all that the overview says of the node follows from its key and from the overview
     as it is now. Nodes with equal keys are judged together, so keys should be few: the node's domain, a count.
-    `COUNTS` False: it adds nothing up, so nodes that the pods cannot use need not be shown to it.
+    `COUNTS` False: it adds nothing up, and a node's key follows from the node without its pods; it need not be shown
+    nodes that the pods cannot use.
     """
 
     COUNTS: bool

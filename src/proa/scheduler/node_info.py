@@ -14,16 +14,22 @@ ANY_ADDRESS = "0.0.0.0"  # noqa: S104
 
 
 class NodeInfo:
-    """`nature` is a number that changes whenever the node itself does, its pods apart."""
+    """`nature` is a number that changes whenever the node itself does, its pods apart.
+
+    cpu and memory, which every pod's score looks at, are attributes too.
+    """
 
     __slots__ = (
-        "_ports", "allocatable", "allowed_pods", "images", "labels", "name", "nature", "node", "pods", "requested",
-        "scored_cpu_millis", "scored_memory_bytes",
+        "_ports", "allocatable", "allowed_pods", "cpu_millis", "images", "labels", "memory_bytes", "name", "nature",
+        "node", "pods", "requested", "requested_cpu_millis", "requested_memory_bytes", "scored_cpu_millis",
+        "scored_memory_bytes",
     )  # fmt: skip
 
     def __init__(self, node: Object) -> None:
         self.pods: dict[str, PodInfo] = {}
         self.requested: dict[str, int] = {}
+        self.requested_cpu_millis = 0
+        self.requested_memory_bytes = 0
         self.scored_cpu_millis = 0
         self.scored_memory_bytes = 0
         self._ports: Counter[HostPort] = Counter()
@@ -38,6 +44,8 @@ class NodeInfo:
         status = node.get("status") or {}
         self.allocatable = pods.amounts(status.get("allocatable") or {})
         self.allowed_pods = self.allocatable.get("pods", 0)
+        self.cpu_millis = self.allocatable.get("cpu", 0)
+        self.memory_bytes = self.allocatable.get("memory", 0)
         self.images = image_sizes(status)
 
     @property
@@ -73,6 +81,8 @@ class NodeInfo:
     def _count(self, pod: PodInfo, sign: int) -> None:
         for resource, amount in pod.requests.items():
             self.requested[resource] = self.requested.get(resource, 0) + sign * amount
+        self.requested_cpu_millis += sign * pod.cpu_millis
+        self.requested_memory_bytes += sign * pod.memory_bytes
         self.scored_cpu_millis += sign * pod.scored_cpu_millis
         self.scored_memory_bytes += sign * pod.scored_memory_bytes
         for port in pod.ports:

@@ -39,6 +39,8 @@ class PodInfo:
     name: str
     priority: int
     requests: dict[str, int]
+    cpu_millis: int
+    memory_bytes: int
     scored_cpu_millis: int
     scored_memory_bytes: int
     ports: tuple[HostPort, ...]
@@ -99,8 +101,8 @@ def make_pod_info(pod: Object) -> PodInfo:
     kind = (namespace, frozenset((metadata.get("labels") or {}).items()), "deletionTimestamp" in metadata)
     return PodInfo(
         pod, metadata.get("uid", ""), namespace, metadata["name"], spec.get("priority") or 0,
-        requests, cpu, memory, ports, tuple(claim_names(pod)), group_of(pod), kind, pod_terms(pod),
-        only_nodes(spec), shape,
+        requests, requests.get("cpu", 0), requests.get("memory", 0), cpu, memory, ports,
+        tuple(claim_names(pod)), group_of(pod), kind, pod_terms(pod), only_nodes(spec), shape,
     )  # fmt: skip
 
 

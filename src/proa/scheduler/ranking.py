@@ -18,9 +18,10 @@ from __future__ import annotations
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Hashable, Iterable
 from heapq import heapify, heappop, heappush
+from typing import Any
 
 from proa.objects.quick_dataclass import dataclass
-from proa.scheduler.framework import MAX_SCORE, Code, Facts, Overview, Profile, Status
+from proa.scheduler.framework import MAX_SCORE, Choosy, Code, Facts, Overview, Profile, Status
 from proa.scheduler.node_info import NodeInfo
 from proa.scheduler.pod_info import PodInfo
 from proa.scheduler.snapshot import Snapshot
@@ -117,13 +118,15 @@ class Ranking:
         self._pod = pod
         self._facts = facts
         weights = profile.weights
-        self._fixed_filters = [(p.filter, facts.get(p.NAME)) for p in profile.fixed_filters]
-        self._moving_filters = [(p.filter, facts.get(p.NAME)) for p in profile.moving_filters]
+        self._fixed_filters = _concerned(profile.fixed_filters, pod, facts)
+        self._moving_filters = _concerned(profile.moving_filters, pod, facts)
         self._fixed_scores = [(p.score, facts.get(p.NAME), weights[p.NAME]) for p in profile.fixed_scores]
         self._moving_scores = [(p.score, facts.get(p.NAME), weights[p.NAME]) for p in profile.moving_scores]
         self._scaled = [(p.score, facts.get(p.NAME)) for p in profile.scaled_scores]
         self._scales = [(p.NORMALIZE, weights[p.NAME]) for p in profile.scaled_scores]
         self._overviews: list[tuple[Overview, bool, int]] = []
+        """Those that count nothing come first; each with whether it filters, and its score's weight."""
+        self._plain: list[Overview] = []
         self._counting: list[Overview] = []
         self._epoch = -1
         self._position = 0
@@ -156,18 +159,13 @@ class Ranking:
         No changes may be outstanding: `best` or `fits` was called before the trial.
         """
         known, node = self._known[name], self._snapshot.nodes[name]
-        keys = [overview.look(name, node) for overview, _, _ in self._overviews]
+        keys = (*known.counts, *[overview.look(name, node) for overview in self._counting])
         status = known.rejection or self._first_moving(node)
-        if status is not None:
-            return status
-        for (overview, filters, _), key in zip(self._overviews, keys, strict=True):
-            if filters and (status := overview.filter(key)) is not None:
-                return status
-        return None
+        return self._first_overview(keys) if status is None else status
 
     def settle(self, name: str) -> None:
         """Take in that a trial on a node is undone."""
-        for overview, _, _ in self._overviews:
+        for overview in self._counting:
             overview.look(name, self._snapshot.nodes[name])
 
     def diagnose(self) -> Diagnosis:
@@ -189,7 +187,7 @@ class Ranking:
         """Let go of what overviews hold."""
         for overview, _, _ in self._overviews:
             overview.close()
-        self._overviews, self._counting = [], []
+        self._overviews, self._plain, self._counting = [], [], []
         self._epoch = -1
 
     @property
@@ -220,8 +218,9 @@ class Ranking:
             overview = plugin.overview(pod, facts.get(plugin.NAME), self._snapshot)
             if overview is not None:
                 self._overviews.append((overview, filters, weight))
-                if overview.COUNTS:
-                    self._counting.append(overview)
+        self._overviews.sort(key=lambda entry: entry[0].COUNTS)
+        for overview, _, _ in self._overviews:
+            (self._counting if overview.COUNTS else self._plain).append(overview)
         self._epoch = self._snapshot.epoch
         self._position = self._snapshot.position
         self._diagnosis = None
@@ -247,14 +246,14 @@ class Ranking:
             self._leave_group(known)
         if node is None:
             del self._known[name]
-            for overview, _, _ in self._overviews:
+            for overview in self._counting:
                 overview.look(name, None)
             return
         if known.nature != node.nature:
             self._look_at_nature(known, node)
         key = known.counts
-        if self._overviews:
-            key += tuple([overview.look(name, node) for overview, _, _ in self._overviews])
+        if self._counting:
+            key += tuple([overview.look(name, node) for overview in self._counting])
         known.status = known.rejection or self._first_moving(node)
         if known.status is None:
             self._join_group(known, key, node)
@@ -269,7 +268,8 @@ class Ranking:
             if known.rejection is not None:
                 return
         known.own = sum([weight * score(pod, node, facts) for score, facts, weight in self._fixed_scores])
-        known.counts = tuple([score(pod, node, facts) for score, facts in self._scaled])
+        counts = [score(pod, node, facts) for score, facts in self._scaled]
+        known.counts = (*counts, *[overview.look(node.name, node) for overview in self._plain])
 
     def _first_moving(self, node: NodeInfo) -> Status | None:
         for filter, facts in self._moving_filters:
@@ -350,10 +350,11 @@ class Ranking:
 
     def _status_of(self, known: Known) -> Status | None:
         """Return why a node does not fit, asking overviews where nothing else speaks against it."""
-        if known.group is None:
-            return known.status
+        return known.status if known.group is None else self._first_overview(known.group.key)
+
+    def _first_overview(self, key: GroupKey) -> Status | None:
         for index, (overview, filters, _) in enumerate(self._overviews, len(self._scaled)):
-            if filters and (status := overview.filter(known.group.key[index])) is not None:
+            if filters and (status := overview.filter(key[index])) is not None:
                 return status
         return None
 
@@ -384,6 +385,12 @@ class Ranking:
                 reasons[reason] += count
         plugins = frozenset(status.plugin for status in found.values())
         return Diagnosis(len(self._snapshot.nodes), reasons, plugins, tuple(hopeful))
+
+
+def _concerned(filters: Iterable[Any], pod: PodInfo, facts: Facts) -> list[tuple[Any, Hashable]]:
+    """Return the filters that have something to say of these pods, each with its facts."""
+    found = [(p, facts.get(p.NAME)) for p in filters]
+    return [(p.filter, of) for p, of in found if not isinstance(p, Choosy) or p.concerns(pod, of)]
 
 
 def normalized(scores: list[int], direction: str) -> list[int]:

@@ -26,18 +26,20 @@ class BalancedAllocation:
 
     def score(self, pod: PodInfo, node: NodeInfo, facts: Hashable) -> int:
         """Return 100 less the standard deviation of the shares, in percent."""
-        wanted = pod.requests
         if self._is_plain:
-            cpu, memory = wanted.get("cpu", 0), wanted.get("memory", 0)
-            allocatable = node.allocatable
-            all_cpu, all_memory = allocatable.get("cpu", 0), allocatable.get("memory", 0)
+            cpu, memory = pod.cpu_millis, pod.memory_bytes
             if not (cpu or memory):
                 return 0
+            all_cpu, all_memory = node.cpu_millis, node.memory_bytes
             if all_cpu and all_memory:
-                requested = node.requested
-                first = (requested.get("cpu", 0) + cpu) / all_cpu
-                second = (requested.get("memory", 0) + memory) / all_memory
-                return int((1 - abs((min(first, 1.0) - min(second, 1.0)) / 2)) * MAX_SCORE)
+                first = (node.requested_cpu_millis + cpu) / all_cpu
+                second = (node.requested_memory_bytes + memory) / all_memory
+                if first > 1.0:
+                    first = 1.0
+                if second > 1.0:
+                    second = 1.0
+                return int((1 - abs((first - second) / 2)) * MAX_SCORE)
+        wanted = pod.requests
         if not any(wanted.get(name) for name in self._resources):
             return 0
         amounts = [requested_with(pod, node, name, assumed=False) for name in self._resources]

@@ -21,6 +21,10 @@ class NodePorts:
         Code.UNSCHEDULABLE, NAME, ("node(s) didn't have free ports for the requested pod ports",)
     )
 
+    def concerns(self, pod: PodInfo, facts: Hashable) -> bool:
+        """Tell whether the pod takes ports."""
+        return bool(pod.ports)
+
     def filter(self, pod: PodInfo, node: NodeInfo, facts: Hashable) -> Status | None:
         """Refuse a node where one of the pod's host ports is taken."""
         return self._REJECTED if pod.ports and node.has_port_conflict(pod.ports) else None

@@ -107,7 +107,7 @@ class NodeResourcesFit:
     def score(self, pod: PodInfo, node: NodeInfo, facts: Hashable) -> int:
         """Return the mean score of the resources."""
         if self._is_plain:
-            cpu, memory = node.allocatable.get("cpu", 0), node.allocatable.get("memory", 0)
+            cpu, memory = node.cpu_millis, node.memory_bytes
             if cpu and memory:
                 free_cpu = cpu - node.scored_cpu_millis - pod.scored_cpu_millis
                 free_memory = memory - node.scored_memory_bytes - pod.scored_memory_bytes

@@ -40,6 +40,10 @@ class NodeVolumeLimits:
             return None
         return tuple(sorted(set(self._keys(pod.namespace, pod.claims)))) or None
 
+    def concerns(self, pod: PodInfo, facts: Hashable) -> bool:
+        """Tell whether the pod has CSI volumes."""
+        return facts is not None
+
     def filter(self, pod: PodInfo, node: NodeInfo, facts: Hashable) -> Status | None:
         """Refuse a node that would have too many volumes of a driver."""
         if not isinstance(facts, tuple):

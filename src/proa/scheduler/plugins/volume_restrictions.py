@@ -50,14 +50,13 @@ class VolumeRestrictions:
             if claim is not None and "ReadWriteOncePod" in (claim["spec"].get("accessModes") or ())
         )
 
+    def concerns(self, pod: PodInfo, facts: Hashable) -> bool:
+        """Tell whether the pod has disks."""
+        return bool(_disks(pod.pod))
+
     def filter(self, pod: PodInfo, node: NodeInfo, facts: Hashable) -> Status | None:
         """Refuse a node where one of the pod's disks is in use."""
-        volumes = pod.pod["spec"].get("volumes")
-        if not volumes:
-            return None
-        wanted = [volume for volume in volumes if any(disk in volume for disk in DISKS)]
-        if not wanted:
-            return None
+        wanted = _disks(pod.pod)
         taken = (volume for other in node.pods.values() for volume in other.pod["spec"].get("volumes") or ())
         return DISK_TAKEN if any(_clash(mine, theirs) for theirs in taken for mine in wanted) else None
 
