@@ -22,6 +22,7 @@ from proa.objects.resource import (
     STORAGE_CLASSES,
     Resource,
 )
+from proa.objects.resource_claims import made_claims
 from proa.reconcile.informer import InformerFactory
 from proa.scheduler.cluster_events import assigned_pod_events, assigned_pod_matters, node_events
 from proa.scheduler.framework import Event, Profile
@@ -163,4 +164,5 @@ def is_alike(known: PodInfo, new: PodInfo) -> bool:
         and known.kind == new.kind
         and known.terms == new.terms
         and known.claims == new.claims
+        and made_claims(known.pod) == made_claims(new.pod)
     )

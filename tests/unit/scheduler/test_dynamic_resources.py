@@ -17,8 +17,9 @@ from proa.reconcile.informer import InformerFactory
 from proa.scheduler.framework import Profile, Status
 from proa.scheduler.plugins import default_plugins
 from proa.scheduler.plugins.dynamic_resources_allocator import AllocationError, allocate
+from proa.scheduler.plugins.dynamic_resources_effort import Effort, SelectorError
 from proa.scheduler.plugins.dynamic_resources_pools import Device, gather_pools
-from proa.scheduler.plugins.dynamic_resources_selectors import SelectorError, matches
+from proa.scheduler.plugins.dynamic_resources_selectors import matches
 from proa.scheduler.pod_info import make_pod_info
 from proa.scheduler.ranking import Rankings
 from proa.scheduler.snapshot import Snapshot
@@ -63,11 +64,11 @@ def make_claim(*requests: Object, name: str = "c", **devices: Any) -> Object:
 
 
 def run(
-    slices: list[Object], *claims: Object, taken: Any = (), node: Object | None = None
+    slices: list[Object], *claims: Object, taken: Any = (), effort: Effort | None = None
 ) -> list[Object] | None:
     pools = gather_pools(slices)
     held = {device.id for pool in pools for device in pool.devices if device.id.device in taken}
-    return allocate(claims, node or make_node("n1"), pools, held, CLASSES, matches)
+    return allocate(claims, make_node("n1"), pools, held, CLASSES, matches, effort or Effort())
 
 
 def chosen(allocations: list[Object] | None) -> list[tuple[str, str]] | None:
@@ -218,11 +219,12 @@ def test_what_is_wrong_is_said_as_upstream_does(slices: list[Object], claim: Obj
     assert str(caught.value) == message
 
 
-def test_a_search_that_leads_nowhere_ends() -> None:
+@pytest.mark.parametrize("effort", [Effort(devices=1000), Effort(cost=1000)], ids=["devices", "expressions"])
+def test_a_search_that_leads_nowhere_ends(effort: Effort) -> None:
     devices = [make_device(f"d{i}", attributes={"parity": {"int": i % 2}}) for i in range(60)]
     claim = make_claim(exactly(count=31), constraints=[{"matchAttribute": f"{DRIVER}/parity"}])
     with pytest.raises(AllocationError, match="timed out trying to allocate devices"):
-        run([make_slice(*devices)], claim)
+        run([make_slice(*devices)], claim, effort=effort)
 
 
 def test_results_say_configuration_and_nodes() -> None:
@@ -260,14 +262,14 @@ def test_results_say_configuration_and_nodes() -> None:
 def test_expressions_see_a_device(expression: str, expected: bool) -> None:
     attributes = {**BIG["attributes"], "vendor.example.com/version": {"version": "1.2.3"}}
     (pool,) = gather_pools([make_slice({**BIG, "attributes": attributes})])
-    assert matches(expression, pool.devices[0]) is expected
+    assert matches(expression, pool.devices[0], Effort()) is expected
 
 
 def test_an_expression_that_gives_no_bool_is_refused() -> None:
     (pool,) = gather_pools([make_slice(A)])
     device: Device = pool.devices[0]
     with pytest.raises(SelectorError, match="CEL compile error"):
-        matches("device.driver", device)
+        matches("device.driver", device, Effort())
 
 
 class World:
@@ -382,7 +384,7 @@ def test_no_device_is_ever_given_to_two_claims(numas: list[int], wanted: list[An
         constraints = SAME_NUMA if any(same for _, _, same in requests) else []
         claim = make_claim(*asked, name=f"c{number}", constraints=constraints)
         try:
-            found = allocate([claim], make_node("n1"), pools, taken, CLASSES, matches)
+            found = allocate([claim], make_node("n1"), pools, taken, CLASSES, matches, Effort())
         except AllocationError:
             continue
         given_now = [device for allocation in found or () for device in devices_taken(allocation)]

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Collection, Coroutine, Hashable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 from proa.client.protocol import Client, Object
@@ -32,6 +31,7 @@ from proa.objects.resource_claims import (
 from proa.reconcile.informer import InformerFactory
 from proa.scheduler.framework import Code, Event, Status
 from proa.scheduler.node_info import NodeInfo
+from proa.scheduler.plugins.dynamic_resources_effort import Effort
 from proa.scheduler.plugins.dynamic_resources_ledger import ledger_of
 from proa.scheduler.pod_info import PodInfo
 
@@ -42,12 +42,21 @@ ATTEMPTS = 5
 """How often a claim is read again that somebody else has changed meanwhile."""
 
 
-@dataclass(frozen=True, slots=True)
 class ClaimFacts:
-    """A pod's claims, and at which point of the account they were read; `key` says all of it."""
+    """A pod's claims, and at which point of the account they were read: equal where `key`, which says all of it, is."""
 
-    key: Hashable
-    claims: tuple[Object, ...] = field(compare=False)
+    __slots__ = ("claims", "effort", "key")
+
+    def __init__(self, key: Hashable, claims: tuple[Object, ...]) -> None:
+        self.key = key
+        self.claims = claims
+        self.effort = Effort()
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, ClaimFacts) and self.key == other.key
+
+    def __hash__(self) -> int:
+        return hash(self.key)
 
     @property
     def to_allocate(self) -> list[Object]:
@@ -123,7 +132,7 @@ class DynamicResources:
         from proa.scheduler.plugins.dynamic_resources_allocator import AllocationError
 
         try:
-            if facts.to_allocate and self._allocate(facts.to_allocate, node) is None:
+            if facts.to_allocate and self._allocate(facts.to_allocate, node, facts.effort) is None:
                 return self._refuse("cannot allocate all claims")
         except AllocationError as error:
             return self._refuse(str(error))
@@ -132,11 +141,11 @@ class DynamicResources:
             return self._refuse(ELSEWHERE)
         return None
 
-    def _allocate(self, claims: Sequence[Object], node: NodeInfo) -> list[Object] | None:
+    def _allocate(self, claims: Sequence[Object], node: NodeInfo, effort: Effort) -> list[Object] | None:
         from proa.scheduler.plugins.dynamic_resources_allocator import allocate
 
         ledger = self._ledger
-        return allocate(claims, node.node, ledger.pools, ledger.taken, ledger.classes, ledger.matches)
+        return allocate(claims, node.node, ledger.pools, ledger.taken, ledger.classes, ledger.matches, effort)
 
     def post_filter(
         self, pod: PodInfo, reasons: Collection[str]
@@ -173,7 +182,7 @@ class DynamicResources:
         if any(self._ledger.is_pending(claim) for claim in claims):
             return self._refuse("resourceclaim in use")
         try:
-            found = self._allocate(claims, node) if claims else []
+            found = self._allocate(claims, node, Effort()) if claims else []
         except AllocationError as error:
             return self._refuse(str(error))
         if found is None:

@@ -3,7 +3,7 @@
 Theory of operation. Claims are served one after the other, of each claim its requests, of each request the devices it
 counts. A device that is free, that class and request select and that no constraint forbids is taken, and the search
 goes on; when it fails later, the device is given back and the next one tried. The first solution is taken. Devices of
-one request are alike to it, so they are tried in one order only. At most MAX_STEPS devices are looked at.
+one request are alike to it, so they are tried in one order only. What all of it may cost is bounded (`Effort`).
 Follows staging/src/k8s.io/dynamic-resource-allocation/structured/internal/stable/allocator_stable.go.
 """
 
@@ -11,23 +11,22 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
 from decimal import Decimal
 
 from proa.client.protocol import Object
 from proa.objects import meta
 from proa.objects.quantity import parse_quantity
+from proa.objects.quick_dataclass import dataclass
 from proa.objects.resource_claims import DeviceId
-from proa.scheduler.plugins.dynamic_resources_pools import CounterKey, Device, Pool
+from proa.scheduler.plugins.dynamic_resources_effort import Effort, SelectorError, TimedOut
+from proa.scheduler.plugins.dynamic_resources_pools import CounterKey, Device, Pool, attribute_of
 from proa.scheduler.plugins.dynamic_resources_results import make_allocation
-from proa.scheduler.plugins.dynamic_resources_selectors import SelectorError, attribute_of
 
 MAX_RESULTS = 32
 """Devices of a claim."""
-MAX_STEPS = 20_000
 TIMED_OUT = "timed out trying to allocate devices"
-Matches = Callable[[str, Device], bool]
-"""Tells whether an expression selects a device; raises SelectorError."""
+Matches = Callable[[str, Device, Effort], bool]
+"""Tells whether an expression selects a device; raises SelectorError, TimedOut."""
 
 
 class AllocationError(Exception):
@@ -59,6 +58,7 @@ def allocate(
     taken: Collection[DeviceId],
     classes: Mapping[str, Object],
     matches: Matches,
+    effort: Effort,
 ) -> list[Object] | None:
     """Return an allocation for each claim, None where there is none on this node; raise AllocationError.
 
@@ -66,11 +66,12 @@ def allocate(
     """
     reached = [(pool, [device for device in pool.devices if device.is_reached_from(node)]) for pool in pools]
     reached = [(pool, devices) for pool, devices in reached if devices]
-    reader = _RequestReader(reached, classes, matches)
-    search = _Search([reader.read(claim) for claim in claims], claims, pools, taken, reader)
+    reader = _RequestReader(reached, classes, matches, effort)
     try:
+        requests = [reader.read(claim) for claim in claims]
+        search = _Search(requests, claims, pools, taken, reader, effort)
         is_found = search.from_request(0, 0)
-    except RecursionError:
+    except (TimedOut, RecursionError):
         raise AllocationError(TIMED_OUT) from None
     if is_found:
         return [
@@ -86,12 +87,17 @@ class _RequestReader:
     """Reads requests, and remembers which devices each may have."""
 
     def __init__(
-        self, reached: list[tuple[Pool, list[Device]]], classes: Mapping[str, Object], matches: Matches
+        self,
+        reached: list[tuple[Pool, list[Device]]],
+        classes: Mapping[str, Object],
+        matches: Matches,
+        effort: Effort,
     ) -> None:
         self._reached = reached
         self._usable = [device for pool, devices in reached if not pool.trouble for device in devices]
         self._classes = classes
         self._matches = matches
+        self._effort = effort
         self._selected: dict[tuple[int, DeviceId], bool] = {}
 
     def read(self, claim: Object) -> list[list[Asked]]:
@@ -148,7 +154,7 @@ class _RequestReader:
         ):
             for at, selector in enumerate(selectors or ()):
                 try:
-                    if not self._matches(selector["cel"]["expression"], device):
+                    if not self._matches(selector["cel"]["expression"], device, self._effort):
                         return False
                 except SelectorError as error:
                     raise AllocationError(f"{where}: selector #{at} on device {device.id}: {error}") from None
@@ -165,6 +171,7 @@ class _Search:
         pools: Sequence[Pool],
         taken: Collection[DeviceId],
         reader: _RequestReader,
+        effort: Effort,
     ) -> None:
         self._requests = requests
         self._claims = claims
@@ -173,7 +180,7 @@ class _Search:
         self._counters = _Counters(pools, taken)
         self._constraints = [[_Constraint(each) for each in _constraints_of(claim)] for claim in claims]
         self._given: Counter[DeviceId] = Counter()
-        self._steps = 0
+        self._effort = effort
         self.chosen: list[list[tuple[Asked, Device]]] = [[] for _ in claims]
         self.picked: list[list[Asked]] = [[] for _ in claims]
 
@@ -208,9 +215,7 @@ class _Search:
 
     def _take(self, claim: int, asked: Asked, device: Device) -> bool:
         """Take a device if it is free, selected and within all bounds."""
-        self._steps += 1
-        if self._steps > MAX_STEPS:
-            raise AllocationError(TIMED_OUT)
+        self._effort.look_at_device()
         if not self._is_free(claim, asked, device):
             return False
         if not asked.everything and not self._reader.selects(self._claims[claim], asked, device):

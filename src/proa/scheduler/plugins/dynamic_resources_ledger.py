@@ -13,8 +13,8 @@ from proa.objects import meta
 from proa.objects.resource import DEVICE_CLASSES, RESOURCE_CLAIMS, RESOURCE_SLICES
 from proa.objects.resource_claims import DeviceId, allocation_of, devices_taken
 from proa.reconcile.informer import InformerFactory
+from proa.scheduler.plugins.dynamic_resources_effort import Effort
 from proa.scheduler.plugins.dynamic_resources_pools import Device, Pool, gather_pools
-from proa.scheduler.plugins.dynamic_resources_selectors import matches
 
 MATCHES_KEPT = 100_000
 
@@ -65,14 +65,16 @@ class Ledger:
         """Tell whether there is such a DeviceClass."""
         return self._classes.get(name) is not None
 
-    def matches(self, expression: str, device: Device) -> bool:
-        """Tell whether an expression selects a device; raise SelectorError."""
+    def matches(self, expression: str, device: Device, effort: Effort) -> bool:
+        """Tell whether an expression selects a device; raise SelectorError, TimedOut."""
         key = (expression, device.id)
         found = self._matches.get(key)
         if found is None:
+            from proa.scheduler.plugins.dynamic_resources_selectors import matches
+
             if len(self._matches) >= MATCHES_KEPT:
                 self._matches.clear()
-            found = self._matches[key] = matches(expression, device)
+            found = self._matches[key] = matches(expression, device, effort)
         return found
 
     # What was decided

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from decimal import Decimal
+from typing import Any
 
 from proa.client.protocol import Object
 from proa.objects import meta
@@ -95,3 +96,13 @@ def _counters(sets: Iterable[Object], name: str) -> dict[CounterKey, Decimal]:
         for each in sets
         for counter, value in (each.get("counters") or {}).items()
     }
+
+
+def attribute_of(device: Device, name: str) -> tuple[str, Any] | None:
+    """Return a device's attribute by its full name, as its kind and value; None where it has none."""
+    attributes = device.spec.get("attributes") or {}
+    found = attributes.get(name)
+    domain, _, short = name.rpartition("/")
+    if found is None and domain == device.id.driver:
+        found = attributes.get(short)
+    return next(iter(found.items()), None) if found else None

@@ -13,20 +13,20 @@ from typing import Any
 
 from proa.client.protocol import Object
 from proa.objects.cel import types as t
+from proa.objects.cel.budget import DEFAULT_COST, Budget
 from proa.objects.cel.environment import Environment
 from proa.objects.cel.errors import CelError
 from proa.objects.cel.library.quantities import read_quantity
 from proa.objects.cel.library.semvers import read_semver
 from proa.objects.cel.program import compile_expression
 from proa.objects.cel.values import OpenMap
+from proa.scheduler.plugins.dynamic_resources_effort import Effort, SelectorError
 from proa.scheduler.plugins.dynamic_resources_pools import Device
 
+COST_OF_DEVICE = 50
+"""What it costs to show a device to an expression."""
 _ATTRIBUTES = t.map_of(t.STRING, t.map_of(t.STRING, t.DYN))
 _CAPACITY = t.map_of(t.STRING, t.map_of(t.STRING, t.QUANTITY))
-
-
-class SelectorError(Exception):
-    """An expression is wrong, or fails for a device; the message says which."""
 
 
 @cache
@@ -41,16 +41,21 @@ def environment() -> Environment:
     return Environment({"device": t.object_of("kubernetes.DRADevice", fields)})
 
 
-def matches(expression: str, device: Device) -> bool:
-    """Tell whether a device is selected; raise SelectorError."""
+def matches(expression: str, device: Device, effort: Effort) -> bool:
+    """Tell whether a device is selected; raise SelectorError, TimedOut."""
     try:
         program = compile_expression(expression, environment(), t.BOOL)
     except CelError as error:
         raise SelectorError(f"CEL compile error: {error}") from None
+    effort.check_cost()
+    budget = Budget(min(effort.cost, DEFAULT_COST))
+    allowed = budget.left
     try:
-        found = program.evaluate({"device": seen_by_expressions(device)})
+        found = program.evaluate({"device": seen_by_expressions(device)}, budget)
     except CelError as error:
         raise SelectorError(f"CEL runtime error: {error}") from None
+    finally:
+        effort.cost -= allowed - max(budget.left, 0) + COST_OF_DEVICE
     if type(found) is not bool:
         raise SelectorError(f"CEL runtime error: CEL result of type {type(found).__name__} is no bool")
     return found
@@ -78,13 +83,3 @@ def _attribute(attribute: Mapping[str, Any]) -> Any:
     if "version" in attribute:
         return read_semver(attribute["version"])
     return next((attribute[kind] for kind in ("int", "bool", "string") if kind in attribute), None)
-
-
-def attribute_of(device: Device, name: str) -> tuple[str, Any] | None:
-    """Return a device's attribute by its full name, as its kind and value; None where it has none."""
-    attributes = device.spec.get("attributes") or {}
-    found = attributes.get(name)
-    domain, _, short = name.rpartition("/")
-    if found is None and domain == device.id.driver:
-        found = attributes.get(short)
-    return next(iter(found.items()), None) if found else None
