@@ -18,7 +18,7 @@ from proa.scheduler.framework import Profile, Status
 from proa.scheduler.plugins import default_plugins
 from proa.scheduler.plugins.dynamic_resources_allocator import AllocationError, allocate
 from proa.scheduler.plugins.dynamic_resources_effort import Effort, SelectorError
-from proa.scheduler.plugins.dynamic_resources_pools import Device, gather_pools
+from proa.scheduler.plugins.dynamic_resources_pools import Device, Inventory, gather_pools
 from proa.scheduler.plugins.dynamic_resources_selectors import matches
 from proa.scheduler.pod_info import make_pod_info
 from proa.scheduler.ranking import Rankings
@@ -225,6 +225,24 @@ def test_a_search_that_leads_nowhere_ends(effort: Effort) -> None:
     claim = make_claim(exactly(count=31), constraints=[{"matchAttribute": f"{DRIVER}/parity"}])
     with pytest.raises(AllocationError, match="timed out trying to allocate devices"):
         run([make_slice(*devices)], claim, effort=effort)
+
+
+def test_a_node_looks_at_its_own_pools_and_at_those_of_many_nodes() -> None:
+    selector = {"nodeSelectorTerms": [{"matchExpressions": [{"key": "a", "operator": "Exists"}]}]}
+    slices = [
+        make_slice(A, name="1", pool="own"),
+        make_slice(A, name="2", pool="other", nodeName="n2"),
+        make_slice(A, name="3", pool="all", allNodes=True),
+        make_slice(A, name="4", pool="some", nodeSelector=selector),
+        make_slice(
+            {**A, "nodeName": "n2"},
+            {**B, "nodeName": "n1"},
+            name="5",
+            pool="each",
+            perDeviceNodeSelection=True,
+        ),
+    ]
+    assert [pool.name for pool in Inventory(slices).pools_for("n1")] == ["all", "each", "own", "some"]
 
 
 def test_results_say_configuration_and_nodes() -> None:

@@ -145,7 +145,8 @@ class DynamicResources:
         from proa.scheduler.plugins.dynamic_resources_allocator import allocate
 
         ledger = self._ledger
-        return allocate(claims, node.node, ledger.pools, ledger.taken, ledger.classes, ledger.matches, effort)
+        pools = ledger.pools_for(node.name)
+        return allocate(claims, node.node, pools, ledger.taken, ledger.classes, ledger.matches, effort)
 
     def post_filter(
         self, pod: PodInfo, reasons: Collection[str]

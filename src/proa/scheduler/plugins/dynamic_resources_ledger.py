@@ -14,7 +14,7 @@ from proa.objects.resource import DEVICE_CLASSES, RESOURCE_CLAIMS, RESOURCE_SLIC
 from proa.objects.resource_claims import DeviceId, allocation_of, devices_taken
 from proa.reconcile.informer import InformerFactory
 from proa.scheduler.plugins.dynamic_resources_effort import Effort
-from proa.scheduler.plugins.dynamic_resources_pools import Device, Pool, gather_pools
+from proa.scheduler.plugins.dynamic_resources_pools import Device, Inventory, Pool
 
 MATCHES_KEPT = 100_000
 
@@ -42,24 +42,26 @@ class Ledger:
         self._held: dict[str, tuple[DeviceId, ...]] = {}
         self._slices = informers.informer(RESOURCE_SLICES)
         self._classes = informers.informer(DEVICE_CLASSES)
-        self._pools: list[Pool] | None = None
+        self._inventory: Inventory | None = None
+        self._classes_by_name: dict[str, Object] | None = None
         self._matches: dict[tuple[str, DeviceId], bool] = {}
         self.claims.listen(self._claim_changed)
         self._slices.listen(self._slices_changed)
         self._classes.listen(self._class_changed)
 
-    @property
-    def pools(self) -> list[Pool]:
-        """Return what drivers offer."""
-        if self._pools is None:
-            self._pools = gather_pools(self._slices.list())
+    def pools_for(self, node_name: str) -> list[Pool]:
+        """Return what drivers offer that a node may reach."""
+        if self._inventory is None:
+            self._inventory = Inventory(self._slices.list())
             self._matches.clear()
-        return self._pools
+        return self._inventory.pools_for(node_name)
 
     @property
     def classes(self) -> dict[str, Object]:
         """Return the DeviceClasses by name."""
-        return {meta.name(each): each for each in self._classes.list()}
+        if self._classes_by_name is None:
+            self._classes_by_name = {meta.name(each): each for each in self._classes.list()}
+        return self._classes_by_name
 
     def has_class(self, name: str) -> bool:
         """Tell whether there is such a DeviceClass."""
@@ -113,10 +115,11 @@ class Ledger:
 
     def _slices_changed(self, old: Object | None, new: Object | None) -> None:
         if old is None or new is None or old["spec"] != new["spec"]:
-            self._pools = None
+            self._inventory = None
             self.version += 1
 
     def _class_changed(self, old: Object | None, new: Object | None) -> None:
+        self._classes_by_name = None
         if old is None or new is None or old["spec"] != new["spec"]:
             self.version += 1
 

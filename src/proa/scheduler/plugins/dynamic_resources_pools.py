@@ -59,6 +59,28 @@ class Pool:
         return f"{self.driver}/{self.name}"
 
 
+class Inventory:
+    """All pools, and which a node may reach: those that name it, and those whose devices several nodes reach."""
+
+    def __init__(self, slices: Iterable[Object]) -> None:
+        self._of_node: dict[str, list[Pool]] = {}
+        self._of_many: list[Pool] = []
+        for pool in gather_pools(slices):
+            names = {device.place.get("nodeName") or "" for device in pool.devices}
+            if "" in names:
+                self._of_many.append(pool)
+                continue
+            for name in names:
+                self._of_node.setdefault(name, []).append(pool)
+
+    def pools_for(self, node_name: str) -> list[Pool]:
+        """Return the pools to look at for a node, by driver and name."""
+        found = self._of_node.get(node_name, [])
+        if not self._of_many:
+            return found
+        return sorted((*found, *self._of_many), key=lambda pool: (pool.driver, pool.name))
+
+
 def gather_pools(slices: Iterable[Object]) -> list[Pool]:
     """Return the pools of all slices, by driver and name."""
     newest: dict[tuple[str, str], list[Object]] = {}
