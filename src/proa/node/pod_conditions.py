@@ -1,4 +1,4 @@
-"""Compute the conditions of a pod that its node owns: ready to start, initialized, containers ready, ready.
+"""Compute the conditions of a pod that its node owns: ready to start, initialized, containers ready, ready, scheduled.
 
 Pure. Follows pkg/kubelet/status/generate.go.
 """
@@ -21,6 +21,7 @@ def pod_conditions(view: PodView, phase: str, statuses: list[Object]) -> list[Ob
         _initialized(view, phase, statuses),
         _ready(view, ready_containers),
         {"type": "ContainersReady", **ready_containers},
+        _condition("PodScheduled", True),
         *_resize(view),
     ]
 
@@ -96,11 +97,11 @@ def with_transitions(new: list[Object], old: list[Object], view: PodView, now: f
     for condition in new:
         known = before.get(condition["type"])
         is_same = known is not None and known.get("status") == condition["status"]
-        since = known["lastTransitionTime"] if known and is_same else format_time(now)
+        since = known.get("lastTransitionTime") if known and is_same else None
         stamped: dict[str, Any] = {
             **condition,
             "observedGeneration": generation,
-            "lastTransitionTime": since,
+            "lastTransitionTime": since or format_time(now),
         }
         result.append(stamped)
     return result

@@ -1,7 +1,7 @@
 """Compute a pod's status from what its node knows: phase, container statuses, conditions, addresses.
 
 Pure. Follows pkg/kubelet/kubelet_pods.go (getPhase, convertToAPIContainerStatuses, generateAPIPodStatus) and
-pkg/kubelet/status/generate.go. Conditions that others own (PodScheduled, readiness gates) are left alone.
+pkg/kubelet/status/generate.go. Conditions that others own (readiness gates) are left alone.
 """
 
 from __future__ import annotations

@@ -116,6 +116,7 @@ def test_a_running_pod_is_ready_and_has_its_addresses() -> None:
         "Initialized": "True",
         "Ready": "True",
         "ContainersReady": "True",
+        "PodScheduled": "True",
     }
 
 
@@ -317,7 +318,7 @@ def test_conditions_keep_the_time_of_their_last_change() -> None:
 
 def test_a_patch_holds_only_what_changed_and_spares_conditions_of_others() -> None:
     known = status_of(make_pod(), make_container())
-    known["conditions"].append({"type": "PodScheduled", "status": "True"})
+    known["conditions"].append({"type": "test/gate", "status": "True"})
     wanted = status_of(
         {**make_pod(), "status": known}, make_container(), health={"app-0": Health(ready=False)}
     )
@@ -326,6 +327,19 @@ def test_a_patch_holds_only_what_changed_and_spares_conditions_of_others() -> No
 
     assert set(patch) == {"containerStatuses", "conditions"}
     assert [c["type"] for c in patch["conditions"]] == ["Ready", "ContainersReady"]
+
+
+def test_who_binds_a_pod_need_not_say_that_it_is_scheduled() -> None:
+    known = {"conditions": [{"type": "PodScheduled", "status": "True"}]}
+
+    (scheduled,) = [
+        c
+        for c in status_of({**make_pod(), "status": known}, make_container())["conditions"]
+        if c["type"] == "PodScheduled"
+    ]
+
+    assert (scheduled["status"], scheduled["observedGeneration"]) == ("True", 3)
+    assert scheduled["lastTransitionTime"] == format_time(NOW)
 
 
 def test_a_patch_takes_back_a_reason_and_replaces_addresses() -> None:
