@@ -11,6 +11,7 @@ import gc
 import json
 import os
 import signal
+import sys
 import time
 from collections.abc import Callable
 from contextlib import AsyncExitStack
@@ -19,6 +20,7 @@ from typing import Any
 from proa.cluster import Cluster, StartFailure
 from proa.cluster_settings import Wanted
 from proa.home import Home, write_private
+from proa.module_pack import Pack
 from proa.process import log_to_stderr, run, told_to_stop
 
 
@@ -26,8 +28,13 @@ class AlreadyRunning(Exception):
     """Another server holds this home."""
 
 
-def run_server(home: Home, wanted: Wanted, when_ready: Callable[[dict[str, Any]], None]) -> None:
-    """Be the server of this home until SIGTERM or SIGINT; raise AlreadyRunning or StartFailure."""
+def run_server(
+    home: Home, wanted: Wanted, when_ready: Callable[[dict[str, Any]], None], pack: Pack | None = None
+) -> None:
+    """Be the server of this home until SIGTERM or SIGINT; raise AlreadyRunning or StartFailure.
+
+    `pack` is kept up to what the start has imported.
+    """
     started = time.monotonic() - _process_age()
     home.make()
     try:
@@ -40,7 +47,7 @@ def run_server(home: Home, wanted: Wanted, when_ready: Callable[[dict[str, Any]]
         home.pid_file.unlink(missing_ok=True)
         write_private(home.pid_file, json.dumps({"pid": os.getpid()}))
         log_to_stderr()
-        run(_serve(home, wanted, started, when_ready))
+        run(_serve(home, wanted, started, when_ready, pack))
     finally:
         gc.enable()
         home.pid_file.unlink(missing_ok=True)
@@ -59,6 +66,7 @@ async def _serve(
     wanted: Wanted,
     started: float,
     when_ready: Callable[[dict[str, Any]], None],
+    pack: Pack | None,
 ) -> None:
     """Start, say that it is ready, and stop when told to."""
     stop = told_to_stop()
@@ -87,8 +95,17 @@ async def _serve(
         gc.freeze()
         gc.enable()
         cluster.start_in_background()
+        if pack is not None:
+            await asyncio.to_thread(_put_away, pack)
         await stopping
         cluster.is_stopping = True
+
+
+def _put_away(pack: Pack) -> None:
+    """Keep the pack for the next start; what is imported from now on is imported as ever."""
+    pack.keep()
+    sys.meta_path.remove(pack)
+    pack.modules.clear()
 
 
 def _check(starting: asyncio.Task[None]) -> None:

@@ -169,6 +169,9 @@ def check_store(options: argparse.Namespace) -> None:
 
 def run_here(home: Home, options: argparse.Namespace) -> int:
     """Be the server until told to stop."""
+    from proa import module_pack
+
+    pack = module_pack.use()
     from proa.cluster import StartFailure
     from proa.server import AlreadyRunning, run_server
 
@@ -182,7 +185,7 @@ def run_here(home: Home, options: argparse.Namespace) -> int:
             terminal.line(ready_line(home, server))
 
     try:
-        run_server(home, wanted_of(options), when_ready)
+        run_server(home, wanted_of(options), when_ready, pack)
     except AlreadyRunning:
         raise Failure(already(home)) from None
     except StartFailure as error:
