@@ -40,8 +40,8 @@ from proa.scheduler.snapshot import Snapshot
 logger = logging.getLogger(__name__)
 
 DEFAULT_PROFILE = DEFAULT_SCHEDULER
-PODS_A_TURN = 64
-"""After so many decisions the event loop gets its turn."""
+TURN_SECONDS = 0.005
+"""After so long the event loop gets its turn."""
 
 
 DEFAULT_CONFIGURATION = Configuration()
@@ -122,12 +122,13 @@ class Scheduler:
     # Deciding
 
     async def _schedule_ready(self) -> None:
-        decided = 0
+        loop = asyncio.get_running_loop()
+        turn_ends = loop.time() + TURN_SECONDS
         while (queued := self._queue.pop()) is not None:
             self._schedule(queued)
-            decided += 1
-            if decided % PODS_A_TURN == 0:
+            if loop.time() >= turn_ends:
                 await asyncio.sleep(0)
+                turn_ends = loop.time() + TURN_SECONDS
 
     def _schedule(self, queued: QueuedPod) -> None:
         """Decide for one pod: assume it on the best node and begin to bind it, or say why there is none."""

@@ -14,15 +14,16 @@ ANY_ADDRESS = "0.0.0.0"  # noqa: S104
 
 
 class NodeInfo:
-    """`nature` is a number that changes whenever the node itself does, its pods apart.
+    """`nature` is a number that changes whenever the node itself does, its pods apart, `changed_at` where in
+    the snapshot's log it, or one of its pods, changed last.
 
     cpu and memory, which every pod's score looks at, are attributes too.
     """
 
     __slots__ = (
-        "_ports", "allocatable", "allowed_pods", "cpu_millis", "images", "labels", "memory_bytes", "name", "nature",
-        "node", "pods", "requested", "requested_cpu_millis", "requested_memory_bytes", "scored_cpu_millis",
-        "scored_memory_bytes",
+        "_ports", "allocatable", "allowed_pods", "changed_at", "cpu_millis", "images", "labels", "memory_bytes",
+        "name", "nature", "node", "pods", "requested", "requested_cpu_millis", "requested_memory_bytes",
+        "scored_cpu_millis", "scored_memory_bytes",
     )  # fmt: skip
 
     def __init__(self, node: Object) -> None:
@@ -35,6 +36,7 @@ class NodeInfo:
         self._ports: Counter[HostPort] = Counter()
         self.name = meta.name(node)
         self.nature = 0
+        self.changed_at = 0
         self.set_node(node)
 
     def set_node(self, node: Object) -> None:

@@ -8,14 +8,14 @@ Follows pkg/scheduler/framework/preemption and plugins/defaultpreemption.
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from typing import NamedTuple
 
 from proa.client.protocol import Object
 from proa.objects import meta
 from proa.objects.quick_dataclass import dataclass
-from proa.objects.selectors import LabelSelector, selector_from_dict
+from proa.scheduler.budgets import Budget, split_by_budgets
 from proa.scheduler.decision import Decider, Refusal
 from proa.scheduler.failure import no_victims
 from proa.scheduler.framework import Code, Status
@@ -30,6 +30,7 @@ NEVER = "not eligible due to preemptionPolicy=Never."
 WAITS = "not eligible due to a terminating pod on the nominated node."
 NO_VICTIMS = Status(Code.UNRESOLVABLE, NAME, ("No preemption victims found for incoming pod",))
 LOWEST_PRIORITY = -(2**31)
+SEARCHES_KEPT = 16
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -66,6 +67,7 @@ class Preemption:
         self._budgets = budgets
         self._current = current
         self._random = random
+        self._tried: OrderedDict[Hashable, dict[str, _Tried]] = OrderedDict()
         plugin = decider.profile.plugin(NAME)
         self._plugin = plugin if isinstance(plugin, DefaultPreemption) else DefaultPreemption()
 
@@ -106,11 +108,18 @@ class Preemption:
         enough = self._plugin.enough_of(len(names))
         start = int(self._random() * len(names))
         budgets = [Budget(budget) for budget in self._budgets()]
+        tried = self._tried_for(pod, ranking, budgets)
         found: list[Candidate] = []
         reasons: Counter[str] = Counter()
         has_harmless = False
         for name in (*names[start:], *names[:start]):
-            answer = self._try_node(pod, ranking, self._snapshot.nodes[name], budgets)
+            node = self._snapshot.nodes[name]
+            kept_for = tuple(each.uid for each in self._nominations.ahead_of(pod, name))
+            known = tried.get(name)
+            if known is None or (known.changed_at, known.kept_for) != (node.changed_at, kept_for):
+                answer = self._try_node(pod, ranking, node, budgets)
+                known = tried[name] = _Tried(node.changed_at, kept_for, answer)
+            answer = known.answer
             if isinstance(answer, Status):
                 reasons.update(answer.reasons)
                 continue
@@ -120,14 +129,26 @@ class Preemption:
                 break
         return found, reasons
 
+    def _tried_for(self, pod: PodInfo, ranking: Ranking, budgets: Sequence[Budget]) -> dict[str, _Tried]:
+        """Return what is known of nodes for pods like this one; nothing, where other nodes' pods matter too."""
+        if ranking.looks_beyond_node:
+            return {}
+        key = (ranking.number, pod.priority, tuple(budget.version for budget in budgets))
+        known = self._tried.setdefault(key, {})
+        self._tried.move_to_end(key)
+        if len(self._tried) > SEARCHES_KEPT:
+            self._tried.popitem(last=False)
+        return known
+
     def _try_node(
         self, pod: PodInfo, ranking: Ranking, node: NodeInfo, budgets: list[Budget]
     ) -> Candidate | Status:
         less_important = [other for other in node.pods.values() if other.priority < pod.priority]
         if not less_important:
             return NO_VICTIMS
+        lift, put = self._hands(ranking, node)
         for other in less_important:
-            self._snapshot.lift(other, node)
+            lift(other)
         victims: list[PodInfo] = [*less_important]
         try:
             status = self._decider.check(ranking, pod, node.name)
@@ -144,7 +165,7 @@ class Preemption:
             return Candidate(node.name, tuple(sorted(victims, key=self._importance)), broken)
         finally:
             for other in victims:
-                self._snapshot.put(other, node)
+                put(other)
             ranking.settle(node.name)
 
     def _spare(self, pod: PodInfo, ranking: Ranking, node: NodeInfo, others: list[PodInfo]) -> list[PodInfo]:
@@ -153,23 +174,32 @@ class Preemption:
         Where the pod looks at nothing but the node, more pods never make it fit: as many as fit are put back at once,
         and their number is sought by halves.
         """
+        lift, put = self._hands(ranking, node)
         victims: list[PodInfo] = []
         step = len(others) if not ranking.looks_beyond_node else 1
         at = 0
         while at < len(others):
             batch = others[at : at + step]
             for other in batch:
-                self._snapshot.put(other, node)
+                put(other)
             if self._decider.check(ranking, pod, node.name) is None:
                 at += len(batch)
                 continue
             for other in batch:
-                self._snapshot.lift(other, node)
+                lift(other)
             if len(batch) == 1:
                 victims += batch
                 at += 1
             step = max(1, len(batch) // 2)
         return victims
+
+    def _hands(
+        self, ranking: Ranking, node: NodeInfo
+    ) -> tuple[Callable[[PodInfo], None], Callable[[PodInfo], None]]:
+        """Return what takes a pod off a node and what puts it back; nobody else need know where nobody looks."""
+        if ranking.looks_beyond_node:
+            return lambda pod: self._snapshot.lift(pod, node), lambda pod: self._snapshot.put(pod, node)
+        return node.remove, node.add
 
     def _importance(self, pod: PodInfo) -> tuple[int, str]:
         """Return what sorts the more important pod first: higher priority, then longer running."""
@@ -193,40 +223,12 @@ class Preemption:
         return min(started_at(self._current(v)) for v in candidate.victims if v.priority == highest)
 
 
-class Budget:
-    """A PodDisruptionBudget, its selector read."""
+class _Tried(NamedTuple):
+    """What was found out of a node, when it last changed before that, and the pods that it was kept for."""
 
-    __slots__ = ("allowed", "disrupted", "namespace", "selector")
-
-    def __init__(self, budget: Object) -> None:
-        status = budget.get("status") or {}
-        self.namespace = meta.namespace(budget)
-        self.selector: LabelSelector = selector_from_dict(budget["spec"].get("selector"))
-        self.allowed: int = status.get("disruptionsAllowed") or 0
-        self.disrupted = status.get("disruptedPods") or {}
-
-    def covers(self, pod: PodInfo) -> bool:
-        """Tell whether evicting the pod spends from the budget; an empty selector covers none."""
-        if self.namespace != pod.namespace or self.selector.is_everything or pod.name in self.disrupted:
-            return False
-        return bool(pod.labels) and self.selector.matches(pod.labels)
-
-
-def split_by_budgets(
-    ordered: Sequence[PodInfo], budgets: Sequence[Budget]
-) -> tuple[list[PodInfo], list[PodInfo]]:
-    """Return the pods whose eviction would break a budget after those before them, and the others."""
-    left = [budget.allowed for budget in budgets]
-    breaking: list[PodInfo] = []
-    harmless: list[PodInfo] = []
-    for pod in ordered:
-        is_broken = False
-        for index, budget in enumerate(budgets):
-            if budget.covers(pod):
-                left[index] -= 1
-                is_broken = is_broken or left[index] < 0
-        (breaking if is_broken else harmless).append(pod)
-    return breaking, harmless
+    changed_at: int
+    kept_for: tuple[str, ...]
+    answer: Candidate | Status
 
 
 def started_at(pod: Object) -> str:

@@ -15,6 +15,7 @@ by a random number.
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Hashable, Iterable
 from heapq import heapify, heappop, heappush
@@ -106,12 +107,16 @@ class Known:
         self.version = 0
 
 
+_NUMBERS = itertools.count()
+
+
 class Ranking:
-    """The nodes for pods like `pod`, best first."""
+    """The nodes for pods like `pod`, best first. `number` is its alone."""
 
     def __init__(
         self, profile: Profile, snapshot: Snapshot, random: Callable[[], float], pod: PodInfo, facts: Facts
     ) -> None:
+        self.number = next(_NUMBERS)
         self._profile = profile
         self._snapshot = snapshot
         self._random = random

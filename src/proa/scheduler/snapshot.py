@@ -205,6 +205,8 @@ class Snapshot:
 
     def _changed(self, node_name: str) -> None:
         self.changes.append(node_name)
+        if (node := self.nodes.get(node_name)) is not None:
+            node.changed_at = self.position
         if len(self.changes) > 2 * CHANGES_KEPT_A_NODE * (len(self.nodes) + 64):
             surplus = len(self.changes) // 2
             del self.changes[:surplus]

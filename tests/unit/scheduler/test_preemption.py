@@ -10,13 +10,14 @@ import pytest
 from proa.client.fake import FakeClient
 from proa.client.protocol import Object
 from proa.reconcile.informer import InformerFactory
+from proa.scheduler.budgets import Budget, split_by_budgets
 from proa.scheduler.decision import Decider, Placement, Refusal
 from proa.scheduler.failure import fit_error
 from proa.scheduler.framework import Profile
 from proa.scheduler.nominations import Nominations
 from proa.scheduler.plugins import default_plugins
 from proa.scheduler.pod_info import PodInfo, make_pod_info
-from proa.scheduler.preemption import Budget, Candidate, Failure, Preemption, split_by_budgets
+from proa.scheduler.preemption import Candidate, Failure, Preemption
 from proa.scheduler.snapshot import Snapshot
 
 from .conftest import make_node, make_pod
@@ -199,6 +200,37 @@ def test_pods_that_nobody_can_stand_are_evicted_too():
     world = World(make_node("a1", labels={ZONE: "a"}), make_node("a2", labels={ZONE: "a"}))
     world.put("noisy", "a1", labels={"app": "noisy"}, priority=1)
     assert world.find(affinity=apart(), priority=10) == ("a1", ["noisy"])
+
+
+def test_what_is_remembered_of_nodes_is_as_they_are():
+    rng = random.Random(3)
+    budgets = (make_budget("a", 1), make_budget("b", 0))
+    for _ in range(10):
+        world = World(*(make_node(f"n{i}", cpu="8", pods="50") for i in range(6)), budgets=budgets)
+        for index in range(60):
+            kind = {"cpu": "500m", "priority": rng.randint(0, 4), "labels": {"app": rng.choice("abc")}}
+            world.put(f"p{index}", f"n{index % 6}", **kind)
+        for index in range(30):
+            pod = make_pod_info(make_pod(f"v{index}", cpu="4", priority=rng.choice([3, 6])))
+            decision = world.decider.decide(pod)
+            if isinstance(decision, Placement):
+                world.snapshot.add_pod(pod, decision.node.name)
+                continue
+            fresh = World(budgets=budgets)
+            fresh.preemption._decider, fresh.preemption._snapshot = world.decider, world.snapshot
+            fresh.preemption._nominations = world.nominations
+            found, expected = (each.preemption.find(pod, decision) for each in (world, fresh))
+            assert type(found) is type(expected)
+            if isinstance(found, Candidate) and isinstance(expected, Candidate):
+                assert harm(found) == harm(expected)
+                for victim in found.victims if rng.random() < 0.7 else ():
+                    world.snapshot.remove_pod(victim.uid)
+                if rng.random() < 0.5:
+                    world.nominations.nominate(pod, found.node_name)
+
+
+def harm(candidate: Candidate) -> Any:
+    return candidate.broken_budgets, sorted(victim.priority for victim in candidate.victims)
 
 
 def test_random_preemptions_make_just_enough_room():
