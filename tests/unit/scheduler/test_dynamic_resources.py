@@ -274,6 +274,8 @@ def test_results_say_configuration_and_nodes() -> None:
         ('device.capacity["gpu.example.com"].memory.isGreaterThan(quantity("1Gi"))', True),
         ('device.attributes["vendor.example.com"].version.isGreaterThan(semver("1.0.0"))', True),
         ('has(device.attributes["gpu.example.com"].numa)', True),
+        ('cel.bind(a, device.attributes["gpu.example.com"], a.model == "x" && a.numa == 1)', True),
+        ("[1, 2].exists(i, cel.bind(i, i + 1, i == 3)) && cel.bind(a, 1, cel.bind(b, a + 1, b)) == 2", True),
         ('device.attributes.exists(domain, domain == "gpu.example.com")', True),
     ],
 )

@@ -15,6 +15,7 @@ from proa.objects.cel.errors import CelCompileError, CelRuntimeError, Issue
 from proa.objects.cel.functions import Overload
 from proa.objects.cel.inference import Inference
 from proa.objects.cel.syntax import (
+    Binding,
     Call,
     Comprehension,
     ListLiteral,
@@ -47,7 +48,7 @@ class Checker:
         self._visits: dict[type, Callable[[Any], Type]] = {
             Literal: self._literal, Name: self._name, Select: self._select, Call: self._call, Logic: self._logic,
             ListLiteral: self._list, MapLiteral: self._map, StructLiteral: self._struct,
-            Comprehension: self._comprehension, OptionalMap: self._optional_map,
+            Comprehension: self._comprehension, OptionalMap: self._optional_map, Binding: self._binding,
         }  # fmt: skip
 
     def check(self, node: Node) -> Type:
@@ -321,6 +322,12 @@ class Checker:
         if not self._inference.is_assignable(kind, t.BOOL):
             shown = self._inference.substitute(kind)
             self._report(node.position, f"expected type 'bool' but found '{shown}'")
+
+    def _binding(self, node: Binding) -> Type:
+        self._scopes.append({node.variable: self._inference.substitute(self._visit(node.value))})
+        body = self._visit(node.body)
+        self._scopes.pop()
+        return body
 
     def _optional_map(self, node: OptionalMap) -> Type:
         kind = self._inference.substitute(self._visit(node.operand))

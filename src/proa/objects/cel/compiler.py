@@ -17,6 +17,7 @@ from proa.objects.cel.errors import CelRuntimeError, CostExceeded
 from proa.objects.cel.functions import Overload
 from proa.objects.cel.selection import has_field, optional_field, select_field
 from proa.objects.cel.syntax import (
+    Binding,
     Call,
     Comprehension,
     ListLiteral,
@@ -50,7 +51,7 @@ class Compiler:
         self._visits: dict[type, Callable[[Any], Run]] = {
             Literal: self._literal, Name: self._name, Select: self._select, Call: self._call, Logic: self._logic,
             ListLiteral: self._list, MapLiteral: self._map, StructLiteral: self._struct,
-            Comprehension: self._comprehension, OptionalMap: self._optional_map,
+            Comprehension: self._comprehension, OptionalMap: self._optional_map, Binding: self._binding,
         }  # fmt: skip
 
     def compile(self, node: Node) -> Run:
@@ -238,6 +239,19 @@ class Compiler:
             cost += extra
         self._scopes.pop()
         return loops.make(node.macro, operand, tuple(scope.values()), condition, body, cost + 1)
+
+    def _binding(self, node: Binding) -> Run:
+        value = self._visit(node.value)
+        slot, self.slots = self.slots, self.slots + 1
+        self._scopes.append({node.variable: slot})
+        body = self._visit(node.body)
+        self._scopes.pop()
+
+        def run(frame: Frame) -> Any:
+            frame[slot] = value(frame)
+            return body(frame)
+
+        return run
 
     def _optional_map(self, node: OptionalMap) -> Run:
         operand = self._visit(node.operand)

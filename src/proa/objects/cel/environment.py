@@ -47,3 +47,5 @@ class Environment:
     variables: Mapping[str, Type]
     functions: Functions = field(default_factory=kubernetes_functions)
     structs: Callable[[str], Type | None] = no_structs
+    has_bindings: bool = False
+    """Whether there is `cel.bind`."""

@@ -1,7 +1,7 @@
 """Know CEL's macros: the calls whose arguments are not values but names and expressions to repeat.
 
-Follows cel-go parser/macro.go, ext/comprehensions.go (two variables), cel/library.go (optMap, optFlatMap) and
-ext/lists.go (sortBy).
+Follows cel-go parser/macro.go, ext/comprehensions.go (two variables), cel/library.go (optMap, optFlatMap),
+ext/lists.go (sortBy) and ext/bindings.go (cel.bind, where an environment has it).
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from proa.objects.cel.errors import Issue
-from proa.objects.cel.syntax import Comprehension, Name, Node, OptionalMap, Select
+from proa.objects.cel.syntax import Binding, Comprehension, Name, Node, OptionalMap, Select
 from proa.objects.cel.tokens import Malformed
 
 _ONE_VARIABLE = {"all": 2, "exists": 2, "exists_one": 2, "existsOne": 2, "filter": 2, "sortBy": 2}
@@ -46,6 +46,18 @@ def expand_member(target: Node, function: str, arguments: Sequence[Node], positi
         flat = function == "optFlatMap"
         return OptionalMap(target, variable, arguments[1], flat, position=position, depth=depth)
     return None
+
+
+def expand_binding(target: Node, function: str, arguments: Sequence[Node], position: int) -> Node | None:
+    """Return the node of `cel.bind(x, value, body)`, None where the call is another; raise Malformed."""
+    if not (isinstance(target, Name) and target.name == "cel" and function == "bind" and len(arguments) == 3):
+        return None
+    variable, value, body = arguments
+    if not isinstance(variable, Name):
+        message = "cel.bind() variable names must be simple identifiers"
+        raise Malformed(Issue(variable.position, message))
+    depth = 1 + max(value.depth, body.depth)
+    return Binding(variable.name, value, body, position=position, depth=depth)
 
 
 def _loop(

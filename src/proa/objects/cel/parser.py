@@ -38,20 +38,21 @@ _STARTS = (
 _STARTS_OR_END = _STARTS.replace("'(', ", "'(', ')', ")
 
 
-def parse(source: str) -> Node:
-    """Return the tree of an expression; raise CelCompileError."""
+def parse(source: str, *, has_bindings: bool = False) -> Node:
+    """Return the tree of an expression, in which `cel.bind` may be a macro; raise CelCompileError."""
     if len(source) > MAX_CHARACTERS:
         message = f"expression code point size exceeds limit: size: {len(source)}, limit {MAX_CHARACTERS}"
         raise CelCompileError("", [Issue(0, message)])
     try:
-        return _Parser(tokens_of(source)).parse()
+        return _Parser(tokens_of(source), has_bindings).parse()
     except Malformed as malformed:
         raise CelCompileError(source, [malformed.issue]) from None
 
 
 class _Parser:
-    def __init__(self, tokens: Sequence[Token]) -> None:
+    def __init__(self, tokens: Sequence[Token], has_bindings: bool) -> None:
         self._tokens = tokens
+        self._has_bindings = has_bindings
         self._at = 0
         self._nesting = 0
 
@@ -178,6 +179,8 @@ class _Parser:
             return _select(node, token.text, dot.position, optional)
         arguments = self._arguments()
         expanded = macros.expand_member(node, token.text, arguments, opening.position)
+        if self._has_bindings and expanded is None:
+            expanded = macros.expand_binding(node, token.text, arguments, opening.position)
         return _bounded(expanded or _call(token.text, opening.position, node, arguments))
 
     def _identifier(self, selecting: bool = False) -> Token:

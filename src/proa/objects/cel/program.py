@@ -76,7 +76,7 @@ def compile_expression(source: str, environment: Environment, returns: Type | No
 
 def _compile(source: str, environment: Environment) -> Program | CelCompileError:
     try:
-        tree = parse(source)
+        tree = parse(source, has_bindings=environment.has_bindings)
         checker = Checker(environment, source)
         kind = checker.check(tree)
         compiler = Compiler(environment, checker)

@@ -115,3 +115,12 @@ class OptionalMap(Node):
     variable: str
     body: Node
     flat: bool
+
+
+@dataclass(slots=True)
+class Binding(Node):
+    """`cel.bind(x, value, body)`."""
+
+    variable: str
+    value: Node
+    body: Node

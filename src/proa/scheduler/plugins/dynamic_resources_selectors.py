@@ -38,7 +38,7 @@ def environment() -> Environment:
         "capacity": _CAPACITY,
         "allowMultipleAllocations": t.BOOL,
     }
-    return Environment({"device": t.object_of("kubernetes.DRADevice", fields)})
+    return Environment({"device": t.object_of("kubernetes.DRADevice", fields)}, has_bindings=True)
 
 
 def matches(expression: str, device: Device, effort: Effort) -> bool:
