@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
+import shlex
 import time
 from pathlib import Path
 from typing import Any
@@ -181,7 +182,7 @@ def print_status(status: dict[str, Any]) -> None:
         terminal.line(line)
     used = ", ".join(f"{p['name']} {format_bytes(p['memoryBytes'])}" for p in status["processes"])
     terminal.line(f"memory: {used}")
-    terminal.line(f"KUBECONFIG={status['kubeconfig']}")
+    terminal.line(f"KUBECONFIG={shlex.quote(status['kubeconfig'])}")
 
 
 def settings_lines(status: dict[str, Any]) -> list[str]:

@@ -318,6 +318,5 @@ def already(home: Home) -> str:
 def ready_line(home: Home, server: dict[str, Any]) -> str:
     """Return the one line that says where the cluster is."""
     removed = f"  removed: {', '.join(server['removedNodes'])}" if server.get("removedNodes") else ""
-    return (
-        f"ready in {server['startSeconds']:.2f} s: {server['server']}  KUBECONFIG={home.kubeconfig}{removed}"
-    )
+    kubeconfig = f"KUBECONFIG={shlex.quote(str(home.kubeconfig))}"
+    return f"ready in {server['startSeconds']:.2f} s: {server['server']}  {kubeconfig}{removed}"

@@ -151,7 +151,7 @@ def _ensure_pki(wanted: Wanted, place: Place) -> Pki:
     try:
         return ensure_shared_pki(wanted.pki, own, sorted(names), datetime.now(UTC))
     except OSError as error:
-        raise StartFailure(f"--pki {wanted.pki}: {error.filename or ''}: {error.strerror}") from None
+        raise StartFailure(f"--pki: {error.filename or wanted.pki}: {error.strerror}") from None
 
 
 async def _open_store(wanted: Wanted, holder: str) -> Store:

@@ -16,7 +16,7 @@ from proa.__main__ import main, make_parser
 from proa.cli import VERBS
 from proa.cli.status import describe_node, describe_settings, settings_lines
 from proa.cli.terminal import format_bytes, format_table
-from proa.cli.up import why_not
+from proa.cli.up import ready_line, why_not
 from proa.home import Home
 
 ROOT = Path(__file__).parents[3]
@@ -213,6 +213,11 @@ def test_help_imports_nothing_that_costs() -> None:
         [sys.executable, "-c", script], capture_output=True, text=True, check=True
     ).stdout.split()
     assert not {"asyncio", "ssl", "cryptography", "yaml", "numpy"} & set(loaded)
+
+
+def test_a_line_that_names_the_kubeconfig_can_be_pasted() -> None:
+    server = {"startSeconds": 0.5, "server": "https://127.0.0.1:1"}
+    assert ready_line(Home(Path("/a b")), server).endswith("  KUBECONFIG='/a b/kubeconfig'")
 
 
 def test_figures_are_printed_for_people() -> None:
