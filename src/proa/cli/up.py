@@ -39,6 +39,8 @@ examples:
   proa up --store etcd://10.0.0.5:2379   keep objects in an etcd
 """
 READY_TIMEOUT_SECONDS = 60.0
+ONE_ARENA = {"MALLOC_ARENA_MAX": "1"}
+"""The server's few threads share one heap: what each has freed of its own would be a fifth of the memory."""
 REFUSAL = "proa up: "
 """How the line begins that a server prints which cannot start (`__main__.run`)."""
 
@@ -171,6 +173,9 @@ def run_here(home: Home, options: argparse.Namespace) -> int:
     """Be the server until told to stop."""
     from proa import module_pack
 
+    if options.ready_fd is not None:  # was for this process, not for what it starts
+        for name in ONE_ARENA:
+            os.environ.pop(name, None)
     pack = module_pack.use()
     from proa.cluster import StartFailure
     from proa.server import AlreadyRunning, run_server
@@ -234,6 +239,7 @@ def start_detached(home: Home, wanted: Wanted, terminal: Terminal | None = None)
             stderr=log,
             pass_fds=[writer],
             start_new_session=True,
+            env={**ONE_ARENA, **os.environ},
         )
     finally:
         os.close(log)
