@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from proa.client.http import HttpTransport
+from proa.client.kubeconfig import Cluster, make_ssl_context
 from proa.client.protocol import Request
 from proa.client.proxy import Proxy, find_proxy, make_proxy
 from proa.objects.errors import BadRequest, ServiceUnavailable
@@ -117,7 +118,7 @@ async def through(proxy: ForwardProxy, server: str, context: ssl.SSLContext | No
 def test_a_server_with_tls_is_spoken_to_through_a_tunnel(tmp_path: Path):
     async def scenario() -> None:
         authority = Authority()
-        context = ssl.create_default_context(cadata=base64.b64decode(authority.bundle).decode())
+        context = make_ssl_context(Cluster("https://127.0.0.1", authority=base64.b64decode(authority.bundle)))
         proxy = ForwardProxy()
         certificate = authority.write_server(tmp_path, "127.0.0.1")
         async with serve(certificate, lambda call: http({"path": call.path})) as tls:
