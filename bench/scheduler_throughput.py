@@ -19,7 +19,7 @@ from proa.scheduler.framework import Profile, Status
 from proa.scheduler.node_info import NodeInfo
 from proa.scheduler.plugins import default_plugins
 from proa.scheduler.pod_info import PodInfo, make_pod_info
-from proa.scheduler.ranking import Rankings
+from proa.scheduler.rankings import Rankings
 from proa.scheduler.snapshot import Snapshot
 
 SHAPES = 8

@@ -13,7 +13,8 @@ from proa.scheduler.framework import Code, Facts, Profile, Status
 from proa.scheduler.node_info import NodeInfo
 from proa.scheduler.nominations import Nominations
 from proa.scheduler.pod_info import PodInfo
-from proa.scheduler.ranking import Diagnosis, Ranking, Rankings
+from proa.scheduler.ranking import Diagnosis, Ranking
+from proa.scheduler.rankings import Rankings
 from proa.scheduler.snapshot import Snapshot
 
 

@@ -30,7 +30,7 @@ from proa.scheduler.gangs import Groups
 from proa.scheduler.nominations import Nominations
 from proa.scheduler.pod_info import PodInfo, make_pod_info, scheduler_name
 from proa.scheduler.queue import SchedulingQueue
-from proa.scheduler.snapshot import Snapshot
+from proa.scheduler.snapshot import Placed, Snapshot
 
 MOVERS: tuple[tuple[Resource, Event], ...] = (
     (PERSISTENT_VOLUME_CLAIMS, Event.CLAIM_CHANGED),
@@ -131,7 +131,10 @@ class Listening:
             return  # only its status changed
         self._queue.remove(uid)
         self._nominations.forget(uid)
-        self._snapshot.add_pod(make_pod_info(new), pods.node_name(new))
+        if known is not None and is_confirmed(known, new):
+            known.assumed = False
+        else:
+            self._snapshot.add_pod(make_pod_info(new), pods.node_name(new))
         for event in assigned_pod_events(old, new):
             self._queue.move(event, old, new)
 
@@ -154,6 +157,17 @@ class Listening:
             self._queue.refresh(info)
         else:
             self._queue.add(info)
+
+
+def is_confirmed(known: Placed, new: Object) -> bool:
+    """Tell whether the API has a pod just where, and as, we count it: there is nothing to read anew."""
+    pod = known.info.pod
+    return (
+        known.node_name == pods.node_name(new)
+        and {**pod["spec"], "nodeName": known.node_name} == new["spec"]
+        and meta.labels(pod) == meta.labels(new)
+        and meta.is_deleting(pod) == meta.is_deleting(new)
+    )
 
 
 def is_alike(known: PodInfo, new: PodInfo) -> bool:

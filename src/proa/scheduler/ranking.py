@@ -16,25 +16,20 @@ by a random number.
 from __future__ import annotations
 
 import itertools
-from collections import Counter, OrderedDict
+from collections import Counter
 from collections.abc import Callable, Hashable, Iterable
 from heapq import heapify, heappop, heappush
 from typing import Any
 
 from proa.objects.quick_dataclass import dataclass
-from proa.scheduler.framework import MAX_SCORE, Choosy, Code, Facts, Overview, Profile, Status
+from proa.scheduler.framework import Choosy, Code, Facts, Overview, Profile, Status
 from proa.scheduler.node_info import NodeInfo
 from proa.scheduler.pod_info import PodInfo
+from proa.scheduler.ranking_groups import Entry, Group, GroupKey, Known, normalized
 from proa.scheduler.snapshot import Snapshot
 
-RANKINGS_KEPT = 128
 NOT_NAMED = Status(Code.UNRESOLVABLE, "NodeAffinity", ("node(s) didn't satisfy plugin(s) [NodeAffinity]",))
 """For the nodes that a pod's node affinity does not name, where it names some: they are not looked at."""
-
-Entry = tuple[int, float, int, str]
-"""Negative own score, random number, version of the node's entry, node name."""
-GroupKey = tuple[Hashable, ...]
-"""Counts to scale, then a key for each overview."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,60 +46,6 @@ class Diagnosis:
     def unresolvable(self) -> int:
         """Return how many nodes no leaving pod could make fit."""
         return self.nodes - len(self.hopeful)
-
-
-class Rankings:
-    """The rankings in use, the longest unused forgotten first."""
-
-    def __init__(self, profile: Profile, snapshot: Snapshot, random: Callable[[], float]) -> None:
-        self._profile = profile
-        self._snapshot = snapshot
-        self._random = random
-        self._rankings: OrderedDict[Hashable, Ranking] = OrderedDict()
-
-    def ranking_for(self, pod: PodInfo, facts: Facts) -> Ranking:
-        """Return the ranking of nodes for pods like this one."""
-        key = (pod.shape, tuple(facts.items())) if facts else pod.shape
-        ranking = self._rankings.get(key)
-        if ranking is None:
-            ranking = Ranking(self._profile, self._snapshot, self._random, pod, facts)
-            self._rankings[key] = ranking
-            if len(self._rankings) > RANKINGS_KEPT:
-                self._rankings.popitem(last=False)[1].close()
-        else:
-            self._rankings.move_to_end(key)
-        return ranking
-
-    def close(self) -> None:
-        """Forget all rankings."""
-        while self._rankings:
-            self._rankings.popitem()[1].close()
-
-
-class Group:
-    """Nodes that only their own part of the score tells apart."""
-
-    __slots__ = ("heap", "key", "size")
-
-    def __init__(self, key: GroupKey) -> None:
-        self.key = key
-        self.heap: list[Entry] = []
-        self.size = 0
-
-
-class Known:
-    """What a ranking knows of a node: `status` says why it will not do, whatever overviews say."""
-
-    __slots__ = ("counts", "group", "nature", "own", "rejection", "status", "version")
-
-    def __init__(self) -> None:
-        self.nature = -1
-        self.rejection: Status | None = None
-        self.own = 0
-        self.counts: GroupKey = ()
-        self.status: Status | None = None
-        self.group: Group | None = None
-        self.version = 0
 
 
 _NUMBERS = itertools.count()
@@ -396,14 +337,3 @@ def _concerned(filters: Iterable[Any], pod: PodInfo, facts: Facts) -> list[tuple
     """Return the filters that have something to say of these pods, each with its facts."""
     found = [(p, facts.get(p.NAME)) for p in filters]
     return [(p.filter, of) for p, of in found if not isinstance(p, Choosy) or p.concerns(pod, of)]
-
-
-def normalized(scores: list[int], direction: str) -> list[int]:
-    """Scale counts to 0..MAX_SCORE by the highest; "lowest" turns them round (helper.DefaultNormalizeScore)."""
-    if not direction:
-        return scores
-    highest = max(scores, default=0)
-    if not highest:
-        return [MAX_SCORE if direction == "lowest" else 0] * len(scores)
-    scaled = [score * MAX_SCORE // highest for score in scores]
-    return [MAX_SCORE - score for score in scaled] if direction == "lowest" else scaled

@@ -21,7 +21,7 @@ from proa.scheduler.plugins.dynamic_resources_effort import Effort, SelectorErro
 from proa.scheduler.plugins.dynamic_resources_pools import Device, Inventory, gather_pools
 from proa.scheduler.plugins.dynamic_resources_selectors import matches
 from proa.scheduler.pod_info import make_pod_info
-from proa.scheduler.ranking import Rankings
+from proa.scheduler.rankings import Rankings
 from proa.scheduler.snapshot import Snapshot
 
 from .conftest import make_node, make_pod

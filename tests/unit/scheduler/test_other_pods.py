@@ -13,7 +13,8 @@ from proa.reconcile.informer import InformerFactory
 from proa.scheduler.framework import Event, Profile, Status
 from proa.scheduler.plugins import default_plugins
 from proa.scheduler.pod_info import make_pod_info
-from proa.scheduler.ranking import Ranking, Rankings
+from proa.scheduler.ranking import Ranking
+from proa.scheduler.rankings import Rankings
 from proa.scheduler.snapshot import Snapshot
 
 from .conftest import make_node, make_pod

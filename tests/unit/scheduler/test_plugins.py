@@ -13,7 +13,7 @@ from proa.scheduler.plugins.node_unschedulable import NodeUnschedulable
 from proa.scheduler.plugins.scheduling_gates import SchedulingGates
 from proa.scheduler.plugins.taint_toleration import TaintToleration
 from proa.scheduler.pod_info import make_pod_info
-from proa.scheduler.ranking import normalized
+from proa.scheduler.ranking_groups import normalized
 
 GPU = {"key": "gpu", "value": "yes", "effect": "NoSchedule"}
 SOFT = {"key": "old", "effect": "PreferNoSchedule"}

@@ -14,7 +14,7 @@ from proa.reconcile.informer import InformerFactory
 from proa.scheduler.framework import Profile, Status
 from proa.scheduler.plugins import default_plugins
 from proa.scheduler.pod_info import make_pod_info
-from proa.scheduler.ranking import Rankings
+from proa.scheduler.rankings import Rankings
 from proa.scheduler.snapshot import Snapshot
 
 from .conftest import make_node, make_pod
