@@ -14,7 +14,7 @@ from typing import Any
 from api import CONFIG_MAPS, FLOOR, bare_body, config_map, run_loop
 from bare_server import bare_server
 from fan_out import FanOut
-from raw_client import Ask, Connection
+from raw_client import Ask, Connection, load
 from running_cluster import (
     RunningCluster,
     compile_sources,
@@ -25,6 +25,11 @@ from running_cluster import (
 )
 
 COUNTS = (1, 100, 1_000, 5_000)
+SELECTING = {
+    "a name": "fieldSelector=metadata.name%3Dwatched-{}",
+    "a label": "labelSelector=watched%3D{}",
+}
+CREATES = 200
 EVENTS = 20
 SPARE_DESCRIPTORS = 200
 
@@ -65,7 +70,32 @@ async def measure(cluster: RunningCluster, counts: tuple[int, ...]) -> list[dict
                 strict=True,
             )
         ]
+    return rows + await measure_selecting(cluster, counts[-2])
+
+
+async def measure_selecting(cluster: RunningCluster, count: int) -> list[dict[str, Any]]:
+    """Create what none of so many watchers has selected, beside the same without them."""
+    context, rows = cluster.client_context(), []
+    writer = await Connection.open(cluster.host, cluster.port, context)
+    for what, selector in SELECTING.items():
+        watchers = [await Connection.open(cluster.host, cluster.port, context) for _ in range(count)]
+        alone = await cost_of_creates(cluster, writer, f"alone-{what[2:]}")
+        for number, watcher in enumerate(watchers):
+            await watcher.watch(f"{CONFIG_MAPS}?watch=1&{selector.format(number)}", lambda chunk: None)
+        watched = await cost_of_creates(cluster, writer, f"unseen-{what[2:]}")
+        for watcher in watchers:
+            watcher.close()
+        name = f"{count:,} watchers that select {what} each: server CPU of a create that none sees"
+        rows.append(make_row(name, watched, "ms", "nobody watches", alone, more_is_better=False))
+    writer.close()
     return rows
+
+
+async def cost_of_creates(cluster: RunningCluster, writer: Connection, prefix: str) -> float:
+    """Return the server's CPU ms of a create, one after the other."""
+    used = cpu_seconds(cluster.server_pid)
+    await load([writer], [Ask("POST", CONFIG_MAPS, config_map(f"{prefix}-{n}")) for n in range(CREATES)])
+    return (cpu_seconds(cluster.server_pid) - used) * 1000 / CREATES
 
 
 async def fan_out(cluster: RunningCluster, pid: int, port: int, path: str, count: int) -> list[float]:

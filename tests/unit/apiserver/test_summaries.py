@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 
 from proa.apiserver.handlers.shapes import Ages, cells_of
 from proa.apiserver.registry.definition import Ago
-from proa.apiserver.registry.stored_bytes import metadata_bytes
 from proa.apiserver.registry.summaries import Summaries
 from proa.apiserver.resources.core.pod import DEFINITION
 from proa.apiserver.resources.core.pod_printing import summarize
@@ -55,8 +54,10 @@ def test_a_kept_row_is_the_row_of_the_object_at_that_revision(
         stored[pod["metadata"]["name"]] = Entry(pod["metadata"]["name"], orjson.dumps(pod), revision), pod
         ages = Ages(NOW + later)
         for entry, current in stored.values():
-            made = orjson.loads(b"[%b]" % summaries.cells(entry, metadata_bytes(entry, HEAD), ages.say))
-            assert made == list(cells_of(DEFINITION, current, NOW + later))
+            cells, metadata = summaries.row(entry, ages.say)
+            assert orjson.loads(b"[%b]" % cells) == list(cells_of(DEFINITION, current, NOW + later))
+            assert metadata is not None
+            assert orjson.loads(metadata) == current["metadata"]
 
 
 def test_cells_that_change_may_stand_anywhere() -> None:
@@ -72,8 +73,8 @@ def test_cells_that_change_may_stand_anywhere() -> None:
         ('"', Ago(begun), Ago(begun), "%b"): ['"', "5s", "5s", "%b"],
     }.items():
         summaries, entry = Summaries(lambda _, cells=cells: cells, HEAD), Entry("k", b'{"metadata":{}}', 1)
-        made = summaries.cells(entry, None, Ages(NOW).say)
-        assert orjson.loads(b"[%b]" % made) == expected
+        cells, metadata = summaries.row(entry, Ages(NOW).say)
+        assert (orjson.loads(b"[%b]" % cells), metadata) == (expected, None)
 
 
 def test_a_table_of_pods_is_the_same_with_and_without_kept_rows(api: Api) -> None:

@@ -204,7 +204,7 @@ async def _table(
     is_stored = registry.conversion is None and include != "Object"
     for part in value_slices(found.entries):
         if is_stored and registry.summaries is not None:
-            made = _kept_rows(registry, registry.summaries, part, representation, include, ages)
+            made = _kept_rows(registry.summaries, part, representation, include, ages)
         else:
             if is_stored:
                 table_rows = _spliced_rows(registry, part, representation, include, now)
@@ -223,7 +223,6 @@ async def _table(
 
 
 def _kept_rows(
-    registry: ResourceRegistry,
     summaries: Summaries,
     entries: Sequence[Entry],
     representation: Representation,
@@ -231,11 +230,10 @@ def _kept_rows(
     ages: Ages,
 ) -> bytes:
     """Return rows as JSON, of which nothing is made anew but how old things are."""
-    head, version = registry.head, representation.api_version.encode()
+    version, say = representation.api_version.encode(), ages.say
     made = []
     for entry in entries:
-        metadata = metadata_bytes(entry, head)
-        cells = summaries.cells(entry, metadata, ages.say)
+        cells, metadata = summaries.row(entry, say)
         if include == "None":
             made.append(b'{"cells":[%b],"object":null}' % cells)
             continue

@@ -22,14 +22,19 @@ _SPEC, _STATUS = b',"spec":', b',"status":'
 SPECS, MAX_SPEC_BYTES = 64, 8 * 1024
 
 
+def metadata_begin(head: bytes) -> int:
+    """Return where in a stored object its metadata begin. `head` is the kind's (`head_of`)."""
+    return len(head) + len(_METADATA)
+
+
 def metadata_bytes(entry: Entry, head: bytes) -> bytes | None:
-    """Return the object's metadata as it is stored, None where it must be decoded. `head` is the kind's (`head_of`)."""
+    """Return the object's metadata as it is stored, None where it must be decoded; `head` is the kind's."""
     return cut_metadata(entry.value, entry.revision, head)
 
 
 def cut_metadata(value: bytes, revision: int, head: bytes) -> bytes | None:
     """Return the same of a stored value and the revision that wrote it."""
-    begin = len(head) + len(_METADATA)
+    begin = metadata_begin(head)
     if not value.startswith(head) or not value.startswith(_METADATA, len(head)):
         return None
     ending = ENDS_METADATA % revision
@@ -56,7 +61,7 @@ def to_look_at(entry: Entry, head: bytes, metadata: bytes | None) -> Object:
     if metadata is None:
         return without_managed_fields(entry)
     value = entry.value
-    begin = len(head) + len(_METADATA) + len(metadata)
+    begin = metadata_begin(head) + len(metadata)
     end = value.find(_STATUS, begin)
     if end < 0 or end - begin > MAX_SPEC_BYTES or not value.startswith(_SPEC, begin):
         return without_managed_fields(entry)

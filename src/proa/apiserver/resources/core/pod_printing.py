@@ -63,7 +63,7 @@ def status_word(pod: Object) -> str:
 def _status_word(pod: Object, status: Object, initializing: str) -> str:
     word: str = status.get("reason") or status.get("phase", "")
     for condition in status.get("conditions", ()):
-        if condition.get("type") == "PodScheduled" and condition.get("reason") == "SchedulingGated":
+        if condition.get("reason") == "SchedulingGated" and condition.get("type") == "PodScheduled":
             word = "SchedulingGated"
     word = initializing or word
     if not initializing or has_condition(pod, "Initialized"):
