@@ -62,7 +62,7 @@ class FakeNodes:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    async def until(self, is_so: Callable[[], bool], seconds: float = 300.0) -> None:
+    async def until(self, is_so: Callable[[], bool], seconds: float = 1200.0) -> None:
         """Return when a change of some pod has made it so."""
         async with asyncio.timeout(seconds):
             while not is_so():

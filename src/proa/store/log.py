@@ -37,7 +37,7 @@ from proa.store.transformer import Plain, Transformer
 from proa.store.watch import Watchers
 
 SEGMENT_BYTES = 16 << 20
-HOT_BYTES = 32 << 20
+HOT_BYTES = 8 << 20
 """How much of the values is kept in memory: all of a small cluster, the last written of a large one."""
 
 _MOVED_AT_ONCE = 2_000
