@@ -28,11 +28,13 @@ from proa.objects.resource import PODS, Resource
 from proa.reconcile.protocol import Context
 
 DELETION_COST = "controller.kubernetes.io/pod-deletion-cost"
+MAX_BATCH = 16
+"""Enough for writes to become durable together; of hundreds at once each would wait for all, and so would everybody."""
 _PHASE_ORDER = {"Pending": 0, "Unknown": 1, "Running": 2}
 
 
 async def slow_start(count: int, act: Callable[[int], Awaitable[None]]) -> tuple[int, ApiError | None]:
-    """Call `act(index)` `count` times in concurrent batches of 1, 2, 4, ...; stop after one with an error.
+    """Call `act(index)` `count` times in concurrent batches of 1, 2, 4, up to MAX_BATCH; stop after one with an error.
 
     Returns how many calls succeeded and the first refusal. Anything but an ApiError is raised.
     """
@@ -47,7 +49,7 @@ async def slow_start(count: int, act: Callable[[int], Awaitable[None]]) -> tuple
         done += len(indexes) - len(errors)
         if errors:
             return done, errors[0]
-        batch *= 2
+        batch = min(batch * 2, MAX_BATCH)
     return done, None
 
 
