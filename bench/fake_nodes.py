@@ -87,21 +87,33 @@ class FakeNodes:
                 await asyncio.sleep(LEASE_SECONDS / len(self._names))
                 if self.renews:
                     spec = _lease(name)["spec"]
-                    await self._client.patch(LEASES, name, {"spec": spec}, "kube-node-lease")
+                    try:
+                        await self._client.patch(LEASES, name, {"spec": spec}, "kube-node-lease")
+                    except ApiError as error:
+                        print(f"fake kubelet: {error}")
 
     async def _watch(self, version: str) -> None:
         while True:
-            async for event in self._client.watch(PODS, resource_version=version):
-                pod = event.object
-                version = pod["metadata"]["resourceVersion"]
-                if event.type == "BOOKMARK":
-                    continue
-                if event.type == "DELETED":
-                    self._known.pop(meta.uid(pod), None)
-                else:
-                    self._known[meta.uid(pod)] = is_ready(pod)
-                    self._queue.put_nowait(pod)
-                self._changed.set()
+            try:
+                async for event in self._client.watch(PODS, resource_version=version):
+                    version = event.object["metadata"]["resourceVersion"]
+                    if event.type != "BOOKMARK":
+                        self._heard(event.object, is_gone=event.type == "DELETED")
+            except ApiError as error:
+                print(f"fake kubelet: {error}")
+                listed = await self._client.list(PODS)
+                version = listed.resource_version
+                self._known.clear()
+                for pod in listed.items:
+                    self._heard(pod, is_gone=False)
+
+    def _heard(self, pod: Object, *, is_gone: bool) -> None:
+        if is_gone:
+            self._known.pop(meta.uid(pod), None)
+        else:
+            self._known[meta.uid(pod)] = is_ready(pod)
+            self._queue.put_nowait(pod)
+        self._changed.set()
 
     async def _write(self) -> None:
         while True:
