@@ -24,7 +24,7 @@ from proa.scheduler.snapshot import Snapshot
 
 SHAPES = 8
 ZONES = 9
-PLAIN_SECONDS = 1.5
+PLAIN_SECONDS = 2.0
 """So long the baseline decides, for the last of the pods: it is slow, and slowest when there are many pods."""
 
 

@@ -19,6 +19,7 @@ from proa.scheduler.volumes import claim_names
 DEFAULT_SCHEDULER = "default-scheduler"
 DEFAULT_CPU_MILLIS = 100
 DEFAULT_MEMORY_BYTES = 200 * 1024 * 1024
+NATIVE = ("cpu", "memory")
 DISKS = ("gcePersistentDisk", "awsElasticBlockStore", "iscsi", "rbd")
 """Volumes that are disks, which not every two pods can share (plugins/volume_restrictions.py)."""
 
@@ -41,6 +42,7 @@ class PodInfo:
     requests: dict[str, int]
     cpu_millis: int
     memory_bytes: int
+    other_requests: tuple[tuple[str, int], ...]
     scored_cpu_millis: int
     scored_memory_bytes: int
     ports: tuple[HostPort, ...]
@@ -80,8 +82,8 @@ def scheduler_name(pod: Object) -> str:
 def make_pod_info(pod: Object) -> PodInfo:
     """Build a PodInfo from a pod; raise BadRequest where one of its selectors cannot be read."""
     spec, metadata = pod["spec"], pod["metadata"]
-    requests = pods.resource_requests(pod)
-    cpu, memory = _scored_amounts(pod, requests)
+    requests, cpu, memory = _requests(pod)
+    others = tuple([(name, n) for name, n in requests.items() if n and name not in NATIVE])
     ports = tuple(pods.host_ports(pod))
     namespace = metadata.get("namespace", "")
     shape = orjson.dumps(
@@ -101,7 +103,7 @@ def make_pod_info(pod: Object) -> PodInfo:
     kind = (namespace, frozenset((metadata.get("labels") or {}).items()), "deletionTimestamp" in metadata)
     return PodInfo(
         pod, metadata.get("uid", ""), namespace, metadata["name"], spec.get("priority") or 0,
-        requests, requests.get("cpu", 0), requests.get("memory", 0), cpu, memory, ports,
+        requests, requests.get("cpu", 0), requests.get("memory", 0), others, cpu, memory, ports,
         tuple(claim_names(pod)), group_of(pod), kind, pod_terms(pod), only_nodes(spec), shape,
     )  # fmt: skip
 
@@ -132,11 +134,17 @@ def images(spec: Object) -> list[str]:
     return [*(container.get("image") or "" for container in containers), *(name or "" for name in mounted)]
 
 
-def _scored_amounts(pod: Object, requests: dict[str, int]) -> tuple[int, int]:
-    """Return cpu and memory requests, with defaults for each container that has none."""
-    pod_level = (pod["spec"].get("resources") or {}).get("requests") or {}
-    amounts = []
-    for resource, default in (("cpu", DEFAULT_CPU_MILLIS), ("memory", DEFAULT_MEMORY_BYTES)):
-        missing = sum(resource not in pods.container_requests(c) for c in pods.containers(pod))
-        amounts.append(requests.get(resource, 0) + (0 if resource in pod_level else missing * default))
-    return amounts[0], amounts[1]
+def _requests(pod: Object) -> tuple[dict[str, int], int, int]:
+    """Return what a pod requests, and cpu and memory with what scoring assumes of containers without them."""
+    spec = pod["spec"]
+    containers = [pods.container_requests(container) for container in spec["containers"]]
+    is_plain = len(containers) == 1 and not any(map(spec.get, ("initContainers", "overhead", "resources")))
+    requests = containers[0] if is_plain else pods.resource_requests(pod)
+    cpu, memory = requests.get("cpu", 0), requests.get("memory", 0)
+    pod_level = (spec.get("resources") or {}).get("requests") or {}
+    for container in containers:
+        if "cpu" not in container and "cpu" not in pod_level:
+            cpu += DEFAULT_CPU_MILLIS
+        if "memory" not in container and "memory" not in pod_level:
+            memory += DEFAULT_MEMORY_BYTES
+    return requests, cpu, memory

@@ -189,6 +189,10 @@ class Ranking:
                 return
             known = self._known[name] = Known()
         else:
+            if known.rejection is not None and node is not None and known.nature == node.nature:
+                for overview in self._counting:
+                    overview.look(name, node)
+                return
             self._leave_group(known)
         if node is None:
             del self._known[name]
@@ -200,9 +204,19 @@ class Ranking:
         key = known.counts
         if self._counting:
             key += tuple([overview.look(name, node) for overview in self._counting])
-        known.status = known.rejection or self._first_moving(node)
-        if known.status is None:
-            self._join_group(known, key, node)
+        status = known.rejection
+        if status is None:
+            pod = self._pod
+            for filter, facts in self._moving_filters:
+                status = filter(pod, node, facts)
+                if status is not None:
+                    break
+            else:
+                score = known.own
+                for plugin_score, facts, weight in self._moving_scores:
+                    score += weight * plugin_score(pod, node, facts)
+                self._join_group(known, key, score, name)
+        known.status = status
 
     def _look_at_nature(self, known: Known, node: NodeInfo) -> None:
         """Take in all of a node that does not depend on pods."""
@@ -224,21 +238,24 @@ class Ranking:
                 return status
         return None
 
-    def _join_group(self, known: Known, key: GroupKey, node: NodeInfo) -> None:
+    def _join_group(self, known: Known, key: GroupKey, score: int, name: str) -> None:
         group = self._groups.get(key)
         if group is None:
             group = self._groups[key] = Group(key)
-        score = known.own
-        for plugin_score, facts, weight in self._moving_scores:
-            score += weight * plugin_score(self._pod, node, facts)
         self._version += 1
         known.version = self._version
         known.group = group
         group.size += 1
+        entry = (-score, self._random(), known.version, name)
         heap = group.heap
-        heappush(heap, (-score, self._random(), known.version, node.name))
+        heappush(heap, entry)
+        if group.top is None:
+            if group.size == 1:
+                group.top = entry
+        elif entry < group.top:
+            group.top = entry
         if len(heap) > 4 * group.size + 64:
-            group.heap = [entry for entry in heap if self._is_current(entry, group)]
+            group.heap = [each for each in heap if self._is_current(each, group)]
             heapify(group.heap)
 
     def _leave_group(self, known: Known) -> None:
@@ -248,6 +265,8 @@ class Ranking:
             group.size -= 1
             if not group.size:
                 del self._groups[group.key]
+            elif group.top is not None and group.top[2] == known.version:
+                group.top = None
 
     def _is_current(self, entry: Entry, group: Group) -> bool:
         known = self._known.get(entry[3])
@@ -259,39 +278,44 @@ class Ranking:
         groups = self._fitting_groups()
         if not groups:
             return None
-        totals = self._totals(groups) if len(groups) > 1 else [0]
-        _, entry = min(
-            [(top[0] - total, top) for top, total in zip(map(self._top, groups), totals, strict=True)]
-        )
-        return self._snapshot.nodes[entry[3]]
+        tops = [group.top or self._find_top(group) for group in groups]
+        if len(groups) == 1:
+            return self._snapshot.nodes[tops[0][3]]
+        totals = self._totals(groups)
+        ranked = [(top[0] - total, top[1], top[3]) for top, total in zip(tops, totals, strict=True)]
+        return self._snapshot.nodes[min(ranked)[2]]
 
     def _fitting_groups(self) -> list[Group]:
         groups = [*self._groups.values()]
-        first = len(self._scaled)
-        for index, (overview, filters, _) in enumerate(self._overviews, first):
+        for index, (overview, filters, _) in enumerate(self._overviews, len(self._scaled)):
             if filters:
-                groups = [group for group in groups if overview.filter(group.key[index]) is None]
+                refuse = overview.filter
+                groups = [group for group in groups if refuse(group.key[index]) is None]
         return groups
 
     def _totals(self, groups: list[Group]) -> list[int]:
-        """Return what each group's nodes have in common of the score."""
+        """Return what each group's nodes have in common of the score, but for what all groups have in common."""
         totals = [0] * len(groups)
         for index, (direction, weight) in enumerate(self._scales):
             counts: list[int] = [group.key[index] for group in groups]  # type: ignore[misc]
-            for at, score in enumerate(normalized(counts, direction)):
-                totals[at] += weight * score
+            if counts.count(counts[0]) < len(counts):
+                for at, score in enumerate(normalized(counts, direction)):
+                    totals[at] += weight * score
         for index, (overview, _, weight) in enumerate(self._overviews, len(self._scales)):
             if weight:
                 sizes = [(group.key[index], group.size) for group in groups]
-                for at, score in enumerate(overview.scores(sizes)):
-                    totals[at] += weight * score
+                first = sizes[0][0]
+                if any(key != first for key, _ in sizes):
+                    for at, score in enumerate(overview.scores(sizes)):
+                        totals[at] += weight * score
         return totals
 
-    def _top(self, group: Group) -> Entry:
-        """Return the best entry of a group: it has one, for it has nodes."""
+    def _find_top(self, group: Group) -> Entry:
+        """Find the best entry of a group: it has one, for it has nodes."""
         heap = group.heap
         while not self._is_current(heap[0], group):
             heappop(heap)
+        group.top = heap[0]
         return heap[0]
 
     def _status_of(self, known: Known) -> Status | None:

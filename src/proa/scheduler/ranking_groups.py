@@ -13,14 +13,15 @@ GroupKey = tuple[Hashable, ...]
 
 
 class Group:
-    """Nodes that only their own part of the score tells apart."""
+    """Nodes that only their own part of the score tells apart. `top` is the best entry, None: it must be sought."""
 
-    __slots__ = ("heap", "key", "size")
+    __slots__ = ("heap", "key", "size", "top")
 
     def __init__(self, key: GroupKey) -> None:
         self.key = key
         self.heap: list[Entry] = []
         self.size = 0
+        self.top: Entry | None = None
 
 
 class Known:

@@ -125,6 +125,10 @@ class DynamicResources:
                     return f"request {asker}: device class {spec['deviceClassName']} does not exist"
         return ""
 
+    def concerns(self, pod: PodInfo, facts: Hashable) -> bool:
+        """Tell whether the pod has claims."""
+        return facts is not None
+
     def filter(self, pod: PodInfo, node: NodeInfo, facts: Hashable) -> Status | None:
         """Refuse a node that has not what the claims ask, or does not reach what they have."""
         if not isinstance(facts, ClaimFacts):

@@ -31,6 +31,13 @@ class NodeAffinity:
         self._required = (added or {}).get("requiredDuringSchedulingIgnoredDuringExecution")
         self._preferred = (added or {}).get("preferredDuringSchedulingIgnoredDuringExecution") or []
 
+    def concerns(self, pod: PodInfo, facts: Hashable) -> bool:
+        """Tell whether anything is required of nodes."""
+        spec = pod.pod["spec"]
+        return bool(
+            self._required or spec.get("nodeSelector") or (spec.get("affinity") or {}).get("nodeAffinity")
+        )
+
     def filter(self, pod: PodInfo, node: NodeInfo, facts: Hashable) -> Status | None:
         """Refuse a node that the selector or the required terms do not pick."""
         if self._required is not None and not selects(self._required, node.node):

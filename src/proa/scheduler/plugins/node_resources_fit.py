@@ -68,13 +68,16 @@ class NodeResourcesFit:
 
     def filter(self, pod: PodInfo, node: NodeInfo, facts: Hashable) -> Status | None:
         """Refuse a node that lacks room for one more pod or for any request, and name all that it lacks."""
-        fits = len(node.pods) < node.allowed_pods
-        allocatable, requested = node.allocatable, node.requested
-        for resource, amount in pod.requests.items():
-            if amount and amount > allocatable.get(resource, 0) - requested.get(resource, 0):
-                fits = False
-                break
-        return None if fits else self._rejection(pod, node)
+        if (
+            len(node.pods) >= node.allowed_pods
+            or (pod.cpu_millis and pod.cpu_millis > node.cpu_millis - node.requested_cpu_millis)
+            or (pod.memory_bytes and pod.memory_bytes > node.memory_bytes - node.requested_memory_bytes)
+        ):
+            return self._rejection(pod, node)
+        for resource, amount in pod.other_requests:
+            if amount > node.allocatable.get(resource, 0) - node.requested.get(resource, 0):
+                return self._rejection(pod, node)
+        return None
 
     def _rejection(self, pod: PodInfo, node: NodeInfo) -> Status | None:
         reasons = ["Too many pods"] if len(node.pods) >= node.allowed_pods else []

@@ -100,8 +100,8 @@ class _Line:
     """The pods that one constraint counts, by domain; `histogram` says how many domains have each number."""
 
     __slots__ = (
-        "by_domain", "by_node", "constraint", "histogram", "is_by_node", "is_unique", "least", "matches_itself",
-        "members", "tally", "topology",
+        "by_domain", "by_node", "constraint", "histogram", "is_by_node", "is_unique", "matches_itself", "members",
+        "most", "tally", "topology",
     )  # fmt: skip
 
     def __init__(
@@ -122,23 +122,29 @@ class _Line:
         self.by_domain: dict[str, int] = {}
         self.members: dict[str, int] = {}
         self.histogram: dict[int, int] = {}
-        self.least = 0
-        """How many pods the emptiest domain has, 0 while there are fewer domains than asked for."""
+        self.most = constraint.max_skew - matches_itself
+        """How many pods a domain may have for one more to come: so many more than the emptiest has, which counts as
+        empty while there are fewer domains than asked for."""
 
     def count(self, domain: str, number: int, sign: int) -> None:
-        """Count a node with so many pods in or out of its domain."""
-        members = self.members.get(domain, 0)
+        """Count a node with so many pods in or out of its domain; what is looked at by node need not be."""
+        if self.is_by_node:
+            return
         before = self.by_domain.get(domain, 0)
+        self.by_domain[domain] = before + sign * number
+        if not self.constraint.is_hard:
+            return
+        members = self.members.get(domain, 0)
         if members:
             self._file(before, -1)
         if members + sign:
             self.members[domain] = members + sign
-            self.by_domain[domain] = before + sign * number
             self._file(before + sign * number, 1)
         else:
             del self.members[domain], self.by_domain[domain]
         is_enough = len(self.members) >= self.constraint.min_domains
-        self.least = min(self.histogram, default=0) if is_enough else 0
+        least = min(self.histogram, default=0) if is_enough else 0
+        self.most = self.constraint.max_skew - self.matches_itself + least
 
     def _file(self, number: int, sign: int) -> None:
         domains = self.histogram.get(number, 0) + sign
@@ -226,8 +232,7 @@ class SpreadOverview:
         for part, line in zip(key, self._hard, strict=False):
             if part is None:
                 return NO_LABEL
-            number = part if isinstance(part, int) else line.by_domain.get(part, 0)
-            if number + line.matches_itself - line.least > line.constraint.max_skew:
+            if (part if part.__class__ is int else line.by_domain.get(part, 0)) > line.most:
                 return TOO_MANY
         return None
 
@@ -235,24 +240,29 @@ class SpreadOverview:
         """Score nodes the higher the fewer pods their domains have, rarer domains counting for more."""
         if not self._soft:
             return [0] * len(groups)
-        parts = [(key[len(self._hard) :], size) for key, size in groups if isinstance(key, tuple)]
-        ignored = [self._needs_all and None in key for key, _ in parts]
-        scored = [part for part, ignore in zip(parts, ignored, strict=True) if not ignore]
-        weights = [math.log(self._domains(index, scored) + 2) for index in range(len(self._soft))]
-        raw = [
-            None if ignore else self._raw(key, weights)
-            for (key, _), ignore in zip(parts, ignored, strict=True)
+        first = len(self._hard)
+        parts = [(key[first:], size) for key, size in groups if isinstance(key, tuple)]
+        scored = parts if not self._needs_all else [part for part in parts if None not in part[0]]
+        lines = [
+            (line.by_domain, math.log(self._domains(index, scored) + 2), line.constraint.max_skew - 1)
+            for index, line in enumerate(self._soft)
         ]
+        raw: list[int | None] = []
+        for key, _ in parts:
+            if self._needs_all and None in key:
+                raw.append(None)
+                continue
+            score = 0.0
+            for part, (by_domain, weight, tolerated) in zip(key, lines, strict=True):
+                if part is not None:
+                    score += (part if part.__class__ is int else by_domain.get(part, 0)) * weight + tolerated
+            whole = int(score)
+            raw.append(whole + (score - whole >= 0.5))
         found = [score for score in raw if score is not None]
         highest, lowest = max(found, default=0), min(found, default=0)
-        return [
-            0
-            if score is None
-            else MAX_SCORE * (highest + lowest - score) // highest
-            if highest
-            else MAX_SCORE
-            for score in raw
-        ]
+        if not highest:
+            return [0 if score is None else MAX_SCORE for score in raw]
+        return [0 if score is None else MAX_SCORE * (highest + lowest - score) // highest for score in raw]
 
     def _domains(self, index: int, groups: list[tuple[tuple[Hashable, ...], int]]) -> int:
         """Return over how many domains the nodes that fit are spread; those without the label are one."""
@@ -263,15 +273,6 @@ class SpreadOverview:
             labelled = sum(size for key, size in groups if key[index] is not None)
             return labelled + any(key[index] is None for key, _ in groups)
         return len({key[index] for key, _ in groups})
-
-    def _raw(self, key: tuple[Hashable, ...], weights: list[float]) -> int:
-        score = 0.0
-        for part, line, weight in zip(key, self._soft, weights, strict=True):
-            if part is not None:
-                number = part if isinstance(part, int) else line.by_domain.get(str(part), 0)
-                score += number * weight + (line.constraint.max_skew - 1)
-        whole = math.floor(score)
-        return whole + (score - whole >= 0.5)
 
     def close(self) -> None:
         """Release the tallies."""

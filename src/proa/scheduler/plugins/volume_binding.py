@@ -120,6 +120,10 @@ class VolumeBinding:
             tuple(affinities), min(selected, default=""), tuple(map(meta.name, to_bind)), sources
         )
 
+    def concerns(self, pod: PodInfo, facts: Hashable) -> bool:
+        """Tell whether the pod has claims."""
+        return facts is not None
+
     def filter(self, pod: PodInfo, node: NodeInfo, facts: Hashable) -> Status | None:
         """Refuse a node that a bound volume cannot be used on, or other than a claim was told."""
         if not isinstance(facts, VolumeFacts):

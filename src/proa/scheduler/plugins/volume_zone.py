@@ -45,6 +45,10 @@ class VolumeZone:
             found |= {(key, frozenset(labels[key].split("__"))) for key in GENERAL if key in labels}
         return frozenset(found) or None
 
+    def concerns(self, pod: PodInfo, facts: Hashable) -> bool:
+        """Tell whether the pod has volumes with zones."""
+        return facts is not None
+
     def filter(self, pod: PodInfo, node: NodeInfo, facts: Hashable) -> Status | None:
         """Refuse a node in another zone."""
         if not isinstance(facts, frozenset) or not any(key in node.labels for key in GENERAL):
