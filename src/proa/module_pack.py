@@ -20,13 +20,17 @@ from typing import NamedTuple
 
 PACKAGE = "proa"
 PYC_HEADER_BYTES = 16
-_HEADER = b"PROAPACK1" + MAGIC_NUMBER
+_HEADER = b"PROAPACK2" + MAGIC_NUMBER
 
 
 class Packed(NamedTuple):
-    """A module: its source, when that was changed and how long it was then, whether it is a package, and its code."""
+    """A module: its source, when that was changed and how long it was then, whether it is a package, and its code.
+
+    `cached` is its own byte code's file.
+    """
 
     source: str
+    cached: str
     mtime_ns: int
     size: int
     is_package: bool
@@ -72,7 +76,7 @@ class Pack:
         if packed is None or not packed.is_fresh():
             return None
         spec = ModuleSpec(name, _Loader(name, packed), origin=packed.source, is_package=packed.is_package)
-        spec.has_location = True
+        spec.has_location, spec.cached = True, packed.cached
         if spec.submodule_search_locations is not None:
             spec.submodule_search_locations.append(os.path.dirname(packed.source))
         return spec
@@ -120,7 +124,7 @@ def _pack(module: ModuleType) -> Packed | None:
     if header[:4] != MAGIC_NUMBER or any(header[4:8]) or (seconds, size) != made_of:
         return None
     is_package = spec.submodule_search_locations is not None
-    return Packed(spec.origin, stat.st_mtime_ns, stat.st_size, is_package, code)
+    return Packed(spec.origin, spec.cached, stat.st_mtime_ns, stat.st_size, is_package, code)
 
 
 def _read(path: str) -> dict[str, Packed]:
@@ -134,7 +138,7 @@ def _read(path: str) -> dict[str, Packed]:
     body = memoryview(data)[start:]
     if not data.startswith(_HEADER) or zlib.crc32(body) != checksum:
         return {}
-    found: dict[str, tuple[str, int, int, bool, bytes]] = marshal.loads(body)  # noqa: S302 - see _Loader
+    found: dict[str, tuple[str, str, int, int, bool, bytes]] = marshal.loads(body)  # noqa: S302 - see _Loader
     return {name: Packed(*packed) for name, packed in found.items()}
 
 
