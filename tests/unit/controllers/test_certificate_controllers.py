@@ -93,6 +93,7 @@ def test_only_kubelets_own_client_certificates_are_approved(request_: Any, right
         ),
         ("kubernetes.io/legacy-unknown", ("any",), pem("x", "y"), ""),
     ],
+    ids=str.split("ann server-use no-client-use node not-a-node no-names serving few-uses legacy"),
 )
 def test_each_signer_signs_what_is_its_own_and_says_what_is_not(
     signer: str, usages: tuple[str, ...], request_: str, problem: str
