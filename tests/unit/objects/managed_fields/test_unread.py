@@ -33,6 +33,11 @@ def managed(key: str) -> dict[str, Any]:
 @settings(max_examples=300, deadline=None)
 @given(metadata(), st.booleans(), metadata())
 @example(managed("f:a],"), False, {})
+@example(
+    {"resourceVersion": "1", "managedFields": [{"manager": "m", "fieldsV1": {}}]},
+    True,
+    {"ownerReferences": [{"uid": "u"}], "resourceVersion": "1"},
+)
 @example({"name": "a", **managed('k:{"name":"a],"}')}, True, {"name": "b", **managed("f:resourceVersion")})
 def test_who_finds_the_mark_has_the_whole_but_for_managed_fields(
     outer: dict[str, Any], holds_another: bool, inner: dict[str, Any]
