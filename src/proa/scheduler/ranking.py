@@ -42,11 +42,6 @@ class Diagnosis:
     hopeful: tuple[str, ...] = ()
     """The nodes that could fit if pods left them."""
 
-    @property
-    def unresolvable(self) -> int:
-        """Return how many nodes no leaving pod could make fit."""
-        return self.nodes - len(self.hopeful)
-
 
 _NUMBERS = itertools.count()
 

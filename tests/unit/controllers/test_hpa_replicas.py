@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from proa.controllers.horizontal_pod_autoscaler.metrics import NoMetrics, PodMetric, parse_duration
+from proa.controllers.horizontal_pod_autoscaler.metrics import NoMetrics, PodMetric
 from proa.controllers.horizontal_pod_autoscaler.replicas import (
     Proposal,
     Tolerances,
@@ -162,9 +162,3 @@ def test_tolerances_differ_by_direction() -> None:
     wide = by_utilization(found, metrics, 2, 50, "cpu", "", Tolerances(up=0.5, down=0.0), NOW)
     narrow = by_utilization(found, metrics, 2, 50, "cpu", "", Tolerances(up=0.0, down=0.5), NOW)
     assert (wide.replicas, narrow.replicas) == (2, 3)
-
-
-def test_durations() -> None:
-    assert [parse_duration(text) for text in ("15.5s", "1m30s", "2h", "250ms")] == [15.5, 90, 7200, 0.25]
-    with pytest.raises(ValueError, match="invalid duration"):
-        parse_duration("15")

@@ -144,30 +144,29 @@ def _limit(
 
 def _up_limit(current: int, rules: Object, history: History, now: float) -> int:
     """Return the most replicas that the policies allow now."""
-    if rules.get("selectPolicy") == "Disabled":
-        return current
-    allowed: list[int] = []
-    for policy in rules["policies"]:
-        start = _size_before(current, policy, history, now)
-        if policy["type"] == "Pods":
-            allowed.append(start + policy["value"])
-        else:
-            allowed.append(math.ceil(start * (1 + policy["value"] / 100)))
+    allowed = _allowed(current, rules, 1, history, now)
     return min(allowed) if rules.get("selectPolicy") == "Min" else max(allowed)
 
 
 def _down_limit(current: int, rules: Object, history: History, now: float) -> int:
     """Return the fewest replicas that the policies allow now."""
+    allowed = _allowed(current, rules, -1, history, now)
+    return max(allowed) if rules.get("selectPolicy") == "Min" else min(allowed)
+
+
+def _allowed(current: int, rules: Object, sign: int, history: History, now: float) -> list[int]:
+    """Return how far each policy lets the size go, up (`sign` 1) or down (-1)."""
     if rules.get("selectPolicy") == "Disabled":
-        return current
+        return [current]
     allowed: list[int] = []
     for policy in rules["policies"]:
         start = _size_before(current, policy, history, now)
         if policy["type"] == "Pods":
-            allowed.append(start - policy["value"])
+            allowed.append(start + sign * policy["value"])
         else:
-            allowed.append(int(start * (1 - policy["value"] / 100)))
-    return max(allowed) if rules.get("selectPolicy") == "Min" else min(allowed)
+            share = start * (1 + sign * policy["value"] / 100)
+            allowed.append(math.ceil(share) if sign > 0 else int(share))
+    return allowed
 
 
 def _size_before(current: int, policy: Object, history: History, now: float) -> int:

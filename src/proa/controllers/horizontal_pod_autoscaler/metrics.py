@@ -10,6 +10,7 @@ from typing import NamedTuple
 from urllib.parse import quote, urlencode
 
 from proa.client.protocol import Client, Object
+from proa.objects.durations import SECOND, parse_duration
 from proa.objects.errors import ApiError
 from proa.objects.meta import name, parse_time
 from proa.objects.quantity import to_millis
@@ -59,7 +60,9 @@ def _pod_usage(item: Object, resource: str, container: str) -> PodMetric | None:
         total += to_millis(used)
     if container and not wanted:
         return None
-    return PodMetric(total, parse_time(item["timestamp"]), parse_duration(item.get("window") or "0s"))
+    return PodMetric(
+        total, parse_time(item["timestamp"]), parse_duration(item.get("window") or "0s") / SECOND
+    )
 
 
 async def read_pods(
@@ -113,22 +116,3 @@ async def _items(client: Client, path: str, which: str) -> list[Object]:
 
 def _known(found: dict[str, PodMetric | None]) -> PodMetrics:
     return {pod: metric for pod, metric in found.items() if metric is not None}
-
-
-_UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9}
-
-
-def parse_duration(text: str) -> float:
-    """Return the seconds of a Go duration ("1m30s", "15.2s"); raise ValueError."""
-    seconds, number, rest = 0.0, "", text
-    while rest:
-        number = ""
-        while rest and (rest[0].isdigit() or rest[0] == "."):
-            number, rest = number + rest[0], rest[1:]
-        unit = ""
-        while rest and not (rest[0].isdigit() or rest[0] == "."):
-            unit, rest = unit + rest[0], rest[1:]
-        if unit not in _UNITS or not number:
-            raise ValueError(f"invalid duration: {text!r}")
-        seconds += float(number) * _UNITS[unit]
-    return seconds
