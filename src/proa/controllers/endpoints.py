@@ -21,9 +21,11 @@ from proa.reconcile.service_pods import (
     Port,
     addresses_of,
     has_selector,
+    hostname_in,
     is_headless,
     is_same_for_services,
     keys_of_selecting_services,
+    pod_reference,
     pods_behind,
     ports_of,
 )
@@ -135,17 +137,11 @@ def _subset(
 def _address(service: Object, pod: Object, ip: str) -> Object:
     address: dict[str, Any] = {
         "ip": ip,
-        "targetRef": {
-            "kind": "Pod",
-            "namespace": meta.namespace(pod),
-            "name": meta.name(pod),
-            "uid": meta.uid(pod),
-        },
+        "targetRef": pod_reference(pod),
     }
     if node_name(pod):
         address["nodeName"] = node_name(pod)
-    hostname = pod["spec"].get("hostname")
-    if hostname and pod["spec"].get("subdomain") == meta.name(service):
+    if hostname := hostname_in(service, pod):
         address["hostname"] = hostname
     return address
 

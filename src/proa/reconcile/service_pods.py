@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from proa.client.protocol import Object
-from proa.objects.meta import is_deleting, labels, name, namespace
+from proa.objects.meta import is_deleting, labels, name, namespace, uid
 from proa.objects.pods import containers, init_containers, is_ready, is_sidecar, is_terminated, pod_ip
 from proa.objects.resource import SERVICES
 from proa.reconcile.protocol import Cache, Caches, Key
@@ -34,6 +34,17 @@ class Port(NamedTuple):
         if self.app_protocol:
             body["appProtocol"] = self.app_protocol
         return body
+
+
+def pod_reference(pod: Object) -> Object:
+    """Return the targetRef of an endpoint: the pod that it is."""
+    return {"kind": "Pod", "namespace": namespace(pod), "name": name(pod), "uid": uid(pod)}
+
+
+def hostname_in(service: Object, pod: Object) -> str:
+    """Return the name that the pod has in the Service's domain, "" where it has none."""
+    spec = pod["spec"]
+    return str(spec.get("hostname") or "") if spec.get("subdomain") == name(service) else ""
 
 
 def has_selector(service: Object) -> bool:

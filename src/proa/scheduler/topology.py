@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
+from typing import NamedTuple
+
 
 class Topology:
     """The domains of one label. `is_unique`: no two nodes share one, as with kubernetes.io/hostname."""
@@ -27,3 +30,12 @@ class Topology:
         if value is not None:
             self.values[node_name] = value
             self._sizes[value] = self._sizes.get(value, 0) + 1
+
+
+class Seen(NamedTuple):
+    """What was counted of a node: its nature then, how many pods it had, and the domains they were counted in."""
+
+    nature: int
+    numbers: tuple[int, ...]
+    domains: tuple[str | None, ...]
+    key: tuple[Hashable, ...]

@@ -59,6 +59,7 @@ class Aggregator:
         self._upstream: Upstream | None = None
         self._remotes = Remotes(catalog)
         self._embedded: dict[tuple[str, str], EmbeddedApi] = {}
+        self._embedded_remotes: dict[tuple[str, str], Remote] = {}
         self._offers: dict[str, Offer] = {}
         self._offered = 0
         self._changed = asyncio.Event()
@@ -66,6 +67,7 @@ class Aggregator:
     def embed(self, api: EmbeddedApi) -> None:
         """Have a part of this process serve a group version, unless an APIService names another server for it."""
         self._embedded[api.group, api.version] = api
+        self._embedded_remotes[api.group, api.version] = as_remote(api)
         self._offered += 1
         self._changed.set()
 
@@ -79,17 +81,14 @@ class Aggregator:
 
     def remotes(self) -> Mapping[tuple[str, str], Remote]:
         """Return the remote group versions; one that this server has itself is not among them."""
-        embedded = {key: as_remote(api) for key, api in self._embedded.items()}
-        found = {**embedded, **self._remotes.all()}
+        found = {**self._embedded_remotes, **self._remotes.all()}
         own = self._catalog.group_versions
         return {key: remote for key, remote in found.items() if key not in own}
 
     def find(self, group: str, version: str) -> Remote | None:
         """Return who else serves a group version that this server does not serve, None where nobody does."""
-        found = self._remotes.all().get((group, version))
-        if found is None and (api := self._embedded.get((group, version))) is not None:
-            return as_remote(api)
-        return found
+        key = group, version
+        return self._remotes.all().get(key) or self._embedded_remotes.get(key)
 
     def resources_of(self, remote: Remote) -> list[Object]:
         """Return a remote's resources in the form of aggregated discovery, as far as it ever said."""

@@ -11,7 +11,14 @@ from typing import Any, NamedTuple
 from proa.client.protocol import Object
 from proa.objects import meta
 from proa.objects.pods import is_ready, node_name
-from proa.reconcile.service_pods import Port, addresses_of, is_serving, ports_of
+from proa.reconcile.service_pods import (
+    Port,
+    addresses_of,
+    hostname_in,
+    is_serving,
+    pod_reference,
+    ports_of,
+)
 
 ZONE_LABEL = "topology.kubernetes.io/zone"
 
@@ -109,19 +116,13 @@ def make_endpoint(service: Object, pod: Object, zone: str, addresses: list[str])
             "serving": is_ready(pod),
             "terminating": meta.is_deleting(pod),
         },
-        "targetRef": {
-            "kind": "Pod",
-            "namespace": meta.namespace(pod),
-            "name": meta.name(pod),
-            "uid": meta.uid(pod),
-        },
+        "targetRef": pod_reference(pod),
     }
     if node_name(pod):
         endpoint["nodeName"] = node_name(pod)
     if zone:
         endpoint["zone"] = zone
-    hostname = pod["spec"].get("hostname")
-    if hostname and pod["spec"].get("subdomain") == meta.name(service):
+    if hostname := hostname_in(service, pod):
         endpoint["hostname"] = hostname
     return endpoint
 

@@ -12,7 +12,7 @@ with equal numbers are judged together.
 from __future__ import annotations
 
 from collections.abc import Hashable
-from typing import Literal, NamedTuple
+from typing import Literal
 
 from proa.client.protocol import Object
 from proa.objects.quick_dataclass import dataclass
@@ -22,7 +22,7 @@ from proa.scheduler.node_info import NodeInfo
 from proa.scheduler.pod_info import PodInfo, make_pod_info
 from proa.scheduler.snapshot import Snapshot
 from proa.scheduler.terms import PodTerms, Term
-from proa.scheduler.topology import Topology
+from proa.scheduler.topology import Seen, Topology
 
 HARD_POD_AFFINITY_WEIGHT = 1
 
@@ -131,15 +131,6 @@ class _Line:
         self.total = 0
 
 
-class _Seen(NamedTuple):
-    """What was counted of a node: its nature then, how many pods it had, and the domains they were counted in."""
-
-    nature: int
-    numbers: tuple[int, ...]
-    domains: tuple[str | None, ...]
-    key: tuple[Hashable, ...]
-
-
 class AffinityOverview:
     """See the module's docstring. A key has a domain, a tuple of numbers, or None (no such label) for each label."""
 
@@ -162,7 +153,7 @@ class AffinityOverview:
             if line.role == "near"
         ]
         self._all = [line for _, _, lines in self._topologies for line in lines]
-        self._seen: dict[str, _Seen] = {}
+        self._seen: dict[str, Seen] = {}
 
     def _add_lines(self, facts: AffinityFacts, hard_weight: int) -> None:
         census = self._snapshot.census
@@ -211,11 +202,11 @@ class AffinityOverview:
             last = first + len(lines)
             key.append(numbers[first:last] if is_unique and domain is not None else domain)
             first = last
-        now = self._seen[name] = _Seen(node.nature, numbers, domains, tuple(key))
+        now = self._seen[name] = Seen(node.nature, numbers, domains, tuple(key))
         self._count(now, 1)
         return now.key
 
-    def _count(self, seen: _Seen, sign: int) -> None:
+    def _count(self, seen: Seen, sign: int) -> None:
         """Count a node's pods in or out of its domains."""
         at = 0
         for domain, (_, _, lines) in zip(seen.domains, self._topologies, strict=True):

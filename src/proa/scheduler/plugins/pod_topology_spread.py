@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Hashable
-from typing import NamedTuple
 
 from proa.client.protocol import Object
 from proa.objects import meta
@@ -26,7 +25,7 @@ from proa.scheduler.node_info import NodeInfo
 from proa.scheduler.plugins.spread_constraints import REMEMBERED, Constraint, ConstraintReader, Found
 from proa.scheduler.pod_info import PodInfo
 from proa.scheduler.snapshot import Snapshot
-from proa.scheduler.topology import Topology
+from proa.scheduler.topology import Seen, Topology
 
 NAME = "PodTopologySpread"
 HOSTNAME = "kubernetes.io/hostname"
@@ -154,15 +153,6 @@ class _Line:
             del self.histogram[number]
 
 
-class _Seen(NamedTuple):
-    """What was counted of a node: its nature then, how many pods it had, and the domains they were counted in."""
-
-    nature: int
-    numbers: tuple[int, ...]
-    domains: tuple[str | None, ...]
-    key: tuple[Hashable, ...]
-
-
 class SpreadOverview:
     """See the module's docstring. A key has a part for each hard constraint and then one for each soft one."""
 
@@ -179,7 +169,7 @@ class SpreadOverview:
         self._hard = [line for line in lines if line.constraint.is_hard]
         self._soft = [line for line in lines if not line.constraint.is_hard]
         self._lines = [*self._hard, *self._soft]
-        self._seen: dict[str, _Seen] = {}
+        self._seen: dict[str, Seen] = {}
 
     def look(self, name: str, node: NodeInfo | None) -> Hashable:
         """Bring the numbers of the node's domains up to date."""
@@ -200,11 +190,11 @@ class SpreadOverview:
             _part(line, name, number, domain is not None)
             for line, number, domain in zip(self._lines, numbers, domains, strict=True)
         ]
-        now = self._seen[name] = _Seen(node.nature, numbers, domains, tuple(key))
+        now = self._seen[name] = Seen(node.nature, numbers, domains, tuple(key))
         self._count(now, 1)
         return now.key
 
-    def _count(self, seen: _Seen, sign: int) -> None:
+    def _count(self, seen: Seen, sign: int) -> None:
         for line, domain, number in zip(self._lines, seen.domains, seen.numbers, strict=True):
             if domain is not None:
                 line.count(domain, number, sign)
