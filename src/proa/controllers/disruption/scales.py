@@ -5,6 +5,7 @@ Follows upstream's pkg/controller/disruption/disruption.go (getExpectedScale and
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -18,10 +19,9 @@ from proa.objects.resource import (
     STATEFUL_SETS,
     Resource,
 )
+from proa.reconcile.kinds import Kinds, UnknownKind
 from proa.reconcile.protocol import Context
 
-MAPPING_SECONDS = 30.0
-"""So long is remembered what a server has said of a kind."""
 Scale = tuple[str, int]
 """The uid of a controller, and how many pods it shall run."""
 
@@ -37,17 +37,11 @@ class Expected(NamedTuple):
     unmanaged: tuple[str, ...]
 
 
-class _Mapped(NamedTuple):
-    plural: str
-    has_scale: bool
-    until: float
-
-
 class ScaleFinder:
-    """Remembers for a while what kinds are called and whether they can be scaled."""
+    """Finds scales of any kind."""
 
     def __init__(self) -> None:
-        self._mapped: dict[tuple[str, str], _Mapped] = {}
+        self._kinds = Kinds(time.monotonic)
 
     async def expected_pods(self, context: Context, pods: Iterable[Object]) -> Expected:
         """Add up the scales of all controllers of the pods; raise UnknownScale, ApiError."""
@@ -66,38 +60,22 @@ class ScaleFinder:
         return Expected(sum(scales.values()), tuple(unmanaged))
 
     async def _find_scale(self, context: Context, reference: Object, namespace: str) -> Scale | None:
-        mapped = await self._map(context, reference["apiVersion"], reference["kind"])
-        group, _, version = reference["apiVersion"].rpartition("/")
-        resource = Resource(group, version, mapped.plural, reference["kind"])
+        try:
+            resource, has_scale = await self._kinds.find(
+                context.client, reference["apiVersion"], reference["kind"]
+            )
+        except UnknownKind as error:
+            raise UnknownScale(str(error)) from None
         try:
             scale = await context.client.request("GET", resource.path(namespace, reference["name"], "scale"))
         except NotFound:
-            if not mapped.has_scale:
+            if not has_scale:
                 why = f"{resource.qualified_name} does not implement the scale subresource"
                 raise UnknownScale(why) from None
             return None
         if meta.uid(scale) != reference["uid"]:
             return None
         return meta.uid(scale), (scale.get("spec") or {}).get("replicas", 0)
-
-    async def _map(self, context: Context, api_version: str, kind: str) -> _Mapped:
-        """Return what the server calls objects of the kind."""
-        known = self._mapped.get((api_version, kind))
-        if known is not None and known.until > context.now():
-            return known
-        path = f"/apis/{api_version}" if "/" in api_version else f"/api/{api_version}"
-        try:
-            served = (await context.client.request("GET", path)).get("resources") or []
-        except NotFound:
-            served = []
-        names = {entry["name"] for entry in served}
-        plural = next((e["name"] for e in served if e["kind"] == kind and "/" not in e["name"]), "")
-        if not plural:
-            raise UnknownScale(f'no matches for kind "{kind}" in version "{api_version}"')
-        found = _Mapped(plural, f"{plural}/scale" in names, context.now() + MAPPING_SECONDS)
-        self._mapped = {k: v for k, v in self._mapped.items() if v.until > context.now()}
-        self._mapped[api_version, kind] = found
-        return found
 
 
 def find_built_in(context: Context, reference: Object, namespace: str) -> Scale | None:

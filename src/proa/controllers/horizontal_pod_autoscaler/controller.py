@@ -65,7 +65,7 @@ class HorizontalPodAutoscaler:
             resource, scale = await self._read_scale(context, autoscaler)
         except (ApiError, UnknownKind) as error:
             self._selectors.pop(key, None)
-            message = error.message if isinstance(error, ApiError) else str(error)
+            message = error.message if isinstance(error, ApiError) else _no_matches(autoscaler)
             context.events.event(autoscaler, "Warning", "FailedGetScale", message)
             round.condition("AbleToScale", Said("False", "FailedGetScale", SCALE_FAILED.format(message)))
             await round.write(None)
@@ -83,9 +83,8 @@ class HorizontalPodAutoscaler:
 
     async def _read_scale(self, context: Context, autoscaler: Object) -> tuple[Resource, Object]:
         reference = autoscaler["spec"]["scaleTargetRef"]
-        resource = await self._kinds.find(
-            context.client, reference.get("apiVersion") or "v1", reference["kind"]
-        )
+        version = reference.get("apiVersion") or "v1"
+        resource = (await self._kinds.find(context.client, version, reference["kind"])).resource
         namespace = autoscaler["metadata"]["namespace"]
         path = resource.path(namespace, reference["name"], "scale")
         return resource, await context.client.request("GET", path)
@@ -273,6 +272,13 @@ class _Round:
             )
         except (NotFound, Conflict):  # gone, or changed: the next look sees
             return
+
+
+def _no_matches(autoscaler: Object) -> str:
+    """Return how upstream's mapper says that a group has no such kind."""
+    reference = autoscaler["spec"]["scaleTargetRef"]
+    group = (reference.get("apiVersion") or "").rpartition("/")[0]
+    return f'no matches for kind "{reference["kind"]}" in group "{group}"'
 
 
 def _judge(

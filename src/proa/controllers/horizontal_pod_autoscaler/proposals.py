@@ -133,7 +133,8 @@ async def _object(
     metric, described, wanted = said["metric"], said["describedObject"], said["target"]
     try:
         try:
-            resource = await kinds.find(client, described.get("apiVersion") or "v1", described["kind"])
+            version = described.get("apiVersion") or "v1"
+            resource = (await kinds.find(client, version, described["kind"])).resource
             value = await read_object(
                 client, target.namespace, resource, described["name"], metric["name"], _selector(metric)
             )
