@@ -10,10 +10,12 @@ import errno
 import fcntl
 import json
 import os
+import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
 DEFAULT_HOME = "~/.proa"
+_PASSING_LOCK_SECONDS = 0.2
 
 
 def find_home(option: str | None) -> Home:
@@ -155,12 +157,17 @@ class Home(NamedTuple):  # no dataclass: each `proa` would wait for what that im
     def lock(self) -> int:
         """Return a descriptor that holds the server's lock; raise BlockingIOError when a server runs."""
         descriptor = os.open(self.lock_file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            os.close(descriptor)
-            raise
-        return descriptor
+        deadline = time.monotonic() + _PASSING_LOCK_SECONDS
+        while True:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:  # who only asks whether a server runs holds it too, for a moment
+                if time.monotonic() > deadline:
+                    os.close(descriptor)
+                    raise
+                time.sleep(0.005)
+            else:
+                return descriptor
 
     def is_running(self) -> bool:
         """Tell whether a server holds the lock."""

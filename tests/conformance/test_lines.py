@@ -1,5 +1,6 @@
-"""Every line of upstream's conformance suite that asks for the API (T0), or the API with controllers (T1), has a test.
+"""Every line of upstream's conformance suite has a test that names it, or a reason why not.
 
+The lines' tiers: T0 asks for the API alone, T1 for controllers too, T2 for real containers, T3 for pods' network.
 `lines.tsv` names them, without their tags; a test names the lines it covers in its docstring, each from "[sig-" on.
 """
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import stat
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -88,3 +90,16 @@ def test_making_a_home_closes_it(tmp_path: Path) -> None:
     tmp_path.chmod(0o755)
     Home(tmp_path).make()
     assert tmp_path.stat().st_mode & 0o777 == 0o700
+
+
+def test_who_asks_whether_a_server_runs_does_not_keep_one_from_starting(tmp_path: Path) -> None:
+    home = Home(tmp_path)
+    asking = os.open(home.lock_file, os.O_RDWR | os.O_CREAT)
+    fcntl.flock(asking, fcntl.LOCK_SH)
+    with ThreadPoolExecutor() as pool:
+        starting = pool.submit(home.lock)
+        os.close(asking)
+        lock = starting.result()
+    with pytest.raises(BlockingIOError):
+        home.lock()
+    os.close(lock)

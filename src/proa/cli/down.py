@@ -8,6 +8,7 @@ import os
 import select
 import signal
 import time
+from typing import Any
 
 from proa.cli import Failure
 from proa.cli.terminal import Terminal
@@ -50,10 +51,8 @@ def stop(home: Home, timeout_seconds: float, terminal: Terminal) -> bool:
 
 def stop_server(home: Home, timeout_seconds: float, terminal: Terminal) -> bool:
     """Send SIGTERM, wait for the process to end, and SIGKILL at the end of the time."""
-    server = home.find_server()
+    server = find_settled_server(home)
     if server is None:
-        if home.is_running():
-            raise Failure(f"a server is starting in {home.path}; try again in a moment")
         return False
     try:
         descriptor = os.pidfd_open(int(server["pid"]))
@@ -74,3 +73,15 @@ def stop_server(home: Home, timeout_seconds: float, terminal: Terminal) -> bool:
     finally:
         os.close(descriptor)
     return True
+
+
+def find_settled_server(home: Home, timeout_seconds: float = 10.0) -> dict[str, Any] | None:
+    """Return the server of this home; between its lock and its word (it starts, or has ended) it is waited for."""
+    deadline = time.monotonic() + timeout_seconds
+    while True:
+        server = home.find_server()
+        if server is not None or not home.is_running():
+            return server
+        if time.monotonic() > deadline:
+            raise Failure(f"a server is starting in {home.path}; try again in a moment")
+        time.sleep(0.01)
