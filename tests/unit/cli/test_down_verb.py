@@ -36,6 +36,6 @@ def test_a_server_that_starts_is_found(tmp_path: Path) -> None:
 def test_one_that_says_nothing_is_not_waited_for_forever(tmp_path: Path) -> None:
     home = Home(tmp_path)
     lock = home.lock()
-    with pytest.raises(Failure, match="a server is starting in .*; try again in a moment"):
+    with pytest.raises(Failure, match=r"a server is starting in .*; try again in a moment"):
         find_settled_server(home, timeout_seconds=0.02)
     os.close(lock)

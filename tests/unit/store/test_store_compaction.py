@@ -115,7 +115,9 @@ def test_overwriting_does_not_fill_the_disk(tmp_path: Path) -> None:
         store = LogStore(tmp_path, segment_bytes=SEGMENT_BYTES)
         for _ in range(100):
             await asyncio.gather(*(store.put(f"k{n}", lambda _: b"x" * 500) for n in range(10)))
-            async with asyncio.timeout(30):  # a rewrite runs beside the writers: the files shrink when it is done
+            async with asyncio.timeout(
+                30
+            ):  # a rewrite runs beside the writers: the files shrink when it is done
                 while disk_bytes(tmp_path) >= 12 * SEGMENT_BYTES:
                     await asyncio.sleep(0.001)
         assert store.count("") == 10
