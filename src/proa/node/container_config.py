@@ -41,6 +41,7 @@ def make_container_config(
     pods_directory: Path,
     logs: Path,
     memory_capacity_bytes: int,
+    pid_namespace_of: str = "",
 ) -> ContainerConfig:
     """Return one attempt's configuration, its log below `logs`; raise ConfigError when runAsNonRoot is broken."""
     security = make_security(pod, container, image)
@@ -72,6 +73,7 @@ def make_container_config(
         ),
         stop_signal=(container.get("lifecycle") or {}).get("stopSignal") or "SIGTERM",
         labels=make_labels(pod, container, image),
+        pid_namespace_of=pid_namespace_of,
     )
 
 

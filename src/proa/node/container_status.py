@@ -5,6 +5,8 @@ Pure. Follows pkg/kubelet/kubelet_pods.go (convertToAPIContainerStatuses).
 
 from __future__ import annotations
 
+from typing import Literal
+
 from proa.client.protocol import Object
 from proa.node.pod_lifecycle import crash_loop
 from proa.node.pod_view import PodView, has_begun, will_restart, will_restart_init
@@ -12,7 +14,10 @@ from proa.node.resize import given_resources
 from proa.node.runtime_cache import IMAGE_ID_LABEL
 from proa.node.runtimes.protocol import Container
 from proa.objects.meta import format_time, is_deleting, name, namespace, uid
-from proa.objects.pods import init_containers, is_sidecar
+from proa.objects.pods import container_statuses, init_containers, is_sidecar
+
+Role = Literal["init", "regular", "ephemeral"]
+"""In which of the pod's lists a container is."""
 
 CONTAINER_ID_SCHEME = "proa"
 LOST = "The container could not be located when the pod was terminated"
@@ -21,24 +26,24 @@ LOST_RUNNING = (
 )
 
 
-def container_status(view: PodView, container: Object, is_init: bool, has_ended: bool, now: float) -> Object:
+def container_status(view: PodView, container: Object, role: Role, has_ended: bool, now: float) -> Object:
     """Return the status of one container of the pod's spec; `has_ended`: nothing of the pod runs or will run again."""
     newest = view.newest(container["name"])
     old = _old_status(view.pod, container["name"])
     previous = view.previous(container["name"])
     last_state = _terminated(previous) if previous else dict(old.get("lastState") or {})
     if newest is None or newest.state == "Created":
-        state, last_state, restarts = _absent(view, container, old, last_state, is_init, has_ended, newest)
+        state, last_state, restarts = _absent(view, container, old, last_state, role, has_ended, newest)
     else:
         restarts = newest.config.attempt
         state = _running(newest) if newest.state == "Running" else _terminated(newest)
-        waiting = _waiting_for_restart(view, container, newest, is_init, has_ended, now)
+        waiting = _waiting_for_restart(view, container, newest, role, has_ended, now)
         if waiting:
             state, last_state = {"waiting": waiting}, state
     is_running = newest is not None and newest.state == "Running"
     started = newest is not None and view.is_started(newest)
     ready = newest is not None and view.is_ready(newest)
-    if is_init and not is_sidecar(container):
+    if role == "init" and not is_sidecar(container):
         started = False if not is_running else started
         ready = newest is not None and newest.state == "Exited" and newest.exit_code == 0
     status: Object = {
@@ -47,10 +52,12 @@ def container_status(view: PodView, container: Object, is_init: bool, has_ended:
         "imageID": _image_id(newest, old),
         "state": state,
         "lastState": last_state,
-        "ready": ready,
+        "ready": ready and role != "ephemeral",
         "started": started,
         "restartCount": restarts,
     }
+    if role == "ephemeral":
+        del status["started"]
     container_id = _container_id(newest, old)
     if container_id:
         status["containerID"] = container_id
@@ -69,12 +76,7 @@ def container_status(view: PodView, container: Object, is_init: bool, has_ended:
 
 
 def _old_status(pod: Object, container_name: str) -> Object:
-    status = pod.get("status") or {}
-    for known in [*(status.get("containerStatuses") or []), *(status.get("initContainerStatuses") or [])]:
-        if known["name"] == container_name:
-            found: Object = known
-            return found
-    return {}
+    return next((known for known in container_statuses(pod) if known["name"] == container_name), {})
 
 
 def _absent(
@@ -82,7 +84,7 @@ def _absent(
     container: Object,
     old: Object,
     last_state: Object,
-    is_init: bool,
+    role: Role,
     has_ended: bool,
     created: Container | None,
 ) -> tuple[Object, Object, int]:
@@ -90,13 +92,13 @@ def _absent(
     restarts = created.config.attempt if created else int(old.get("restartCount", 0))
     old_state = old.get("state") or {}
     if "terminated" in old_state:
-        if not _would_restart(view.pod, container, old_state["terminated"].get("exitCode", 0), is_init):
+        if not _would_restart(view.pod, container, old_state["terminated"].get("exitCode", 0), role):
             return old_state, last_state, restarts
         if not has_ended:
             last_state = old_state
     elif "running" in old_state and created is None:
         lost = _lost(LOST_RUNNING, old)
-        if has_ended or not _would_restart(view.pod, container, 137, is_init):
+        if has_ended or not _would_restart(view.pod, container, 137, role):
             return lost, last_state, restarts
         last_state = lost
         restarts += 1
@@ -111,8 +113,10 @@ def _absent(
     return {"waiting": {"reason": reason}}, last_state, restarts
 
 
-def _would_restart(pod: Object, container: Object, exit_code: int, is_init: bool) -> bool:
-    return (will_restart_init if is_init else will_restart)(pod, container, exit_code)
+def _would_restart(pod: Object, container: Object, exit_code: int, role: Role) -> bool:
+    if role == "ephemeral":
+        return False
+    return (will_restart_init if role == "init" else will_restart)(pod, container, exit_code)
 
 
 def _lost(message: str, old: Object) -> Object:
@@ -148,12 +152,12 @@ def _terminated(container: Container) -> Object:
 
 
 def _waiting_for_restart(
-    view: PodView, container: Object, newest: Container, is_init: bool, has_ended: bool, now: float
+    view: PodView, container: Object, newest: Container, role: Role, has_ended: bool, now: float
 ) -> Object | None:
     """Return the waiting state of a container that exited and will be started again, once it has to wait."""
     if newest.state != "Exited" or has_ended or is_deleting(view.pod) or view.ended:
         return None
-    if not _would_restart(view.pod, container, newest.exit_code, is_init):
+    if not _would_restart(view.pod, container, newest.exit_code, role):
         return None
     if crash_loop(view, container["name"], now):
         return {"reason": "CrashLoopBackOff", "message": back_off_message(view, container["name"])}

@@ -133,6 +133,7 @@ class PodContainers:
             pods_directory=node.settings.pods_directory,
             logs=log_directory(self._pod.pod, node.settings.logs_directory),
             memory_capacity_bytes=node.machine.memory_bytes,
+            pid_namespace_of=self._target_of(container),
         )
         label = node.devices.label(uid(self._pod.pod), config.name)
         config = replace(config, labels={**config.labels, **label})
@@ -148,6 +149,16 @@ class PodContainers:
                 await node.cache.refresh_container(container_id)
         self._pod.event("Normal", "Started", "Container started", container["name"])
         return container_id
+
+    def _target_of(self, container: Object) -> str:
+        """Return the id of the container whose processes an ephemeral one is to be among, "" for none."""
+        target = container.get("targetContainerName")
+        if not target:
+            return ""
+        for known in self._node.cache.containers(self._pod.uid):
+            if known.config.name == target and known.state != "Created":
+                return known.id
+        raise ConfigError(f"unable to find target container {target}")
 
     def _tell_mounts(self, config: ContainerConfig) -> None:
         """Say it where volumes are not at their mountPath: the runtime has no mounts of its own."""

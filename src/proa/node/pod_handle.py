@@ -9,6 +9,9 @@ from proa.node.downward import DownwardSource
 from proa.node.node_services import NodeServices
 from proa.node.probes.manager import Known
 from proa.objects.meta import uid
+from proa.objects.pods import container_statuses
+
+CONTAINER_LISTS = ("containers", "initContainers", "ephemeralContainers")
 
 
 class PodHandle:
@@ -35,18 +38,20 @@ class PodHandle:
         return found
 
     def find_container(self, container_name: str) -> Object | None:
-        """Return a container's or init container's spec."""
-        spec = self.pod["spec"]
-        for container in [*(spec.get("initContainers") or []), *spec["containers"]]:
-            if container["name"] == container_name:
-                found: Object = container
-                return found
+        """Return a container's spec, of whatever kind it is."""
+        for key in CONTAINER_LISTS:
+            for container in self.pod["spec"].get(key) or ():
+                if container["name"] == container_name:
+                    found: Object = container
+                    return found
         return None
 
     def field_path(self, container_name: str) -> str:
         """Return the path by which Events name a container."""
-        inits = {c["name"] for c in self.pod["spec"].get("initContainers") or []}
-        return f"spec.{'initContainers' if container_name in inits else 'containers'}{{{container_name}}}"
+        for key in CONTAINER_LISTS:
+            if any(c["name"] == container_name for c in self.pod["spec"].get(key) or ()):
+                return f"spec.{key}{{{container_name}}}"
+        return ""
 
     def pod_ip(self) -> str:
         """Return the pod's address, "" before it has one."""
@@ -62,8 +67,7 @@ class PodHandle:
 
     def known_as(self, container_name: str, container_id: str) -> Known:
         """Return what the API says of this attempt at a container."""
-        status = self.pod.get("status") or {}
-        for known in [*(status.get("containerStatuses") or []), *(status.get("initContainerStatuses") or [])]:
+        for known in container_statuses(self.pod):
             if known["name"] == container_name and known.get("containerID", "").endswith(container_id):
                 return Known(bool(known.get("started")), bool(known.get("ready")))
         return Known()

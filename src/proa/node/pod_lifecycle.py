@@ -26,7 +26,7 @@ from proa.node.resize import find_changes
 from proa.node.runtime_cache import WANTED_IMAGE_LABEL
 from proa.node.runtimes.protocol import Container
 from proa.objects.meta import is_deleting, parse_time
-from proa.objects.pods import init_containers, is_sidecar
+from proa.objects.pods import container_statuses, ephemeral_containers, init_containers, is_sidecar
 from proa.objects.quick_dataclass import dataclass
 
 DEFAULT_GRACE_SECONDS = 30
@@ -190,12 +190,13 @@ def _decide_progress(view: PodView, now: float) -> Decision:
         return _decide_sandbox(view, now)
     resizes, resize_at = _resizes(view, now)
     kills = _unhealthy(view) + resizes
+    added, added_wake_at = _decide_ephemeral(view, now)
     begun = has_begun(view)
     starts, wake_at = _decide_sidecars(view, now) if begun else _decide_init(view, now)
     if begun or (not starts and _is_initialized(view)):
         more, more_wake_at = _decide_regular(view, now)
         starts, wake_at = starts + more, min(wake_at, more_wake_at)
-    return Decision(kills + _outdated(view, starts) + starts, min(wake_at, resize_at))
+    return Decision(added + kills + _outdated(view, starts) + starts, min(wake_at, resize_at, added_wake_at))
 
 
 def _decide_sandbox(view: PodView, now: float) -> Decision:
@@ -247,6 +248,24 @@ def _why_restart(view: PodView, running: Container) -> str:
     if image is not None and image != wanted.get(running.config.name, image):
         return f"Container {running.config.name} definition changed, will be restarted"
     return view.health_of(running).restart_message
+
+
+def _decide_ephemeral(view: PodView, now: float) -> tuple[tuple[Step, ...], float]:
+    """Start what was added to look into the pod, once each, whatever becomes of the init containers."""
+    begun = {
+        s["name"]
+        for s in container_statuses(view.pod)
+        if "waiting" not in (s.get("state") or {"waiting": {}})
+    }
+    steps: tuple[Step, ...] = ()
+    wake_at = inf
+    for container in ephemeral_containers(view.pod):
+        newest = view.newest(container["name"])
+        if newest.state != "Created" if newest else container["name"] in begun:
+            continue
+        more, more_wake_at = _start(view, container, now)
+        steps, wake_at = steps + more, min(wake_at, more_wake_at)
+    return steps, wake_at
 
 
 def _decide_init(view: PodView, now: float) -> tuple[tuple[Step, ...], float]:
@@ -309,8 +328,7 @@ def next_attempt(view: PodView, name: str) -> int:
     newest = view.newest(name)
     if newest:
         return newest.config.attempt + 1
-    status = view.pod.get("status") or {}
-    for known in [*status.get("containerStatuses", []), *status.get("initContainerStatuses", [])]:
+    for known in container_statuses(view.pod):
         if known["name"] == name and (
             known.get("containerID") or (known.get("lastState") or {}).get("terminated")
         ):

@@ -12,15 +12,15 @@ from proa.node.pod_conditions import pod_conditions, with_transitions
 from proa.node.pod_phase import pod_phase
 from proa.node.pod_view import PodView
 from proa.objects.meta import format_time, is_deleting
-from proa.objects.pods import containers, init_containers
+from proa.objects.pods import containers, ephemeral_containers, init_containers
 
 
 def pod_status(view: PodView, now: float) -> Object:
     """Return the pod's status as this node sees it, complete but for what others own."""
     old = view.pod.get("status") or {}
     has_ended = _has_ended(view)
-    init_statuses = [container_status(view, c, True, has_ended, now) for c in init_containers(view.pod)]
-    statuses = [container_status(view, c, False, has_ended, now) for c in containers(view.pod)]
+    init_statuses = [container_status(view, c, "init", has_ended, now) for c in init_containers(view.pod)]
+    statuses = [container_status(view, c, "regular", has_ended, now) for c in containers(view.pod)]
     phase = pod_phase(view, init_statuses, statuses, has_ended)
     status: Object = {
         "phase": phase,
@@ -30,6 +30,11 @@ def pod_status(view: PodView, now: float) -> Object:
     }
     if init_statuses:
         status["initContainerStatuses"] = init_statuses
+    ephemeral = [
+        container_status(view, c, "ephemeral", has_ended, now) for c in ephemeral_containers(view.pod)
+    ]
+    if ephemeral:
+        status["ephemeralContainerStatuses"] = ephemeral
     status |= _reason(view, old, phase) | _addresses(view, old)
     conditions = pod_conditions(view, phase, [*init_statuses, *statuses])
     status["conditions"] = with_transitions(conditions, old.get("conditions") or [], view, now)

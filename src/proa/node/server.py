@@ -21,6 +21,7 @@ from proa.node.runtimes.protocol import Container, Runtime, RuntimeFailure, Sand
 from proa.node.usage import UsageReader
 from proa.objects.errors import BadRequest, InternalError, NotFound, ServiceUnavailable
 from proa.objects.meta import name, uid
+from proa.objects.pods import container_statuses
 from proa.reconcile.protocol import Cache
 
 JSON = "application/json"
@@ -184,8 +185,7 @@ def choose_container(pod: Object, wanted: str) -> str:
 
 def waiting_reason(pod: Object, container_name: str) -> str:
     """Return why the container waits, by its status; ContainerCreating before it has one."""
-    status = pod.get("status") or {}
-    for known in [*(status.get("containerStatuses") or []), *(status.get("initContainerStatuses") or [])]:
+    for known in container_statuses(pod):
         if known["name"] == container_name:
             waiting = (known.get("state") or {}).get("waiting")
             return str((waiting or {}).get("reason") or "") if waiting is not None else ""

@@ -23,7 +23,7 @@ FIRST_RETRY_SECONDS = 0.2
 MAX_RETRY_SECONDS = 10.0
 OWN_FIELDS = (
     "phase", "reason", "message", "observedGeneration", "startTime", "hostIP", "hostIPs", "podIP", "podIPs",
-    "containerStatuses", "initContainerStatuses",
+    "containerStatuses", "initContainerStatuses", "ephemeralContainerStatuses",
 )  # fmt: skip
 PASSING_CONDITIONS = ("PodResizePending", "PodResizeInProgress")
 """Conditions that are there only while they hold."""

@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterator
 from typing import Any
 
 from proa.client.protocol import Object
-from proa.objects.pods import containers, init_containers
+from proa.objects.pods import containers, ephemeral_containers, init_containers
 
 POD_FIELDS = ("shareProcessNamespace", "runtimeClassName", "setHostnameAsFQDN")
 SECURITY_FIELDS = ("seLinuxOptions", "procMount", "windowsOptions")
@@ -26,7 +26,7 @@ def unsupported_fields(pod: Object, offered: Collection[str] = ()) -> list[str]:
     found += _of_security(spec.get("securityContext") or {}, "spec.securityContext")
     for volume in spec.get("volumes") or []:
         found += _of_volume(volume)
-    for container in [*init_containers(pod), *containers(pod)]:
+    for container in [*init_containers(pod), *containers(pod), *ephemeral_containers(pod)]:
         path = f"spec.containers{{{container['name']}}}"
         found += _of_container(container, path, offered)
         if not spec.get("hostNetwork") and any(port.get("hostPort") for port in container.get("ports") or []):

@@ -50,6 +50,18 @@ def init_containers(pod: Object) -> list[Object]:
     return (pod.get("spec") or {}).get("initContainers") or []
 
 
+def ephemeral_containers(pod: Object) -> list[Object]:
+    """Return spec.ephemeralContainers: those that were added to look into the running pod."""
+    return (pod.get("spec") or {}).get("ephemeralContainers") or []
+
+
+def container_statuses(pod: Object) -> list[Object]:
+    """Return what status says of containers of every kind."""
+    status = pod.get("status") or {}
+    kinds = ("containerStatuses", "initContainerStatuses", "ephemeralContainerStatuses")
+    return [known for kind in kinds for known in status.get(kind) or ()]
+
+
 def is_ready(pod: Object) -> bool:
     """Tell whether the Ready condition is True."""
     return meta.has_condition(pod, "Ready")

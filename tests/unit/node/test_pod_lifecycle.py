@@ -64,6 +64,7 @@ def look(pod: dict[str, Any], *containers: Container, **more: Any) -> PodView:
 
 INIT = ({"name": "one", "image": "i"}, {"name": "two", "image": "i"})
 SIDECAR = {"name": "proxy", "image": "i", "restartPolicy": "Always"}
+DEBUGGER = {"name": "debugger", "image": "i"}
 
 PROGRESS: Mapping[str, tuple[PodView, Decision]] = {
     "volumes come first": (
@@ -123,6 +124,28 @@ PROGRESS: Mapping[str, tuple[PodView, Decision]] = {
             make_container("proxy", "Exited"),
         ),
         Decision((StartContainer("proxy", 1, is_restart=True),)),
+    ),
+    "what is to look into the pod is started while it initializes": (
+        look(make_pod(init=INIT, ephemeralContainers=[DEBUGGER]), make_container("one")),
+        Decision((StartContainer("debugger", 0),)),
+    ),
+    "what looked into the pod is not started again": (
+        look(
+            make_pod(ephemeralContainers=[DEBUGGER]),
+            make_container(),
+            make_container("debugger", "Exited", 1),
+        ),
+        Decision(),
+    ),
+    "nor when the runtime has forgotten it": (
+        look(
+            {
+                **make_pod(ephemeralContainers=[DEBUGGER]),
+                "status": {"ephemeralContainerStatuses": [{"name": "debugger", "state": {"running": {}}}]},
+            },
+            make_container(),
+        ),
+        Decision(),
     ),
     "init containers are not run again once containers exist": (
         look(make_pod(init=INIT), make_container()),

@@ -145,6 +145,16 @@ def test_containers_wait_for_init_containers() -> None:
     )
 
 
+def test_what_looks_into_a_pod_does_not_count() -> None:
+    pod = make_pod(ephemeralContainers=[{"name": "debugger", "image": "i"}])
+    status = status_of(pod, make_container(), make_container("debugger", "Exited", 3))
+
+    (debugger,) = status["ephemeralContainerStatuses"]
+    assert debugger["state"]["terminated"]["exitCode"] == 3
+    assert debugger["ready"] is False and "started" not in debugger
+    assert (status["phase"], condition(status, "Ready")[0]) == ("Running", "True")
+
+
 def test_a_finished_init_container_is_ready() -> None:
     status = status_of(make_pod(init=[INIT]), make_container("setup", "Exited"), make_container())
 

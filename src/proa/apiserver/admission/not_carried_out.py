@@ -10,24 +10,17 @@ from proa.apiserver.registry.notes import warn
 from proa.objects.resource import (
     INGRESSES,
     NETWORK_POLICIES,
-    PODS,
 )
 
 REASONS = {
     INGRESSES: "stored, but Proa has no ingress controller yet: no traffic will be routed",
     NETWORK_POLICIES: "stored, but Proa does not enforce network policies yet: all traffic is allowed",
 }
-EPHEMERAL_CONTAINERS = (
-    "stored, but Proa does not start ephemeral containers yet: use `kubectl debug --copy-to` or exec"
-)
-RESOURCES = (*REASONS, PODS)
+RESOURCES = (*REASONS,)
 
 
 def validate(attributes: Attributes) -> None:
-    """Warn of a new object of one of these kinds, and of a pod's ephemeral containers."""
+    """Warn of a new object of one of these kinds."""
     resource = attributes.definition.resource
-    if resource == PODS:
-        if attributes.subresource == "ephemeralcontainers":
-            warn(f"Pod: {EPHEMERAL_CONTAINERS}")
-    elif attributes.operation == "CREATE" and not attributes.subresource:
+    if attributes.operation == "CREATE" and not attributes.subresource:
         warn(f"{resource.kind}: {REASONS[resource]}")

@@ -228,10 +228,11 @@ class Supervisor:
             raise Failure("RunContainerError", f"container is {record['state'].lower()}: it is started once")
         config = record["config"]
         sandbox = self._sandboxes.items[record["sandbox_id"]]
+        beside = self._target(config)
         running = _Running(Output(self._loop, LogFile(config["log_path"])))
         ours, theirs = make_pipes(stdin=config["stdin"], tty=config["tty"])
         try:
-            spawned = self._runtime.start(record, sandbox, theirs)
+            spawned = self._runtime.start(record, sandbox, theirs, beside=beside)
         except BaseException as error:
             close_all(*ours)
             running.output.close()
@@ -249,6 +250,16 @@ class Supervisor:
         self._containers.items[record["id"]] = {**record, "pid": spawned.pid}
         running.channel = spawned.channel
         self._loop.watch(spawned.channel.fileno(), READ, lambda _: self._on_channel(record["id"], running))
+
+    def _target(self, config: Record) -> Record | None:
+        """Return the running container whose processes a container is to be among, None where it has its own."""
+        identifier = config.get("pid_namespace_of")
+        if not identifier:
+            return None
+        target = self._containers.items.get(identifier)
+        if target is None or target["state"] != "Running":
+            raise Failure("RunContainerError", f"target container {identifier!r} is not running")
+        return target
 
     def _on_channel(self, identifier: str, running: _Running) -> None:
         """The child says that it has a terminal, that it failed, or (nothing) that its program runs."""

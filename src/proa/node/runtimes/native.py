@@ -186,8 +186,15 @@ class NativeRuntime:
         rootfs.prepare(self._root_folder(record))
         self._cgroups.make(self._cgroup(record, sandbox), record["config"]["resources"])
 
-    def start(self, record: Record, sandbox: Record, streams: tuple[int, int, int]) -> child.Spawned:
-        """Fork the container's first process."""
+    def start(
+        self,
+        record: Record,
+        sandbox: Record,
+        streams: tuple[int, int, int],
+        *,
+        beside: Record | None = None,
+    ) -> child.Spawned:
+        """Fork the container's first process; `beside` is the container whose PID namespace it is to be in."""
         config = record["config"]
         security = config["security"]
         folder = self._sandbox_folder(sandbox)
@@ -214,8 +221,15 @@ class NativeRuntime:
             child.joiner(self._cgroups, path),
             has_groups=not self._single_uid,
         )
-        pid_namespace = None if sandbox["config"]["host_pid"] else -1
-        return child.spawn(run, pid_namespace=pid_namespace, own_pid_namespace=self._home["pid"])
+        own = self._home["pid"]
+        if sandbox["config"]["host_pid"] or beside is None:
+            pid_namespace = None if sandbox["config"]["host_pid"] else -1
+            return child.spawn(run, pid_namespace=pid_namespace, own_pid_namespace=own)
+        shared = os.open(f"/proc/{beside['pid']}/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            return child.spawn(run, pid_namespace=shared, own_pid_namespace=own)
+        finally:
+            os.close(shared)
 
     def exec(
         self, record: Record, sandbox: Record, argv: list[str], *, tty: bool, streams: tuple[int, int, int]
@@ -260,7 +274,8 @@ class NativeRuntime:
         """Clean up after a container's first process; return how many of its processes were killed for memory."""
         path = self._cgroup(record, sandbox)
         kills = self._cgroups.oom_kills(path)
-        if sandbox["config"]["host_pid"]:  # no PID namespace ends with it
+        if sandbox["config"]["host_pid"] or record["config"].get("pid_namespace_of"):
+            # no PID namespace ends with it
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(record["pid"], signal.SIGKILL)
             self._cgroups.kill(path)

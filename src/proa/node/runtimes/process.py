@@ -69,8 +69,15 @@ class ProcessRuntime:
         """Make the container's own working folder."""
         os.makedirs(self._folder(record), exist_ok=True)
 
-    def start(self, record: Record, sandbox: Record, streams: tuple[int, int, int]) -> child.Spawned:
-        """Fork the container's first process."""
+    def start(
+        self,
+        record: Record,
+        sandbox: Record,
+        streams: tuple[int, int, int],
+        *,
+        beside: Record | None = None,
+    ) -> child.Spawned:
+        """Fork the container's first process; all processes see one another here."""
         config = record["config"]
         return self._spawn(record, sandbox, config["argv"], tty=config["tty"], streams=streams)
 

@@ -111,7 +111,10 @@ class Security:
 
 @dataclass(frozen=True, slots=True)
 class ContainerConfig:
-    """One attempt at one container. `argv` is whole (entrypoint and arguments); `env` is the whole environment."""
+    """One attempt at one container. `argv` is whole (entrypoint and arguments); `env` is the whole environment.
+
+    `pid_namespace_of` is the id of a running container whose processes this one is to see and be among, "" for none.
+    """
 
     name: str
     image: str
@@ -130,6 +133,7 @@ class ContainerConfig:
     termination_message_file: str = ""
     stop_signal: str = "SIGTERM"
     labels: Mapping[str, str] = field(default_factory=dict)
+    pid_namespace_of: str = ""
 
 
 @dataclass(frozen=True, slots=True)
