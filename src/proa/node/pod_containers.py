@@ -117,8 +117,6 @@ class PodContainers:
             self._pod.event(
                 "Warning", "InvalidEnvironmentVariableNames", f"{message}invalid environment variable names."
             )
-        if container.get("startupProbe") or container.get("livenessProbe") or container.get("readinessProbe"):
-            _refuse_grpc(container)
         mounted = self._mounted() or MountedVolumes()
         given = node.devices.given(uid(self._pod.pod), container["name"])
         gpus = [gpu for found in given.values() for gpu in found]
@@ -276,11 +274,3 @@ def remembered_backoffs(pod: Object, node: NodeServices) -> dict[str, BackOff]:
             )
             found[container.config.name] = BackOff(delay, container.created_at)
     return found
-
-
-def _refuse_grpc(container: Object) -> None:
-    for key in ("startupProbe", "livenessProbe", "readinessProbe"):
-        if "grpc" in (container.get(key) or {}):
-            raise ConfigError(
-                f"{key}: gRPC probes are not supported by this node yet: use httpGet, tcpSocket or exec"
-            )

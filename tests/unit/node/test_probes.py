@@ -100,7 +100,6 @@ def test_a_redirect_to_the_same_host_is_followed() -> None:
         ),
         ({"tcpSocket": {"port": 81}}, f"dial tcp {IP}:81: connect: connection refused"),
         ({"tcpSocket": {"port": "nope"}}, "port nope not found"),
-        ({"grpc": {"port": 81}}, "this node has no grpc probe"),
     ],
 )
 def test_why_a_probe_failed(probe: dict[str, Any], message: str) -> None:

@@ -1,6 +1,6 @@
 """Run one probe once and say what came of it, in upstream's words.
 
-Follows pkg/kubelet/prober/prober.go, pkg/probe/{http,tcp,exec}.
+Follows pkg/kubelet/prober/prober.go, pkg/probe/{http,tcp,exec,grpc}.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import shlex
 
 from proa.client.protocol import Object
 from proa.node.probes.exec import run_command
+from proa.node.probes.grpc import check_health
 from proa.node.probes.http import http_get, url_of
 from proa.node.probes.ports import find_port
 from proa.node.runtimes.protocol import Runtime, RuntimeFailure
@@ -47,11 +48,9 @@ async def run_probe(runtime: Runtime, probe: Object, target: Target) -> ProbeRes
             return await _http(runtime, probe["httpGet"], target, timeout_seconds)
         if "tcpSocket" in probe:
             return await _tcp(runtime, probe["tcpSocket"], target, timeout_seconds)
+        return ProbeResult(*await check_health(runtime, probe["grpc"], target.pod_ip, timeout_seconds))
     except ValueError as error:
         return ProbeResult(False, str(error))
-    return ProbeResult(
-        False, f"this node has no {', '.join(k for k in probe if k in ('grpc',)) or 'such'} probe"
-    )
 
 
 async def _exec(runtime: Runtime, command: list[str], target: Target, timeout_seconds: float) -> ProbeResult:
