@@ -1268,3 +1268,55 @@ def test_a_container_sees_no_folder_that_is_no_part_of_the_system(node: Node) ->
                 assert (await output(client, shell(fresh, script)))[0] == "nothing"
 
             run(fresh, body)
+
+
+# Volumes of memory, and what is taken of the disk
+
+
+def test_containers_of_a_pod_share_a_folder_of_memory(node: Node, folder: Path) -> None:
+    if not node.isolated:
+        pytest.skip("not on this machine: processes see no mounts")
+    shared = folder / "memory"
+    shared.mkdir()
+
+    async def body(client: NodedClient) -> None:
+        sandbox = await make_sandbox(client)
+        mounts = (Mount(str(shared), "/cache"),)
+        for _ in range(2):  # the second time nothing is lost
+            await client.mount_memory(str(shared), 1 << 20, 2345 if node.level == "root" else None)
+            config = shell(node, "echo kept >> /cache/file; stat -fc %T /cache; cat /cache/file", mounts=mounts)
+            await ended(client, await start(client, sandbox, config))
+        assert [text for _, text in log_lines(config)] == ["tmpfs", "kept", "kept"]
+        full = shell(node, "head -c 2000000 /dev/zero > /cache/large", mounts=mounts)
+        assert (await ended(client, await start(client, sandbox, full))).exit_code == 1
+        assert not list(shared.iterdir()), "it is seen by containers only"
+        used, (memory,) = await client.disk_usage([], [str(shared)])
+        assert (used, memory.used_bytes > 900_000, memory.inodes) == ([], True, 2)
+        await client.remove_sandbox(sandbox.id)
+        shared.rmdir()
+        noded = (node.directory / "noded.pid").read_text().split()[0]
+        assert str(shared) not in Path(f"/proc/{noded}/mountinfo").read_text()
+
+    run(node, body)
+
+
+def test_what_containers_write_is_counted(node: Node, folder: Path) -> None:
+    logs = folder / "logs"
+    logs.mkdir()
+    (logs / "0.log").write_bytes(b"x" * 5000)
+
+    async def body(client: NodedClient) -> None:
+        sandbox = await make_sandbox(client)
+        place = "/tmp" if node.isolated else "."
+        config = shell(node, f"head -c 300000 /dev/zero > {place}/large; echo done; sleep 60")
+        identifier = await start(client, sandbox, config)
+        await until(lambda: "done" in Path(config.log_path).read_text())
+        (written, unknown), (logged, missing) = await client.disk_usage(
+            [identifier, "nonesuch"], [str(logs), str(folder / "nonesuch")]
+        )
+        assert 300_000 <= written.used_bytes < 700_000
+        assert (logged.used_bytes, logged.inodes) == (8192, 1)
+        assert {unknown.used_bytes, missing.used_bytes} == {0}
+        await client.remove_sandbox(sandbox.id)
+
+    run(node, body)

@@ -97,7 +97,13 @@ class Kubelet:
             images=ImageStore(
                 runtime, aliases, settings.backoff_initial_seconds, settings.backoff_max_seconds
             ),
-            mounter=VolumeMounter(settings.pods_directory, sources.get, self._tokens.request),
+            mounter=VolumeMounter(
+                settings.pods_directory,
+                sources.get,
+                self._tokens.request,
+                self._mount_memory,
+                info.memory_bytes,
+            ),
             sources=sources,
             statuses=StatusWriter(client, self._pods.wrote, sleep),
             probes=ProbeManager(runtime, events, now, random, sleep),
@@ -236,6 +242,11 @@ class Kubelet:
             "spec": {"containers": [{"name": n, "image": ""} for n in names]},
         }
         return mark_deleting(pod, self.settings.orphan_grace_seconds)
+
+    async def _mount_memory(self, path: str, size_bytes: int, group: int | None) -> None:
+        """Mount a tmpfs; where containers see no mounts the folder stays one of the disk, and an event says so."""
+        if not self._node.machine.features.get("mounts"):
+            await self._runtime.mount_memory(path, size_bytes, group)
 
     def _remove_leftovers(self) -> None:
         """Remove folders of pods that neither the API nor the runtime knows."""

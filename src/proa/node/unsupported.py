@@ -24,8 +24,6 @@ def unsupported_fields(pod: Object, offered: Collection[str] = ()) -> list[str]:
     if spec.get("hostUsers") is False:
         found.append("spec.hostUsers")
     found += _of_security(spec.get("securityContext") or {}, "spec.securityContext")
-    for volume in spec.get("volumes") or []:
-        found += _of_volume(volume)
     for container in [*init_containers(pod), *containers(pod), *ephemeral_containers(pod)]:
         path = f"spec.containers{{{container['name']}}}"
         found += _of_container(container, path, offered)
@@ -44,17 +42,10 @@ def _of_security(context: Object, path: str) -> Iterator[str]:
         yield f"{path}.appArmorProfile"
 
 
-def _of_volume(volume: Object) -> Iterator[str]:
-    empty = volume.get("emptyDir") or {}
-    for key in ("medium", "sizeLimit"):
-        if empty.get(key):
-            yield f"spec.volumes{{{volume['name']}}}.emptyDir.{key}"
-
-
 def _of_container(container: Object, path: str, offered: Collection[str]) -> Iterator[str]:
     yield from (f"{path}.{key}" for key in CONTAINER_FIELDS if container.get(key))
     yield from _of_security(container.get("securityContext") or {}, f"{path}.securityContext")
     limits = (container.get("resources") or {}).get("limits") or {}
     for resource in limits:
-        if resource not in ("cpu", "memory") and resource not in offered:
+        if resource not in ("cpu", "memory", "ephemeral-storage") and resource not in offered:
             yield f"{path}.resources.limits.{resource}"

@@ -138,11 +138,8 @@ def test_limits_become_cgroup_settings() -> None:
             {},
             ["spec.securityContext.seccompProfile"],
         ),
-        (
-            {"volumes": [{"name": "v", "emptyDir": {"medium": "Memory"}}]},
-            {},
-            ["spec.volumes{v}.emptyDir.medium"],
-        ),
+        ({"volumes": [{"name": "v", "emptyDir": {"medium": "Memory", "sizeLimit": "1Mi"}}]}, {}, []),
+        ({}, {"resources": {"limits": {"ephemeral-storage": "1Mi"}}}, []),
         (
             {},
             {"resources": {"limits": {"cpu": "1", "nvidia.com/gpu": "1"}}},

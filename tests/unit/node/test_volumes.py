@@ -89,6 +89,7 @@ class Api:
     def __init__(self, *objects: tuple[Resource, str, dict[str, Any]]) -> None:
         self.objects = {(resource, name): obj for resource, name, obj in objects}
         self.tokens = 0
+        self.memory: dict[str, tuple[int, int | None]] = {}
 
     async def get(self, resource: Resource, namespace: str, name: str) -> dict[str, Any]:
         if (resource, name) not in self.objects:
@@ -100,8 +101,16 @@ class Api:
         return Token(f"token{self.tokens}", 100.0)
 
 
+    async def mount_memory(self, path: str, size_bytes: int, group: int | None) -> None:
+        self.memory[path] = (size_bytes, group)
+
+
+def make_mounter(directory: Path, api: Api) -> VolumeMounter:
+    return VolumeMounter(directory, api.get, api.request_token, api.mount_memory, 1 << 30)
+
+
 def mount(directory: Path, pod: dict[str, Any], api: Api) -> MountedVolumes:
-    return asyncio.run(VolumeMounter(directory, api.get, api.request_token).mount(pod, SOURCE))
+    return asyncio.run(make_mounter(directory, api).mount(pod, SOURCE))
 
 
 API = Api(
@@ -199,7 +208,7 @@ def test_what_was_only_the_pods_goes_with_it(tmp_path: Path) -> None:
     mounted = mount(tmp_path, make_pod({"name": "v", "emptyDir": {}}), API)
     (mounted.paths["v"] / "file").write_text("x")
 
-    asyncio.run(VolumeMounter(tmp_path, API.get, API.request_token).unmount("u1"))
+    asyncio.run(make_mounter(tmp_path, API).unmount("u1"))
 
     assert not (tmp_path / "u1" / "volumes").exists()
 
@@ -397,3 +406,56 @@ def test_the_group_of_a_volume_never_reaches_what_a_link_points_to(tmp_path: Pat
     set_group(volume, os.getegid())
     assert (tmp_path / "outside" / "secret").stat().st_mode & 0o777 == 0o600
     assert (volume / "folder").stat().st_mode & 0o2070 == 0o2070
+
+
+# Memory and tokens
+
+
+@pytest.mark.parametrize(
+    ("limit", "container", "size_bytes"),
+    [
+        (None, {}, 1 << 30),
+        ("4Mi", {}, 4 << 20),
+        ("4Mi", {"resources": {"limits": {"memory": "2Mi"}}}, 2 << 20),
+        ("1Mi", {"resources": {"limits": {"memory": "2Mi"}}}, 1 << 20),
+        ("0", {}, 1 << 30),
+    ],
+    ids=["the node's memory", "its own limit", "the pod's limit", "the smaller one", "0 is no limit"],
+)
+def test_an_empty_dir_of_memory_is_as_large_as_its_pod_may_use(
+    tmp_path: Path, limit: str | None, container: dict[str, Any], size_bytes: int
+) -> None:
+    api = Api()
+    medium = {"medium": "Memory"} | ({"sizeLimit": limit} if limit is not None else {})
+    pod = make_pod({"name": "v", "emptyDir": medium}, securityContext={"fsGroup": 7})
+    pod["spec"]["containers"] = [{"name": "app", **container}]
+    mounted = mount(tmp_path, pod, api)
+    assert api.memory == {str(mounted.paths["v"]): (size_bytes, 7)}
+
+
+def test_a_medium_that_is_not_here_is_refused(tmp_path: Path) -> None:
+    pod = make_pod({"name": "v", "emptyDir": {"medium": "HugePages"}})
+    with pytest.raises(VolumeError, match="medium 'HugePages' of emptyDir"):
+        mount(tmp_path, pod, Api())
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="not on this machine: only root may give files away")
+@pytest.mark.parametrize(
+    ("security", "of_container", "expected"),
+    [
+        ({}, {}, (0o644, 0, 0)),
+        ({"runAsUser": 1001}, {}, (0o600, 1001, 0)),
+        ({"runAsUser": 1001}, {"runAsUser": 1002}, (0o600, 1002, 0)),
+        ({"fsGroup": 7}, {}, (0o640, 0, 7)),
+        ({"fsGroup": 7, "runAsUser": 1001}, {}, (0o640, 1001, 7)),
+    ],
+    ids=["for all", "the pod's user", "the container's user", "the group", "both"],
+)
+def test_a_token_is_for_the_pods_user_or_group_alone(
+    tmp_path: Path, security: dict[str, int], of_container: dict[str, int], expected: tuple[int, int, int]
+) -> None:
+    source = {"serviceAccountToken": {"path": "token"}}
+    pod = make_pod({"name": "v", "projected": {"sources": [source]}}, securityContext=security)
+    pod["spec"]["containers"] = [{"name": "app", "securityContext": of_container}]
+    found = (mount(tmp_path, pod, Api()).paths["v"] / "token").stat()
+    assert (stat.S_IMODE(found.st_mode), found.st_uid, found.st_gid) == expected

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import os
 import socket
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
@@ -20,6 +20,7 @@ from proa.node.runtimes.protocol import (
     Container,
     ContainerConfig,
     ContainerStats,
+    DiskUsage,
     Image,
     Resources,
     RuntimeEvent,
@@ -161,6 +162,20 @@ class NodedClient:
         """Return what each running container has used, by its id."""
         answer = await self._call("usage")
         return {identifier: ContainerStats(*used) for identifier, used in answer["containers"].items()}
+
+    async def mount_memory(self, path: str, size_bytes: int, group: int | None) -> None:
+        """Mount a tmpfs at a folder, for containers to see."""
+        await self._call("mount_memory", path=path, size_bytes=size_bytes, group=group)
+
+    async def disk_usage(
+        self, containers: Sequence[str], folders: Sequence[str]
+    ) -> tuple[list[DiskUsage], list[DiskUsage]]:
+        """Return what these containers have written to their roots, and what these folders hold."""
+        if not containers and not folders:
+            return [], []
+        answer = await self._call("disk_usage", containers=list(containers), folders=list(folders))
+        found = [DiskUsage(*used) for used in answer["used"]]
+        return found[: len(containers)], found[len(containers) :]
 
     async def dial(self, sandbox_id: str, host: str, port: int) -> socket.socket:
         """Return a socket of a sandbox's network namespace, connected to host (an address) and port."""

@@ -13,7 +13,7 @@ import socket
 import sys
 import time
 
-from proa.node.noded import child, faults, network, nftables
+from proa.node.noded import child, disks, faults, network, nftables
 from proa.node.noded.descriptors import close_all, make_pipes
 from proa.node.noded.execs import Execs
 from proa.node.noded.failures import Failure, as_failure
@@ -473,6 +473,30 @@ class Supervisor:
             cpu, memory = used[name]
             used[name] = cpu if cpu >= 0 else summed[0], memory if memory >= 0 else summed[1]
         return used
+
+    # Volumes
+
+    def do_mount_memory(self, arguments: Record, reply: Reply) -> None:
+        """Mount memory at a folder of a pod's volumes; it goes when the folder is removed, on the host."""
+        path, group = arguments["path"], arguments["group"]
+        try:
+            self._runtime.mount_memory(path, arguments["size_bytes"], group)
+        except OSError as error:
+            raise Failure("MountError", f"mount tmpfs at {path}: {error.strerror or error}") from error
+        reply.send({})
+
+    def do_disk_usage(self, arguments: Record, reply: Reply) -> None:
+        """Return [bytes, inodes] of what containers have written to their roots, and of folders, in the order given."""
+        known = [self._containers.items.get(identifier) for identifier in arguments["containers"]]
+        roots = [self._runtime.written(record) if record else "" for record in known]
+
+        def answer(found: list[tuple[int, int]]) -> None:
+            if found:
+                reply.send({"used": found})
+            else:
+                reply.fail("DiskUsageError", "what folders take could not be counted")
+
+        disks.count_aside([*roots, *arguments["folders"]], answer, self._loop)
 
     # The node's network
 

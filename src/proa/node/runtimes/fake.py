@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import field, replace
 from itertools import count
 from pathlib import Path
@@ -18,6 +18,7 @@ from proa.node.runtimes.protocol import (
     Container,
     ContainerConfig,
     ContainerStats,
+    DiskUsage,
     Image,
     Resources,
     RuntimeEvent,
@@ -73,6 +74,8 @@ class FakeRuntime:
         self._listeners: list[asyncio.Queue[RuntimeEvent]] = []
         self.sandboxes: dict[str, Sandbox] = {}
         self.containers: dict[str, Container] = {}
+        self.memory: dict[str, tuple[int, int | None]] = {}
+        self.disk: dict[str, DiskUsage] = {}
         self.images: dict[str, Image] = {PYTHON.name: PYTHON}
         self.commands: dict[str, Callable[[], FakeSession]] = {}
         self.addresses: dict[tuple[str, int], tuple[str, int]] = {}
@@ -225,6 +228,17 @@ class FakeRuntime:
         self._called("usage", "node")
         running = [c.id for c in self.containers.values() if c.state == "Running"]
         return {identifier: self.used.get(identifier, ContainerStats(-1, -1)) for identifier in running}
+
+    async def mount_memory(self, path: str, size_bytes: int, group: int | None) -> None:
+        self._called("mount_memory", path)
+        self.memory[path] = (size_bytes, group)
+
+    async def disk_usage(
+        self, containers: Sequence[str], folders: Sequence[str]
+    ) -> tuple[list[DiskUsage], list[DiskUsage]]:
+        self._called("disk_usage", "node")
+        nothing = DiskUsage(0, 0)
+        return [self.disk.get(c, nothing) for c in containers], [self.disk.get(f, nothing) for f in folders]
 
     async def dial(self, sandbox_id: str, host: str, port: int) -> socket.socket:
         target = self.addresses.get((host, port))

@@ -12,7 +12,7 @@ import os
 import signal
 import socket
 
-from proa.node.noded import child, linux, network, rootfs, seccomp
+from proa.node.noded import child, disks, linux, network, rootfs, seccomp
 from proa.node.noded.cgroups import Cgroups
 from proa.node.noded.privileges import Identity
 
@@ -300,6 +300,14 @@ class NativeRuntime:
         """Return (CPU nanoseconds, working set bytes), -1 where unknown."""
         path = self._cgroup(record, sandbox)
         return self._cgroups.cpu_nanoseconds(path), self._cgroups.memory_working_set(path)
+
+    def mount_memory(self, path: str, size_bytes: int, group: int | None) -> None:
+        """Mount memory at a folder, seen by the node's containers only."""
+        disks.mount_memory(path, size_bytes, group)
+
+    def written(self, record: Record) -> str:
+        """Return the folder that holds what a container has written to its root file system."""
+        return self._root_folder(record)
 
     @contextlib.contextmanager
     def inside(self, sandbox_id: str) -> Iterator[None]:

@@ -138,6 +138,14 @@ class ProcessRuntime:
         """Nothing counts for us: noded counts processes."""
         return -1, -1
 
+    def mount_memory(self, path: str, size_bytes: int, group: int | None) -> None:
+        """Refused: the host's mounts are not ours to change."""
+        raise PermissionError(1, _NONE)
+
+    def written(self, record: Record) -> str:
+        """Return the container's own working folder."""
+        return self._folder(record)
+
     @contextlib.contextmanager
     def inside(self, sandbox_id: str) -> Iterator[None]:
         """There is one network: the host's."""

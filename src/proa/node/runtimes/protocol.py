@@ -7,7 +7,7 @@ after a restart and gives the same answer. Ids are noded's; labels carry what th
 from __future__ import annotations
 
 import socket
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import field
 from typing import Literal, Protocol
 
@@ -185,6 +185,14 @@ class ContainerStats:
     memory_working_set_bytes: int
 
 
+@dataclass(frozen=True, slots=True)
+class DiskUsage:
+    """What a folder takes of its file system."""
+
+    used_bytes: int
+    inodes: int
+
+
 class RuntimeFailure(Exception):
     """The runtime refused. `reason` is upstream's word: CreateContainerError, RunContainerError, ..."""
 
@@ -243,6 +251,14 @@ class Runtime(Protocol):
 
     async def usage(self) -> Mapping[str, ContainerStats]:
         """Return what each running container has used, by its id."""
+
+    async def mount_memory(self, path: str, size_bytes: int, group: int | None) -> None:
+        """Mount a tmpfs at a folder for containers to see; nothing where one is. Raise RuntimeFailure("MountError", …)."""
+
+    async def disk_usage(
+        self, containers: Sequence[str], folders: Sequence[str]
+    ) -> tuple[list[DiskUsage], list[DiskUsage]]:
+        """Return what these containers have written to their roots, and what these folders of the node hold."""
 
     async def dial(self, sandbox_id: str, host: str, port: int) -> socket.socket:
         """Return a connected TCP socket that lives in the sandbox's network ("" = the node's) namespace."""

@@ -13,21 +13,24 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
+from dataclasses import replace
 from pathlib import Path
 
 from proa.objects.quick_dataclass import dataclass
 
 DATA_LINK = "..data"
 NEW_DATA_LINK = "..data_tmp"
+GROUP_READS = 0o440
 
 
 @dataclass(frozen=True, slots=True)
 class FileContent:
-    """One file of a volume."""
+    """One file of a volume; `user` owns it, where given."""
 
     data: bytes
     mode: int = 0o644
+    user: int | None = None
 
 
 class UnsafePath(ValueError):
@@ -41,8 +44,10 @@ def write_payload(directory: Path, payload: Mapping[str, FileContent], group: in
     """
     for path in payload:
         _check(path)
+    if group is not None:
+        payload = {path: replace(file, mode=file.mode | GROUP_READS) for path, file in payload.items()}
     current = directory / DATA_LINK
-    if current.is_symlink() and _read(current) == dict(payload):
+    if current.is_symlink() and _read(current, {path for path, file in payload.items() if file.user is not None}) == dict(payload):
         return False
     old = Path(os.path.realpath(current)) if current.is_symlink() else None
     stamp = time.strftime("..%Y_%m_%d_%H_%M_%S.")
@@ -66,13 +71,16 @@ def _check(path: str) -> None:
         raise UnsafePath(f"invalid path: {path!r} must be relative, and must not contain or begin with '..'")
 
 
-def _read(current: Path) -> dict[str, FileContent]:
+def _read(current: Path, owned: Set[str]) -> dict[str, FileContent]:
+    """Return what is shown now; whose a file is of the `owned` ones."""
     found: dict[str, FileContent] = {}
     root = Path(os.path.realpath(current))
     for file in root.rglob("*"):
         if file.is_file():
-            mode = file.stat().st_mode & 0o777
-            found[str(file.relative_to(root))] = FileContent(file.read_bytes(), mode)
+            status = file.stat()
+            path = str(file.relative_to(root))
+            owner = status.st_uid if path in owned else None
+            found[path] = FileContent(file.read_bytes(), status.st_mode & 0o777, owner)
     return found
 
 
@@ -85,8 +93,10 @@ def _write_files(fresh: Path, payload: Mapping[str, FileContent], group: int | N
         descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
         try:
             os.write(descriptor, content.data)
-            if group is not None:
-                os.fchown(descriptor, -1, group)
+            if group is not None or content.user is not None:
+                os.fchown(
+                    descriptor, -1 if content.user is None else content.user, -1 if group is None else group
+                )
             os.fchmod(descriptor, content.mode)
         finally:
             os.close(descriptor)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Awaitable, Callable
 from dataclasses import field
 from math import inf
 from pathlib import Path
@@ -17,9 +18,10 @@ from proa.node.directories import make_private
 from proa.node.downward import DownwardSource
 from proa.node.environment import Lookup, expand
 from proa.node.noded.records import remove_tree
-from proa.node.runtimes.protocol import Mount
+from proa.node.runtimes.protocol import Mount, RuntimeFailure
 from proa.node.volumes.atomic_writer import UnsafePath, write_payload
 from proa.node.volumes.claims import find_claimed_path
+from proa.node.volumes.empty_dir import is_of_memory, memory_bytes
 from proa.node.volumes.errors import VolumeError
 from proa.node.volumes.host_path import prepare_host_path
 from proa.node.volumes.ownership import set_group
@@ -43,13 +45,26 @@ class MountedVolumes:
     refresh_at: float = inf
 
 
-class VolumeMounter:
-    """One node's volumes."""
+MountMemory = Callable[[str, int, int | None], Awaitable[None]]
+"""Mount a tmpfs at (path, size in bytes, group); raises RuntimeFailure."""
 
-    def __init__(self, pods_directory: Path, lookup: Lookup, request_token: RequestToken) -> None:
+
+class VolumeMounter:
+    """One node's volumes; the node has `memory_bytes` of memory."""
+
+    def __init__(
+        self,
+        pods_directory: Path,
+        lookup: Lookup,
+        request_token: RequestToken,
+        mount_memory: MountMemory,
+        memory_bytes: int,
+    ) -> None:
         self._pods = pods_directory
         self._lookup = lookup
         self._request_token = request_token
+        self._mount_memory = mount_memory
+        self._memory_bytes = memory_bytes
 
     async def mount(self, pod: Object, downward: DownwardSource) -> MountedVolumes:
         """Make all volumes ready; raise VolumeError with upstream's words about the first that is not."""
@@ -72,7 +87,7 @@ class VolumeMounter:
     ) -> None:
         try:
             await self._mount_one(volume, pod, downward, mounted)
-        except (VolumeError, UnsafePath, OSError, ApiError) as error:
+        except (VolumeError, UnsafePath, OSError, ApiError, RuntimeFailure) as error:
             message = f'MountVolume.SetUp failed for volume "{volume["name"]}" : {error}'
             raise VolumeError(message) from error
 
@@ -101,7 +116,11 @@ class VolumeMounter:
             mounted.refresh_at = min(mounted.refresh_at, built.refresh_at)
         elif kind == "emptyDir":
             path = self._make_directory(pod, kind, name)
-            _own(path, pod)
+            if is_of_memory(volume):
+                size_bytes = memory_bytes(volume, pod, self._memory_bytes)
+                await self._mount_memory(str(path), size_bytes, _group_of(pod))
+            else:
+                _own(path, pod)
         elif kind == "hostPath":
             path = Path(prepare_host_path(volume[kind]["path"], volume[kind].get("type") or ""))
         elif kind == "persistentVolumeClaim":

@@ -6,6 +6,7 @@ Pure but for the look-ups it is given. Follows pkg/volume/configmap, secret, dow
 from __future__ import annotations
 
 import base64
+import os
 from collections.abc import Awaitable, Callable, Mapping
 
 from proa.client.protocol import Object
@@ -15,10 +16,12 @@ from proa.node.volumes.atomic_writer import FileContent
 from proa.node.volumes.errors import VolumeError
 from proa.objects.errors import NotFound
 from proa.objects.meta import namespace
+from proa.objects.pods import containers, init_containers
 from proa.objects.quick_dataclass import dataclass
 from proa.objects.resource import CONFIG_MAPS, SECRETS, Resource
 
 DEFAULT_MODE = 0o644
+TOKEN_MODE = 0o600
 
 Payload = dict[str, FileContent]
 ObjectKey = tuple[Resource, str, str]
@@ -73,7 +76,7 @@ async def _projected(volume: Object, default_mode: int, pod: Object, source: Pay
         if "serviceAccountToken" in part:
             projection = part["serviceAccountToken"]
             token = await source.request_token(pod, projection)
-            built.files[projection["path"]] = FileContent(token.value.encode(), default_mode)
+            built.files[projection["path"]] = _token_file(token.value.encode(), default_mode, pod)
             built.refresh_at = min(built.refresh_at, token.refresh_at)
         elif "downwardAPI" in part:
             built.files |= _downward(part["downwardAPI"], default_mode, pod, source)
@@ -84,6 +87,25 @@ async def _projected(volume: Object, default_mode: int, pod: Object, source: Pay
         else:
             raise VolumeError(f"this node knows no such projected source: {', '.join(part)}")
     return built
+
+
+def _token_file(data: bytes, default_mode: int, pod: Object) -> FileContent:
+    """Return a token's file: for the pod's user or fsGroup alone where it says so and this process may give it away."""
+    user = common_user(pod)
+    group = (pod["spec"].get("securityContext") or {}).get("fsGroup")
+    if os.geteuid() != 0 or (user is None and group is None):
+        return FileContent(data, default_mode)
+    return FileContent(data, TOKEN_MODE, user)
+
+
+def common_user(pod: Object) -> int | None:
+    """Return the runAsUser of all containers, None where one has none or another (pkg/volume/util: FsUserFrom)."""
+    of_pod = (pod["spec"].get("securityContext") or {}).get("runAsUser")
+    users = {
+        (container.get("securityContext") or {}).get("runAsUser", of_pod)
+        for container in (*init_containers(pod), *containers(pod))
+    }
+    return users.pop() if len(users) == 1 else None
 
 
 async def _keys(
