@@ -1284,7 +1284,9 @@ def test_containers_of_a_pod_share_a_folder_of_memory(node: Node, folder: Path) 
         mounts = (Mount(str(shared), "/cache"),)
         for _ in range(2):  # the second time nothing is lost
             await client.mount_memory(str(shared), 1 << 20, 2345 if node.level == "root" else None)
-            config = shell(node, "echo kept >> /cache/file; stat -fc %T /cache; cat /cache/file", mounts=mounts)
+            config = shell(
+                node, "echo kept >> /cache/file; stat -fc %T /cache; cat /cache/file", mounts=mounts
+            )
             await ended(client, await start(client, sandbox, config))
         assert [text for _, text in log_lines(config)] == ["tmpfs", "kept", "kept"]
         full = shell(node, "head -c 2000000 /dev/zero > /cache/large", mounts=mounts)

@@ -100,7 +100,6 @@ class Api:
         self.tokens += 1
         return Token(f"token{self.tokens}", 100.0)
 
-
     async def mount_memory(self, path: str, size_bytes: int, group: int | None) -> None:
         self.memory[path] = (size_bytes, group)
 

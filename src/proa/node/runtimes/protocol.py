@@ -253,7 +253,10 @@ class Runtime(Protocol):
         """Return what each running container has used, by its id."""
 
     async def mount_memory(self, path: str, size_bytes: int, group: int | None) -> None:
-        """Mount a tmpfs at a folder for containers to see; nothing where one is. Raise RuntimeFailure("MountError", …)."""
+        """Mount a tmpfs at a folder for containers to see, unless one is there.
+
+        Raise RuntimeFailure("MountError", ...) where it cannot be.
+        """
 
     async def disk_usage(
         self, containers: Sequence[str], folders: Sequence[str]

@@ -47,7 +47,9 @@ def write_payload(directory: Path, payload: Mapping[str, FileContent], group: in
     if group is not None:
         payload = {path: replace(file, mode=file.mode | GROUP_READS) for path, file in payload.items()}
     current = directory / DATA_LINK
-    if current.is_symlink() and _read(current, {path for path, file in payload.items() if file.user is not None}) == dict(payload):
+    if current.is_symlink() and _read(
+        current, {path for path, file in payload.items() if file.user is not None}
+    ) == dict(payload):
         return False
     old = Path(os.path.realpath(current)) if current.is_symlink() else None
     stamp = time.strftime("..%Y_%m_%d_%H_%M_%S.")

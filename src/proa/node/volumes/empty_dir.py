@@ -29,7 +29,9 @@ def memory_bytes(volume: Object, pod: Object, node_bytes: int) -> int:
 
 
 def _memory_limit_bytes(pod: Object) -> int:
-    limits = [(c.get("resources") or {}).get("limits") or {} for c in (*init_containers(pod), *containers(pod))]
+    limits = [
+        (c.get("resources") or {}).get("limits") or {} for c in (*init_containers(pod), *containers(pod))
+    ]
     if not limits or not all("memory" in limit for limit in limits):
         return 0
     return to_units(total_resources(pod["spec"], "limits")["memory"])
