@@ -1,4 +1,4 @@
-"""Give volumes memory instead of disk, and count what folders take: both only noded can, whose users the files belong to.
+"""Give volumes memory instead of disk, and count what folders take: only noded can, whose users the files belong to.
 
 Counting is done by a child of its own, for folders may be large. Source: pkg/volume/emptydir/empty_dir.go,
 pkg/volume/util/fs/fs.go (DiskUsage).
