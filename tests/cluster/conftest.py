@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from support.clusters import ROOT, UNPRIVILEGED, Cluster, ProaCommand, run
+from support.pods_api import Api, Pods
 
 
 @pytest.fixture(scope="session")
@@ -83,3 +84,20 @@ def rootless(rootless_python: str) -> Iterator[ProaCommand]:
     yield proa
     proa("reset", "--yes")
     shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="session")
+def api(cluster: Cluster) -> Iterator[Api]:
+    """Return a connection to the shared cluster's API server."""
+    made = Api(cluster.kubeconfig)
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="module")
+def pods(api: Api, request: pytest.FixtureRequest) -> Iterator[Pods]:
+    """Return the pods of a namespace that a module's tests share."""
+    name = request.module.__name__.rpartition(".")[2].replace("_", "-")
+    api.post("/api/v1/namespaces", {"metadata": {"name": name}})
+    yield Pods(api, name)
+    api.send("DELETE", f"/api/v1/namespaces/{name}")

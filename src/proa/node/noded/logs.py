@@ -1,7 +1,7 @@
 """Write what a container says in the format that the kubelet reads (the CRI log format), and rotate by size.
 
-`2026-01-02T03:04:05.123456789Z stdout F line`: F ends a line, P goes on (longer than 16 KiB, or the end of output
-without a newline is F). Rotation is kubelet's default, 10 MiB and 5 files, by rename to <name>.<time>.
+`2026-01-02T03:04:05.123456789Z stdout F line`: F ends a line, P goes on (it is longer than 16 KiB) or has no newline
+for it was the last. Rotation is kubelet's default, 10 MiB and 5 files, by rename to <name>.<time>.
 Source: containerd internal/cri/io/logger.go; kubernetes pkg/kubelet/logs/container_log_manager.go.
 """
 
@@ -54,7 +54,7 @@ class LogFile:
     def close(self, now_ns: int) -> None:
         """Write what still waits for a newline, and close."""
         for stream, rest in self._partial.items():
-            self._append(format_time(now_ns) + b" " + stream.encode() + b" F " + rest + b"\n")
+            self._append(format_time(now_ns) + b" " + stream.encode() + b" P " + rest + b"\n")
         self._partial.clear()
         if self._fd >= 0:
             os.close(self._fd)

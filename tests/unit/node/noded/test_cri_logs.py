@@ -36,7 +36,7 @@ def logged(folder: Path, pieces: list[tuple[str, bytes]]) -> list[tuple[bytes, b
         ([("stdout", b"a"), ("stderr", b"b\n"), ("stdout", b"c\n")],
          [(b"stderr", b"F", b"b"), (b"stdout", b"F", b"ac")]),
         ([("stdout", b"\n\n")], [(b"stdout", b"F", b""), (b"stdout", b"F", b"")]),
-        ([("stdout", b"no newline")], [(b"stdout", b"F", b"no newline")]),
+        ([("stdout", b"no newline")], [(b"stdout", b"P", b"no newline")]),
     ],
     ids=["lines", "pieces", "two streams", "empty lines", "no newline at the end"],
 )  # fmt: skip
