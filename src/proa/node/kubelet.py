@@ -18,6 +18,8 @@ from dataclasses import replace
 
 from proa.client.protocol import Client, Object
 from proa.node.device_manager import DeviceManager
+from proa.node.eviction.manager import EvictionManager, observe_machine
+from proa.node.eviction.thresholds import parse
 from proa.node.gpus import find_gpus
 from proa.node.images import ALIASES, ImageStore
 from proa.node.node_registration import NodeRegistration
@@ -33,7 +35,7 @@ from proa.node.settings import KubeletSettings
 from proa.node.sources import ObjectSources
 from proa.node.status_writer import StatusWriter
 from proa.node.tokens import TokenSource
-from proa.node.usage import UsageReader
+from proa.node.usage import UsageReader, read_machine_usage
 from proa.node.volumes.mounter import VolumeMounter
 from proa.objects.errors import ApiError
 from proa.objects.meta import uid
@@ -113,6 +115,19 @@ class Kubelet:
             devices=DeviceManager(gpus, self._may_use_devices),
             start_slots=asyncio.Semaphore(settings.starts_at_once),
         )
+        self.eviction = EvictionManager(
+            settings,
+            runtime,
+            cache,
+            self._pods.list,
+            parse(settings.eviction_hard),
+            now=now,
+            end=self._evict,
+            tell=self._registration.tell_pressures,
+            attempts=self._tell_attempt,
+            observe=lambda: observe_machine(settings.directory, read_machine_usage(now()).available_bytes),
+            reclaim=self._reclaim_disk,
+        )
         self.server = KubeletServer(
             runtime, cache, self._pods, now, UsageReader(settings.node_name, runtime, cache, now)
         )
@@ -142,6 +157,7 @@ class Kubelet:
         self._tasks = [
             asyncio.create_task(self._follow_runtime(), name="runtime events"),
             asyncio.create_task(self._registration.run(), name="node status"),
+            asyncio.create_task(self.eviction.run(self._sleep), name="eviction"),
         ]
 
     async def stop(self, drain: bool = False) -> None:
@@ -257,6 +273,21 @@ class Kubelet:
         for folder in self.settings.logs_directory.iterdir():
             if folder.name.rpartition("_")[2] not in known:
                 shutil.rmtree(folder, ignore_errors=True)
+
+    # What the node is short of
+
+    def _evict(self, pod_uid: str, reason: str, message: str) -> None:
+        worker = self._workers.get(pod_uid)
+        if worker is not None:
+            worker.evict(reason, message)
+
+    def _tell_attempt(self, resource: str) -> None:
+        message = f"Attempting to reclaim {resource}"
+        self._node.events.event(self._registration.node, "Warning", "EvictionThresholdMet", message)
+
+    async def _reclaim_disk(self) -> int:
+        """Free disk that nobody needs, and return how many bytes; unused images are all that there is of it."""
+        return 0
 
     # The runtime
 

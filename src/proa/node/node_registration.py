@@ -29,6 +29,10 @@ logger = logging.getLogger(__name__)
 LEASE_NAMESPACE = "kube-node-lease"
 RETRY_SECONDS = 1.0
 RUNTIME_IS_DOWN = "container runtime is down"
+PRESSURE_REASONS = {
+    "MemoryPressure": ("NodeHasSufficientMemory", "NodeHasInsufficientMemory"),
+    "DiskPressure": ("NodeHasNoDiskPressure", "NodeHasDiskPressure"),
+}
 REPORTED_CONDITIONS = ("Ready", "MemoryPressure", "DiskPressure", "PIDPressure")
 
 
@@ -54,6 +58,7 @@ class NodeRegistration:
         self._sleep = sleep
         self._status: RuntimeStatus | None = None
         self._node: Object = {}
+        self._pressures: frozenset[str] = frozenset()
 
     @property
     def node(self) -> Object:
@@ -95,15 +100,31 @@ class NodeRegistration:
             return
         images = await self._runtime.list_images()
         old = self._node.get("status") or {}
-        status = make_node_status(self._settings, self._machine, self._status, images, old, self._now())
+        status = make_node_status(
+            self._settings, self._machine, self._status, images, old, self._now(), self._pressures
+        )
         await self._patch_status(status)
 
     async def report_not_ready(self, why: str) -> None:
         """Say that this node cannot run pods now."""
         if self._status is not None:
             old = self._node.get("status") or {}
-            conditions = make_conditions(self._status, old, self._now(), why_not_ready=why)
+            conditions = make_conditions(
+                self._status, old, self._now(), pressures=self._pressures, why_not_ready=why
+            )
             await self._patch_status({"conditions": conditions})
+
+    async def tell_pressures(self, pressures: frozenset[str]) -> None:
+        """Say what the node is short of, and of what no more; told again with the next status if it fails now."""
+        changed, self._pressures = pressures ^ self._pressures, pressures
+        for kind in sorted(changed):
+            reason = PRESSURE_REASONS[kind][kind in pressures]
+            message = f"Node {name(self._node)} status is now: {reason}"
+            self._events.event(self._node, "Normal", reason, message)
+        try:
+            await self.update_status()
+        except ApiError as error:
+            logger.warning("node not reported node=%s error=%s", self._settings.node_name, error)
 
     async def renew_lease(self) -> None:
         """Say that this node is alive; make the Lease where there is none."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import field
 from pathlib import Path
 
@@ -22,11 +22,15 @@ MISSING_FEATURES_ANNOTATION = "proa.local/missing-features"
 LIMITS = {"cgroup-memory": "memory limits", "cgroup-cpu": "CPU limits", "cgroup-pids": "process limits"}
 MAX_IMAGES = 50
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm", "i686": "386"}
-_CONDITIONS = (
-    ("MemoryPressure", "False", "KubeletHasSufficientMemory", "kubelet has sufficient memory available"),
-    ("DiskPressure", "False", "KubeletHasNoDiskPressure", "kubelet has no disk pressure"),
-    ("PIDPressure", "False", "KubeletHasSufficientPID", "kubelet has sufficient PID available"),
-)
+_RELIEVED = {
+    "MemoryPressure": ("KubeletHasSufficientMemory", "kubelet has sufficient memory available"),
+    "DiskPressure": ("KubeletHasNoDiskPressure", "kubelet has no disk pressure"),
+    "PIDPressure": ("KubeletHasSufficientPID", "kubelet has sufficient PID available"),
+}
+_UNDER_PRESSURE = {
+    "MemoryPressure": ("KubeletHasInsufficientMemory", "kubelet has insufficient memory available"),
+    "DiskPressure": ("KubeletHasDiskPressure", "kubelet has disk pressure"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +141,7 @@ def make_node_status(
     images: Sequence[Image],
     old: Object,
     now: float,
+    pressures: Collection[str] = (),
 ) -> Object:
     """Return the Node's status; `old` gives the times of conditions that stay as they are.
 
@@ -151,7 +156,7 @@ def make_node_status(
         "capacity": capacity,
         "allocatable": capacity,
         "addresses": addresses,
-        "conditions": make_conditions(runtime, old, now),
+        "conditions": make_conditions(runtime, old, now, pressures=pressures),
         "daemonEndpoints": {"kubeletEndpoint": {"Port": 10250}},
         "images": [
             {"names": list(dict.fromkeys([i.repo_digest, i.name])), "sizeBytes": i.size_bytes}
@@ -173,9 +178,17 @@ def make_node_status(
 
 
 def make_conditions(
-    runtime: RuntimeStatus, old: Object, now: float, *, why_not_ready: str = ""
+    runtime: RuntimeStatus,
+    old: Object,
+    now: float,
+    *,
+    pressures: Collection[str] = (),
+    why_not_ready: str = "",
 ) -> list[Object]:
-    """Return the four conditions that upstream's kubelet reports; Ready's message tells of missing limits."""
+    """Return the four conditions that upstream's kubelet reports; Ready's message tells of missing limits.
+
+    `pressures` are the types of those that say what the node is short of.
+    """
     missing = [words for feature, words in LIMITS.items() if runtime.features.get(feature)]
     message = "kubelet is posting ready status"
     if missing:
@@ -185,7 +198,11 @@ def make_conditions(
         ready = ("Ready", "False", "KubeletNotReady", why_not_ready)
     before = {c["type"]: c for c in old.get("conditions") or []}
     conditions = []
-    for type, status, reason, text in (*_CONDITIONS, ready):
+    pressed = [
+        (kind, "True", *_UNDER_PRESSURE[kind]) if kind in pressures else (kind, "False", *words)
+        for kind, words in _RELIEVED.items()
+    ]
+    for type, status, reason, text in (*pressed, ready):
         known = before.get(type)
         is_same = known is not None and known.get("status") == status
         since = known["lastTransitionTime"] if known and is_same else format_time(now)

@@ -23,7 +23,15 @@ def pod_conditions(view: PodView, phase: str, statuses: list[Object]) -> list[Ob
         {"type": "ContainersReady", **ready_containers},
         _condition("PodScheduled", True),
         *_resize(view),
+        *_disruption(view),
     ]
+
+
+def _disruption(view: PodView) -> list[Object]:
+    """Return the word that the kubelet has ended the pod for others' sake (KEP-3329)."""
+    if view.ended is None or not view.ended.disrupted:
+        return []
+    return [_condition("DisruptionTarget", True, "TerminationByKubelet", view.ended.message)]
 
 
 def _resize(view: PodView) -> list[Object]:

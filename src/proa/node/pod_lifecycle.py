@@ -386,6 +386,8 @@ def _decide_end(view: PodView, now: float) -> Decision:
 def _decide_kills(view: PodView, running: list[Container], now: float) -> tuple[Step, ...]:
     """Kill the regular containers, then the sidecars from the last to the first."""
     grace = grace_left(view.pod, now)
+    if view.ended and view.ended.grace_seconds is not None:
+        grace = min(grace, view.ended.grace_seconds)
     keepers = [c["name"] for c in sidecars(view.pod)]
     regular = [c for c in running if c.config.name not in keepers]
     if regular:

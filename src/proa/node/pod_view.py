@@ -42,10 +42,15 @@ HEALTHY = Health()
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """The kubelet has ended this pod itself (deadline, eviction, refused admission)."""
+    """The kubelet has ended this pod itself (deadline, eviction, refused admission).
+
+    `grace_seconds` is what its containers have, None: what the pod says. `disrupted`: for others' sake, not its own.
+    """
 
     reason: str
     message: str
+    grace_seconds: float | None = None
+    disrupted: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,6 +45,7 @@ logger = logging.getLogger(__name__)
 FIRST_RETRY_SECONDS = 0.5
 MAX_VOLUME_RETRY_SECONDS = 122.0
 MAX_RETRY_SECONDS = 30.0
+EVICTION_GRACE_SECONDS = 1.0
 
 
 class PodWorker:
@@ -104,6 +105,13 @@ class PodWorker:
         """End the pod for good: phase Failed with this reason."""
         self._ended = self._ended or Ended(reason, message)
         self.wake()
+
+    def evict(self, reason: str, message: str) -> None:
+        """End the pod for what it takes of the node, at once."""
+        if self._ended is None and not is_deleting(self.pod):
+            self._pod.event("Warning", reason, message)
+            self._ended = Ended(reason, message, EVICTION_GRACE_SECONDS, disrupted=True)
+            self.wake()
 
     def refresh_volumes(self) -> None:
         """Something that the pod's volumes show has changed."""

@@ -37,6 +37,8 @@ class KubeletSettings:
     retry_seconds: float = 10.0
     orphan_grace_seconds: float = 1.0
     devices_directory: Path | None = Path("/dev")
+    eviction_hard: str = "memory.available<100Mi,nodefs.available<1Gi,nodefs.inodesFree<2%"
+    """How much must stay free (eviction/thresholds.py); "" never ends a pod for what the node is short of."""
     drain_seconds: float = 10.0
     """The most that a container may take to end when the node is drained, however long its own grace."""
 
