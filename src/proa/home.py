@@ -99,6 +99,11 @@ class Home(NamedTuple):  # no dataclass: each `proa` would wait for what that im
         return self.path / "volumes"
 
     @property
+    def images(self) -> Path:
+        """Images, shared by all nodes: blobs, unpacked layers, names."""
+        return self.path / "images"
+
+    @property
     def log(self) -> Path:
         """What a detached server prints."""
         return self.path / "server.log"
