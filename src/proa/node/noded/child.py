@@ -39,6 +39,7 @@ class Process:
     """A program to run: its words, surroundings, streams and user."""
 
     __slots__ = (
+        "apparmor",
         "argv",
         "env",
         "identity",
@@ -60,11 +61,13 @@ class Process:
         tty: bool = False,
         streams: tuple[int, int, int] = (-1, -1, -1),
         oom_score_adj: int = 0,
+        apparmor: str = "",
     ) -> None:
         self.argv, self.env, self.working_dir, self.identity = argv, env, working_dir, identity
         self.tty = tty
         self.stdin, self.stdout, self.stderr = streams
         self.oom_score_adj = oom_score_adj
+        self.apparmor = apparmor
 
 
 class Spawned:
@@ -137,9 +140,10 @@ def run_container(
     namespaces: dict[str, int],
     join: Callable[[], None],
     *,
+    users: int,
     has_groups: bool,
 ) -> Callable[[socket.socket], None]:
-    """Return what a container's first process does."""
+    """Return what a container's first process does. `users` is the pod's own user namespace, -1 without one."""
 
     def run(channel: socket.socket) -> None:
         os.setsid()
@@ -150,7 +154,7 @@ def run_container(
             linux.setns(namespace)
         linux.unshare(linux.CLONE_NEWNS | linux.CLONE_NEWCGROUP)
         rootfs.enter(directory, image, view)
-        _finish(process, channel, null, has_groups=has_groups)
+        _finish(process, channel, null, enter=users, first_id=view.first_id, has_groups=has_groups)
 
     return run
 
@@ -188,19 +192,37 @@ def _leave_own_streams() -> int:
 
 
 def _finish(
-    process: Process, channel: socket.socket, null: int, *, enter: int = -1, has_groups: bool
+    process: Process,
+    channel: socket.socket,
+    null: int,
+    *,
+    enter: int = -1,
+    first_id: int = 0,
+    has_groups: bool,
 ) -> None:
     identity = process.identity
     linux.close_all_but(
         {0, 1, 2, null, channel.fileno(), enter, process.stdin, process.stdout, process.stderr}
     )
-    set_streams(process, channel, null)
+    _resolve(identity)
+    set_streams(process, channel, null, first_id)
+    channel.send(json.dumps({"user": identity.described}).encode())
     directory = process.working_dir or "/"
-    os.makedirs(directory, exist_ok=True)
+    if not os.path.isdir(directory):
+        os.makedirs(directory, exist_ok=True)
+        os.chown(directory, first_id, first_id)
     os.chdir(directory)
     process.env.setdefault("HOME", _home(identity.uid))
+    _confine(process.apparmor)
     privileges.assume(identity, enter=enter, has_groups=has_groups)
     execute(process.argv, process.env)
+
+
+def _resolve(identity: Identity) -> None:
+    try:
+        identity.resolve()
+    except privileges.UnknownUser as error:
+        raise StartFailure(f"unable to start container process: {error}") from error
 
 
 def execute(argv: list[str], env: dict[str, str]) -> NoReturn:
@@ -237,8 +259,11 @@ def _exec_words(name: str, error: OSError) -> str:
     return f"unable to start container process: exec {name}: {os.strerror(error.errno or 0).lower()}"
 
 
-def set_streams(process: Process, channel: socket.socket, null: int) -> None:
-    """Make the terminal, or the pipes (`null` where there is none), the standard streams."""
+def set_streams(process: Process, channel: socket.socket, null: int, first_id: int = 0) -> None:
+    """Make the terminal, or the pipes (`null` where there is none), the standard streams.
+
+    They belong to the program's user, whose id counts from `first_id`.
+    """
     if process.tty:
         master = os.open("/dev/ptmx", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
         fcntl.ioctl(master, _TIOCSPTLCK, struct.pack("i", 0))
@@ -253,7 +278,21 @@ def set_streams(process: Process, channel: socket.socket, null: int) -> None:
         os.dup2(fd, number, inheritable=True)
         if process.tty or fd in (process.stdin, process.stdout, process.stderr):
             with contextlib.suppress(PermissionError, OSError):  # a uid that is not mapped here
-                os.fchown(number, process.identity.uid, -1)
+                os.fchown(number, first_id + process.identity.uid, -1)
+
+
+def _confine(profile: str) -> None:
+    """Have the program run under an AppArmor profile (localhost/NAME or unconfined) once it is executed."""
+    name = profile.removeprefix("localhost/")
+    if not name:
+        return
+    try:
+        with open("/proc/self/attr/apparmor/exec", "w") as file:
+            file.write(f"exec {name}")
+    except OSError as error:
+        raise StartFailure(
+            f"unable to apply apparmor profile: apparmor failed to apply profile: {error.strerror}"
+        ) from error
 
 
 def _set_oom_score(value: int) -> None:

@@ -24,6 +24,7 @@ def sandbox_from(record: dict[str, Any]) -> Sandbox:
     for name in ("dns_servers", "dns_searches", "dns_options"):
         config[name] = tuple(config[name])
     config["host_aliases"] = tuple((ip, tuple(names)) for ip, names in config["host_aliases"])
+    config["resources"] = _make(Resources, config.get("resources") or {})
     return _make(Sandbox, {**record, "config": _make(SandboxConfig, config)})
 
 
@@ -38,7 +39,9 @@ def container_from(record: dict[str, Any]) -> Container:
     config["mounts"] = tuple(_make(Mount, mount) for mount in config["mounts"])
     config["resources"] = _make(Resources, config["resources"])
     config["security"] = _make(Security, security)
-    return _make(Container, {**record, "config": _make(ContainerConfig, config)})
+    uid, gid, groups = record.get("user") or (0, 0, ())
+    user = (uid, gid, tuple(groups)) if record.get("user") else None
+    return _make(Container, {**record, "user": user, "config": _make(ContainerConfig, config)})
 
 
 def _make(kind: type[_Kind], values: dict[str, Any]) -> _Kind:

@@ -17,6 +17,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import socket
 
+    from proa.node.noded.early_ends import EarlyEnds
     from proa.node.noded.loop import Loop
     from proa.node.noded.server import Connection, Reply
 
@@ -39,8 +40,9 @@ class _Exec:
 class Execs:
     """The processes that run beside their container's first one."""
 
-    def __init__(self, loop: Loop) -> None:
+    def __init__(self, loop: Loop, early_ends: EarlyEnds) -> None:
         self._loop = loop
+        self._early_ends = early_ends
         self._by_pid: dict[int, _Exec] = {}
 
     def follow(
@@ -55,15 +57,28 @@ class Execs:
         """Return the processes that run beside a container's first one."""
         return [running.pid for running in self._by_pid.values() if running.container == container]
 
-    def on_child(self, pid: int, status: int) -> None:
-        """Take in that a child has ended, if it is one of these."""
-        ended = self._by_pid.pop(pid, None)
+    def on_child(self, pid: int, status: int) -> bool:
+        """Take in that a child has ended; return whether it is one of these."""
+        ended = self._by_pid.get(pid)
         if ended is None:
-            return
+            return False
         for _ in range(3):  # what the child said last is read before its end is told
             self._on_channel(ended)
-        ended.status = status
-        self._tell_exit_code(ended)
+        if ended.pid == pid:
+            del self._by_pid[pid]
+            ended.status = status
+            self._tell_exit_code(ended)
+        return True
+
+    def _follow_another(self, running: _Exec, pid: int) -> None:
+        """The process asked for is not the child that we forked, but one that it has started."""
+        del self._by_pid[running.pid]
+        running.pid = pid
+        self._by_pid[pid] = running
+        self._early_ends.settle(pid, self._on_early_end)
+
+    def _on_early_end(self, pid: int, status: int) -> None:
+        self.on_child(pid, status)
 
     def kill(self, identifier: str, connection: Connection) -> None:
         """Kill one of a connection's that still runs."""
@@ -86,6 +101,11 @@ class Execs:
             return
         if message is not None and fds:
             running.held += fds
+            return
+        if message is not None and "error" not in message:
+            if "pid" in message:
+                self._follow_another(running, message["pid"])
+            self._on_channel(running)
             return
         self._loop.forget(running.channel.fileno())
         running.channel.close()

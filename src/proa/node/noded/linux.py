@@ -36,9 +36,11 @@ MNT_DETACH = 0x2
 
 MOUNT_ATTR_RDONLY = 0x1
 MOUNT_ATTR_NODEV = 0x4
+MOUNT_ATTR_IDMAP = 0x00100000
 
 PR_SET_PDEATHSIG = 1
 PR_SET_DUMPABLE = 4
+PR_SET_NAME = 15
 PR_SET_KEEPCAPS = 8
 PR_CAPBSET_DROP = 24
 PR_SET_CHILD_SUBREAPER = 36
@@ -112,10 +114,22 @@ def attach_tree(tree: int, target: int) -> None:
 
 
 def set_mount_attributes(
-    tree: int, attributes: int, *, recursive: bool = True, clear: int = 0, propagation: int = 0
+    tree: int,
+    attributes: int,
+    *,
+    recursive: bool = True,
+    clear: int = 0,
+    propagation: int = 0,
+    users: int = -1,
 ) -> None:
-    """Set MOUNT_ATTR_… on a mount (and those beneath it) by descriptor; `propagation` is MS_PRIVATE, …"""
-    attr = ctypes.create_string_buffer(struct.pack("=QQQQ", attributes, clear, propagation, 0), 32)
+    """Set MOUNT_ATTR_… on a mount (and those beneath it) by descriptor; `propagation` is MS_PRIVATE, …
+
+    Ids of files are shown as the user namespace that `users` has open maps them.
+    """
+    attributes |= MOUNT_ATTR_IDMAP if users >= 0 else 0
+    attr = ctypes.create_string_buffer(
+        struct.pack("=QQQQ", attributes, clear, propagation, max(users, 0)), 32
+    )
     flags = _AT_EMPTY_PATH | (_AT_RECURSIVE if recursive else 0)
     _syscall(_SYS_MOUNT_SETATTR, "set mount attributes", tree, b"", flags, attr, 32)
 
@@ -150,6 +164,12 @@ def prctl(option: int, argument: int = 0, second: int = 0) -> None:
     """prctl(2)."""
     unsigned = ctypes.c_ulong
     _check(_libc.prctl(option, unsigned(argument), unsigned(second), unsigned(0), unsigned(0)), "prctl")
+
+
+def name_process(name: str) -> None:
+    """Set what ps shows of this process (at most 15 bytes)."""
+    held = ctypes.create_string_buffer(name.encode())
+    prctl(PR_SET_NAME, ctypes.addressof(held))
 
 
 def capset(effective: int, permitted: int, inheritable: int) -> None:

@@ -31,26 +31,110 @@ DEFAULT_CAPABILITIES = frozenset({
     "NET_BIND_SERVICE", "SYS_CHROOT", "KILL", "AUDIT_WRITE",
 })  # fmt: skip
 
+_MAX_FILE_BYTES = 1 << 20
+
 
 class Identity:
-    """Who a container's processes are. `nested` is set when the uid needs a user namespace of its own."""
+    """Who a container's processes are. `nested` is set when the uid needs a user namespace of its own.
 
-    __slots__ = ("capabilities", "gid", "groups", "nested", "no_new_privileges", "seccomp", "uid")
+    Names and groups are those of the container's own files: `resolve` fills in `uid`, `gid` and `groups`.
+    """
+
+    __slots__ = (
+        "_security",
+        "_single_uid",
+        "capabilities",
+        "filter",
+        "gid",
+        "groups",
+        "nested",
+        "no_new_privileges",
+        "uid",
+    )
 
     def __init__(self, security: Mapping[str, Any], *, single_uid: bool) -> None:
+        self._security = security
+        self._single_uid = single_uid
         self.uid = int(security.get("run_as_user") or 0)
-        group = security.get("run_as_group")
-        self.gid = int(group if group is not None else 0)
-        self.groups = sorted({*map(int, security.get("supplemental_groups") or ())})
-        self.nested = single_uid and (self.uid, self.gid) != (0, 0)
+        self.gid = int(security.get("run_as_group") or 0)
+        self.groups: list[int] = []
+        self.nested = False
         privileged = bool(security.get("privileged"))
         self.capabilities = capability_set(
             privileged, security.get("add_capabilities") or (), security.get("drop_capabilities") or ()
         )
         self.no_new_privileges = not (security.get("allow_privilege_escalation", True) or privileged)
-        self.seccomp = not (privileged or security.get("seccomp_unconfined"))
-        if single_uid:
-            self.groups = []
+        self.filter = b""
+        if not (privileged or security.get("seccomp_unconfined")):
+            profile = security.get("seccomp_profile")
+            self.filter = (
+                seccomp.make_filter(profile) if profile else seccomp.make_default_filter(self.capabilities)
+            )
+
+    def resolve(self, root: int = -1) -> None:
+        """Look the user and its groups up in /etc/passwd and /etc/group (below the open `root`); raise UnknownUser."""
+        asked, group = self._security.get("run_as_user"), self._security.get("run_as_group")
+        user, _, named_group = str(self._security.get("username") or "").partition(":")
+        wanted = str(asked) if asked is not None else user or "0"
+        entry = _find_entry(root, "/etc/passwd", wanted)
+        if entry is None and not wanted.isdigit():
+            raise UnknownUser(f"unable to find user {wanted}: no matching entries in passwd file")
+        self.uid = int(entry[2]) if entry else int(wanted)
+        self.gid = int(entry[3]) if entry and len(entry) > 3 else 0
+        if group is not None:
+            self.gid = int(group)
+        elif named_group and asked is None:
+            self.gid = _group_id(root, named_group)
+        self.nested = self._single_uid and (self.uid, self.gid) != (0, 0)
+        if self._single_uid:
+            return
+        own = [] if self._security.get("strict_groups") else _groups_of(root, entry[0] if entry else "")
+        asked_for = [int(number) for number in self._security.get("supplemental_groups") or ()]
+        self.groups = list(dict.fromkeys([self.gid, *own, *asked_for]))
+
+    @property
+    def described(self) -> tuple[int, int, list[int]]:
+        """uid, gid and groups, as a status tells them."""
+        return self.uid, self.gid, self.groups
+
+
+class UnknownUser(Exception):
+    """The image has no such user, or group."""
+
+
+def _find_entry(root: int, path: str, wanted: str) -> list[str] | None:
+    """Return the fields of a line of passwd or group by its name, else by its number."""
+    by_number = None
+    for fields in _entries(root, path):
+        if fields[0] == wanted:
+            return fields
+        if by_number is None and fields[2] == wanted:
+            by_number = fields
+    return by_number
+
+
+def _group_id(root: int, wanted: str) -> int:
+    entry = _find_entry(root, "/etc/group", wanted)
+    if entry is None and not wanted.isdigit():
+        raise UnknownUser(f"unable to find group {wanted}: no matching entries in group file")
+    return int(entry[2]) if entry else int(wanted)
+
+
+def _groups_of(root: int, user: str) -> list[int]:
+    entries = _entries(root, "/etc/group") if user else []
+    return [int(fields[2]) for fields in entries if len(fields) > 3 and user in fields[3].split(",")]
+
+
+def _entries(root: int, path: str) -> list[list[str]]:
+    """Return the lines of passwd or group as fields, of which the third is a number."""
+    try:
+        flags = os.O_RDONLY | os.O_NONBLOCK  # it may be anything, a pipe nobody writes to too
+        fd = linux.open_in_root(root, path, flags) if root >= 0 else os.open(path, flags | os.O_CLOEXEC)
+        with open(fd, encoding="utf-8", errors="replace") as file:
+            lines = [line.rstrip("\n").split(":") for line in file.read(_MAX_FILE_BYTES).splitlines()]
+    except OSError:
+        return []
+    return [fields for fields in lines if len(fields) > 2 and fields[2].isdigit()]
 
 
 def capability_set(privileged: bool, add: object, drop: object) -> frozenset[str]:
@@ -73,6 +157,7 @@ def assume(identity: Identity, *, enter: int = -1, has_groups: bool = True) -> N
     """Become `identity`, for good. `enter` is the nested user namespace of a running container, to be joined."""
     allowed = mask(identity.capabilities)
     if enter >= 0:
+        linux.prctl(linux.PR_SET_DUMPABLE, 0)
         linux.setns(enter, linux.CLONE_NEWUSER)
     elif identity.nested:
         map_single_user(identity.uid, identity.gid)
@@ -80,8 +165,7 @@ def assume(identity: Identity, *, enter: int = -1, has_groups: bool = True) -> N
     for bit in range(last_capability() + 1):
         if not allowed >> bit & 1:
             linux.prctl(linux.PR_CAPBSET_DROP, bit)
-    if identity.seccomp:
-        seccomp.install(identity.capabilities)
+    seccomp.install(identity.filter)
     if has_groups:
         os.setgroups(identity.groups)
     os.setresgid(identity.gid, identity.gid, identity.gid)

@@ -85,9 +85,22 @@ class HostImage:
 
 
 class View:
-    """What one container sees beyond the image. `files` maps a path inside to a file outside (hosts, …)."""
+    """What one container sees beyond the image. `files` maps a path inside to a file outside (hosts, …).
 
-    __slots__ = ("cgroups", "files", "mounts", "privileged", "read_only", "shm")
+    `users` is a user namespace whose ids the container's files are shown with, `first_id` the first of them outside.
+    """
+
+    __slots__ = (
+        "cgroups",
+        "files",
+        "first_id",
+        "masked",
+        "mounts",
+        "privileged",
+        "read_only",
+        "shm",
+        "users",
+    )
 
     def __init__(
         self,
@@ -97,14 +110,20 @@ class View:
         shm: str,
         cgroups: Sequence[tuple[str, str]],
         privileged: bool,
+        masked: bool,
         read_only: bool,
+        users: int = -1,
+        first_id: int = 0,
     ) -> None:
         self.mounts = sorted(mounts, key=lambda mount: mount["container_path"].rstrip("/").count("/"))
         self.files = files
         self.shm = shm
         self.cgroups = cgroups
         self.privileged = privileged
+        self.masked = masked
         self.read_only = read_only
+        self.users = users
+        self.first_id = first_id
 
 
 def enter(directory: str, image: HostImage, view: View) -> None:
@@ -116,15 +135,15 @@ def enter(directory: str, image: HostImage, view: View) -> None:
     }
     linux.mount("", "/", "", linux.MS_REC | linux.MS_SLAVE)
     os.chdir(directory)
-    root = _Root(image)
+    root = _Root(image, view)
     for path, kind, mode in image.places_to_mount():
         root.put_place(path, kind, mode)
     _mount_kernel_files(root, view)
-    if not view.privileged:
+    if view.masked:
         _mask_kernel_files()  # before a volume is there whose links could lead the masks elsewhere
     for path, source in view.files.items():
         root.replace_link(path)
-        root.bind(source, path)
+        root.bind(source, path, shown=True)
     for mount in view.mounts:
         root.bind_mount(mount, shared.get(mount["container_path"]))
     if view.read_only:
@@ -145,13 +164,15 @@ def prepare(directory: str) -> None:
 class _Root:
     """The root file system under construction. The working directory is the container's."""
 
-    def __init__(self, image: HostImage) -> None:
+    def __init__(self, image: HostImage, view: View) -> None:
+        self._users, self._first_id = view.users, view.first_id
         self._made = 0
         self._empty = ""
         self._own: list[str] = [""]
         self._proc = 0
         if image.layering == "overlay":
-            lowers = [image.cover, "/"] if image.cover else ["/"]
+            lowers = [self._with_ids(low) for low in ([image.cover, "/"] if image.cover else ["/"])]
+            os.chown("upper", self._first_id, self._first_id)
             _overlay(lowers, "root", "upper", "work", image.userxattr)
         else:
             tree = linux.clone_tree(self.new_scratch(0o755))
@@ -164,7 +185,20 @@ class _Root:
             self._lay_folders(image)
         else:
             for path in image.submounts:
-                self.bind(path, path, read_only=True)
+                self.bind(path, path, read_only=True, shown=True)
+
+    def _with_ids(self, lower: str) -> str:
+        """Return a place where a layer is seen with the pod's ids."""
+        if self._users < 0:
+            return lower
+        place = self.new_scratch(0o755)
+        tree = linux.clone_tree(lower, recursive=False)
+        linux.set_mount_attributes(tree, linux.MOUNT_ATTR_RDONLY, recursive=False, users=self._users)
+        target = os.open(place, os.O_PATH | os.O_CLOEXEC)
+        linux.attach_tree(tree, target)
+        os.close(target)
+        os.close(tree)
+        return place
 
     def _lay_folders(self, image: HostImage) -> None:
         for entry in sorted(os.scandir("/"), key=lambda entry: entry.name):
@@ -201,7 +235,7 @@ class _Root:
     def put_place(self, path: str, kind: str, mode: int) -> None:
         """Cover `path` as its kind says; what is not there needs no cover."""
         if kind == "show":
-            self.bind(path, path, read_only=True)
+            self.bind(path, path, read_only=True, shown=True)
             return
         if not os.path.lexists(path):
             return
@@ -233,6 +267,7 @@ class _Root:
                 no_devices=not mount.get("is_device"),
                 propagation=propagation,
                 tree=tree,
+                shown=not mount.get("is_device"),
             )
         finally:
             if held >= 0:
@@ -247,14 +282,24 @@ class _Root:
         no_devices: bool = True,
         propagation: int = linux.MS_PRIVATE,
         tree: int | None = None,
+        shown: bool = False,
     ) -> None:
-        """Show `source` of the host at `path` inside; a missing target is made."""
+        """Show `source` of the host at `path` inside; a missing target is made.
+
+        Where `shown`, a pod with ids of its own sees the files' owners by those.
+        """
         target = self._target(path, folder=os.path.isdir(source))
         if self._proc and os.fstat(target).st_dev == self._proc:
             os.close(target)
             raise PermissionError(errno.EACCES, "cannot be mounted because it is inside /proc", path)
         self._attach(
-            source, target, read_only=read_only, no_devices=no_devices, propagation=propagation, tree=tree
+            source,
+            target,
+            read_only=read_only,
+            no_devices=no_devices,
+            propagation=propagation,
+            tree=tree,
+            shown=shown,
         )
         os.close(target)
 
@@ -267,12 +312,15 @@ class _Root:
         no_devices: bool = True,
         propagation: int = linux.MS_PRIVATE,
         tree: int | None = None,
+        shown: bool = False,
     ) -> None:
         tree = linux.clone_tree(source) if tree is None else tree
         attributes = linux.MOUNT_ATTR_NODEV if no_devices else 0
         attributes |= linux.MOUNT_ATTR_RDONLY if read_only else 0
         if attributes or propagation:
             linux.set_mount_attributes(tree, attributes, propagation=propagation)
+        if shown and self._users >= 0:
+            linux.set_mount_attributes(tree, 0, users=self._users)
         linux.attach_tree(tree, target)
         os.close(tree)
 
@@ -365,6 +413,8 @@ class _Root:
         path = f"scratch/{self._made}"
         os.mkdir(path)
         os.chmod(path, mode)
+        if self._first_id:
+            os.chown(path, self._first_id, self._first_id)
         return path
 
 

@@ -15,6 +15,7 @@ import time
 
 from proa.node.noded import child, disks, faults, network, nftables
 from proa.node.noded.descriptors import close_all, make_pipes
+from proa.node.noded.early_ends import EarlyEnds
 from proa.node.noded.execs import Execs
 from proa.node.noded.failures import Failure, as_failure
 from proa.node.noded.logs import LogFile
@@ -66,7 +67,8 @@ class Supervisor:
         self._sandboxes = Records(f"{state}/sandboxes")
         self._containers = Records(f"{state}/containers")
         self._running: dict[str, _Running] = {}
-        self._execs = Execs(loop)
+        self._early_ends = EarlyEnds(loop)
+        self._execs = Execs(loop, self._early_ends)
         self._process_usage = ProcessUsage()
         self._pids: dict[int, str] = {}
         self._subscribers: list[Reply] = []
@@ -274,6 +276,9 @@ class Supervisor:
             running.master = fds[0]
             running.output.add_source(os.dup(fds[0]), "stdout")
             return
+        if message is not None and "error" not in message:
+            self._take_in(identifier, running, message)
+            return
         self._loop.forget(channel.fileno())
         channel.close()
         running.channel = None
@@ -289,6 +294,16 @@ class Supervisor:
         self._containers.save({**record, "state": "Running", "started_at": time.time()})
         reply.send({})
         self._tell("started", record)
+
+    def _take_in(self, identifier: str, running: _Running, message: Record) -> None:
+        """The child says whom its program runs as, or that another process (a runtime's) is the container's first."""
+        record = {**self._containers.items[identifier], **message}
+        if "pid" in message:
+            self._pids = {p: i for p, i in self._pids.items() if i != identifier}
+            self._pids[message["pid"]] = identifier
+            self._early_ends.settle(message["pid"], self.on_child)
+        self._containers.items[identifier] = record
+        self._on_channel(identifier, running)
 
     def do_stop_container(self, arguments: Record, reply: Reply) -> None:
         """Send the stop signal, and SIGKILL after the grace; answer when the container has exited."""
@@ -355,16 +370,19 @@ class Supervisor:
 
     def on_child(self, pid: int, status: int) -> None:
         """A child has ended: a container's first process, an exec, or one that was left to us."""
-        identifier = self._pids.pop(pid, "")
+        identifier = self._pids.get(pid, "")
         if identifier:
-            self._end_container(identifier, status)
+            for _ in range(3):  # what the child said last is read before its end is told
+                self._on_channel(identifier, self._running[identifier])
+            if self._pids.get(pid) == identifier:
+                del self._pids[pid]
+                self._end_container(identifier, status)
             return
-        self._execs.on_child(pid, status)
+        if not self._execs.on_child(pid, status):
+            self._early_ends.note(pid, status)
 
     def _end_container(self, identifier: str, status: int) -> None:
         running = self._running[identifier]
-        for _ in range(3):  # what the child said last is read before its end is told
-            self._on_channel(identifier, running)
         del self._running[identifier]
         record = self._containers.items[identifier]
         sandbox = self._sandboxes.items[record["sandbox_id"]]

@@ -12,27 +12,40 @@ import os
 import signal
 import socket
 
-from proa.node.noded import child, disks, linux, network, rootfs, seccomp
+from proa.node.noded import child, disks, holder, linux, network, pod_cgroups, rootfs, seccomp
 from proa.node.noded.cgroups import Cgroups
+from proa.node.noded.failures import Failure
+from proa.node.noded.pod_files import hosts_file, resolv_conf
+from proa.node.noded.pod_users import PodUsers
 from proa.node.noded.privileges import Identity
+from proa.node.runtimes.native_containers import NativeContainers
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from typing import Any
+    from typing import Any, Protocol
 
     Record = dict[str, Any]
 
-_HOSTS = """# Kubernetes-managed hosts file.
-127.0.0.1\tlocalhost
-::1\tlocalhost ip6-localhost ip6-loopback
-fe00::0\tip6-localnet
-fe00::0\tip6-mcastprefix
-fe00::1\tip6-allnodes
-fe00::2\tip6-allrouters
-"""
+    class Containers(Protocol):
+        """How one handler starts processes in the pods that NativeRuntime makes."""
+
+        abilities: dict[str, bool]
+
+        def start(
+            self, record: Record, sandbox: Record, process: child.Process, beside: Record | None
+        ) -> child.Spawned:
+            """Start a container's first process."""
+
+        def exec(self, record: Record, sandbox: Record, process: child.Process) -> child.Spawned:
+            """Start another process in a running container."""
+
+        def ended(self, record: Record, sandbox: Record) -> None:
+            """Let go of what is kept beside the container's folder and groups."""
+
+
+NATIVE = "native"
 _SHM_BYTES = 64 << 20
-POD_PIDS_LIMIT = 4096  # a fork bomb ends here, not with the machine
 
 
 class NativeRuntime:
@@ -43,10 +56,14 @@ class NativeRuntime:
         self.features: dict[str, str] = {}
         self._settings = settings
         self._state = state
-        self._single_uid = level == "rootless"
-        self._cgroups = Cgroups(settings["cgroup"], "noded.cgroups")
+        self.single_uid = level == "rootless"
+        self.cgroups = Cgroups(settings["cgroup"], "noded.cgroups")
         self._namespaces: dict[str, dict[str, int]] = {}
-        self._home = {
+        self._holders: dict[str, int] = {}
+        self._pods = pod_cgroups.PodCgroups(self.cgroups)
+        self._pod_users = PodUsers(settings["pod_cidr"])
+        self._handlers: dict[str, Containers] = {NATIVE: NativeContainers(self)}
+        self.home = {
             name: os.open(f"/proc/self/ns/{name}", os.O_RDONLY | os.O_CLOEXEC)
             for name in ("net", "ipc", "uts", "pid")
         }
@@ -54,9 +71,9 @@ class NativeRuntime:
     def set_up(self) -> None:
         """Make the node's network and control groups, and find out how file systems can be layered."""
         os.makedirs(f"{self._state}/roots", exist_ok=True)
-        self._image = self._find_layering()
-        self._cgroups.set_up()
-        self.features |= self._cgroups.features
+        self.image = self._find_layering()
+        self.cgroups.set_up()
+        self.features |= self.cgroups.features
         self.features |= {"pid-namespace": "", "user-namespace": "", "seccomp": seccomp.why_not()}
         self._network = network.NodeNetwork(
             self._settings["node_ip"], self._settings["pod_cidr"], self._settings["service_cidr"]
@@ -77,14 +94,15 @@ class NativeRuntime:
 
     def cgroup_directories(self) -> list[str]:
         """Return what is to be removed from /sys/fs/cgroup when the node has ended."""
-        return self._cgroups.directories()
+        return self.cgroups.directories()
 
     def clear(self) -> None:
-        """Remove control groups that an earlier noded left."""
-        for directory in self._cgroups.directories():
+        """Remove control groups that an earlier noded left, and make those that all pods share."""
+        for directory in self.cgroups.directories():
             for entry in os.scandir(directory):
                 if entry.is_dir():
-                    self._cgroups.remove(entry.name)
+                    self.cgroups.remove(entry.name)
+        self._pods.set_up()
 
     def _find_layering(self) -> rootfs.HostImage:
         userxattr = self.level != "root"
@@ -131,33 +149,47 @@ class NativeRuntime:
     def make_sandbox(self, record: Record) -> None:
         """Make the pod's namespaces, network, files and control group; fill in `ip`."""
         config = record["config"]
-        folder = self._sandbox_folder(record)
+        self.handler(record)
+        folder = self.sandbox_folder(record)
         os.makedirs(f"{folder}/shm", exist_ok=True)
         shared = set(("net",) if config["host_network"] or self.features["pod-network"] else ())
         shared |= {"ipc"} if config["host_ipc"] else set()
-        self._namespaces[record["id"]] = self._make_namespaces(config, shared)
+        self._namespaces[record["id"]] = self._make_namespaces(record, shared)
         record["ip"] = self.node_ip
         if "net" not in shared:
             record["ip"] = self._network.connect_pod(self._namespaces[record["id"]]["net"])
-        if config["host_ipc"]:
-            linux.mount("/dev/shm", f"{folder}/shm", "", linux.MS_BIND)  # noqa: S108
-        else:
-            options = f"mode=1777,size={_SHM_BYTES}"
-            linux.mount(
-                "tmpfs", f"{folder}/shm", "tmpfs", linux.MS_NOSUID | linux.MS_NODEV | linux.MS_NOEXEC, options
-            )
+        self._make_shm(record)
         _write(f"{folder}/hostname", config["hostname"] + "\n")
         _write(f"{folder}/hosts", hosts_file(record["ip"], config))
         _write(f"{folder}/resolv.conf", resolv_conf(config))
-        self._cgroups.make(self._pod_cgroup(record), {"pids_limit": POD_PIDS_LIMIT}, inner=True)
+        self._pods.add(record)
+        if config.get("share_processes") and not config["host_pid"]:
+            self._start_holder(record)
 
-    def _make_namespaces(self, config: Record, shared: set[str]) -> dict[str, int]:
+    def _make_shm(self, record: Record) -> None:
+        folder = self.sandbox_folder(record)
+        if record["config"]["host_ipc"]:
+            linux.mount("/dev/shm", f"{folder}/shm", "", linux.MS_BIND)  # noqa: S108
+            return
+        options = f"mode=1777,size={_SHM_BYTES}"
+        flags = linux.MS_NOSUID | linux.MS_NODEV | linux.MS_NOEXEC
+        linux.mount("tmpfs", f"{folder}/shm", "tmpfs", flags, options)
+
+    def _make_namespaces(self, record: Record, shared: set[str]) -> dict[str, int]:
+        config = record["config"]
         kinds = {"net": linux.CLONE_NEWNET, "ipc": linux.CLONE_NEWIPC, "uts": linux.CLONE_NEWUTS}
         made: dict[str, int] = {}
         try:
-            linux.unshare(sum(flag for name, flag in kinds.items() if name not in shared))
-            for name in kinds:
-                made[name] = os.open(f"/proc/self/ns/{name}", os.O_RDONLY | os.O_CLOEXEC)
+            if config.get("host_users", True):
+                linux.unshare(sum(flag for name, flag in kinds.items() if name not in shared))
+                for name in kinds:
+                    made[name] = os.open(f"/proc/self/ns/{name}", os.O_RDONLY | os.O_CLOEXEC)
+            else:
+                made |= self._pod_users.make_namespaces(
+                    record, {k: f for k, f in kinds.items() if k not in shared}
+                )
+                for name in kinds:
+                    linux.setns(made[name])
             socket.sethostname(config["hostname"][:64])
             for name, value in config["sysctls"].items():
                 network.write_pod_sysctl(name, value, kinds.keys() - shared)
@@ -166,25 +198,38 @@ class NativeRuntime:
             raise
         finally:
             for name in kinds:
-                linux.setns(self._home[name])
+                linux.setns(self.home[name])
         return made
+
+    def _start_holder(self, record: Record) -> None:
+        pid = holder.start(self.home["pid"], self.sandbox_folder(record), single_uid=self.single_uid)
+        self._holders[record["id"]] = pid
+        self._namespaces[record["id"]]["pid"] = os.open(f"/proc/{pid}/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
 
     def end_sandbox(self, record: Record) -> None:
         """Let go of the pod's namespaces (its network goes with them), memory and control group."""
         namespaces = self._namespaces.pop(record["id"], None)
         if namespaces is None:
             return
+        if record["id"] in self._holders:  # its namespace, and all in it, end with it
+            os.kill(self._holders.pop(record["id"]), signal.SIGKILL)
         _close_all(namespaces)
         with contextlib.suppress(FileNotFoundError):  # it failed before it had any
-            linux.umount(f"{self._sandbox_folder(record)}/shm")
-        self._cgroups.remove(self._pod_cgroup(record))
+            linux.umount(f"{self.sandbox_folder(record)}/shm")
+        self._pods.remove(record)
+        self._pod_users.release(record)
         if record["ip"] and record["ip"] != self.node_ip:
             self._network.addresses.release(record["ip"])
 
+    def update_sandbox(self, record: Record) -> None:
+        """Set a pod's limits anew."""
+        self._pods.update(record)
+
     def prepare(self, record: Record, sandbox: Record) -> None:
         """Make what a container needs before it starts: folders and its control group with the limits."""
-        rootfs.prepare(self._root_folder(record))
-        self._cgroups.make(self._cgroup(record, sandbox), record["config"]["resources"])
+        self._identity(record["config"])  # a profile that cannot be carried out is told now
+        rootfs.prepare(self.root_folder(record))
+        self.cgroups.make(self.cgroup(record, sandbox), record["config"]["resources"])
 
     def start(
         self,
@@ -194,63 +239,62 @@ class NativeRuntime:
         *,
         beside: Record | None = None,
     ) -> child.Spawned:
-        """Fork the container's first process; `beside` is the container whose PID namespace it is to be in."""
+        """Fork the container's first process, or what starts it.
+
+        `beside` is the container whose PID namespace it is to be in.
+        """
         config = record["config"]
-        security = config["security"]
-        folder = self._sandbox_folder(sandbox)
-        files = {f"/etc/{name}": f"{folder}/{name}" for name in ("hosts", "hostname", "resolv.conf")}
-        if config["termination_message_file"]:
-            files[config["termination_message_path"]] = config["termination_message_file"]
-        mounted = {mount["container_path"] for mount in config["mounts"]}
-        path = self._cgroup(record, sandbox)
-        view = rootfs.View(
-            mounts=config["mounts"],
-            files={inside: outside for inside, outside in files.items() if inside not in mounted},
-            shm=f"{folder}/shm",
-            cgroups=self._cgroups.mounts(path),
-            privileged=bool(security["privileged"]),
-            read_only=bool(security["read_only_root"]),
-        )
         process = self._process(config, sandbox, config["argv"], tty=config["tty"], streams=streams)
-        run = child.run_container(
-            process,
-            self._root_folder(record),
-            self._image,
-            view,
-            self._namespaces[sandbox["id"]],
-            child.joiner(self._cgroups, path),
-            has_groups=not self._single_uid,
-        )
-        own = self._home["pid"]
-        if sandbox["config"]["host_pid"] or beside is None:
-            pid_namespace = None if sandbox["config"]["host_pid"] else -1
-            return child.spawn(run, pid_namespace=pid_namespace, own_pid_namespace=own)
-        shared = os.open(f"/proc/{beside['pid']}/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            return child.spawn(run, pid_namespace=shared, own_pid_namespace=own)
-        finally:
-            os.close(shared)
+        return self.handler(sandbox).start(record, sandbox, process, beside)
 
     def exec(
         self, record: Record, sandbox: Record, argv: list[str], *, tty: bool, streams: tuple[int, int, int]
     ) -> child.Spawned:
         """Fork another process into a running container."""
         process = self._process(record["config"], sandbox, argv, tty=tty, streams=streams)
-        names = ["mnt", "cgroup", "pid"] + (["user"] if process.identity.nested else [])
-        inside = {
-            name: os.open(f"/proc/{record['pid']}/ns/{name}", os.O_RDONLY | os.O_CLOEXEC) for name in names
-        }
-        try:
-            run = child.run_exec(
-                process,
-                self._namespaces[sandbox["id"]],
-                inside,
-                child.joiner(self._cgroups, self._cgroup(record, sandbox)),
-                has_groups=not self._single_uid,
+        return self.handler(sandbox).exec(record, sandbox, process)
+
+    def handler(self, sandbox: Record) -> Containers:
+        """Return what runs a pod's containers; raise Failure in containerd's words."""
+        name = sandbox["config"].get("runtime_handler") or NATIVE
+        if name not in self._handlers:
+            raise Failure(
+                "CreatePodSandboxError",
+                f'failed to get sandbox runtime: no runtime for "{name}" is configured',
             )
-            return child.spawn(run, pid_namespace=inside["pid"], own_pid_namespace=self._home["pid"])
-        finally:
-            _close_all(inside)
+        return self._handlers[name]
+
+    @property
+    def handlers(self) -> dict[str, dict[str, bool]]:
+        """The names that a RuntimeClass may give, with what each can."""
+        return {name: handler.abilities for name, handler in self._handlers.items()}
+
+    def view(self, record: Record, sandbox: Record) -> rootfs.View:
+        """Return what a container sees beyond its image."""
+        config = record["config"]
+        security = config["security"]
+        folder = self.sandbox_folder(sandbox)
+        files = {f"/etc/{name}": f"{folder}/{name}" for name in ("hosts", "hostname", "resolv.conf")}
+        if config["termination_message_file"]:
+            files[config["termination_message_path"]] = config["termination_message_file"]
+        mounted = {mount["container_path"] for mount in config["mounts"]}
+        return rootfs.View(
+            mounts=config["mounts"],
+            files={inside: outside for inside, outside in files.items() if inside not in mounted},
+            shm=f"{folder}/shm",
+            cgroups=self.cgroups.mounts(self.cgroup(record, sandbox)),
+            privileged=bool(security["privileged"]),
+            masked=not (security["privileged"] or security.get("unmasked_proc")),
+            read_only=bool(security["read_only_root"]),
+            users=self._namespaces[sandbox["id"]].get("user", -1),
+            first_id=sandbox.get("first_id", 0),
+        )
+
+    def _identity(self, config: Record) -> Identity:
+        try:
+            return Identity(config["security"], single_uid=self.single_uid)
+        except seccomp.BadProfile as error:
+            raise Failure("CreateContainerError", f"error loading seccomp filter: {error}") from error
 
     def _process(
         self, config: Record, sandbox: Record, argv: list[str], *, tty: bool, streams: tuple[int, int, int]
@@ -259,33 +303,34 @@ class NativeRuntime:
         if tty:
             env["TERM"] = "xterm"
         env |= dict(config["env"])
-        identity = Identity(config["security"], single_uid=self._single_uid)
         return child.Process(
             list(argv),
             env,
             config["working_dir"],
-            identity,
+            self._identity(config),
             tty=tty,
             streams=streams,
             oom_score_adj=config["resources"]["oom_score_adj"],
+            apparmor=config["security"].get("apparmor_profile") or "",
         )
 
     def ended(self, record: Record, sandbox: Record) -> int:
         """Clean up after a container's first process; return how many of its processes were killed for memory."""
-        path = self._cgroup(record, sandbox)
-        kills = self._cgroups.oom_kills(path)
-        if sandbox["config"]["host_pid"] or record["config"].get("pid_namespace_of"):
-            # no PID namespace ends with it
+        path = self.cgroup(record, sandbox)
+        kills = self.cgroups.oom_kills(path)
+        shares = "pid" in self._namespaces.get(sandbox["id"], ()) or record["config"].get("pid_namespace_of")
+        if sandbox["config"]["host_pid"] or shares:  # no PID namespace ends with it
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(record["pid"], signal.SIGKILL)
-            self._cgroups.kill(path)
-        self._cgroups.remove(path)
+            self.cgroups.kill(path)
+        self.handler(sandbox).ended(record, sandbox)
+        self.cgroups.remove(path)
         return kills
 
     def discard(self, record: Record, sandbox: Record) -> str:
         """Forget a container; return the folder that is to be removed."""
-        self._cgroups.remove(self._cgroup(record, sandbox))
-        return self._root_folder(record)
+        self.cgroups.remove(self.cgroup(record, sandbox))
+        return self.root_folder(record)
 
     def signal(self, record: Record, number: int) -> None:
         """Send a signal to a container's first process."""
@@ -294,12 +339,12 @@ class NativeRuntime:
 
     def resize(self, record: Record, sandbox: Record, resources: Record) -> None:
         """Set a container's limits anew."""
-        self._cgroups.update(self._cgroup(record, sandbox), resources)
+        self.cgroups.update(self.cgroup(record, sandbox), resources)
 
     def stats(self, record: Record, sandbox: Record) -> tuple[int, int]:
         """Return (CPU nanoseconds, working set bytes), -1 where unknown."""
-        path = self._cgroup(record, sandbox)
-        return self._cgroups.cpu_nanoseconds(path), self._cgroups.memory_working_set(path)
+        path = self.cgroup(record, sandbox)
+        return self.cgroups.cpu_nanoseconds(path), self.cgroups.memory_working_set(path)
 
     def mount_memory(self, path: str, size_bytes: int, group: int | None) -> None:
         """Mount memory at a folder, seen by the node's containers only."""
@@ -307,7 +352,7 @@ class NativeRuntime:
 
     def written(self, record: Record) -> str:
         """Return the folder that holds what a container has written to its root file system."""
-        return self._root_folder(record)
+        return self.root_folder(record)
 
     @contextlib.contextmanager
     def inside(self, sandbox_id: str) -> Iterator[None]:
@@ -315,12 +360,12 @@ class NativeRuntime:
         if not sandbox_id:
             yield
             return
-        with linux.entered(self._namespaces[sandbox_id]["net"], self._home["net"]):
+        with linux.entered(self._namespaces[sandbox_id]["net"], self.home["net"]):
             yield
 
     def network_namespace(self) -> int:
         """Return a descriptor of the node's network namespace, the caller's to close."""
-        return os.dup(self._home["net"])
+        return os.dup(self.home["net"])
 
     def link(self, far_namespace: int, here: Record, there: Record) -> None:
         """Wire this node to another of this machine."""
@@ -334,43 +379,26 @@ class NativeRuntime:
         """Take these addresses from the node's lo."""
         self._network.remove_addresses(addresses)
 
-    def _sandbox_folder(self, sandbox: Record) -> str:
+    def namespaces(self, sandbox: Record) -> dict[str, int]:
+        """Return descriptors of the namespaces that a pod's containers share: net, ipc, uts, maybe user and pid."""
+        return self._namespaces[sandbox["id"]]
+
+    def sandbox_folder(self, sandbox: Record) -> str:
+        """Return the folder of a pod's own files."""
         return f"{self._state}/sandboxes/{sandbox['id']}"
 
-    def _root_folder(self, record: Record) -> str:
+    def root_folder(self, record: Record) -> str:
+        """Return the folder in which a container's root file system is made."""
         return f"{self._state}/roots/{record['id']}"
 
-    def _pod_cgroup(self, sandbox: Record) -> str:
-        return f"pod{sandbox['config']['uid'] or sandbox['id']}-{sandbox['id'][:8]}"
+    def pod_cgroup(self, sandbox: Record) -> str:
+        """Return a pod's group, below that of its QoS class (pkg/kubelet/cm/qos_container_manager_linux.go)."""
+        config = sandbox["config"]
+        return pod_cgroups.path_of(config.get("quality") or "", config["uid"], sandbox["id"])
 
-    def _cgroup(self, record: Record, sandbox: Record) -> str:
-        return f"{self._pod_cgroup(sandbox)}/{record['id']}"
-
-
-def hosts_file(ip: str, config: Record) -> str:
-    """Return a pod's /etc/hosts (pkg/kubelet/kubelet_pods.go: managedHostsFileContent)."""
-    if config["host_network"]:
-        with open("/etc/hosts") as file:
-            text = "# Kubernetes-managed hosts file (host network).\n" + file.read()
-    else:
-        names = [name for name in (config.get("domain_name"), config["hostname"]) if name]
-        text = f"{_HOSTS}{ip}\t" + "\t".join(names) + "\n"
-    if config["host_aliases"]:
-        lines = [f"{address}\t" + "\t".join(names) for address, names in config["host_aliases"]]
-        text += "\n# Entries added by HostAliases.\n" + "\n".join(lines) + "\n"
-    return text
-
-
-def resolv_conf(config: Record) -> str:
-    """Return a pod's /etc/resolv.conf; the host's where the pod has no servers of its own."""
-    if not config["dns_servers"]:
-        with contextlib.suppress(FileNotFoundError), open("/etc/resolv.conf") as file:
-            return file.read()
-        return ""
-    lines = [f"search {' '.join(config['dns_searches'])}"] if config["dns_searches"] else []
-    lines += [f"nameserver {server}" for server in config["dns_servers"]]
-    lines += [f"options {' '.join(config['dns_options'])}"] if config["dns_options"] else []
-    return "\n".join(lines) + "\n"
+    def cgroup(self, record: Record, sandbox: Record) -> str:
+        """Return a container's group."""
+        return f"{self.pod_cgroup(sandbox)}/{record['id']}"
 
 
 def signal_number(name: str) -> int:

@@ -13,8 +13,8 @@ import os
 import signal
 
 from proa.node.noded import child, linux, network
+from proa.node.noded.pod_files import hosts_file, resolv_conf
 from proa.node.noded.privileges import Identity
-from proa.node.runtimes.native import hosts_file, resolv_conf
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

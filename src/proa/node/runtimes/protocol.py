@@ -20,7 +20,8 @@ class RuntimeStatus:
     """What this node's isolation really is, as found by trying.
 
     `level` is the rung of the ladder; `features` maps names (pod-network, overlay, cgroup-memory, cgroup-cpu,
-    cgroup-pids, user-namespace, nftables, pid-namespace) to "" when they work, else to why not.
+    cgroup-pids, user-namespace, nftables, pid-namespace) to "" when they work, else to why not. `handlers` are the
+    names that a RuntimeClass may give, each with what it can (as in the Node's status: userNamespaces, …).
     """
 
     name: str
@@ -29,13 +30,31 @@ class RuntimeStatus:
     features: Mapping[str, str]
     node_ip: str
     pod_cidr: str
+    handlers: Mapping[str, Mapping[str, bool]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Resources:
+    """Limits for a cgroup; 0 means none. `cpu_quota_millis` is the CPU limit in thousandths of a core.
+
+    `hugepage_limits` are bytes by page size, as in the names of control files (2MB, 1GB).
+    """
+
+    cpu_shares: int = 0
+    cpu_quota_millis: int = 0
+    memory_limit_bytes: int = 0
+    pids_limit: int = 0
+    oom_score_adj: int = 0
+    hugepage_limits: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class SandboxConfig:
     """A pod's shared surroundings. Where `host_network`, the pod uses the node's own network namespace.
 
-    `domain_name` is the hostname's full name in the cluster's DNS, "" where the pod has none.
+    `domain_name` is the hostname's full name in the cluster's DNS, "" where the pod has none. `runtime_handler` is the
+    one that its RuntimeClass names ("" is the node's own choice). Unless `host_users`, its ids are others than
+    the node's. `quality` is its QoS class, below whose control group its own is; `resources` are limits for all of it.
     """
 
     namespace: str
@@ -54,6 +73,11 @@ class SandboxConfig:
     log_directory: str = ""
     labels: Mapping[str, str] = field(default_factory=dict)
     domain_name: str = ""
+    runtime_handler: str = ""
+    share_processes: bool = False
+    host_users: bool = True
+    quality: Literal["Guaranteed", "Burstable", "BestEffort", ""] = ""
+    resources: Resources = Resources()
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,19 +108,13 @@ class Mount:
 
 
 @dataclass(frozen=True, slots=True)
-class Resources:
-    """Limits for a cgroup; 0 means none. `cpu_quota_millis` is the CPU limit in thousandths of a core."""
-
-    cpu_shares: int = 0
-    cpu_quota_millis: int = 0
-    memory_limit_bytes: int = 0
-    pids_limit: int = 0
-    oom_score_adj: int = 0
-
-
-@dataclass(frozen=True, slots=True)
 class Security:
-    """Who the container runs as, and what it may do. Capability names have no CAP_ prefix."""
+    """Who the container runs as, and what it may do. Capability names have no CAP_ prefix.
+
+    `username` is a name (or name:group) of the image's own /etc/passwd, used where `run_as_user` is None. The image's
+    /etc/group adds groups of that user, unless `strict_groups`. `seccomp_profile` is a profile in OCI's JSON, "" for
+    the default one.
+    """
 
     run_as_user: int | None = None
     run_as_group: int | None = None
@@ -107,6 +125,11 @@ class Security:
     add_capabilities: tuple[str, ...] = ()
     drop_capabilities: tuple[str, ...] = ()
     seccomp_unconfined: bool = False
+    seccomp_profile: str = ""
+    apparmor_profile: str = ""
+    unmasked_proc: bool = False
+    username: str = ""
+    strict_groups: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +161,10 @@ class ContainerConfig:
 
 @dataclass(frozen=True, slots=True)
 class Container:
-    """A container that exists. Times are seconds since the epoch, 0 when not yet; `reason` is e.g. OOMKilled."""
+    """A container that exists. Times are seconds since the epoch, 0 when not yet; `reason` is e.g. OOMKilled.
+
+    `user` is who its first process began as: uid, gid, supplementary groups; None before it has begun.
+    """
 
     id: str
     sandbox_id: str
@@ -152,6 +178,7 @@ class Container:
     reason: str = ""
     message: str = ""
     pid: int = 0
+    user: tuple[int, int, tuple[int, ...]] | None = None
 
 
 @dataclass(frozen=True, slots=True)

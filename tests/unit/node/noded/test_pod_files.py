@@ -8,7 +8,8 @@ from dataclasses import asdict
 import pytest
 
 from proa.node.noded.decode import container_from, sandbox_from
-from proa.node.runtimes.native import hosts_file, resolv_conf, signal_number
+from proa.node.noded.pod_files import hosts_file, resolv_conf
+from proa.node.runtimes.native import signal_number
 from proa.node.runtimes.protocol import Container, ContainerConfig, Mount, Sandbox, SandboxConfig, Security
 
 CONFIG = SandboxConfig(

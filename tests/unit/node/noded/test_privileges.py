@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from proa.node.noded.privileges import CAPABILITIES, DEFAULT_CAPABILITIES, Identity, capability_set, mask
+from proa.node.noded.privileges import (
+    CAPABILITIES,
+    DEFAULT_CAPABILITIES,
+    Identity,
+    UnknownUser,
+    capability_set,
+    mask,
+)
 
 EVERYTHING = frozenset(CAPABILITIES)
 
@@ -33,21 +42,57 @@ def test_the_default_set_has_dockers_mask() -> None:
     assert mask(DEFAULT_CAPABILITIES) == 0xA80425FB
 
 
+PASSWD = "root:x:0:0:root:/root:/bin/sh\nalice:x:1000:1001::/:/bin/sh\nodd line\n"
+GROUP = "wheel:x:10:bob,alice\nstaff:x:50:bob\nalice:x:1001:\n"
+
+
 @pytest.mark.parametrize(
     ("security", "single_uid", "expected"),
     [
-        ({}, False, (0, 0, [], False)),
-        ({"run_as_user": 5, "supplemental_groups": [9, 7, 9]}, False, (5, 0, [7, 9], False)),
+        ({}, False, (0, 0, [0], False)),
+        ({"run_as_user": 5, "supplemental_groups": [9, 7, 9]}, False, (5, 0, [0, 9, 7], False)),
         ({"run_as_user": 5, "run_as_group": 6, "supplemental_groups": [7]}, True, (5, 6, [], True)),
         ({"run_as_user": 0}, True, (0, 0, [], False)),
+        ({"username": "alice", "supplemental_groups": [7]}, False, (1000, 1001, [1001, 10, 7], False)),
+        ({"username": "alice:staff"}, False, (1000, 50, [50, 10], False)),
+        ({"run_as_user": 1000, "strict_groups": True}, False, (1000, 1001, [1001], False)),
+        ({"run_as_user": 1000, "username": "root", "run_as_group": 3}, False, (1000, 3, [3, 10], False)),
     ],
-    ids=["root", "a user with groups", "a user of a single-uid node", "root of a single-uid node"],
-)
+    ids=["root", "a user with groups", "a user of a single-uid node", "root of a single-uid node", "by name",
+         "by names", "strict groups", "a number counts more than a name"],
+)  # fmt: skip
 def test_identity(
-    security: dict[str, Any], single_uid: bool, expected: tuple[int, int, list[int], bool]
+    tmp_path: Path, security: dict[str, Any], single_uid: bool, expected: tuple[int, int, list[int], bool]
 ) -> None:
-    identity = Identity(security, single_uid=single_uid)
+    identity = resolved(tmp_path, security, single_uid=single_uid)
     assert (identity.uid, identity.gid, identity.groups, identity.nested) == expected
+
+
+@pytest.mark.parametrize("name", ["nobody-here", "alice:nothing"])
+def test_a_user_that_the_image_has_not_is_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(UnknownUser, match="unable to find"):
+        resolved(tmp_path, {"username": name}, single_uid=False)
+
+
+def test_links_in_an_image_do_not_lead_to_the_hosts_users(tmp_path: Path) -> None:
+    (tmp_path / "etc").mkdir()
+    (tmp_path / "etc" / "passwd").symlink_to("/../../../../../../etc/passwd")
+    identity = resolved(tmp_path, {"run_as_user": 0}, single_uid=False)
+    assert identity.groups == [0]
+
+
+def resolved(folder: Path, security: dict[str, Any], *, single_uid: bool) -> Identity:
+    if not (folder / "etc").exists():
+        (folder / "etc").mkdir()
+        (folder / "etc" / "passwd").write_text(PASSWD)
+        (folder / "etc" / "group").write_text(GROUP)
+    identity = Identity(security, single_uid=single_uid)
+    root = os.open(folder, os.O_PATH | os.O_DIRECTORY)
+    try:
+        identity.resolve(root)
+    finally:
+        os.close(root)
+    return identity
 
 
 @pytest.mark.parametrize(

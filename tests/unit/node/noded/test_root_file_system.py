@@ -34,7 +34,8 @@ view = rootfs.View(
     mounts=[mount(folder + "/volume", "/usr/share/made/here"),
             mount(folder + "/hosts", "/usr/share/made/here/link/made"),
             mount(folder + "/volume", "/volume", True), mount(folder + "/volume", "/etc/proa-config")],
-    files={"/etc/hosts": folder + "/hosts"}, shm=folder + "/shm", cgroups=(), privileged=False, read_only=False,
+    files={"/etc/hosts": folder + "/hosts"}, shm=folder + "/shm", cgroups=(), privileged=False, masked=True,
+    read_only=False,
 )
 rootfs.enter(folder + "/root", image, view)
 assert open("/etc/hosts").read() == "hosts of the pod"

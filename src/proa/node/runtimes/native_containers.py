@@ -1,0 +1,74 @@
+"""Start a container's processes as forks of noded: no program of others, no shim."""
+
+from __future__ import annotations
+
+import os
+
+from proa.node.noded import child
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from proa.node.runtimes.native import NativeRuntime
+
+    Record = dict[str, Any]
+
+
+class NativeContainers:
+    """The handler `native`, which every isolated node has."""
+
+    def __init__(self, node: NativeRuntime) -> None:
+        self._node = node
+        self.abilities = {"recursiveReadOnlyMounts": True, "userNamespaces": node.level == "root"}
+
+    def start(
+        self, record: Record, sandbox: Record, process: child.Process, beside: Record | None
+    ) -> child.Spawned:
+        """Fork the container's first process."""
+        node = self._node
+        namespaces = dict(node.namespaces(sandbox))
+        users, pids = namespaces.pop("user", -1), namespaces.pop("pid", -1)
+        run = child.run_container(
+            process,
+            node.root_folder(record),
+            node.image,
+            node.view(record, sandbox),
+            namespaces,
+            child.joiner(node.cgroups, node.cgroup(record, sandbox)),
+            users=users,
+            has_groups=not node.single_uid,
+        )
+        own = node.home["pid"]
+        if sandbox["config"]["host_pid"] or beside is None:
+            pid_namespace = None if sandbox["config"]["host_pid"] else pids
+            return child.spawn(run, pid_namespace=pid_namespace, own_pid_namespace=own)
+        shared = os.open(f"/proc/{beside['pid']}/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            return child.spawn(run, pid_namespace=shared, own_pid_namespace=own)
+        finally:
+            os.close(shared)
+
+    def exec(self, record: Record, sandbox: Record, process: child.Process) -> child.Spawned:
+        """Fork another process into a running container."""
+        node, pid = self._node, record["pid"]
+        names = ["mnt", "cgroup", "pid"]
+        if os.stat(f"/proc/{pid}/ns/user").st_ino != os.stat("/proc/self/ns/user").st_ino:
+            names.append("user")
+        inside = {name: os.open(f"/proc/{pid}/ns/{name}", os.O_RDONLY | os.O_CLOEXEC) for name in names}
+        shared = {k: fd for k, fd in node.namespaces(sandbox).items() if k not in ("user", "pid")}
+        try:
+            run = child.run_exec(
+                process,
+                shared,
+                inside,
+                child.joiner(node.cgroups, node.cgroup(record, sandbox)),
+                has_groups=not node.single_uid,
+            )
+            return child.spawn(run, pid_namespace=inside["pid"], own_pid_namespace=node.home["pid"])
+        finally:
+            for fd in inside.values():
+                os.close(fd)
+
+    def ended(self, record: Record, sandbox: Record) -> None:
+        """Nothing is kept: the container's namespaces went with its last process."""
