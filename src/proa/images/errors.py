@@ -25,3 +25,19 @@ class UnsafeArchive(InvalidImage):
 
 class TooLarge(InvalidImage):
     """Something is larger than it says, or than anything of its kind may be."""
+
+
+class RegistryError(ImageError):
+    """A registry answered, but not with what was asked for."""
+
+
+class Unauthorized(RegistryError):
+    """The registry wants to know who asks, or does not allow it."""
+
+
+class RegistryUnavailable(RegistryError):
+    """The registry cannot be reached, or is not able to answer."""
+
+
+class Cancelled(ImageError):
+    """It was called off."""

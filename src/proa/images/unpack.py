@@ -137,6 +137,8 @@ class _Tree:
 
     def _parent(self, above: str, asked: str) -> int:
         """Return a descriptor of a folder of this layer, which is made where the archive did not mention it."""
+        if not above:
+            return self._root
         if above == self._cached[0]:
             return self._cached[1]
         if self._kinds.get(above) != "folder":
@@ -187,17 +189,10 @@ class _Tree:
         """Make room for an entry that comes again, as something else or a second time."""
         kind = self._kinds.pop(path, None)
         if kind == "folder":
-            if self._cached[0] == path or self._cached[0].startswith(path + "/"):
-                self._parent("", path)
-                parent = os.open(
-                    path.rpartition("/")[0] or ".", os.O_RDONLY | os.O_CLOEXEC, dir_fd=self._root
-                )
-                try:
-                    shutil.rmtree(name, dir_fd=parent)
-                finally:
-                    os.close(parent)
-            else:
-                shutil.rmtree(name, dir_fd=parent)
+            if f"{self._cached[0]}/".startswith(f"{path}/"):
+                os.close(self._cached[1])
+                self._cached = ("", self._root)
+            shutil.rmtree(name, dir_fd=parent)
             for below in [p for p in self._kinds if p.startswith(path + "/")]:
                 del self._kinds[below]
         elif kind is not None:
