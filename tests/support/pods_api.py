@@ -15,6 +15,9 @@ from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
 
 import yaml
+from wsproto import ConnectionType, WSConnection
+from wsproto.events import CloseConnection, Message, RejectConnection
+from wsproto.events import Request as WebSocketRequest
 
 DEADLINE_SECONDS = 60.0
 Object = dict[str, Any]
@@ -51,14 +54,24 @@ class Api:
 
     def send(self, method: str, path: str, body: Any = None, content_type: str = "application/json") -> bytes:
         """Return an answer's body; raise ApiRefused."""
-        self._connection = self._connection or self.connect()
         data = None if body is None else json.dumps(body)
-        self._connection.request(method, path, data, {"content-type": content_type} if data else {})
-        answer = self._connection.getresponse()
+        headers = {"content-type": content_type} if data else {}
+        try:
+            answer = self._ask(method, path, data, headers)
+        except (http.client.RemoteDisconnected, BrokenPipeError):  # it was idle for too long
+            self.close()
+            answer = self._ask(method, path, data, headers)
         found = answer.read()
         if answer.status >= 400:
             raise ApiRefused(answer.status, found.decode())
         return found
+
+    def _ask(
+        self, method: str, path: str, data: str | None, headers: dict[str, str]
+    ) -> http.client.HTTPResponse:
+        self._connection = self._connection or self.connect()
+        self._connection.request(method, path, data, headers)
+        return self._connection.getresponse()
 
     def get(self, path: str) -> Any:
         """Return what is at a path."""
@@ -172,6 +185,17 @@ class Pods:
         assert phase(pod) == "Succeeded", (pod["status"], text)
         return text
 
+    def exec(self, name: str, *command: str, container: str = "") -> str:
+        """Return what a command in a container prints; fail when it does."""
+        query = [*(("command", word) for word in command), ("stdout", "1"), ("stderr", "1")]
+        query += [("container", container)] if container else []
+        path = f"{self.path(name=name)}/exec?{urlencode(query)}"
+        messages = speak_websocket(self.api, path, "v4.channel.k8s.io")
+        status = json.loads(b"".join(m[1:] for m in messages if m[:1] == b"\x03"))
+        output = b"".join(m[1:] for m in messages if m[:1] in (b"\x01", b"\x02")).decode()
+        assert status["status"] == "Success", (status, output)
+        return output
+
     def delete(self, name: str, grace_seconds: int | None = None) -> None:
         """Delete a pod and return when it is gone."""
         body = {} if grace_seconds is None else {"gracePeriodSeconds": grace_seconds}
@@ -233,3 +257,36 @@ def python(name: str, script: str, **more: Any) -> Object:
 def shell(name: str, script: str, **more: Any) -> Object:
     """Build a container that runs a script in a shell."""
     return {"name": name, "image": "proa.local/python", "command": ["sh", "-c", script], **more}
+
+
+def speak_websocket(api: Api, path: str, protocol: str) -> list[bytes]:
+    """Return the messages that the server sends over a WebSocket until it closes it."""
+    connection = api.connect()
+    connection.connect()
+    try:
+        socket = connection.sock
+        ws = WSConnection(ConnectionType.CLIENT)
+        host = f"{connection.host}:{connection.port}"
+        socket.sendall(ws.send(WebSocketRequest(host=host, target=path, subprotocols=[protocol])))
+        return list(_messages(ws, socket))
+    finally:
+        connection.close()
+
+
+def _messages(ws: WSConnection, socket: Any) -> Iterator[bytes]:
+    message = b""
+    while True:
+        data = socket.recv(65536)
+        ws.receive_data(data or None)
+        for event in ws.events():
+            if isinstance(event, RejectConnection):
+                raise ApiRefused(event.status_code, "no WebSocket")
+            if isinstance(event, Message):
+                message += event.data if isinstance(event.data, bytes | bytearray) else event.data.encode()
+                if event.message_finished:
+                    yield bytes(message)
+                    message = b""
+            elif isinstance(event, CloseConnection):
+                return
+        if not data:
+            return

@@ -88,6 +88,8 @@ class PodWorker:
     def update(self, pod: Object) -> None:
         """Take in the pod as the API has it now."""
         shorter = _shorter_grace(self.pod, pod)
+        if _says_otherwise(self.pod, pod):
+            self._containers.retry_configuration()
         self._pod.pod = pod
         if shorter is not None:
             self._containers.shorten_grace(shorter)
@@ -418,6 +420,12 @@ def mark_deleting(pod: Object, grace_seconds: float) -> Object:
         "deletionGracePeriodSeconds": int(grace_seconds),
     }
     return {**pod, "metadata": metadata}
+
+
+def _says_otherwise(old: Object, new: Object) -> bool:
+    """Tell whether what containers may be configured by has changed in the pod itself."""
+    keys = ("generation", "labels", "annotations")
+    return any(old["metadata"].get(key) != new["metadata"].get(key) for key in keys)
 
 
 def _shorter_grace(old: Object, new: Object) -> float | None:
