@@ -99,5 +99,7 @@ def pods(api: Api, request: pytest.FixtureRequest) -> Iterator[Pods]:
     """Return the pods of a namespace that a module's tests share."""
     name = request.module.__name__.rpartition(".")[2].replace("_", "-")
     api.post("/api/v1/namespaces", {"metadata": {"name": name}})
+    accounts = api.watch(f"/api/v1/namespaces/{name}/serviceaccounts", fieldSelector="metadata.name=default")
+    assert next(accounts)["object"]["metadata"]["name"] == "default"
     yield Pods(api, name)
     api.send("DELETE", f"/api/v1/namespaces/{name}")
