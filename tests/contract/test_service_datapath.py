@@ -16,7 +16,7 @@ import subprocess
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
@@ -30,12 +30,14 @@ from proa.network.network import Network
 from proa.network.nftables import NftablesDataPath
 from proa.network.protocol import NetworkSettings
 from proa.network.userspace import UserspaceDataPath
+from proa.node.noded import netfilter
 from proa.objects.resource import ENDPOINT_SLICES, SERVICES
 from proa.reconcile.informer import InformerFactory
 
 NODE_IP = "10.243.0.1"
 CLUSTER_IP = "10.96.0.77"
 GATEWAY = "10.244.1.1"
+EXTERNAL, MACHINE = "198.51.100.7", "192.0.2.9"
 WEB = ServiceKey("default", "web")
 CLONE_NEWNET = 0x40000000
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -177,6 +179,9 @@ class Node:
     async def apply_nftables(self, commands: str) -> None:
         self.namespace.run("nft -f -", commands)
 
+    async def ask_netfilter(self, request: bytes) -> bytes:
+        return self.namespace.thread.submit(netfilter.ask, request).result()
+
     def close(self) -> None:
         for server in self.servers:
             server.close()
@@ -184,11 +189,18 @@ class Node:
             namespace.close()
 
 
-async def ask(namespace: Namespace | None, address: str, port: int, data: bytes = b"hello") -> list[str]:
+async def ask(
+    namespace: Namespace | None,
+    address: str,
+    port: int,
+    data: bytes = b"hello",
+    *,
+    timeout_seconds: float = 5,
+) -> list[str]:
     """Connect from a namespace (None: the host's), send, end, and return the words of the answer."""
     sock = namespace.socket("tcp") if namespace else socket.socket()
     sock.setblocking(False)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(timeout_seconds):
         try:
             await asyncio.get_running_loop().sock_connect(sock, (address, port))
         except BaseException:
@@ -243,7 +255,7 @@ def run(request: pytest.FixtureRequest) -> Callable[[Scenario], None]:
             if backend == "userspace":
                 path: Any = UserspaceDataPath(node, NODE_IP, lambda *problem: problems.append(str(problem)))
             else:
-                path = NftablesDataPath(node, NODE_IP)
+                path = NftablesDataPath(node, [NODE_IP], ["10.244.0.0/16"])
             await path.start()
             try:
                 yield node, path
@@ -356,6 +368,86 @@ def test_datagrams_reach_an_endpoint_and_answers_come_back(run: Callable[[Scenar
                 assert first == await ask_udp(sock, CLUSTER_IP, 80)
                 seen[first[0]] += 1
         assert seen.keys() == {A, B}
+
+    run(scenario)
+
+
+def outside_of(node: Node) -> Namespace:
+    """Return a machine beside the node, which reaches what the node is asked to serve."""
+    machine = Namespace()
+    node.namespace.run(f"ip link add out0 type veth peer name eth0 netns {machine.holder.pid}")
+    node.namespace.run("ip addr add 192.0.2.1/24 dev out0")
+    node.namespace.run("ip link set out0 up")
+    node.namespace.run(f"ip route add default via {MACHINE}")
+    for command in (
+        "ip link set lo up",
+        f"ip addr add {MACHINE}/24 dev eth0",
+        "ip link set eth0 up",
+        "ip route add default via 192.0.2.1",
+    ):
+        machine.run(command)
+    return machine
+
+
+def test_datagrams_leave_an_endpoint_that_is_gone(run: Callable[[Scenario], None]) -> None:
+    async def scenario(node: Node, path: Any) -> None:
+        with node.pods[C].socket("udp") as sock:
+            await path.apply(changed(make_port(A, protocol="UDP")))
+            assert (await ask_udp(sock, CLUSTER_IP, 80))[0] == A
+            await path.apply(changed(make_port(B, protocol="UDP")))
+            assert (await ask_udp(sock, CLUSTER_IP, 80))[0] == B
+
+    run(scenario)
+
+
+def test_from_outside_externals_are_served_as_the_policy_says(run: Callable[[Scenario], None]) -> None:
+    async def scenario(node: Node, path: Any) -> None:
+        if not isinstance(path, NftablesDataPath):
+            return  # listeners can be at the node's own addresses only
+        machine = outside_of(node)
+        try:
+            port = replace(make_port(A, B), external_addresses=(EXTERNAL,), cluster_endpoints=both)
+            await path.apply(changed(port))
+            for address, number in ((EXTERNAL, 80), (NODE_IP, 30080)):
+                assert (await ask(machine, address, number))[1] == GATEWAY
+            local = replace(port, is_external_local=True, node_port_endpoints=(Endpoint(A, 8080),))
+            await path.apply(changed(local))
+            for address, number in ((EXTERNAL, 80), (NODE_IP, 30080)):
+                assert {(*(await ask(machine, address, number))[:2],) for _ in range(8)} == {(A, MACHINE)}
+                inside = {(*(await ask(node.pods[C], address, number))[:2],) for _ in range(16)}
+                assert inside == {(A, C), (B, C)}
+            await path.apply(changed(replace(local, node_port_endpoints=())))
+            for address, number in ((EXTERNAL, 80), (NODE_IP, 30080)):
+                assert (await ask(node.pods[C], address, number))[0] in (A, B)
+                with pytest.raises(TimeoutError):
+                    await ask(machine, address, number, timeout_seconds=0.2)
+            await path.apply(changed(replace(make_port(), external_addresses=(EXTERNAL,))))
+            with pytest.raises(ConnectionRefusedError):
+                await ask(machine, EXTERNAL, 80)
+        finally:
+            machine.close()
+
+    both = (Endpoint(A, 8080), Endpoint(B, 8080))
+    run(scenario)
+
+
+def test_a_load_balancers_address_may_be_used_from_its_networks_only(run: Callable[[Scenario], None]) -> None:
+    async def scenario(node: Node, path: Any) -> None:
+        if not isinstance(path, NftablesDataPath):
+            return
+        machine = outside_of(node)
+        try:
+            port = replace(make_port(A), balancer_addresses=(EXTERNAL,))
+            await path.apply(changed(replace(port, source_ranges=("192.0.2.8/29", "10.9.0.0/16"))))
+            assert (await ask(machine, EXTERNAL, 80))[0] == A
+            await path.apply(changed(replace(port, source_ranges=("10.9.0.0/16",))))
+            with pytest.raises(TimeoutError):
+                await ask(machine, EXTERNAL, 80, timeout_seconds=0.2)
+            assert (await ask(machine, NODE_IP, 30080))[0] == A
+            await path.apply(changed(port))
+            assert (await ask(machine, EXTERNAL, 80))[0] == A
+        finally:
+            machine.close()
 
     run(scenario)
 

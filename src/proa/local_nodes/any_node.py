@@ -35,6 +35,10 @@ class AnyNode:
         """Run nft commands in one transaction."""
         await self._noded().apply_nftables(commands)
 
+    async def ask_netfilter(self, request: bytes) -> bytes:
+        """Send netlink messages to netfilter, and return its answers."""
+        return await self._noded().ask_netfilter(request)
+
     def _noded(self) -> NodedClient:
         from proa.node.runtimes.protocol import RuntimeFailure
 

@@ -2,12 +2,13 @@
 
 Follows pkg/proxy/serviceport.go, endpointslicecache.go and topology.go: ready endpoints, of these the ones meant for
 this node or its zone where all say whom they are meant for; else those that are terminating and still serving.
-Headless and ExternalName services have no data path.
+Headless and ExternalName services have no data path, nor those that another proxy is asked to serve (the label
+service.kubernetes.io/service-proxy-name). A service of both address families has each port twice.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from proa.client.protocol import Object
@@ -16,6 +17,8 @@ from proa.objects.quick_dataclass import dataclass
 
 SERVICE_NAME_LABEL = "kubernetes.io/service-name"
 DEFAULT_AFFINITY_SECONDS = 10800
+PROXY_NAME_LABEL = "service.kubernetes.io/service-proxy-name"
+SOURCE_RANGES = "service.beta.kubernetes.io/load-balancer-source-ranges"
 PROTOCOLS = ("TCP", "UDP")
 _NOBODY: frozenset[str] = frozenset()
 
@@ -36,9 +39,12 @@ class Endpoint(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class ServicePort:
-    """One port of a Service. `affinity_seconds` is 0 without session affinity, `node_port` 0 without a NodePort.
+    """One port of a Service in one family. `affinity_seconds` is 0 without affinity, `node_port` 0 without a NodePort.
 
-    `endpoints` serve the cluster's addresses, `node_port_endpoints` the NodePort; they differ under a traffic policy.
+    `endpoints` serve the ClusterIPs, `node_port_endpoints` what comes from outside of the cluster: to the NodePort,
+    `external_addresses` (externalIPs) and `balancer_addresses` (a load balancer's that nodes are to take as their own).
+    They differ under a traffic policy. With `is_external_local`, who asks these from inside of the cluster gets
+    `cluster_endpoints`, whatever the policies. `source_ranges` may use the balancer's addresses; none is all.
     """
 
     service: ServiceKey
@@ -50,6 +56,12 @@ class ServicePort:
     affinity_seconds: int
     endpoints: tuple[Endpoint, ...]
     node_port_endpoints: tuple[Endpoint, ...]
+    family: str = "IPv4"
+    external_addresses: tuple[str, ...] = ()
+    balancer_addresses: tuple[str, ...] = ()
+    source_ranges: tuple[str, ...] = ()
+    is_external_local: bool = False
+    cluster_endpoints: tuple[Endpoint, ...] = ()
 
 
 DataPath = dict[ServiceKey, tuple[ServicePort, ...]]
@@ -82,36 +94,72 @@ def plan_service(
 
     `node_name` "" stands for every node; `zone` is the node's, "" where it has none.
     """
-    if service is None:
+    if service is None or PROXY_NAME_LABEL in meta.labels(service):
         return ()
     spec = service.get("spec") or {}
     addresses = cluster_ips(service)
-    if spec.get("type") == "ExternalName" or not addresses:
+    if spec.get("type") == "ExternalName":
         return ()
-    key = ServiceKey(meta.namespace(service), meta.name(service))
-    affinity = _affinity_seconds(spec)
-    is_local = spec.get("internalTrafficPolicy") == "Local"
-    is_node_port_local = spec.get("externalTrafficPolicy") == "Local"
     planned = []
     for port in spec.get("ports") or ():
-        protocol = port.get("protocol") or "TCP"
-        if protocol not in PROTOCOLS:
-            continue
-        candidates = _candidates(slices, port.get("name") or "", protocol)
-        planned.append(
-            ServicePort(
-                service=key,
-                name=port.get("name") or "",
-                protocol=protocol,
-                addresses=addresses,
-                port=port["port"],
-                node_port=port.get("nodePort") or 0,
-                affinity_seconds=affinity,
-                endpoints=_usable(candidates, node_name, zone, is_local=is_local),
-                node_port_endpoints=_usable(candidates, node_name, zone, is_local=is_node_port_local),
-            )
-        )
+        for family in dict.fromkeys(family_of(address) for address in addresses):
+            if (port.get("protocol") or "TCP") in PROTOCOLS:
+                planned.append(_plan_port(service, port, family, slices, node_name, zone))
     return tuple(planned)
+
+
+def _plan_port(
+    service: Object, port: Object, family: str, slices: Sequence[Object], node_name: str, zone: str
+) -> ServicePort:
+    spec, protocol = service["spec"], port.get("protocol") or "TCP"
+    candidates = _candidates(slices, family, port.get("name") or "", protocol)
+    is_local = spec.get("internalTrafficPolicy") == "Local"
+    is_external_local = spec.get("externalTrafficPolicy") == "Local"
+    everywhere = _usable(candidates, node_name, zone, is_local=False)
+    here = _usable(candidates, node_name, zone, is_local=True) if is_local or is_external_local else ()
+    return ServicePort(
+        service=ServiceKey(meta.namespace(service), meta.name(service)),
+        name=port.get("name") or "",
+        protocol=protocol,
+        addresses=_of_family(family, cluster_ips(service)),
+        port=port["port"],
+        node_port=port.get("nodePort") or 0,
+        affinity_seconds=_affinity_seconds(spec),
+        endpoints=here if is_local else everywhere,
+        node_port_endpoints=here if is_external_local else everywhere,
+        family=family,
+        external_addresses=_of_family(family, spec.get("externalIPs") or ()),
+        balancer_addresses=_of_family(family, _balancer_addresses(service)),
+        source_ranges=_of_family(family, source_ranges(service)),
+        is_external_local=is_external_local,
+        cluster_endpoints=everywhere,
+    )
+
+
+def family_of(address: str) -> str:
+    """Return the family of an address or network."""
+    return "IPv6" if ":" in address else "IPv4"
+
+
+def _of_family(family: str, addresses: Iterable[str]) -> tuple[str, ...]:
+    return tuple(address for address in addresses if family_of(address) == family)
+
+
+def _balancer_addresses(service: Object) -> Iterator[str]:
+    """Yield the addresses at which a load balancer's traffic arrives unchanged (KEP-1860)."""
+    if service["spec"].get("type") != "LoadBalancer":
+        return
+    for entry in ((service.get("status") or {}).get("loadBalancer") or {}).get("ingress") or ():
+        if entry.get("ip") and entry.get("ipMode") != "Proxy":
+            yield entry["ip"]
+
+
+def source_ranges(service: Object) -> list[str]:
+    """Return the networks from which a load balancer may be used, none for all (pkg/apis/core/v1/service)."""
+    if ranges := (service.get("spec") or {}).get("loadBalancerSourceRanges"):
+        return [text.strip() for text in ranges]
+    said = meta.annotations(service).get(SOURCE_RANGES, "").strip()
+    return [text.strip() for text in said.split(",")] if said else []
 
 
 def has_node_port(service: Object | None) -> bool:
@@ -121,10 +169,10 @@ def has_node_port(service: Object | None) -> bool:
 
 
 def cluster_ips(service: Object) -> tuple[str, ...]:
-    """Return the service's IPv4 ClusterIPs, none when it is headless."""
+    """Return the service's ClusterIPs, none when it is headless."""
     spec = service.get("spec") or {}
     addresses = spec.get("clusterIPs") or [spec.get("clusterIP") or ""]
-    return tuple(address for address in addresses if address and address != "None" and ":" not in address)
+    return tuple(address for address in addresses if address and address != "None")
 
 
 def _affinity_seconds(spec: Mapping[str, Any]) -> int:
@@ -143,10 +191,10 @@ class _Candidate(NamedTuple):
     for_zones: frozenset[str]
 
 
-def _candidates(slices: Sequence[Object], port_name: str, protocol: str) -> list[_Candidate]:
+def _candidates(slices: Sequence[Object], family: str, port_name: str, protocol: str) -> list[_Candidate]:
     found = []
     for slice_ in slices:
-        if slice_.get("addressType") != "IPv4":
+        if slice_.get("addressType") != family:
             continue
         for port in slice_.get("ports") or ():
             matches = (port.get("name") or "") == port_name and (port.get("protocol") or "TCP") == protocol

@@ -67,7 +67,7 @@ class Network:
         self._proxy = ServiceProxy(
             self._services,
             self._slices,
-            [outside, self._make_data_path()],
+            [outside, await self._make_data_path()],
             node,
             excluded_addresses={address},
             nodes=self._nodes,
@@ -101,15 +101,22 @@ class Network:
             return str(error)
         return ""
 
-    def _make_data_path(self) -> DataPathBackend:
-        node_ip = self._runtime_status.node_ip
-        reason = self._runtime_status.features.get("nftables", "noded does not say")
+    async def _make_data_path(self) -> DataPathBackend:
+        """Return the kernel's where it takes its rules, else our own."""
+        node_ips = self._settings.node_ips or (self._runtime_status.node_ip,)
+        reason = self._runtime_status.features.get("netfilter", "noded does not say")
         if not reason:
             from proa.network.nftables import NftablesDataPath
 
-            return NftablesDataPath(self._node_network, node_ip)
-        logger.info("services are served in userspace reason=%s", reason)
-        return UserspaceDataPath(self._node_network, node_ip, self._problem)
+            path = NftablesDataPath(self._node_network, node_ips, self._settings.cluster_cidrs)
+            try:
+                await path.start()
+            except Exception as error:  # the kernel's refusal, in its words
+                reason = str(error)
+            else:
+                return path
+        logger.warning("services are served in userspace reason=%s", reason)
+        return UserspaceDataPath(self._node_network, node_ips[0], self._problem)
 
     def _make_dns(self) -> DnsServer:
         settings = self._settings

@@ -1,213 +1,151 @@
-"""Serve ClusterIPs and NodePorts with nftables rules in the node's namespace: no byte passes through this process.
+"""Serve ClusterIPs, NodePorts, externalIPs and load balancers with nftables rules in the node's network.
 
-Theory of operation. Table `ip proa` has one verdict map from (protocol, address, port) to a service's chain, looked up
-in prerouting (pods) and output (the node itself), and one from (protocol, port) for NodePorts on the node's address.
-A service's chain picks one of N endpoint chains with `numgen random`, after a look into one set an endpoint of the
-clients that must return to it (ClientIP affinity). An endpoint's chain marks hairpin traffic for masquerading and
-rewrites the destination. A port without endpoints has a place in two more maps, behind which is a reject.
-Everything that belongs to a service port is named after a hash of it, so that an update touches nothing else; each
-`apply` is one transaction. After one that failed nothing is taken for granted: the next replaces the whole table.
-
-Follows pkg/proxy/nftables/proxier.go.
+No byte of a connection passes through this process. The rules are told the kernel in netlink messages of our own, so
+that no library or program is needed, and a change costs what changes (service_rules.py says how). What belongs together
+goes in one transaction; after one that failed nothing is taken for granted: the next replaces the whole table.
+Conversations by UDP with endpoints that are gone are ended (udp_flows.py). Follows pkg/proxy/nftables/proxier.go.
 """
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterable, Iterator, Mapping
-from typing import NamedTuple
+from collections.abc import Iterator, Mapping, Sequence
 
-from proa.network.data_path import Endpoint, ServiceKey, ServicePort
+from proa.network.data_path import ServiceKey, ServicePort
+from proa.network.netfilter.messages import DELETE_ELEMENTS, NEW_ELEMENTS, Message, check, transaction
 from proa.network.protocol import NodeNetwork
+from proa.network.service_elements import (
+    Claims,
+    Elements,
+    Orders,
+    elements_of,
+    messages_of,
+)
+from proa.network.service_rules import FAMILIES, Family, Plan, base, plan_chain, removal
+from proa.network.udp_flows import UdpFlows
 
-TABLE = "ip proa"
-MASQUERADE_MARK = "0x4000"
+MAX_TRANSACTION_BYTES = 96 << 10
+"""A transaction is one message to the kernel, and must fit into a socket's buffer: 212,992 bytes, of which half."""
+
+MAX_UNUSED_PLANS = 1024
+"""A table with more plans than this, and than twice those in use, is made anew."""
 
 
 class NftablesDataPath:
-    """A DataPathBackend."""
+    """A DataPathBackend. `node_ips` are the node's own addresses, one of each family that it serves.
 
-    def __init__(self, node_network: NodeNetwork, node_ip: str) -> None:
+    `cluster_cidrs` are the networks of all pods: who comes from elsewhere is outside of the cluster.
+    """
+
+    def __init__(
+        self, node_network: NodeNetwork, node_ips: Sequence[str], cluster_cidrs: Sequence[str]
+    ) -> None:
         self._node_network = node_network
-        self._node_ip = node_ip
-        self._applied: dict[ServiceKey, tuple[ServicePort, ...]] = {}
-        self._in_doubt = False
+        cidr_of = {":" in cidr: cidr for cidr in cluster_cidrs}
+        self._tables = [
+            _Table(node_network, FAMILIES["IPv6" if ":" in ip else "IPv4"], ip, cidr_of[":" in ip])
+            for ip in node_ips
+        ]
+        self._flows = UdpFlows(node_network, node_ips)
 
     async def start(self) -> None:
-        """Replace whatever a previous run has left."""
-        self._applied.clear()
-        self._in_doubt = False
-        await self._node_network.apply_nftables(render_base(self._node_ip))
+        """Replace whatever a previous run has left; raise what the node or its kernel says."""
+        for table in self._tables:
+            await table.start()
 
     async def apply(self, changes: Mapping[ServiceKey, tuple[ServicePort, ...]]) -> None:
         """See DataPathBackend."""
-        wanted = {**self._applied, **changes}
-        if self._in_doubt:
-            commands = render_base(self._node_ip) + render_changes(((), ports) for ports in wanted.values())
-        else:
-            commands = render_changes((self._applied.get(key, ()), ports) for key, ports in changes.items())
-        if commands:
-            self._in_doubt = True
-            await self._node_network.apply_nftables(commands)
-            self._in_doubt = False
-        self._applied = {key: ports for key, ports in wanted.items() if ports}
+        for table in self._tables:
+            await table.apply(changes)
+        await self._flows.apply(changes)
 
     async def stop(self) -> None:
         """See DataPathBackend."""
-        self._applied.clear()
-        await self._node_network.apply_nftables(f"add table {TABLE}\ndelete table {TABLE}\n")
+        for table in self._tables:
+            await table.stop()
 
 
-def render_base(node_ip: str) -> str:
-    """Return the commands that make an empty data path, replacing any that is there."""
-    return f"""add table {TABLE}
-delete table {TABLE}
-table {TABLE} {{
-  map services {{ type inet_proto . ipv4_addr . inet_service : verdict; }}
-  map nodeports {{ type inet_proto . inet_service : verdict; }}
-  map refused_services {{ type inet_proto . ipv4_addr . inet_service : verdict; }}
-  map refused_nodeports {{ type inet_proto . inet_service : verdict; }}
-  chain dispatch {{
-    meta l4proto . ip daddr . th dport vmap @services
-    ip daddr {node_ip} meta l4proto . th dport vmap @nodeports
-  }}
-  chain prerouting {{
-    type nat hook prerouting priority dstnat; policy accept;
-    jump dispatch
-  }}
-  chain output {{
-    type nat hook output priority -100; policy accept;
-    jump dispatch
-  }}
-  chain postrouting {{
-    type nat hook postrouting priority srcnat; policy accept;
-    meta mark & {MASQUERADE_MARK} == {MASQUERADE_MARK} masquerade
-  }}
-  chain refuse {{
-    meta l4proto tcp reject with tcp reset
-    reject
-  }}
-  chain check_refused {{
-    meta l4proto . ip daddr . th dport vmap @refused_services
-    ip daddr {node_ip} meta l4proto . th dport vmap @refused_nodeports
-  }}
-  chain filter_input {{
-    type filter hook input priority filter; policy accept;
-    ct state new jump check_refused
-  }}
-  chain filter_forward {{
-    type filter hook forward priority filter; policy accept;
-    ct state new jump check_refused
-  }}
-  chain filter_output {{
-    type filter hook output priority filter; policy accept;
-    ct state new jump check_refused
-  }}
-}}
-"""
+class _Table:
+    """One family's."""
+
+    def __init__(self, node_network: NodeNetwork, family: Family, node_ip: str, cluster_cidr: str) -> None:
+        self._node_network = node_network
+        self._family = family
+        self._node_ip = node_ip
+        self._cluster_cidr = cluster_cidr
+        self._ports: dict[ServiceKey, tuple[ServicePort, ...]] = {}
+        self._in_doubt = False
+        self._forget()
+
+    def _forget(self) -> None:
+        self._elements: dict[ServiceKey, Elements] = {}
+        self._orders: dict[ServiceKey, Orders] = {}
+        self._claims = Claims()
+        self._plans: dict[Plan, int] = {}
+        self._max_plans = MAX_UNUSED_PLANS
+
+    async def start(self) -> None:
+        self._ports.clear()
+        await self._begin()
+        self._in_doubt = False
+
+    async def _begin(self) -> None:
+        self._forget()
+        await self._send(base(self._family, self._node_ip, self._cluster_cidr))
+
+    async def apply(self, changes: Mapping[ServiceKey, tuple[ServicePort, ...]]) -> None:
+        self._note(changes)
+        if self._in_doubt or len(self._plans) > self._max_plans:
+            self._in_doubt = True
+            await self._begin()
+            changes = self._ports
+        self._in_doubt = True
+        if messages := self._change(changes):
+            await self._send(messages)
+        self._in_doubt = False
+        self._max_plans = max(self._max_plans, 2 * len(self._plans))
+
+    def _note(self, changes: Mapping[ServiceKey, tuple[ServicePort, ...]]) -> None:
+        for service, ports in changes.items():
+            if ports:
+                self._ports[service] = ports
+            else:
+                self._ports.pop(service, None)
+
+    def _change(self, changes: Mapping[ServiceKey, tuple[ServicePort, ...]]) -> list[Message]:
+        """Note the changes, and return what brings the table there; plans come before what follows them."""
+        plans = len(self._plans)
+        pairs: dict[ServiceKey, tuple[Elements, Elements]] = {}
+        for service, ports in changes.items():
+            before = self._elements.pop(service, {})
+            now, orders = elements_of(self._family, ports, self._number_of, self._orders.pop(service, {}))
+            if now:
+                self._elements[service], self._orders[service] = now, orders
+            pairs[service] = before, now
+        made = list(self._plans.items())[plans:]
+        messages = [message for plan, number in made for message in plan_chain(self._family, number, plan)]
+        return messages + messages_of(self._family, *self._claims.change(pairs))
+
+    def _number_of(self, plan: Plan) -> int:
+        return self._plans.setdefault(plan, len(self._plans) + 1)
+
+    async def stop(self) -> None:
+        self._ports.clear()
+        self._forget()
+        await self._send(removal(self._family))
+
+    async def _send(self, messages: Sequence[Message]) -> None:
+        for some in _transactions(messages):
+            check(some, await self._node_network.ask_netfilter(transaction(some)))
 
 
-class _Element(NamedTuple):
-    map: str
-    key: str
-    verdict: str
-
-
-def render_changes(changes: Iterable[tuple[tuple[ServicePort, ...], tuple[ServicePort, ...]]]) -> str:
-    """Return the commands that turn each (old, new) ports of a service into the new ones; what stays is not touched.
-
-    Elements of the maps go first and come last, so that every chain that is deleted is unused by then.
-    """
-    old_ports: list[ServicePort] = []
-    new_ports: list[ServicePort] = []
-    for old, new in changes:
-        old_ports += (port for port in old if port not in new)
-        new_ports += (port for port in new if port not in old)
-    old_chains, new_chains = (
-        {name: rules for port in ports for name, rules in _chains(port)} for ports in (old_ports, new_ports)
-    )
-    old_sets, new_sets = (
-        dict(pair for port in ports for pair in _sets(port)) for ports in (old_ports, new_ports)
-    )
-    old_elements, new_elements = (
-        {*(e for port in ports for e in _elements(port))} for ports in (old_ports, new_ports)
-    )
-    touched = [name for name, rules in old_chains.items() if new_chains.get(name) != rules]
-    made = {name: rules for name, rules in new_chains.items() if old_chains.get(name) != rules}
-    lines = [f"delete element {TABLE} {e.map} {{ {e.key} }}" for e in sorted(old_elements - new_elements)]
-    lines += (f"flush chain {TABLE} {name}" for name in touched)
-    lines += (f"delete chain {TABLE} {name}" for name in _users_first(touched) if name not in new_chains)
-    lines += (f"delete set {TABLE} {name}" for name in old_sets if name not in new_sets)
-    lines += (
-        f"add set {TABLE} {name} {definition}"
-        for name, definition in new_sets.items()
-        if name not in old_sets
-    )
-    lines += (f"add chain {TABLE} {name}" for name in made if name not in old_chains)
-    lines += (f"add rule {TABLE} {name} {rule}" for name, rules in made.items() for rule in rules)
-    lines += (
-        f"add element {TABLE} {e.map} {{ {e.key} : {e.verdict} }}"
-        for e in sorted(new_elements - old_elements)
-    )
-    return "".join(f"{line}\n" for line in lines)
-
-
-def _users_first(chains: Iterable[str]) -> list[str]:
-    order = {"external": 0, "service": 1, "endpoint": 2}
-    return sorted(chains, key=lambda name: order[name.split("_")[0]])
-
-
-def _elements(port: ServicePort) -> Iterator[_Element]:
-    protocol, name = port.protocol.lower(), _hash(port)
-    for address in port.addresses:
-        key = f"{protocol} . {address} . {port.port}"
-        if port.endpoints:
-            yield _Element("services", key, f"goto service_{name}")
-        else:
-            yield _Element("refused_services", key, "goto refuse")
-    if port.node_port:
-        key = f"{protocol} . {port.node_port}"
-        if port.node_port_endpoints:
-            yield _Element("nodeports", key, f"goto external_{name}")
-        else:
-            yield _Element("refused_nodeports", key, "goto refuse")
-
-
-def _chains(port: ServicePort) -> Iterator[tuple[str, list[str]]]:
-    name = _hash(port)
-    affinity = port.affinity_seconds > 0
-    for endpoint in sorted({*port.endpoints, *port.node_port_endpoints}):
-        yield f"endpoint_{_hash(port, endpoint)}", _endpoint_rules(port, endpoint, affinity=affinity)
-    yield f"service_{name}", _choice(port, port.endpoints, affinity=affinity)
-    mark = f"meta mark set meta mark or {MASQUERADE_MARK}"
-    yield f"external_{name}", [mark, *_choice(port, port.node_port_endpoints, affinity=affinity)]
-
-
-def _choice(port: ServicePort, endpoints: tuple[Endpoint, ...], *, affinity: bool) -> list[str]:
-    names = [_hash(port, endpoint) for endpoint in endpoints]
-    rules = [f"ip saddr @affinity_{name} goto endpoint_{name}" for name in names] if affinity else []
-    if names:
-        verdicts = ", ".join(f"{index} : goto endpoint_{name}" for index, name in enumerate(names))
-        rules.append(f"numgen random mod {len(names)} vmap {{ {verdicts} }}")
-    return rules
-
-
-def _endpoint_rules(port: ServicePort, endpoint: Endpoint, *, affinity: bool) -> list[str]:
-    rules = [f"ip saddr {endpoint.address} meta mark set meta mark or {MASQUERADE_MARK}"]
-    if affinity:
-        rules.append(f"update @affinity_{_hash(port, endpoint)} {{ ip saddr }}")
-    return [*rules, f"meta l4proto {port.protocol.lower()} dnat to {endpoint.address}:{endpoint.port}"]
-
-
-def _sets(port: ServicePort) -> Iterator[tuple[str, str]]:
-    if port.affinity_seconds:
-        for endpoint in sorted({*port.endpoints, *port.node_port_endpoints}):
-            definition = f"{{ type ipv4_addr; flags dynamic,timeout; timeout {port.affinity_seconds}s; }}"
-            yield f"affinity_{_hash(port, endpoint)}", definition
-
-
-def _hash(port: ServicePort, endpoint: Endpoint | None = None) -> str:
-    where = f"@{endpoint.address}:{endpoint.port}" if endpoint else ""
-    affinity = f"~{port.affinity_seconds}" if endpoint else ""
-    text = f"{port.service.namespace}/{port.service.name}/{port.name}/{port.protocol}{affinity}{where}"
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+def _transactions(messages: Sequence[Message]) -> Iterator[Sequence[Message]]:
+    """Yield messages that go together: all, unless they are too many."""
+    begin = size = 0
+    for index, message in enumerate(messages):
+        is_replacing = message.kind == NEW_ELEMENTS and messages[index - 1].kind == DELETE_ELEMENTS
+        if size and size + len(message.attributes) > MAX_TRANSACTION_BYTES and not is_replacing:
+            yield messages[begin:index]
+            begin, size = index, 0
+        size += len(message.attributes) + 24
+    if begin < len(messages):
+        yield messages[begin:]

@@ -31,6 +31,9 @@ class NodeNetwork(Protocol):
     async def apply_nftables(self, commands: str) -> None:
         """Run nft commands in one transaction."""
 
+    async def ask_netfilter(self, request: bytes) -> bytes:
+        """Send netlink messages to netfilter, and return everything that it answers."""
+
 
 class RuntimeStatus(Protocol):
     """What services must know of the node: its address, and which features work ("" or why not)."""
@@ -60,7 +63,8 @@ class NetworkSettings:
     """One node's share of the network.
 
     `dns_address` is the ClusterIP of kube-system/kube-dns, `service_cidr` the network that leads to the node;
-    `resolv_conf` names the resolvers of last resort.
+    `resolv_conf` names the resolvers of last resort. `node_ips` are the node's addresses, where they are not what the
+    runtime says; who comes from outside of `cluster_cidrs` (all pods' networks) is outside of the cluster.
     """
 
     node_name: str
@@ -68,3 +72,5 @@ class NetworkSettings:
     dns_address: str = "10.96.0.10"
     service_cidr: str = "10.96.0.0/16"
     resolv_conf: str = "/etc/resolv.conf"
+    node_ips: tuple[str, ...] = ()
+    cluster_cidrs: tuple[str, ...] = ("10.244.0.0/16", "fd00:10:244::/48")

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any
 
 import pytest
 
 from proa.network.data_path import Endpoint, ServiceKey, plan, plan_service
-from proa.network.nftables import NftablesDataPath, render_base, render_changes
 
 Object = dict[str, Any]
 HERE, THERE = "proa-1", "proa-2"
@@ -121,7 +119,6 @@ def test_endpoints_of_a_port(slices: list[Object], expected: tuple[Endpoint, ...
         pytest.param({"clusterIP": "None"}, id="headless"),
         pytest.param({"clusterIP": "", "type": "ExternalName"}, id="external name"),
         pytest.param({"clusterIP": ""}, id="not allocated"),
-        pytest.param({"clusterIP": "fd00::1"}, id="IPv6"),
     ],
 )
 def test_services_without_a_data_path(spec: Object) -> None:
@@ -154,50 +151,31 @@ def test_the_whole_plan_joins_slices_to_their_services() -> None:
     assert path["default", "web"][0].endpoints == addresses(2)  # type: ignore[index]
 
 
-def test_rules_of_a_service_come_and_go_without_touching_others() -> None:
-    one = plan_service(make_service(), [make_slice(endpoint(2))], HERE)
-    two = plan_service(make_service(), [make_slice(endpoint(2), endpoint(3))], HERE)
-    assert render_changes([(one, one)]) == ""
-    added, grown, removed = (
-        render_changes([((), one)]),
-        render_changes([(one, two)]),
-        render_changes([(two, ())]),
+def test_a_service_of_both_families_has_each_port_twice() -> None:
+    service = make_service(clusterIPs=["10.96.0.7", "fd00:10:96::7"])
+    ipv6 = make_slice({"addresses": ["fd00:10:244:1::2"], "conditions": READY}, addressType="IPv6")
+    first, second = plan_service(service, [make_slice(endpoint(2)), ipv6], HERE)
+    assert (first.family, first.addresses, first.endpoints) == ("IPv4", ("10.96.0.7",), addresses(2))
+    assert (second.family, second.addresses) == ("IPv6", ("fd00:10:96::7",))
+    assert second.endpoints == (Endpoint("fd00:10:244:1::2", 8080),)
+
+
+def test_addresses_from_outside_are_served_as_the_service_says() -> None:
+    ingress = [{"ip": "203.0.113.1", "ipMode": "VIP"}, {"ip": "203.0.113.2", "ipMode": "Proxy"}]
+    service = make_service(
+        type="LoadBalancer",
+        externalIPs=["192.0.2.1", "2001:db8::1"],
+        externalTrafficPolicy="Local",
+        loadBalancerSourceRanges=[" 10.0.0.0/8 ", "fd00::/8"],
     )
-    assert added.count("add chain") == 3
-    assert "numgen random mod 2" in grown
-    assert grown.count("delete chain") == 0
-    assert sum("endpoint_" in line and "chain" in line for line in grown.splitlines()) == 1
-    assert "element" not in grown
-    assert removed.count("delete chain") == 4
-    assert "add" not in removed
-    assert "ip daddr 10.243.0.1 meta l4proto" in render_base("10.243.0.1")
+    service["status"] = {"loadBalancer": {"ingress": ingress}}
+    (port,) = plan_service(service, [make_slice(endpoint(2), endpoint(3, THERE))], HERE)
+    assert (port.external_addresses, port.balancer_addresses) == (("192.0.2.1",), ("203.0.113.1",))
+    assert (port.source_ranges, port.is_external_local) == (("10.0.0.0/8",), True)
+    assert (port.node_port_endpoints, port.cluster_endpoints) == (addresses(2), addresses(2, 3))
 
 
-def test_after_a_failure_the_whole_table_is_made_again() -> None:
-    class Kernel:
-        commands: list[str] = []  # noqa: RUF012
-        fails = False
-
-        async def apply_nftables(self, commands: str) -> None:
-            self.commands.append(commands)
-            if self.fails:
-                raise RuntimeError("Error: No such file or directory")
-
-    async def main() -> None:
-        kernel = Kernel()
-        path = NftablesDataPath(kernel, "10.243.0.1")  # type: ignore[arg-type]
-        one = plan_service(make_service(), [make_slice(endpoint(2))], HERE)
-        two = plan_service(make_service(), [make_slice(endpoint(2), endpoint(3))], HERE)
-        web, other = ServiceKey("default", "web"), ServiceKey("default", "other")
-        await path.start()
-        await path.apply({web: one})
-        kernel.fails = True
-        with pytest.raises(RuntimeError):
-            await path.apply({other: two})
-        kernel.fails = False
-        await path.apply({web: two})
-        assert kernel.commands[-1] == render_base("10.243.0.1") + render_changes([((), two)])
-        await path.apply({web: one})
-        assert kernel.commands[-1] == render_changes([(two, one)])
-
-    asyncio.run(main())
+def test_services_of_another_proxy_are_left_to_it() -> None:
+    service = make_service()
+    service["metadata"]["labels"] = {"service.kubernetes.io/service-proxy-name": "mine"}
+    assert plan_service(service, [make_slice(endpoint(2))], HERE) == ()

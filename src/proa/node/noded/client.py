@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import binascii
 import contextlib
 import os
 import socket
@@ -233,6 +234,11 @@ class NodedClient:
     async def apply_nftables(self, commands: str) -> None:
         """Run nft commands in one transaction."""
         await self._call("nftables", commands=commands)
+
+    async def ask_netfilter(self, request: bytes) -> bytes:
+        """Send netlink messages to netfilter in the node's network, and return its answers."""
+        said = await self._call("netfilter", messages=binascii.b2a_base64(request, newline=False).decode())
+        return binascii.a2b_base64(said["answer"])
 
     async def shutdown(self) -> None:
         """End noded and every container of the node."""

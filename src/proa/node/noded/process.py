@@ -16,7 +16,7 @@ import signal
 import sys
 
 from proa import __version__
-from proa.node.noded import faults, linux, nftables, outer, server
+from proa.node.noded import faults, linux, netfilter, nftables, outer, server
 from proa.node.noded.cgroups import remove_group
 from proa.node.noded.loop import READ, Loop
 from proa.node.noded.records import remove_tree
@@ -76,6 +76,7 @@ def _serve(settings: dict[str, Any], level: str, state: str) -> None:
     runtime.clear()
     if level != "process":
         runtime.features["nftables"] = nftables.probe()
+        runtime.features["netfilter"] = netfilter.probe()
     remove_tree(f"{state}/probe")
     loop = Loop()
     supervisor = Supervisor(loop, runtime, state, settings["pod_cidr"], __version__)

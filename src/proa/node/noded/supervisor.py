@@ -7,13 +7,14 @@ matter (`runtimes/native.py`, `runtimes/process.py`). A container's life: Create
 
 from __future__ import annotations
 
+import binascii
 import os
 import signal
 import socket
 import sys
 import time
 
-from proa.node.noded import child, disks, faults, network, nftables
+from proa.node.noded import child, disks, faults, netfilter, network, nftables
 from proa.node.noded.descriptors import close_all, make_pipes
 from proa.node.noded.early_ends import EarlyEnds
 from proa.node.noded.execs import Execs
@@ -566,6 +567,16 @@ class Supervisor:
         nftables.apply(
             arguments["commands"], lambda error: _answer(reply, "NftablesError", error), self._loop
         )
+
+    def do_netfilter(self, arguments: Record, reply: Reply) -> None:
+        """Pass messages on to netfilter in the node's network namespace."""
+        if why := self._runtime.features.get("netfilter", ""):
+            raise Failure("NetfilterError", why)
+        try:
+            answer = netfilter.ask(binascii.a2b_base64(arguments["messages"]))
+        except OSError as error:
+            raise Failure("NetfilterError", error.strerror or str(error)) from error
+        reply.send({"answer": binascii.b2a_base64(answer, newline=False).decode()})
 
     def do_shutdown(self, arguments: Record, reply: Reply) -> None:
         """End noded, and with it every container."""
