@@ -104,7 +104,7 @@ async def merge(hooks, path, patch):
 
 
 def test_discovery(hooks):
-    """should include webhook resources in discovery documents"""
+    """[sig-api-machinery] AdmissionWebhook should include webhook resources in discovery documents"""
 
     async def story(hooks):
         assert "admissionregistration.k8s.io" in str((await hooks.ask("GET", "/apis")).json)
@@ -117,7 +117,7 @@ def test_discovery(hooks):
 
 
 def test_deny_creation(hooks):
-    """should be able to deny pod and configmap creation"""
+    """[sig-api-machinery] AdmissionWebhook should be able to deny pod and configmap creation"""
 
     async def story(hooks):
         await hooks.configure(
@@ -140,7 +140,7 @@ def test_deny_creation(hooks):
 
 
 def test_deny_attach(hooks):
-    """should be able to deny attaching pod"""
+    """[sig-api-machinery] AdmissionWebhook should be able to deny attaching pod"""
 
     def answer(call):
         review = call.review
@@ -163,7 +163,7 @@ def test_deny_attach(hooks):
 
 
 def test_deny_custom_resources(hooks):
-    """should be able to deny custom resource creation, update and deletion"""
+    """[sig-api-machinery] AdmissionWebhook should be able to deny custom resource creation, update and deletion"""
 
     async def story(hooks):
         path = await define(hooks, pruning=False)
@@ -186,7 +186,7 @@ def test_deny_custom_resources(hooks):
 
 
 def test_fail_closed(hooks):
-    """should unconditionally reject operations on fail closed webhook"""
+    """[sig-api-machinery] AdmissionWebhook should unconditionally reject operations on fail closed webhook"""
 
     async def story(hooks):
         webhook = hooks.webhook(failurePolicy="Fail")
@@ -199,7 +199,8 @@ def test_fail_closed(hooks):
 
 
 def test_configurations_are_exempt(hooks):
-    """should not be able to mutate or prevent deletion of webhook configuration objects"""
+    """[sig-api-machinery] AdmissionWebhook should not be able to mutate or prevent deletion of webhook configuration
+    objects"""
 
     async def story(hooks):
         everything = {"operations": ["*"], "apiGroups": ["admissionregistration.k8s.io"], "apiVersions": ["*"],
@@ -216,7 +217,7 @@ def test_configurations_are_exempt(hooks):
 
 
 def test_mutate_configmap(hooks):
-    """should mutate configmap"""
+    """[sig-api-machinery] AdmissionWebhook should mutate configmap"""
 
     def answer(call):
         data = call.review["object"]["data"]
@@ -234,7 +235,7 @@ def test_mutate_configmap(hooks):
 
 
 def test_mutate_pod(hooks):
-    """should mutate pod and apply defaults after mutation"""
+    """[sig-api-machinery] AdmissionWebhook should mutate pod and apply defaults after mutation"""
 
     async def story(hooks):
         await hooks.configure("mutating", hooks.webhook(rules=[rule("CREATE", resource="pods")]))
@@ -249,7 +250,8 @@ def test_mutate_pod(hooks):
 
 @pytest.mark.parametrize("pruning", [False, True], ids=["whole", "pruned"])
 def test_mutate_custom_resources(hooks, pruning):
-    """should mutate custom resource; should mutate custom resource with pruning"""
+    """[sig-api-machinery] AdmissionWebhook should mutate custom resource
+    [sig-api-machinery] AdmissionWebhook should mutate custom resource with pruning"""
 
     def answer(call):
         data = call.review["object"]["data"]
@@ -269,7 +271,7 @@ def test_mutate_custom_resources(hooks, pruning):
 
 
 def test_mutate_custom_resource_of_another_stored_version(hooks):
-    """should mutate custom resource with different stored version"""
+    """[sig-api-machinery] AdmissionWebhook should mutate custom resource with different stored version"""
 
     async def story(hooks):
         path = await define(hooks, versions=("v1", "v2"), storage="v1")
@@ -292,7 +294,7 @@ def test_mutate_custom_resource_of_another_stored_version(hooks):
 
 
 def test_deny_crd_creation(hooks):
-    """should deny crd creation"""
+    """[sig-api-machinery] AdmissionWebhook should deny crd creation"""
 
     async def story(hooks):
         rules = [
@@ -314,7 +316,7 @@ def test_deny_crd_creation(hooks):
 
 
 def test_timeout(hooks):
-    """should honor timeout"""
+    """[sig-api-machinery] AdmissionWebhook should honor timeout"""
     gate = asyncio.Event()
 
     async def slow(call):
@@ -343,7 +345,8 @@ def test_timeout(hooks):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_patching_and_updating(hooks, kind):
-    """patching/updating a mutating webhook should work; patching/updating a validating webhook should work"""
+    """[sig-api-machinery] AdmissionWebhook patching/updating a mutating webhook should work
+    [sig-api-machinery] AdmissionWebhook patching/updating a validating webhook should work"""
 
     async def story(hooks):
         path = f"{GROUP}/{kind}webhookconfigurations/hooks"
@@ -365,7 +368,8 @@ def test_patching_and_updating(hooks, kind):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_listing(hooks, kind):
-    """listing mutating webhooks should work; listing validating webhooks should work"""
+    """[sig-api-machinery] AdmissionWebhook listing mutating webhooks should work
+    [sig-api-machinery] AdmissionWebhook listing validating webhooks should work"""
 
     async def story(hooks):
         path = f"{GROUP}/{kind}webhookconfigurations"
@@ -382,7 +386,10 @@ def test_listing(hooks, kind):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_match_conditions(hooks, kind):
-    """should be able to create and update (mutating|validating) webhook configurations with match conditions"""
+    """[sig-api-machinery] AdmissionWebhook should be able to create and update mutating webhook configurations with
+    match conditions
+    [sig-api-machinery] AdmissionWebhook should be able to create and update validating webhook configurations with
+    match conditions"""
 
     async def story(hooks):
         first = [{"name": "expression-1", "expression": "object.metadata.namespace == 'production'"}]
@@ -399,7 +406,9 @@ def test_match_conditions(hooks, kind):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_invalid_match_conditions(hooks, kind):
-    """should reject (mutating|validating) webhook configurations with invalid match conditions"""
+    """[sig-api-machinery] AdmissionWebhook should reject mutating webhook configurations with invalid match conditions
+    [sig-api-machinery] AdmissionWebhook should reject validating webhook configurations with invalid match
+    conditions"""
 
     async def story(hooks):
         wrong = [{"name": "invalid-expression-1", "expression": "... [] bad expression"}]
@@ -411,7 +420,7 @@ def test_invalid_match_conditions(hooks, kind):
 
 
 def test_skip_me(hooks):
-    """should mutate everything except 'skip-me' configmaps"""
+    """[sig-api-machinery] AdmissionWebhook should mutate everything except 'skip-me' configmaps"""
 
     async def story(hooks):
         conditions = [{"name": "skip-me", "expression": "object.metadata.name != 'skip-me'"}]
