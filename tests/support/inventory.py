@@ -1,0 +1,106 @@
+"""Count what a cluster holds of its machine, to see that nothing of pods that are gone is left."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import subprocess
+from collections import Counter
+from pathlib import Path
+
+from support.clusters import Cluster
+
+
+def server_pid(cluster: Cluster) -> int:
+    """Return the server's process."""
+    pid: int = cluster.proa.status()["pid"]
+    return pid
+
+
+def noded_pid(cluster: Cluster, node: str = "proa-1") -> int:
+    """Return the process of a node's supervisor."""
+    return int((cluster.proa.home / "nodes" / node / "noded.pid").read_text().split()[0])
+
+
+def take_inventory(cluster: Cluster, node: str = "proa-1") -> Counter[str]:
+    """Return how many there are of all that pods are made of: processes, namespaces, mounts, files, rules."""
+    home = cluster.proa.home / "nodes" / node
+    noded, server = noded_pid(cluster, node), server_pid(cluster)
+    below = descendants(noded)
+    found = Counter(
+        {
+            "processes": len(below),
+            "network namespaces": len({link for pid in below if (link := namespace(pid, "net"))}),
+            "mounts of the node": len(Path(f"/proc/{noded}/mountinfo").read_text().splitlines()),
+            "links": len(Path(f"/proc/{noded}/net/dev").read_text().splitlines()),
+            "routes": len(Path(f"/proc/{noded}/net/route").read_text().splitlines()),
+            "addresses": Path(f"/proc/{noded}/net/fib_trie").read_text().count("host LOCAL"),
+            "descriptors of noded": len(os.listdir(f"/proc/{noded}/fd")),
+            "descriptors of the server": len(os.listdir(f"/proc/{server}/fd")),
+            "threads of the server": len(os.listdir(f"/proc/{server}/task")),
+            "folders of pods": count(home / "pods"),
+            "folders of logs": count(home / "logs/pods"),
+            "records": count(home / "state/sandboxes") + count(home / "state/containers"),
+            "roots": count(home / "state/roots"),
+            "control groups": len(control_groups(home)),
+            "links of the host": len(Path("/proc/net/dev").read_text().splitlines()),
+        }
+    )
+    rules = rules_of(noded)
+    if rules is not None:
+        found["rules"] = rules
+    return found
+
+
+def descendants(pid: int) -> set[int]:
+    """Return the ids of a process and of everything below it."""
+    children: dict[int, list[int]] = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+            except OSError:
+                continue
+            children.setdefault(parent, []).append(int(entry.name))
+    found, todo = set(), [pid]
+    while todo:
+        found.add(current := todo.pop())
+        todo += children.get(current, [])
+    return found
+
+
+def namespace(pid: int, kind: str) -> str:
+    """Return what a process' namespace is called, "" when the process is gone."""
+    try:
+        return os.readlink(f"/proc/{pid}/ns/{kind}")
+    except OSError:
+        return ""
+
+
+def count(folder: Path) -> int:
+    """Return how many entries a folder has."""
+    return len(os.listdir(folder)) if folder.is_dir() else 0
+
+
+def control_groups(home: Path) -> set[Path]:
+    """Return the control groups of a node's pods and containers."""
+    record = home / "noded.cgroups"
+    own = {Path(line) for line in record.read_text().splitlines()} if record.exists() else set()
+    return {folder for parent in own if parent.is_dir() for folder in parent.rglob("*") if folder.is_dir()}
+
+
+def rules_of(noded: int) -> int | None:
+    """Return the number of lines of nftables' rules in the node's network, None where they cannot be read."""
+    program = next((path for path in ("/usr/sbin/nft", "/sbin/nft") if os.access(path, os.X_OK)), "")
+    if not program or os.geteuid() != 0:
+        return None
+    libc = ctypes.CDLL(None, use_errno=True)
+
+    def enter() -> None:
+        descriptor = os.open(f"/proc/{noded}/ns/net", os.O_RDONLY)
+        libc.setns(descriptor, 0x40000000)
+
+    listed = subprocess.run(
+        [program, "list", "ruleset"], capture_output=True, text=True, preexec_fn=enter, check=True
+    )
+    return len(listed.stdout.splitlines())
