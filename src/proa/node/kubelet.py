@@ -41,6 +41,7 @@ from proa.objects.errors import ApiError
 from proa.objects.meta import uid
 from proa.objects.pods import is_terminated
 from proa.objects.resource import PODS, SERVICES
+from proa.reconcile.clock_jumps import watch_clock
 from proa.reconcile.informer import InformerFactory
 from proa.reconcile.protocol import EventRecorder
 
@@ -158,6 +159,7 @@ class Kubelet:
             asyncio.create_task(self._follow_runtime(), name="runtime events"),
             asyncio.create_task(self._registration.run(), name="node status"),
             asyncio.create_task(self.eviction.run(self._sleep), name="eviction"),
+            asyncio.create_task(watch_clock(self.look_again), name="clock"),
         ]
 
     async def stop(self, drain: bool = False) -> None:
@@ -273,6 +275,12 @@ class Kubelet:
         for folder in self.settings.logs_directory.iterdir():
             if folder.name.rpartition("_")[2] not in known:
                 shutil.rmtree(folder, ignore_errors=True)
+
+    def look_again(self) -> None:
+        """The time of day has jumped: pods get new tokens, and whatever waited for a time may be due."""
+        self._tokens.forget_all()
+        for worker in self._workers.values():
+            worker.refresh_volumes()
 
     # What the node is short of
 

@@ -34,6 +34,10 @@ class TokenSource:
         token = self._tokens[key] = await self._ask(pod, projection)
         return token
 
+    def forget_all(self) -> None:
+        """Drop every token: the time of day has jumped, and they may be of no more use."""
+        self._tokens.clear()
+
     def forget(self, pod_uid: str) -> None:
         """Drop a pod's tokens."""
         for key in [k for k in self._tokens if k[0] == pod_uid]:

@@ -18,6 +18,7 @@ from proa.client.protocol import Client, Object
 from proa.objects import meta
 from proa.objects.errors import ApiError, Conflict
 from proa.reconcile.busy_time import BusyTime
+from proa.reconcile.clock_jumps import watch_clock
 from proa.reconcile.events import EventSink
 from proa.reconcile.informer import InformerFactory
 from proa.reconcile.own_writes import OwnWritesClient
@@ -87,6 +88,12 @@ class Manager:
         await self.informers.wait_synced()
         for runner in self._runners:
             self._tasks.append(asyncio.create_task(runner.run(), name=f"controller {runner.name}"))
+        self._tasks.append(asyncio.create_task(watch_clock(self.look_again), name="clock"))
+
+    def look_again(self) -> None:
+        """Have every key that waits for a time of day worked on now."""
+        for runner in self._runners:
+            runner.queue.add_delayed_now()
 
     def start_self_watching(self) -> None:
         """Have those begin that watch for themselves: it may be all resources, so nobody should wait for it."""

@@ -81,6 +81,12 @@ class WorkQueue(Generic[K]):
             waiting.cancel()
         self._delayed[key] = self._timers.call_later(seconds, self._delay_over, key)
 
+    def add_delayed_now(self) -> None:
+        """Add every key that waits for its time: the time of day has jumped, and may have come."""
+        for key, timer in [*self._delayed.items()]:
+            timer.cancel()
+            self._delay_over(key)
+
     def add_rate_limited(self, key: K) -> float:
         """Add `key` when its back-off is over, and return that delay in seconds."""
         failures = self._failures.get(key, 0)
