@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from proa.local_nodes.node import LocalNode
     from proa.node.noded.client import NodedClient
+    from proa.node.runtimes.protocol import SocketKind
 
 
 class AnyNode:
@@ -18,7 +19,7 @@ class AnyNode:
         self._find = find
 
     async def open_socket(
-        self, kind: Literal["tcp-listen", "tcp", "udp"], host: str = "", port: int = 0
+        self, kind: SocketKind, host: str = "", port: int = 0
     ) -> socket.socket:
         """Return a socket of the node's network namespace."""
         return await self._noded().open_socket(kind, host, port)

@@ -7,6 +7,7 @@ The host's NodePorts are host.py's.
 from __future__ import annotations
 
 import logging
+from typing import TYPE_CHECKING
 
 from proa.network.data_path import ServiceKey
 from proa.network.dns import DnsServer, Resolver
@@ -19,12 +20,15 @@ from proa.network.dns_records import (
     index_endpoint_ips,
 )
 from proa.network.outside_addresses import OutsideAddresses
-from proa.network.protocol import DataPathBackend, NetworkSettings, NodeNetwork, RuntimeStatus
+from proa.network.protocol import DataPathBackend, DivertingNetwork, NetworkSettings, RuntimeStatus
 from proa.network.services import ServiceProxy
 from proa.network.userspace import UserspaceDataPath
 from proa.objects.resource import ENDPOINT_SLICES, NODES, SERVICES
 from proa.reconcile.informer import InformerFactory
 from proa.reconcile.protocol import EventRecorder
+
+if TYPE_CHECKING:
+    from proa.network.outside.way_out import WayOut
 
 logger = logging.getLogger(__name__)
 
@@ -39,7 +43,7 @@ class Network:
     def __init__(
         self,
         informers: InformerFactory,
-        node_network: NodeNetwork,
+        node_network: DivertingNetwork,
         runtime_status: RuntimeStatus,
         events: EventRecorder,
         settings: NetworkSettings,
@@ -55,6 +59,7 @@ class Network:
         self._slices.add_index(ENDPOINT_IP_INDEX, index_endpoint_ips)
         self._proxy: ServiceProxy | None = None
         self._dns: DnsServer | None = None
+        self._way_out: WayOut | None = None
 
     async def start(self) -> None:
         """Serve from now on; raise what noded raises where DNS gets no socket."""
@@ -75,6 +80,7 @@ class Network:
         await self._proxy.start()
         self._dns = self._make_dns()
         await self._dns.start()
+        await self._open_way_out()
 
     async def renew(self) -> None:
         """Serve in a node that was made anew; raise what noded raises, and then it can be called again."""
@@ -83,10 +89,14 @@ class Network:
         if self._dns is not None:
             await self._dns.stop()
             await self._dns.start()
+        if self._way_out is not None:
+            await self._way_out.renew()
 
     async def stop(self) -> None:
         """Leave no listener, rule or address."""
         try:
+            if self._way_out is not None:
+                await self._way_out.stop()
             if self._dns is not None:
                 await self._dns.stop()
         finally:
@@ -104,7 +114,7 @@ class Network:
     async def _make_data_path(self) -> DataPathBackend:
         """Return the kernel's where it takes its rules, else our own."""
         node_ips = self._settings.node_ips or (self._runtime_status.node_ip,)
-        reason = self._runtime_status.features.get("netfilter", "noded does not say")
+        reason = self._why_no_netfilter()
         if not reason:
             from proa.network.nftables import NftablesDataPath
 
@@ -117,6 +127,37 @@ class Network:
                 return path
         logger.warning("services are served in userspace reason=%s", reason)
         return UserspaceDataPath(self._node_network, node_ips[0], self._problem)
+
+    async def _open_way_out(self) -> None:
+        """Let pods reach other networks, or tell the Node why they do not."""
+        from proa.network.outside import modes, way_out
+        from proa.network.outside.destinations import Destinations
+
+        settings = self._settings
+        if reason := self._why_no_netfilter():
+            if settings.outside != modes.NO:
+                self._tell_node("NoOutsideNetwork", f"pods reach no network outside of the cluster: {reason}")
+            return
+        destinations = Destinations(settings.outside, settings.inside_cidrs, settings.host_address)
+        found = way_out.WayOut(self._node_network, destinations, settings.inside_cidrs)
+        if settings.outside == modes.NO:
+            await found.stop()
+            return
+        try:
+            await found.start()
+        except Exception as error:  # noded's refusal, in its words: the kernel may lack nft_tproxy
+            await found.close()
+            self._tell_node("NoOutsideNetwork", f"pods reach no network outside of the cluster: {error}")
+            return
+        self._way_out = found
+
+    def _why_no_netfilter(self) -> str:
+        return self._runtime_status.features.get("netfilter", "noded does not say")
+
+    def _tell_node(self, reason: str, message: str) -> None:
+        logger.warning("%s node=%s", message, self._settings.node_name)
+        if (node := self._nodes.get(self._settings.node_name)) is not None:
+            self._events.event(node, "Warning", reason, message)
 
     def _make_dns(self) -> DnsServer:
         settings = self._settings

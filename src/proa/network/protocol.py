@@ -14,11 +14,15 @@ from proa.network.data_path import ServiceKey, ServicePort
 from proa.objects.quick_dataclass import dataclass
 
 
+SocketKind = Literal["tcp-listen", "tcp", "udp", "transparent-tcp-listen", "transparent-udp"]
+"""A transparent socket may have any address as its own, and tells which one a datagram was sent to."""
+
+
 class NodeNetwork(Protocol):
     """Sockets, addresses and rules inside the node's network namespace."""
 
     async def open_socket(
-        self, kind: Literal["tcp-listen", "tcp", "udp"], host: str = "", port: int = 0
+        self, kind: SocketKind, host: str = "", port: int = 0
     ) -> socket.socket:
         """Return a non-blocking socket of that namespace: listening or bound at host:port, or unbound."""
 
@@ -33,6 +37,13 @@ class NodeNetwork(Protocol):
 
     async def ask_netfilter(self, request: bytes) -> bytes:
         """Send netlink messages to netfilter, and return everything that it answers."""
+
+
+class DivertingNetwork(NodeNetwork, Protocol):
+    """A node's own network, from which its pods find a way out (way_out.py)."""
+
+    async def divert_outside(self) -> None:
+        """Bring what is meant for other networks to sockets of this one: what rules mark, and what the node sends."""
 
 
 class RuntimeStatus(Protocol):
@@ -65,6 +76,8 @@ class NetworkSettings:
     `dns_address` is the ClusterIP of kube-system/kube-dns, `service_cidr` the network that leads to the node;
     `resolv_conf` names the resolvers of last resort. `node_ips` are the node's addresses, where they are not what the
     runtime says; who comes from outside of `cluster_cidrs` (all pods' networks) is outside of the cluster.
+    `outside` says whether pods reach other networks (outside/modes.py), `inside_cidrs` which are the cluster's own,
+    and `host_address` is what stands for the host's loopback.
     """
 
     node_name: str
@@ -74,3 +87,6 @@ class NetworkSettings:
     resolv_conf: str = "/etc/resolv.conf"
     node_ips: tuple[str, ...] = ()
     cluster_cidrs: tuple[str, ...] = ("10.244.0.0/16", "fd00:10:244::/48")
+    outside: str = "yes"
+    inside_cidrs: tuple[str, ...] = ("10.96.0.0/16", "10.243.0.0/16", "10.244.0.0/16")
+    host_address: str = "10.243.255.2"

@@ -31,12 +31,13 @@ BACKLOG = 1024
 class _Side(asyncio.Protocol):
     """One half of a relayed connection."""
 
-    def __init__(self, relay: TcpRelay) -> None:
+    def __init__(self, relay: ConnectionRelay) -> None:
         self.relay = relay
         self.transport: asyncio.Transport | None = None
         self.peer: _Side | None = None
         self.has_ended = False
         self.is_lost = False
+        self.on_lost: Callable[[], None] | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)
@@ -69,6 +70,8 @@ class _Side(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self.is_lost = True
         self.relay.forget(self)
+        if self.on_lost is not None:
+            self.on_lost()
         if self.peer is not None and self.peer.transport is not None:
             self.peer.end(is_reset=exc is not None)
 
@@ -94,7 +97,7 @@ class Outbound(_Side):
     """The half towards the endpoint. It acknowledges at once: servers that write heads and bodies separately (Python's
     http.server) otherwise wait 40 ms for the delayed acknowledgement of the first, through Nagle's algorithm."""
 
-    def __init__(self, relay: TcpRelay, sock: socket.socket) -> None:
+    def __init__(self, relay: ConnectionRelay, sock: socket.socket) -> None:
         super().__init__(relay)
         self._socket = sock
 
@@ -109,7 +112,7 @@ class Inbound(_Side):
     Not reading until then is not enough: uvloop reads on after a `pause_reading` in `connection_made`.
     """
 
-    def __init__(self, relay: TcpRelay) -> None:
+    def __init__(self, relay: ConnectionRelay) -> None:
         super().__init__(relay)
         self._early = bytearray()
         self._early_end = False
@@ -143,12 +146,10 @@ class Inbound(_Side):
             super().eof_received()
 
 
-class TcpRelay:
-    """One listener and the connections that came through it."""
+class ConnectionRelay:
+    """One listener and the connections that came through it. Where each goes on to says `_reach`."""
 
-    def __init__(self, balancer: Balancer, sockets: SocketPool) -> None:
-        self._balancer = balancer
-        self._sockets = sockets
+    def __init__(self) -> None:
         self._server: asyncio.Server | None = None
         self.sides: set[_Side] = set()
         self._dials: set[asyncio.Task[None]] = set()
@@ -194,16 +195,20 @@ class TcpRelay:
         if not self.sides:
             self._emptied.set()
 
+    async def _reach(self, client: asyncio.Transport) -> socket.socket:
+        """Return a socket that is connected to where a client's connection goes on to; raise what the client is to
+        hear as a reset."""
+        raise NotImplementedError
+
     async def _dial(self, inbound: Inbound) -> None:
         assert inbound.transport is not None
-        client = (inbound.transport.get_extra_info("peername") or ("",))[0]
         try:
-            endpoint, sock = await self._connect(client)
+            sock = await self._reach(inbound.transport)
         except Exception as error:  # whatever noded or the network says, the client hears a reset
-            logger.debug("no endpoint took a connection client=%s error=%s", client, error)
+            logger.debug("nobody took a connection error=%s", error)
             inbound.end(is_reset=True)
             return
-        self._balancer.connected(client, endpoint)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         outbound = Outbound(self, sock)
         outbound.peer = inbound
         try:
@@ -216,6 +221,21 @@ class TcpRelay:
             outbound.end(is_reset=True)
         else:
             inbound.connect(outbound)
+
+
+class TcpRelay(ConnectionRelay):
+    """One listener of a service's port, whose connections go on to the service's endpoints."""
+
+    def __init__(self, balancer: Balancer, sockets: SocketPool) -> None:
+        super().__init__()
+        self._balancer = balancer
+        self._sockets = sockets
+
+    async def _reach(self, client: asyncio.Transport) -> socket.socket:
+        address = (client.get_extra_info("peername") or ("",))[0]
+        endpoint, sock = await self._connect(address)
+        self._balancer.connected(address, endpoint)
+        return sock
 
     async def _connect(self, client: str) -> tuple[Endpoint, socket.socket]:
         """Try every endpoint: first each for a moment, since a pod that is gone does not answer at all; then longer."""
@@ -236,7 +256,6 @@ class TcpRelay:
                     sock.close()
                     raise
                 else:
-                    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                     return endpoint, sock
         raise failure
 

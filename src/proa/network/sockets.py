@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections import deque
-from typing import Literal
 
-from proa.network.protocol import NodeNetwork
+from proa.network.protocol import NodeNetwork, SocketKind
 
 SPARE_SOCKETS = 16
 
@@ -15,7 +14,7 @@ SPARE_SOCKETS = 16
 class SocketPool:
     """Unbound sockets of one kind, made ahead once the first has been asked for."""
 
-    def __init__(self, node_network: NodeNetwork, kind: Literal["tcp", "udp"]) -> None:
+    def __init__(self, node_network: NodeNetwork, kind: SocketKind) -> None:
         self._node_network = node_network
         self._kind = kind
         self._spare: deque[socket.socket] = deque()

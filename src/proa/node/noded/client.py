@@ -10,7 +10,7 @@ import socket
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from proa.node.noded.connection import KILLED_EXIT_CODE, NodedConnection, Revive
 from proa.node.noded.decode import container_from, sandbox_from
@@ -29,6 +29,7 @@ from proa.node.runtimes.protocol import (
     RuntimeStatus,
     Sandbox,
     SandboxConfig,
+    SocketKind,
 )
 
 
@@ -205,7 +206,7 @@ class NodedClient:
     # NodeNetwork
 
     async def open_socket(
-        self, kind: Literal["tcp-listen", "tcp", "udp"], host: str = "", port: int = 0
+        self, kind: SocketKind, host: str = "", port: int = 0
     ) -> socket.socket:
         """Return a socket of the node's network namespace."""
         return await self._socket_in("", kind, host, port)
@@ -230,6 +231,10 @@ class NodedClient:
             close_all(*surplus)
         finally:
             close_all(*fds)
+
+    async def divert_outside(self) -> None:
+        """Bring what is meant for other networks to the node's own sockets."""
+        await self._call("divert_outside")
 
     async def apply_nftables(self, commands: str) -> None:
         """Run nft commands in one transaction."""

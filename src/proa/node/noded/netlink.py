@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 _NLMSG_ERROR, _NLMSG_DONE = 2, 3
 _REQUEST, _ACK, _EXCL, _CREATE, _DUMP = 0x1, 0x4, 0x200, 0x400, 0x300
 _NEWLINK, _DELLINK, _GETLINK, _NEWADDR, _DELADDR, _GETADDR, _NEWROUTE = 16, 17, 18, 20, 21, 22, 24
+_NEWRULE, _FRA_IIFNAME, _FRA_PRIORITY, _FRA_FWMARK, _FRA_FWMASK, _FR_ACT_TO_TBL = 32, 3, 6, 10, 16, 1
 _IFF_UP = 1
 _IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MTU, _IFLA_LINK, _IFLA_MASTER, _IFLA_LINKINFO, _IFLA_NET_NS_FD = (
     1, 3, 4, 5, 10, 18, 28,
@@ -169,9 +170,20 @@ def new_route(
     return _route(index, destination, _TABLE_MAIN, _RTN_UNICAST, scope, gateway, source)
 
 
-def new_local_route(index: int, destination: str, source: str = "") -> Message:
+def new_local_route(index: int, destination: str, source: str = "", table: int = _TABLE_LOCAL) -> Message:
     """Take a whole range as this namespace's own: packets to it are delivered here."""
-    return _route(index, destination, _TABLE_LOCAL, _RTN_LOCAL, SCOPE_HOST, "", source)
+    return _route(index, destination, table, _RTN_LOCAL, SCOPE_HOST, "", source)
+
+
+def new_rule(family: int, priority: int, table: int, *, mark: int = 0, interface: str = "") -> Message:
+    """Have a routing table asked for packets with these bits of the mark, or that come in by an interface."""
+    body = struct.pack("=BBBBBBBBI", family, 0, 0, 0, table, 0, 0, _FR_ACT_TO_TBL, 0)
+    body += _attribute(_FRA_PRIORITY, _u32(priority))
+    if mark:
+        body += _attribute(_FRA_FWMARK, _u32(mark)) + _attribute(_FRA_FWMASK, _u32(mark))
+    if interface:
+        body += _attribute(_FRA_IIFNAME, interface.encode() + b"\0")
+    return Message(_NEWRULE, _CREATE | _EXCL, body, f"add rule to table {table}")
 
 
 def _route(

@@ -30,6 +30,13 @@ _SYSCTLS = {
     "ipv4/ip_unprivileged_port_start": "0",
     "bridge/bridge-nf-call-iptables": "0",
 }
+OUTSIDE_MARK = 0x1000000
+"""The bit of the mark by which nftables rules say that a packet, wherever it is meant for, is delivered on this node."""
+_OUTSIDE_TABLE = 112
+_MARKED_PRIORITY, _OWN_PRIORITY = 112, 32770
+"""Of the rules that lead there: the second is asked after the main table, for what the node itself sends."""
+_IP_TRANSPARENT, _IP_RECVORIGDSTADDR = 19, 20
+_IPV6_TRANSPARENT, _IPV6_RECVORIGDSTADDR = 75, 74
 _IPC_SYSCTLS = ("kernel.msg", "kernel.sem", "kernel.shm", "fs.mqueue.")
 
 
@@ -82,6 +89,7 @@ class NodeNetwork:
         self._route = netlink.Rtnetlink()
         self._bridge = 0
         self._made = 0
+        self._is_diverted = False
 
     def set_up(self) -> dict[str, str]:
         """Make the bridge and the node's addresses; return the sysctls that could not be set, with why."""
@@ -98,6 +106,20 @@ class NodeNetwork:
             messages.append(netlink.new_local_route(1, self._service_cidr, self.node_ip))
         self._route.send(messages)
         return refused
+
+    def divert_outside(self) -> None:
+        """Bring what is meant for other networks to this node's own sockets: packets that rules mark, and its own.
+
+        From then on rules must refuse what nobody takes: it would be delivered here whatever its address.
+        """
+        if self._is_diverted:
+            return
+        self._route.send([
+            netlink.new_rule(socket.AF_INET, _MARKED_PRIORITY, _OUTSIDE_TABLE, mark=OUTSIDE_MARK),
+            netlink.new_rule(socket.AF_INET, _OWN_PRIORITY, _OUTSIDE_TABLE, interface="lo"),
+            netlink.new_local_route(1, "0.0.0.0/0", self.node_ip, _OUTSIDE_TABLE),
+        ])  # fmt: skip
+        self._is_diverted = True
 
     def connect_pod(self, namespace: int) -> str:
         """Give the pod in the network namespace `namespace` an address, and return it."""
@@ -151,21 +173,38 @@ class NodeNetwork:
 
 
 def make_socket(kind: str, host: str, port: int) -> socket.socket:
-    """Make a socket of the namespace that the caller is in: tcp-listen, tcp or udp."""
+    """Make a socket of the namespace that the caller is in: tcp-listen, tcp or udp.
+
+    With "transparent-" before it, one that may have any address as its own, and that tells which one a datagram was
+    sent to.
+    """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    made = socket.socket(family, socket.SOCK_DGRAM if kind == "udp" else socket.SOCK_STREAM)
+    is_udp = kind.endswith("udp")
+    made = socket.socket(family, socket.SOCK_DGRAM if is_udp else socket.SOCK_STREAM)
     try:
+        if kind.startswith("transparent-"):
+            _make_transparent(made)
         if host or port:
-            if kind != "udp":
+            if not is_udp:
                 made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             made.bind((host, port))
-        if kind == "tcp-listen":
+        if kind.endswith("tcp-listen"):
             made.listen(1024)
     except BaseException:
         made.close()
         raise
     made.setblocking(False)
     return made
+
+
+def _make_transparent(made: socket.socket) -> None:
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if made.family == socket.AF_INET6:
+        made.setsockopt(socket.IPPROTO_IPV6, _IPV6_TRANSPARENT, 1)
+        made.setsockopt(socket.IPPROTO_IPV6, _IPV6_RECVORIGDSTADDR, 1)
+    else:
+        made.setsockopt(socket.IPPROTO_IP, _IP_TRANSPARENT, 1)
+        made.setsockopt(socket.IPPROTO_IP, _IP_RECVORIGDSTADDR, 1)
 
 
 def host_address() -> str:

@@ -559,6 +559,11 @@ class Supervisor:
         self._runtime.remove_addresses(arguments["addresses"])
         reply.send({})
 
+    def do_divert_outside(self, _arguments: Record, reply: Reply) -> None:
+        """Bring what is meant for other networks to the node's own sockets."""
+        self._runtime.divert_outside()
+        reply.send({})
+
     def do_nftables(self, arguments: Record, reply: Reply) -> None:
         """Run nft commands in the node's network namespace."""
         why = self._runtime.features.get("nftables", "")

@@ -379,6 +379,10 @@ class NativeRuntime:
         """Take these addresses from the node's lo."""
         self._network.remove_addresses(addresses)
 
+    def divert_outside(self) -> None:
+        """Bring what is meant for other networks to the node's own sockets."""
+        self._network.divert_outside()
+
     def namespaces(self, sandbox: Record) -> dict[str, int]:
         """Return descriptors of the namespaces that a pod's containers share: net, ipc, uts, maybe user and pid."""
         return self._namespaces[sandbox["id"]]

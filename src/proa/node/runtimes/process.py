@@ -167,6 +167,10 @@ class ProcessRuntime:
         """Refused, as above."""
         raise PermissionError(1, _NONE)
 
+    def divert_outside(self) -> None:
+        """Refused, as above: pods have the host's own way."""
+        raise PermissionError(1, _NONE)
+
     def _folder(self, record: Record) -> str:
         return f"{self._state}/roots/{record['id']}"
 

@@ -300,11 +300,15 @@ class Runtime(Protocol):
     async def list_images(self) -> list[Image]: ...
 
 
+SocketKind = Literal["tcp-listen", "tcp", "udp", "transparent-tcp-listen", "transparent-udp"]
+"""A transparent socket may have any address as its own, and tells which one a datagram was sent to."""
+
+
 class NodeNetwork(Protocol):
     """What services and DNS ask of noded: sockets and rules inside the node's network namespace."""
 
     async def open_socket(
-        self, kind: Literal["tcp-listen", "tcp", "udp"], host: str = "", port: int = 0
+        self, kind: SocketKind, host: str = "", port: int = 0
     ) -> socket.socket:
         """Return a socket made in the node's network namespace: listening or bound at host:port, or unbound."""
 
@@ -312,6 +316,9 @@ class NodeNetwork(Protocol):
         """Give the node's loopback these addresses (CIDR notation); those it has are left alone."""
 
     async def remove_addresses(self, addresses: list[str]) -> None: ...
+
+    async def divert_outside(self) -> None:
+        """Bring what is meant for other networks to sockets of this one: what rules mark, and what the node sends."""
 
     async def apply_nftables(self, commands: str) -> None:
         """Run nft commands in one transaction; raise RuntimeFailure("NftablesError", nft's own words)."""

@@ -1,0 +1,1 @@
+"""The way out: pods reach the networks of the host, by way of this process."""

@@ -1,0 +1,45 @@
+"""Say where what a pod sends to another network goes on to from the host, and what of the host it never reaches. Pure.
+
+The host's loopback is refused whatever its name, with everything that listens there: the API and NodePorts of every
+cluster, databases, a resolver. So are link-local addresses (a cloud's metadata service hands out its credentials
+there), multicast, and the cluster's own networks: whatever of them has no route inside is not to be looked for outside.
+The host's other addresses, its neighbours and the internet are reached, as they are by any neighbour of the host.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterable
+from functools import lru_cache
+
+from proa.network.outside.modes import LOOPBACK
+
+HOST_LOOPBACK = "127.0.0.1"
+
+
+class Destinations:
+    """`inside` are the cluster's own networks; `host_address` stands for the host's loopback where `mode` says so."""
+
+    def __init__(self, mode: str, inside: Iterable[str], host_address: str) -> None:
+        self._inside = [ipaddress.ip_network(network) for network in inside]
+        self._host_address = host_address if mode == LOOPBACK else ""
+        self._is_allowed = lru_cache(maxsize=1024)(self._judge)
+
+    def find(self, address: str) -> str | None:
+        """Return the address to connect to from the host, None where it must not be reached."""
+        if self._host_address and address == self._host_address:
+            return HOST_LOOPBACK
+        return address if self._is_allowed(address) else None
+
+    def _judge(self, address: str) -> bool:
+        try:
+            ip = ipaddress.ip_address(address.partition("%")[0])
+        except ValueError:
+            return False
+        if isinstance(ip, ipaddress.IPv6Address) and ip.ipv4_mapped is not None:
+            ip = ip.ipv4_mapped
+        if ip.is_loopback or ip.is_link_local or ip.is_multicast or ip.is_unspecified or ip.is_reserved:
+            return False
+        if ip.version == 4 and int(ip) >> 24 == 0:
+            return False  # Linux takes 0.0.0.0/8 for the host itself
+        return not any(ip in network for network in self._inside)
