@@ -308,6 +308,7 @@ class Cluster:
             lambda node: make_client(server, f"system:node:{node}", "system:nodes"),
             make_http,
             self.settings.node_monitor_grace_seconds,
+            self.settings.outside_network,
         )
         metrics = MetricsServer(make_account_client(server, METRICS_ACCOUNT), informers, time.time)
         for api in metrics.apis:

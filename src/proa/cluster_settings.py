@@ -40,6 +40,7 @@ class Wanted(NamedTuple):
     audit_log: str | None = None
     without: str | None = None
     scheduler_config: str | None = None
+    outside_network: str | None = None
 
     def options(self) -> list[str]:
         """Return the words of a command line that asks for the same."""
@@ -55,6 +56,7 @@ class Settings(NamedTuple):
     requests, or "default", "" for no log; `audit_log` is that log's file, "" for the one in the home. `without` names
     the components, with commas between, that run elsewhere. `node_monitor_grace_period` is for how long a node may be
     silent (`4s`) before it counts as unreachable. `scheduler_config` is the scheduler's configuration, "" for none.
+    `outside_network` says whether pods reach the host's networks: one of network/outside/modes.py.
     """
 
     id: str
@@ -68,6 +70,7 @@ class Settings(NamedTuple):
     nodes: int = 1
     node_monitor_grace_period: str = DEFAULT_GRACE_PERIOD
     scheduler_config: str = ""
+    outside_network: str = "yes"
 
     @property
     def node_monitor_grace_seconds(self) -> float:
@@ -81,6 +84,7 @@ class Settings(NamedTuple):
         return self._replace(
             nodes=wanted.nodes or self.nodes,
             node_monitor_grace_period=wanted.node_monitor_grace_period or self.node_monitor_grace_period,
+            outside_network=wanted.outside_network or self.outside_network,
         )
 
     @property
@@ -101,6 +105,7 @@ class Settings(NamedTuple):
             audit_log=self.audit_log,
             without=self.without,
             scheduler_config=self.scheduler_config,
+            outside_network=self.outside_network,
         )
         asked = wanted._replace(port=wanted.port or None)
         met = [name for name in Wanted._fields if getattr(asked, name) == getattr(has, name)]

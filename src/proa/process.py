@@ -8,10 +8,12 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import resource
 import signal
 import sys
 import time
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 GC_THRESHOLDS = (20_000, 5, 1_000_000)
@@ -21,6 +23,7 @@ A look at what is young takes a few milliseconds. Everything is looked at by `_c
 thousands of objects take longer than a request may wait."""
 COLLECT_SECONDS = 300.0
 LONG_COLLECTION_SECONDS = 0.03
+_DESCRIPTORS_AT_START = resource.getrlimit(resource.RLIMIT_NOFILE)
 LOG_LEVELS = ("debug", "info", "warning", "error")
 
 
@@ -33,9 +36,27 @@ def log_to_stderr(level: str = "info") -> None:
     )
 
 
+def raise_descriptor_limit() -> None:
+    """Let this process have as many descriptors as it may: every connection of a pod to another network has two."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+@contextmanager
+def descriptor_limit_of_start() -> Iterator[None]:
+    """Have a process that is started meanwhile begin with the limit that this one began with."""
+    raised = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, _DESCRIPTORS_AT_START)
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, raised)
+
+
 def run(main: Coroutine[Any, Any, None]) -> None:
     """Run on uvloop where it is installed, else on asyncio's own loop."""
     gc.set_threshold(*GC_THRESHOLDS)
+    raise_descriptor_limit()
     try:
         import uvloop
     except ImportError:

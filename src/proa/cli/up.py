@@ -23,6 +23,7 @@ from proa.cli.terminal import Terminal
 from proa.cluster_settings import LOG, SEPARABLE, Wanted, read_settings
 from proa.home import Home, find_home
 from proa.local_nodes.addresses import MAX_NODES
+from proa.network.outside.modes import MODES
 
 DESCRIPTION = """\
 Start a cluster on this machine: API server, store, scheduler, controllers and nodes for real containers.
@@ -65,6 +66,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="how many nodes (default: 1 or the last number); with fewer than before the last ones are removed, "
         "and their pods start elsewhere",
+    )
+    parser.add_argument(
+        "--outside-network",
+        choices=MODES,
+        help="whether pods reach the networks that this machine reaches (default: yes, or the last one): `yes`, all "
+        "but what listens on its loopback only; `loopback`, that too, as host.proa.internal; `no`, none",
     )
     grace_period.add_argument(parser, "50s or the last one")
     parser.add_argument(

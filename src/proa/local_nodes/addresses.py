@@ -16,6 +16,10 @@ API_SERVICE_IP = "10.96.0.1"
 DNS_SERVICE_IP = "10.96.0.10"
 API_ADDRESS = "10.243.255.1"
 API_PORT = 6443
+HOST_ADDRESS = "10.243.255.2"
+"""What stands for the host's loopback, where pods may reach it."""
+INSIDE_CIDRS = (CLUSTER_POD_CIDR, SERVICE_CIDR, "10.243.0.0/16")
+"""The cluster's own networks: pods', services', and nodes'."""
 _PREFIX = "proa-"
 
 

@@ -12,7 +12,14 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from proa.local_nodes.addresses import CLUSTER_POD_CIDR, DNS_SERVICE_IP, SERVICE_CIDR, Place
+from proa.local_nodes.addresses import (
+    CLUSTER_POD_CIDR,
+    DNS_SERVICE_IP,
+    HOST_ADDRESS,
+    INSIDE_CIDRS,
+    SERVICE_CIDR,
+    Place,
+)
 from proa.local_nodes.door import NodeDoor
 from proa.objects.quick_dataclass import dataclass
 
@@ -39,7 +46,8 @@ class Surroundings:
     """What a node needs of the cluster around it.
 
     `make_client` returns the client of a node by its name; `make_server` an HTTP server of the API that is not serving
-    yet; `node_monitor_grace_seconds` is how long a silent node counts as alive.
+    yet; `node_monitor_grace_seconds` is how long a silent node counts as alive; `outside_network` says whether pods
+    reach the host's networks.
     """
 
     informers: InformerFactory
@@ -47,6 +55,7 @@ class Surroundings:
     make_client: Callable[[str], Client]
     make_server: Callable[[], ApiHttpServer]
     node_monitor_grace_seconds: float
+    outside_network: str
 
 
 @dataclass(slots=True)
@@ -210,7 +219,13 @@ class LocalNode:
         from proa.network.protocol import NetworkSettings
 
         events = around.events.recorder("kube-proxy", self.name)
-        settings = NetworkSettings(self.name, dns_address=DNS_SERVICE_IP)
+        settings = NetworkSettings(
+            self.name,
+            dns_address=DNS_SERVICE_IP,
+            outside=around.outside_network,
+            inside_cidrs=INSIDE_CIDRS,
+            host_address=HOST_ADDRESS,
+        )
         return Network(around.informers, noded, status, events, settings)
 
     async def _keep(self) -> None:

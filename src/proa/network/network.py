@@ -131,7 +131,6 @@ class Network:
     async def _open_way_out(self) -> None:
         """Let pods reach other networks, or tell the Node why they do not."""
         from proa.network.outside import modes, way_out
-        from proa.network.outside.destinations import Destinations
 
         settings = self._settings
         if reason := self._why_no_netfilter():
@@ -139,7 +138,7 @@ class Network:
                 self._tell_node("NoOutsideNetwork", f"pods reach no network outside of the cluster: {reason}")
             return
         destinations = Destinations(settings.outside, settings.inside_cidrs, settings.host_address)
-        found = way_out.WayOut(self._node_network, destinations, settings.inside_cidrs)
+        found = way_out.WayOut(self._node_network, destinations)
         if settings.outside == modes.NO:
             await found.stop()
             return

@@ -13,17 +13,14 @@ from typing import Literal, Protocol
 from proa.network.data_path import ServiceKey, ServicePort
 from proa.objects.quick_dataclass import dataclass
 
-
-SocketKind = Literal["tcp-listen", "tcp", "udp", "transparent-tcp-listen", "transparent-udp"]
+SocketKind = Literal["tcp-listen", "tcp", "udp", "transparent-tcp-listen", "transparent-udp", "icmp"]
 """A transparent socket may have any address as its own, and tells which one a datagram was sent to."""
 
 
 class NodeNetwork(Protocol):
     """Sockets, addresses and rules inside the node's network namespace."""
 
-    async def open_socket(
-        self, kind: SocketKind, host: str = "", port: int = 0
-    ) -> socket.socket:
+    async def open_socket(self, kind: SocketKind, host: str = "", port: int = 0) -> socket.socket:
         """Return a non-blocking socket of that namespace: listening or bound at host:port, or unbound."""
 
     async def add_addresses(self, addresses: list[str]) -> None:
@@ -42,8 +39,9 @@ class NodeNetwork(Protocol):
 class DivertingNetwork(NodeNetwork, Protocol):
     """A node's own network, from which its pods find a way out (way_out.py)."""
 
-    async def divert_outside(self) -> None:
-        """Bring what is meant for other networks to sockets of this one: what rules mark, and what the node sends."""
+    async def divert_outside(self, inside: list[str]) -> None:
+        """Bring what is meant for other networks to sockets of this one: what rules mark, and what the node sends
+        to others than those of `inside` (CIDR)."""
 
 
 class RuntimeStatus(Protocol):

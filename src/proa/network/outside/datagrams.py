@@ -3,12 +3,13 @@
 Theory of operation. The first datagram of a flow (a client's address and port, a destination's) arrives at one socket
 for all, beside which the kernel says where it was to go. The flow then gets two sockets of its own: `inside`, bound to
 the destination's address and connected to the client, which takes all that follows; and `outside`, of the host's. A
-flow ends after some silence, or when its destination refuses.
+flow ends after some silence, or when its destination refuses: the client then hears so as from a router (RFC 792).
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import socket
 import struct
@@ -41,11 +42,13 @@ class FlowKey(NamedTuple):
 
 
 class OutsideDatagrams:
-    """`find` is as in OutsideConnections; `sockets` has transparent UDP sockets of the node's namespace."""
+    """`find` is as in OutsideConnections; `sockets` has transparent UDP sockets of the node's namespace, in which
+    `errors` sends ICMP."""
 
-    def __init__(self, find: Callable[[str], str | None], sockets: SocketPool) -> None:
+    def __init__(self, find: Callable[[str], str | None], sockets: SocketPool, errors: socket.socket) -> None:
         self._find = find
         self._sockets = sockets
+        self._errors = errors
         self._listener: socket.socket | None = None
         self._flows: dict[FlowKey, _Flow] = {}
         self._clients: Counter[str] = Counter()
@@ -70,6 +73,7 @@ class OutsideDatagrams:
         for flow in [*self._flows.values()]:
             flow.end()
         await asyncio.gather(*opening, return_exceptions=True)
+        self._errors.close()
 
     @property
     def flows(self) -> int:
@@ -92,10 +96,12 @@ class OutsideDatagrams:
         if flow is None:
             target = self._find(key.destination[0])
             client = key.client[0]
-            full = len(self._flows) >= MAX_FLOWS or self._clients[client] >= MAX_FLOWS_A_CLIENT
-            if target is None or full:
+            if len(self._flows) >= MAX_FLOWS or self._clients[client] >= MAX_FLOWS_A_CLIENT:
                 return
-            flow = _Flow(key, lambda: self._forget(key))
+            if target is None:
+                self._refuse(key)
+                return
+            flow = _Flow(key, lambda: self._forget(key), lambda: self._refuse(key))
             self._flows[key] = flow
             self._clients[client] += 1
             flow.opening = asyncio.ensure_future(flow.open((target, key.destination[1]), self._sockets))
@@ -107,6 +113,10 @@ class OutsideDatagrams:
             self._clients[client] -= 1
             if not self._clients[client]:
                 del self._clients[client]
+
+    def _refuse(self, key: FlowKey) -> None:
+        with contextlib.suppress(OSError):  # the client is gone, or the socket's buffer is full
+            self._errors.sendto(port_unreachable(key), (key.client[0], 0))
 
     def _drop_idle(self) -> None:
         loop = asyncio.get_running_loop()
@@ -125,10 +135,23 @@ def read_destination(ancillary: list[tuple[int, int, bytes]]) -> Address | None:
     return None
 
 
+def port_unreachable(key: FlowKey) -> bytes:
+    """Return the ICMP message that tells a client that nobody takes what it sends (type 3, code 3)."""
+    addresses = socket.inet_aton(key.client[0]) + socket.inet_aton(key.destination[0])
+    quoted = struct.pack(">BBHHHBBH", 0x45, 0, 28, 0, 0, 64, socket.IPPROTO_UDP, 0) + addresses
+    quoted += struct.pack(">HHHH", key.client[1], key.destination[1], 8, 0)
+    message = struct.pack(">BBHI", 3, 3, 0, 0) + quoted
+    total = sum(struct.unpack(f">{len(message) // 2}H", message))
+    total = (total & 0xFFFF) + (total >> 16)
+    checksum = ~(total + (total >> 16)) & 0xFFFF
+    return message[:2] + struct.pack(">H", checksum) + message[4:]
+
+
 class _Flow:
     """One client's datagrams to one destination."""
 
-    def __init__(self, key: FlowKey, on_end: Callable[[], None]) -> None:
+    def __init__(self, key: FlowKey, on_end: Callable[[], None], on_refused: Callable[[], None]) -> None:
+        self._on_refused = on_refused
         self.key = key
         self.last_used = asyncio.get_running_loop().time()
         self.is_answered = False
@@ -158,7 +181,7 @@ class _Flow:
             free.append(outside)
             outside.connect(target)
             transport, _ = await loop.create_datagram_endpoint(
-                lambda: _Side(self.send_in, self.end), sock=outside
+                lambda: _Side(self.send_in, self._outside_failed), sock=outside
             )
             free.clear()
             self._outside = transport
@@ -191,6 +214,11 @@ class _Flow:
         self.is_answered = True
         if self._inside is not None and not self._inside.is_closing():
             self._inside.sendto(data)
+
+    def _outside_failed(self) -> None:
+        if not self._has_ended:
+            self._on_refused()
+        self.end()
 
     def end(self) -> None:
         """Close both sockets."""

@@ -16,13 +16,19 @@ from proa.network.outside.modes import LOOPBACK
 
 HOST_LOOPBACK = "127.0.0.1"
 
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
 
 class Destinations:
     """`inside` are the cluster's own networks; `host_address` stands for the host's loopback where `mode` says so."""
 
     def __init__(self, mode: str, inside: Iterable[str], host_address: str) -> None:
-        self._inside = [ipaddress.ip_network(network) for network in inside]
         self._host_address = host_address if mode == LOOPBACK else ""
+        networks = [ipaddress.ip_network(network) for network in inside]
+        self.without_host = _without(networks, host_address)
+        """`inside` less the host's address."""
+        self.inside = self.without_host if self._host_address else networks
+        """What is never looked for outside."""
         self._is_allowed = lru_cache(maxsize=1024)(self._judge)
 
     def find(self, address: str) -> str | None:
@@ -42,4 +48,15 @@ class Destinations:
             return False
         if ip.version == 4 and int(ip) >> 24 == 0:
             return False  # Linux takes 0.0.0.0/8 for the host itself
-        return not any(ip in network for network in self._inside)
+        return not any(ip in network for network in self.inside)
+
+
+def _without(networks: Iterable[Network], address: str) -> list[Network]:
+    left: list[Network] = []
+    gap = ipaddress.IPv4Network(address)
+    for network in networks:
+        if isinstance(network, ipaddress.IPv4Network) and gap.subnet_of(network):
+            left += network.address_exclude(gap)
+        else:
+            left.append(network)
+    return left

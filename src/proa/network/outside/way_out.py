@@ -5,8 +5,6 @@ The host has nothing of it: no link, no address, no rule. What goes out has the 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from proa.network.outside import rules
 from proa.network.outside.connections import OutsideConnections
 from proa.network.outside.datagrams import OutsideDatagrams
@@ -18,14 +16,12 @@ EVERYWHERE = "0.0.0.0"  # noqa: S104 - of the node's own network, where only wha
 
 
 class WayOut:
-    """`inside` are the cluster's own networks (CIDR), which are never looked for outside."""
+    """One node's."""
 
-    def __init__(
-        self, node_network: DivertingNetwork, destinations: Destinations, inside: Sequence[str]
-    ) -> None:
+    def __init__(self, node_network: DivertingNetwork, destinations: Destinations) -> None:
         self._node_network = node_network
         self._destinations = destinations
-        self._inside = inside
+        self._inside = [str(network) for network in destinations.inside]
         self._connections: OutsideConnections | None = None
         self._datagrams: OutsideDatagrams | None = None
         self._sockets = SocketPool(node_network, "transparent-udp")
@@ -37,11 +33,15 @@ class WayOut:
         udp = await node_network.open_socket("transparent-udp", EVERYWHERE)
         self._connections = OutsideConnections(self._destinations.find)
         await self._connections.start(tcp)
-        self._datagrams = OutsideDatagrams(self._destinations.find, self._sockets)
+        errors = await node_network.open_socket("icmp")
+        self._datagrams = OutsideDatagrams(self._destinations.find, self._sockets, errors)
         self._datagrams.start(udp)
         ports = tcp.getsockname()[1], udp.getsockname()[1]
         await node_network.apply_nftables(rules.render(self._inside, *ports))
-        await node_network.divert_outside()
+        inside = map(
+            str, self._destinations.without_host
+        )  # the same in every mode: noded outlives this process
+        await node_network.divert_outside([*inside, *rules.NEVER_OUTSIDE])
 
     async def renew(self) -> None:
         """Open it in a node that was made anew: flows through the one that is gone end."""

@@ -232,9 +232,9 @@ class NodedClient:
         finally:
             close_all(*fds)
 
-    async def divert_outside(self) -> None:
-        """Bring what is meant for other networks to the node's own sockets."""
-        await self._call("divert_outside")
+    async def divert_outside(self, inside: list[str]) -> None:
+        """Bring what is meant for other networks than those of `inside` to the node's own sockets."""
+        await self._call("divert_outside", inside=inside)
 
     async def apply_nftables(self, commands: str) -> None:
         """Run nft commands in one transaction."""

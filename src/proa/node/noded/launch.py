@@ -27,6 +27,7 @@ from proa.node.noded.hidden import SCRATCH_PLACES
 from proa.node.noded.images import host_path, visible_paths
 from proa.node.runtimes.protocol import RuntimeFailure
 from proa.objects.quick_dataclass import dataclass
+from proa.process import descriptor_limit_of_start
 
 _MAIN = Path(__file__).with_name("main.py")
 _CONFIGURATION = "noded.json"
@@ -111,7 +112,7 @@ async def _start(directory: Path, settings: NodedSettings) -> None:
     (directory / _CONFIGURATION).write_text(json.dumps(_make_configuration(directory, settings)))
     ready, told = os.pipe()
     try:
-        with (directory / "noded.log").open("ab") as log:
+        with (directory / "noded.log").open("ab") as log, descriptor_limit_of_start():
             process = _spawn(directory, settings, log.fileno(), told)
     finally:
         os.close(told)

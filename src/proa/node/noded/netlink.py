@@ -27,7 +27,7 @@ _IFA_ADDRESS, _IFA_LOCAL = 1, 2
 _RTA_DST, _RTA_OIF, _RTA_GATEWAY, _RTA_PREFSRC = 1, 4, 5, 7
 _TABLE_MAIN, _TABLE_LOCAL, _PROTOCOL_BOOT = 254, 255, 3
 SCOPE_GLOBAL, SCOPE_LINK, SCOPE_HOST = 0, 253, 254
-_RTN_UNICAST, _RTN_LOCAL = 1, 2
+_RTN_UNICAST, _RTN_LOCAL, _RTN_UNREACHABLE = 1, 2, 7
 
 
 class Message:
@@ -175,6 +175,11 @@ def new_local_route(index: int, destination: str, source: str = "", table: int =
     return _route(index, destination, table, _RTN_LOCAL, SCOPE_HOST, "", source)
 
 
+def new_unreachable(destination: str, table: int) -> Message:
+    """Have a range of addresses refused at once."""
+    return _route(0, destination, table, _RTN_UNREACHABLE, SCOPE_GLOBAL, "", "")
+
+
 def new_rule(family: int, priority: int, table: int, *, mark: int = 0, interface: str = "") -> Message:
     """Have a routing table asked for packets with these bits of the mark, or that come in by an interface."""
     body = struct.pack("=BBBBBBBBI", family, 0, 0, 0, table, 0, 0, _FR_ACT_TO_TBL, 0)
@@ -194,7 +199,8 @@ def _route(
     body = struct.pack("=BBBBBBBBI", socket.AF_INET, length, 0, 0, table, _PROTOCOL_BOOT, scope, kind, 0)
     if length:
         body += _attribute(_RTA_DST, socket.inet_aton(network))
-    body += _attribute(_RTA_OIF, _u32(index))
+    if index:
+        body += _attribute(_RTA_OIF, _u32(index))
     if gateway:
         body += _attribute(_RTA_GATEWAY, socket.inet_aton(gateway))
     if source:

@@ -27,12 +27,13 @@ _SYSCTLS = {
     "ipv4/conf/default/rp_filter": "0",
     "ipv4/conf/all/send_redirects": "0",
     "ipv4/conf/default/send_redirects": "0",
+    "ipv4/icmp_ratelimit": "0",
     "ipv4/ip_unprivileged_port_start": "0",
     "bridge/bridge-nf-call-iptables": "0",
 }
 OUTSIDE_MARK = 0x1000000
 """The bit of the mark by which nftables rules say that a packet, wherever it is meant for, is delivered on this node."""
-_OUTSIDE_TABLE = 112
+_MARKED_TABLE, _OWN_TABLE = 112, 113
 _MARKED_PRIORITY, _OWN_PRIORITY = 112, 32770
 """Of the rules that lead there: the second is asked after the main table, for what the node itself sends."""
 _IP_TRANSPARENT, _IP_RECVORIGDSTADDR = 19, 20
@@ -107,17 +108,20 @@ class NodeNetwork:
         self._route.send(messages)
         return refused
 
-    def divert_outside(self) -> None:
+    def divert_outside(self, inside: list[str]) -> None:
         """Bring what is meant for other networks to this node's own sockets: packets that rules mark, and its own.
 
-        From then on rules must refuse what nobody takes: it would be delivered here whatever its address.
+        From then on rules must refuse what nobody takes: it would be delivered here whatever its address. The node's
+        own packets to networks of `inside` are refused as before where no route leads there.
         """
         if self._is_diverted:
             return
         self._route.send([
-            netlink.new_rule(socket.AF_INET, _MARKED_PRIORITY, _OUTSIDE_TABLE, mark=OUTSIDE_MARK),
-            netlink.new_rule(socket.AF_INET, _OWN_PRIORITY, _OUTSIDE_TABLE, interface="lo"),
-            netlink.new_local_route(1, "0.0.0.0/0", self.node_ip, _OUTSIDE_TABLE),
+            netlink.new_rule(socket.AF_INET, _MARKED_PRIORITY, _MARKED_TABLE, mark=OUTSIDE_MARK),
+            netlink.new_local_route(1, "0.0.0.0/0", self.node_ip, _MARKED_TABLE),
+            netlink.new_rule(socket.AF_INET, _OWN_PRIORITY, _OWN_TABLE, interface="lo"),
+            netlink.new_local_route(1, "0.0.0.0/0", self.node_ip, _OWN_TABLE),
+            *(netlink.new_unreachable(network, _OWN_TABLE) for network in inside),
         ])  # fmt: skip
         self._is_diverted = True
 
@@ -173,12 +177,14 @@ class NodeNetwork:
 
 
 def make_socket(kind: str, host: str, port: int) -> socket.socket:
-    """Make a socket of the namespace that the caller is in: tcp-listen, tcp or udp.
+    """Make a socket of the namespace that the caller is in: tcp-listen, tcp, udp or icmp.
 
     With "transparent-" before it, one that may have any address as its own, and that tells which one a datagram was
     sent to.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    if kind == "icmp":
+        return socket.socket(family, socket.SOCK_RAW | socket.SOCK_NONBLOCK, socket.IPPROTO_ICMP)
     is_udp = kind.endswith("udp")
     made = socket.socket(family, socket.SOCK_DGRAM if is_udp else socket.SOCK_STREAM)
     try:

@@ -559,9 +559,9 @@ class Supervisor:
         self._runtime.remove_addresses(arguments["addresses"])
         reply.send({})
 
-    def do_divert_outside(self, _arguments: Record, reply: Reply) -> None:
+    def do_divert_outside(self, arguments: Record, reply: Reply) -> None:
         """Bring what is meant for other networks to the node's own sockets."""
-        self._runtime.divert_outside()
+        self._runtime.divert_outside(arguments["inside"])
         reply.send({})
 
     def do_nftables(self, arguments: Record, reply: Reply) -> None:

@@ -379,9 +379,9 @@ class NativeRuntime:
         """Take these addresses from the node's lo."""
         self._network.remove_addresses(addresses)
 
-    def divert_outside(self) -> None:
+    def divert_outside(self, inside: list[str]) -> None:
         """Bring what is meant for other networks to the node's own sockets."""
-        self._network.divert_outside()
+        self._network.divert_outside(inside)
 
     def namespaces(self, sandbox: Record) -> dict[str, int]:
         """Return descriptors of the namespaces that a pod's containers share: net, ipc, uts, maybe user and pid."""

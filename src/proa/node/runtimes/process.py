@@ -167,7 +167,7 @@ class ProcessRuntime:
         """Refused, as above."""
         raise PermissionError(1, _NONE)
 
-    def divert_outside(self) -> None:
+    def divert_outside(self, inside: list[str]) -> None:
         """Refused, as above: pods have the host's own way."""
         raise PermissionError(1, _NONE)
 

@@ -300,7 +300,7 @@ class Runtime(Protocol):
     async def list_images(self) -> list[Image]: ...
 
 
-SocketKind = Literal["tcp-listen", "tcp", "udp", "transparent-tcp-listen", "transparent-udp"]
+SocketKind = Literal["tcp-listen", "tcp", "udp", "transparent-tcp-listen", "transparent-udp", "icmp"]
 """A transparent socket may have any address as its own, and tells which one a datagram was sent to."""
 
 
@@ -317,8 +317,9 @@ class NodeNetwork(Protocol):
 
     async def remove_addresses(self, addresses: list[str]) -> None: ...
 
-    async def divert_outside(self) -> None:
-        """Bring what is meant for other networks to sockets of this one: what rules mark, and what the node sends."""
+    async def divert_outside(self, inside: list[str]) -> None:
+        """Bring what is meant for other networks to sockets of this one: what rules mark, and what the node sends
+        to others than those of `inside` (CIDR)."""
 
     async def apply_nftables(self, commands: str) -> None:
         """Run nft commands in one transaction; raise RuntimeFailure("NftablesError", nft's own words)."""
