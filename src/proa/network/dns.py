@@ -11,23 +11,26 @@ import asyncio
 import logging
 import struct
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, cast
 
 from proa.network.dns_forward import Forwarder
 from proa.network.dns_message import (
     AAAA,
+    ANY,
     CNAME,
     FORMERR,
     IN,
     NOERROR,
     NOTIMP,
+    NXDOMAIN,
     REFUSED,
     SERVFAIL,
     A,
     MalformedMessage,
     Query,
     Record,
+    a_record,
     build_answer,
     build_failure,
     encode_name,
@@ -73,10 +76,18 @@ def service_object(address: str = "10.96.0.10") -> dict[str, Any]:
 
 
 class Resolver:
-    """Packets in, packets out. `is_ready` tells whether the caches are filled: until then, SERVFAIL."""
+    """Packets in, packets out. `is_ready` tells whether the caches are filled: until then, SERVFAIL. `own_names` are
+    names besides the zone's, with what returns the IPv4 address of each ("": there is none now)."""
 
-    def __init__(self, zone: ClusterZone, forwarder: Forwarder, is_ready: Callable[[], bool]) -> None:
+    def __init__(
+        self,
+        zone: ClusterZone,
+        forwarder: Forwarder,
+        is_ready: Callable[[], bool],
+        own_names: Mapping[str, Callable[[], str]] | None = None,
+    ) -> None:
         self._zone = zone
+        self._own_names = own_names or {}
         self._forwarder = forwarder
         self._is_ready = is_ready
         self._serial = int(time.time())
@@ -93,20 +104,27 @@ class Resolver:
             return build_answer(query, REFUSED, is_authoritative=False)
         if not self._is_ready():
             return build_answer(query, SERVFAIL, is_authoritative=False)
-        answer = self._zone.find(query.name.lower(), query.type)
+        answer = self._find(query.name.lower(), query.type)
         if answer is None or any(r.type == CNAME for r in answer.records if query.type != CNAME):
             return query
         return self._encode(query, answer, tcp=tcp)
 
     async def answer_later(self, query: Query, packet: bytes, *, tcp: bool) -> bytes:
         """Return the answer to a query that `answer_now` gave back."""
-        own = self._zone.find(query.name.lower(), query.type)
+        own = self._find(query.name.lower(), query.type)
         if own is not None:
             return self._encode(query, await self._follow(query, own), tcp=tcp)
         answer = await self._forwarder.resolve(query, packet, tcp=tcp)
         if answer is None:
             return build_answer(query, SERVFAIL, is_authoritative=False)
         return answer
+
+    def _find(self, name: str, type_: int) -> Answer | None:
+        if (own := self._own_names.get(name)) is None:
+            return self._zone.find(name, type_)
+        address = own()
+        records = (a_record(name, address, TTL_SECONDS),) if address and type_ in (A, ANY) else ()
+        return Answer(NOERROR if address else NXDOMAIN, records)
 
     def _encode(self, query: Query, answer: Answer, *, tcp: bool) -> bytes:
         negative = () if answer.records else (soa_record(self._zone.zone, TTL_SECONDS, self._serial),)
@@ -118,7 +136,7 @@ class Resolver:
         records = list(answer.records)
         for _ in range(MAX_CNAME_STEPS):
             target, _ = read_name(records[-1].data, 0)
-            found = self._zone.find(target.lower(), query.type)
+            found = self._find(target.lower(), query.type)
             if found is None:
                 records += await self._ask_others(target, query.type)
                 break

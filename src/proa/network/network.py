@@ -19,6 +19,8 @@ from proa.network.dns_records import (
     index_cluster_ips,
     index_endpoint_ips,
 )
+from proa.network.outside import modes
+from proa.network.outside.destinations import Destinations, find_outgoing_address
 from proa.network.outside_addresses import OutsideAddresses
 from proa.network.protocol import DataPathBackend, DivertingNetwork, NetworkSettings, RuntimeStatus
 from proa.network.services import ServiceProxy
@@ -130,7 +132,7 @@ class Network:
 
     async def _open_way_out(self) -> None:
         """Let pods reach other networks, or tell the Node why they do not."""
-        from proa.network.outside import modes, way_out
+        from proa.network.outside import way_out
 
         settings = self._settings
         if reason := self._why_no_netfilter():
@@ -162,8 +164,16 @@ class Network:
         settings = self._settings
         zone = ClusterZone(self._services, self._slices, settings.cluster_domain)
         forwarder = Forwarder(read_resolvers(settings.resolv_conf, excluded=[settings.dns_address]))
-        resolver = Resolver(zone, forwarder, lambda: self._services.has_synced and self._slices.has_synced)
+        names = {} if settings.outside == modes.NO else {modes.HOST_NAME: self._host_address}
+        resolver = Resolver(
+            zone, forwarder, lambda: self._services.has_synced and self._slices.has_synced, names
+        )
         return DnsServer(self._node_network, settings.dns_address, resolver)
+
+    def _host_address(self) -> str:
+        """Return what pods reach the host by."""
+        settings = self._settings
+        return settings.host_address if settings.outside == modes.LOOPBACK else find_outgoing_address()
 
     def _problem(self, key: ServiceKey, reason: str, message: str) -> None:
         logger.warning("%s namespace=%s service=%s", message, key.namespace, key.name)

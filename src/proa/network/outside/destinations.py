@@ -1,4 +1,4 @@
-"""Say where what a pod sends to another network goes on to from the host, and what of the host it never reaches. Pure.
+"""Say where what a pod sends to another network goes on to from the host, and what of the host it never reaches.
 
 The host's loopback is refused whatever its name, with everything that listens there: the API and NodePorts of every
 cluster, databases, a resolver. So are link-local addresses (a cloud's metadata service hands out its credentials
@@ -9,6 +9,7 @@ The host's other addresses, its neighbours and the internet are reached, as they
 from __future__ import annotations
 
 import ipaddress
+import socket
 from collections.abc import Iterable
 from functools import lru_cache
 
@@ -60,3 +61,13 @@ def _without(networks: Iterable[Network], address: str) -> list[Network]:
         else:
             left.append(network)
     return left
+
+
+def find_outgoing_address() -> str:
+    """Return the address by which this process reaches other networks, "" when it reaches none. Nothing is sent."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("192.0.2.1", 9))
+            return str(probe.getsockname()[0])
+        except OSError:
+            return ""

@@ -32,7 +32,7 @@ _SYSCTLS = {
     "bridge/bridge-nf-call-iptables": "0",
 }
 OUTSIDE_MARK = 0x1000000
-"""The bit of the mark by which nftables rules say that a packet, wherever it is meant for, is delivered on this node."""
+"""The bit of the mark by which nftables rules say that a packet is delivered here, wherever it is meant for."""
 _MARKED_TABLE, _OWN_TABLE = 112, 113
 _MARKED_PRIORITY, _OWN_PRIORITY = 112, 32770
 """Of the rules that lead there: the second is asked after the main table, for what the node itself sends."""

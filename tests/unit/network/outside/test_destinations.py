@@ -54,9 +54,4 @@ def test_one_address_stands_for_the_hosts_loopback_where_that_is_asked_for() -> 
     assert opened.find(HOST) == "127.0.0.1"
     assert opened.find("127.0.0.1") is None
     assert opened.find("10.243.255.3") is None
-    assert not any(
-        network.supernet_of(network) and HOST in map(str, network.hosts())
-        for network in opened.inside
-        if network.num_addresses < 3
-    )
     assert sum(network.num_addresses for network in opened.inside) == 3 * 65536 - 1
