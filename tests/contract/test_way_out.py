@@ -98,8 +98,8 @@ async def main():
     way = None
     try:
         status = await client.status()
-        told["level"], told["nftables"] = status.level, status.features["nftables"]
-        if told["nftables"]:
+        told["level"], told["netfilter"] = status.level, status.features["netfilter"]
+        if told["netfilter"]:
             return
         pod = (await client.run_sandbox(SandboxConfig("default", "p", "uid-1", "host-1"))).id
         told["closed"] = await ask(client, pod, HOST, 8080)
@@ -168,8 +168,8 @@ def tell(level: str, folder: Path) -> dict[str, Any]:
     )
     assert done.returncode == 0, done.stderr
     told: dict[str, Any] = json.loads(done.stdout)
-    if why := told["nftables"]:
-        pytest.skip(f"not on this machine: nftables: {why}")
+    if why := told["netfilter"]:
+        pytest.skip(f"not on this machine: netfilter: {why}")
     return told
 
 

@@ -17,7 +17,11 @@ _FIRST_REGISTER = 8
 _VERDICT_REGISTER = 0
 _NETWORK_HEADER, _TRANSPORT_HEADER = 1, 2
 _META_MARK, _META_L4PROTO = 3, 16
-_CT_STATE, _CT_NEW = 0, 8
+_META_INTERFACE = 4
+_CT_STATE, _CT_ESTABLISHED, _CT_RELATED, _CT_NEW = 0, 2, 4, 8
+_FIB_DESTINATION, _FIB_PRESENT = 2, 32
+_FIB_INTERFACE, _FIB_KIND = 1, 3
+_UNICAST = 1
 _RANDOM = 1
 _DNAT = 1
 _ICMP_UNREACHABLE, _TCP_RESET = 0, 1
@@ -45,6 +49,11 @@ def verdict(code: int, chain: str = "") -> bytes:
 def load_network(register: int, offset: int, length: int) -> bytes:
     """Load bytes of the IP header."""
     return _payload(register, _NETWORK_HEADER, offset, length)
+
+
+def load_interface(register: int) -> bytes:
+    """Load the index of the interface by which the packet came in."""
+    return _expression("meta", _register(1, register), u32(2, _META_INTERFACE))
 
 
 def load_destination_port(register: int) -> bytes:
@@ -106,10 +115,40 @@ def has_mark(register: int, mark: int) -> list[bytes]:
 
 def is_new(register: int) -> list[bytes]:
     """Go on only with the first packets of a connection."""
+    return _is_in_state(register, _CT_NEW)
+
+
+def is_known(register: int) -> list[bytes]:
+    """Go on only with packets of a connection that was answered, or that belong to one (ICMP errors)."""
+    return _is_in_state(register, _CT_ESTABLISHED | _CT_RELATED)
+
+
+def _is_in_state(register: int, states: int) -> list[bytes]:
     return [
         _expression("ct", _register(1, register), u32(2, _CT_STATE)),
-        mask(register, struct.pack("=I", _CT_NEW)),
+        mask(register, struct.pack("=I", states)),
         compare(register, bytes(4), NOT_EQUAL),
+    ]
+
+
+def is_for_another(register: int) -> list[bytes]:
+    """Go on only where the destination is no address of this node, nor one of many."""
+    loaded = _expression("fib", _register(1, register), u32(2, _FIB_KIND), u32(3, _FIB_DESTINATION))
+    return [loaded, compare(register, struct.pack("=I", _UNICAST))]
+
+
+def has_no_route(register: int) -> list[bytes]:
+    """Go on only where no route leads to the destination."""
+    flags = _FIB_DESTINATION | _FIB_PRESENT
+    loaded = _expression("fib", _register(1, register), u32(2, _FIB_INTERFACE), u32(3, flags))
+    return [loaded, compare(register, b"\0")]
+
+
+def give_to_port(register: int, family: int, port: int) -> list[bytes]:
+    """Have the packet taken by whoever listens on this port here, its destination unchanged; go on if somebody does."""
+    return [
+        load(register, struct.pack(">H", port)),
+        _expression("tproxy", u32(1, family), _register(3, register)),
     ]
 
 

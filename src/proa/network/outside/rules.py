@@ -12,45 +12,59 @@ The marks and routes are node/noded/network.py's. Follows Documentation/networki
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import ipaddress
+import struct
+from collections.abc import Iterable, Iterator
 
-TABLE = "inet proa_outside"
-MARK = "0x1000000"
+from proa.network.netfilter import expressions as do
+from proa.network.netfilter.messages import Message
+from proa.network.netfilter.tables import PREROUTING, Table
+from proa.network.service_rules import IPV4
+
+TABLE = Table("proa_outside", IPV4.number)
+MARK = 0x1000000
 """As OUTSIDE_MARK in node/noded/network.py."""
-
 NEVER_OUTSIDE = ("0.0.0.0/8", "127.0.0.0/8", "169.254.0.0/16", "224.0.0.0/3")
 """This host, links, multicast and what is reserved."""
+_AFTER_SERVICES = -90
+_LOOPBACK = struct.pack("=I", 1)
+_TCP, _UDP = b"\x06", b"\x11"
+_NO_ROUTE = 0
 
 
-def render(inside: Iterable[str], tcp_port: int = 0, udp_port: int = 0) -> str:
-    """Return the commands that make the table, in place of any that is there; without ports nothing goes out."""
-    own = ", ".join(sorted({*inside, *NEVER_OUTSIDE}))
-    taken = "" if not tcp_port else f"""
-    meta l4proto tcp tproxy ip to :{tcp_port} meta mark set meta mark or {MARK} accept
-    meta l4proto udp tproxy ip to :{udp_port} meta mark set meta mark or {MARK} accept"""  # fmt: skip
-    return f"""add table {TABLE}
-delete table {TABLE}
-table {TABLE} {{
-  set inside {{ type ipv4_addr; flags interval; auto-merge; elements = {{ {own} }}; }}
-  chain prerouting {{
-    type filter hook prerouting priority dstnat + 10; policy accept;
-    meta nfproto != ipv4 return
-    fib daddr type != unicast return
-    ip daddr @inside goto inside{taken}
-    goto refuse
-  }}
-  chain inside {{
-    iifname "lo" goto refuse
-    fib daddr oif missing goto refuse
-  }}
-  chain refuse {{
-    iifname "lo" meta l4proto tcp reject with tcp reset
-    reject with icmpx type no-route
-  }}
-}}
-"""
+def plan(inside: Iterable[str], tcp_port: int = 0, udp_port: int = 0) -> list[Message]:
+    """Return what makes the table, in place of any that is there; without ports nothing goes out."""
+    return [
+        *TABLE.removal(),
+        TABLE.add(),
+        *(TABLE.chain(name) for name in ("inside", "refuse")),
+        TABLE.chain("prerouting", PREROUTING, _AFTER_SERVICES),
+        *(TABLE.rule(chain, expressions) for chain, expressions in _rules(inside, tcp_port, udp_port)),
+    ]
 
 
-def render_nothing() -> str:
-    """Return the commands that take the table away."""
-    return f"add table {TABLE}\ndelete table {TABLE}\n"
+def _rules(inside: Iterable[str], tcp_port: int, udp_port: int) -> Iterator[tuple[str, list[bytes]]]:
+    for network in map(ipaddress.ip_network, sorted({*inside, *NEVER_OUTSIDE})):
+        is_there = [
+            do.load_network(0, IPV4.destination_offset, IPV4.address.length),
+            do.mask(0, network.netmask.packed),
+            do.compare(0, network.network_address.packed),
+        ]
+        yield "prerouting", [*do.is_for_another(1), *is_there, do.decide(do.GOTO, "inside")]
+    for protocol, port in ((_TCP, tcp_port), (_UDP, udp_port)):
+        if port:
+            taken = [*do.give_to_port(1, IPV4.number, port), *do.set_mark(1, MARK), do.decide(do.ACCEPT)]
+            yield "prerouting", [*do.is_for_another(1), *_is_protocol(protocol), *taken]
+    yield "prerouting", [*do.is_for_another(1), do.decide(do.GOTO, "refuse")]
+    yield "inside", [*_is_from_here(), do.decide(do.GOTO, "refuse")]
+    yield "inside", [*do.has_no_route(0), do.decide(do.GOTO, "refuse")]
+    yield "refuse", [*_is_from_here(), *_is_protocol(_TCP), do.reset()]
+    yield "refuse", [do.refuse(_NO_ROUTE)]
+
+
+def _is_from_here() -> list[bytes]:
+    return [do.load_interface(0), do.compare(0, _LOOPBACK)]
+
+
+def _is_protocol(number: bytes) -> list[bytes]:
+    return [do.load_protocol(0), do.compare(0, number)]

@@ -5,6 +5,9 @@ The host has nothing of it: no link, no address, no rule. What goes out has the 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from proa.network.netfilter.messages import Message, check, transaction
 from proa.network.outside import rules
 from proa.network.outside.connections import OutsideConnections
 from proa.network.outside.datagrams import OutsideDatagrams
@@ -37,7 +40,7 @@ class WayOut:
         self._datagrams = OutsideDatagrams(self._destinations.find, self._sockets, errors)
         self._datagrams.start(udp)
         ports = tcp.getsockname()[1], udp.getsockname()[1]
-        await node_network.apply_nftables(rules.render(self._inside, *ports))
+        await self._send(rules.plan(self._inside, *ports))
         inside = map(
             str, self._destinations.without_host
         )  # the same in every mode: noded outlives this process
@@ -51,7 +54,10 @@ class WayOut:
     async def stop(self) -> None:
         """End every flow, and refuse others at once."""
         await self.close()
-        await self._node_network.apply_nftables(rules.render(self._inside))
+        await self._send(rules.plan(self._inside))
+
+    async def _send(self, messages: Sequence[Message]) -> None:
+        check(messages, await self._node_network.ask_netfilter(transaction(messages)))
 
     async def close(self) -> None:
         """End every flow."""
