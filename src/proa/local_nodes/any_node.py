@@ -18,9 +18,7 @@ class AnyNode:
     def __init__(self, find: Callable[[], LocalNode | None]) -> None:
         self._find = find
 
-    async def open_socket(
-        self, kind: SocketKind, host: str = "", port: int = 0
-    ) -> socket.socket:
+    async def open_socket(self, kind: SocketKind, host: str = "", port: int = 0) -> socket.socket:
         """Return a socket of the node's network namespace."""
         return await self._noded().open_socket(kind, host, port)
 

@@ -205,9 +205,7 @@ class NodedClient:
 
     # NodeNetwork
 
-    async def open_socket(
-        self, kind: SocketKind, host: str = "", port: int = 0
-    ) -> socket.socket:
+    async def open_socket(self, kind: SocketKind, host: str = "", port: int = 0) -> socket.socket:
         """Return a socket of the node's network namespace."""
         return await self._socket_in("", kind, host, port)
 

@@ -307,9 +307,7 @@ SocketKind = Literal["tcp-listen", "tcp", "udp", "transparent-tcp-listen", "tran
 class NodeNetwork(Protocol):
     """What services and DNS ask of noded: sockets and rules inside the node's network namespace."""
 
-    async def open_socket(
-        self, kind: SocketKind, host: str = "", port: int = 0
-    ) -> socket.socket:
+    async def open_socket(self, kind: SocketKind, host: str = "", port: int = 0) -> socket.socket:
         """Return a socket made in the node's network namespace: listening or bound at host:port, or unbound."""
 
     async def add_addresses(self, addresses: list[str]) -> None:
