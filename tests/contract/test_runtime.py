@@ -484,6 +484,145 @@ def test_security_is_as_asked(node: Node, security: Security, script: str, expec
     run(node, body)
 
 
+def test_a_profile_of_the_pods_own_filters_its_calls(node: Node) -> None:
+    if not node.isolated:
+        pytest.skip("not on this machine: processes have no isolation")
+    profile = {
+        "defaultAction": "SCMP_ACT_ALLOW",
+        "syscalls": [
+            {"names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_ERRNO", "errnoRet": 95},
+            {"names": ["sethostname"], "action": "SCMP_ACT_ERRNO"},
+        ],
+    }
+
+    async def body(client: NodedClient) -> None:
+        security = Security(seccomp_profile=json.dumps(profile))
+        lines = await output(client, shell(node, "mkdir /tmp/new 2>&1; echo $?", security=security))
+        assert "Operation not supported" in lines[0]
+        bad = Security(seccomp_profile='{"defaultAction": "SCMP_ACT_NONSENSE"}')
+        sandbox = await make_sandbox(client, "other")
+        with pytest.raises(RuntimeFailure, match="seccomp"):
+            await start(client, sandbox, shell(node, "true", security=bad))
+
+    run(node, body)
+
+
+def test_the_user_is_told_and_may_be_a_name_of_the_image(node: Node) -> None:
+    if not node.isolated:
+        pytest.skip("not on this machine: processes have no isolation")
+
+    async def body(client: NodedClient) -> None:
+        container = await run_to_end(client, shell(node, "true", security=Security(username="daemon")))
+        assert container.user is not None
+        groups = (1, 7) if node.level == "root" else ()
+        assert container.user[:2] == (1, 1)
+        settings = Security(run_as_user=1, supplemental_groups=(7,), strict_groups=True)
+        config = shell(node, "id -u; id -G", security=settings)
+        container = await run_to_end(client, config, name="strict")
+        assert container.user == (1, 1, groups)
+        if node.level == "root":
+            assert [text for _, text in log_lines(config)] == ["1", "1 7"]
+        unknown = shell(node, "true", security=Security(username="nobody-here"))
+        sandbox = await make_sandbox(client, "unknown")
+        with pytest.raises(RuntimeFailure, match="unable to find user nobody-here: no matching entries"):
+            await start(client, sandbox, unknown)
+
+    run(node, body)
+
+
+def test_containers_of_a_pod_may_share_their_processes(node: Node) -> None:
+    if not node.isolated:
+        pytest.skip("not on this machine: processes share the host's")
+
+    async def body(client: NodedClient) -> None:
+        sandbox = await make_sandbox(client, share_processes=True)
+        mark = f"1{time.monotonic_ns() % 10**8}"
+        first = await start(client, sandbox, shell(node, f"sleep {mark} & exec sleep {mark}"))
+        script = """
+            cat /proc/1/comm; pgrep -xc sleep
+            (sleep 0.01 & exec sleep 0.02); sleep 0.1; grep -l 'State:.Z' /proc/[0-9]*/status | wc -l
+            ls /proc/1/root/ 2>&1 | grep -c 'Permission denied'; kill -9 1; test -d /proc/1 && echo held
+        """
+        config = shell(node, script)
+        await ended(client, await start(client, sandbox, config))
+        assert [text for _, text in log_lines(config)] == ["pause", "2", "0", "1", "held"]
+        session = await client.exec(first, ("sh", "-c", "cat /proc/1/comm"), stdin=False, tty=False)
+        assert (await collect(session))["stdout"] == b"pause\n"
+        await session.close()
+        await client.stop_container(first, 0)
+        await until(lambda: not processes_with(mark))
+        assert [s.state for s in await client.list_sandboxes()] == ["Ready"]
+
+    run(node, body)
+
+
+def test_a_pod_may_have_ids_of_its_own(node: Node, folder: Path) -> None:
+    async def refused(client: NodedClient) -> None:
+        with pytest.raises(RuntimeFailure, match="does not support user namespaces"):
+            await make_sandbox(client, host_users=False)
+
+    async def body(client: NodedClient) -> None:
+        (folder / "made").mkdir()
+        os.chown(folder / "made", 0, 0)
+        script = """
+            cat /proc/self/uid_map; id -u; stat -c %u / /etc/passwd /volume /etc/hosts /root; echo x > /volume/file
+            touch /root/new /tmp/new /etc/new && mkdir /srv/made && echo wrote; hostname changed || echo kept
+            cat /proc/sys/kernel/overflowuid > /dev/null; ip link add dummy0 type dummy 2>/dev/null && echo linked
+            sleep 60
+        """
+        mounts = (Mount(str(folder / "made"), "/volume"),)
+        config = shell(node, script, mounts=mounts, working_dir="/new/folder",
+                       security=Security(add_capabilities=("NET_ADMIN",)))  # fmt: skip
+        sandbox = await make_sandbox(client, host_users=False)
+        container = await start(client, sandbox, config)
+        await until(lambda: "kept" in Path(config.log_path).read_text())
+        lines = [text.split() for _, text in log_lines(config)]
+        assert lines[0][0] == "0"
+        assert int(lines[0][1]) >= 65536
+        assert lines[0][2] == "65536"
+        assert [word for line in lines[1:7] for word in line] == ["0"] * 6
+        assert ["wrote"] in lines
+        assert (folder / "made" / "file").stat().st_uid == 0
+        (outside,) = outside_ids("sleep\0" + "60")
+        assert outside == int(lines[0][1])
+        session = await client.exec(
+            container, ("sh", "-c", "id -u; cat /proc/self/uid_map"), stdin=False, tty=False
+        )
+        told = (await collect(session))["stdout"].decode().split()
+        assert told[0] == "0"
+        assert told[2] == lines[0][1]
+        await session.close()
+        other = await make_sandbox(client, "other", host_users=False)
+        config = shell(node, "cat /proc/self/uid_map")
+        await ended(client, await start(client, other, config))
+        assert log_lines(config)[0][1].split()[1] != lines[0][1]
+
+    run(node, body if node.level == "root" else refused)
+
+
+def outside_ids(command: str) -> list[int]:
+    """Return the uids, as the machine has them, of processes with this command that are not root."""
+    found = []
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            if Path(f"/proc/{pid}/cmdline").read_bytes().rstrip(b"\0") == command.encode():
+                found.append(os.stat(f"/proc/{pid}").st_uid)
+    return [uid for uid in found if uid]
+
+
+def test_proc_is_whole_where_it_is_unmasked(node: Node) -> None:
+    if not node.isolated:
+        pytest.skip("not on this machine: processes share the host's files")
+
+    async def body(client: NodedClient) -> None:
+        script = "grep -c ' /proc/' /proc/self/mountinfo; true"
+        assert await output(client, shell(node, script)) != ["0"]
+        lines = await output(client, shell(node, script, security=Security(unmasked_proc=True)), name="open")
+        assert lines == ["0"]
+
+    run(node, body)
+
+
 def test_root_inside_cannot_open_a_device_that_it_makes(node: Node) -> None:
     if node.level != "root":
         pytest.skip("not on this machine: only root may make devices")

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from proa.client.protocol import Object
+from proa.node.app_armor import app_armor_profile
 from proa.node.container_status import pod_description
 from proa.node.environment import ConfigError, expand
 from proa.node.resize import resources_label
@@ -24,8 +25,10 @@ from proa.node.runtime_cache import (
     WANTED_IMAGE_LABEL,
 )
 from proa.node.runtimes.protocol import ContainerConfig, Image, Mount, Security
+from proa.node.seccomp_profiles import SeccompProfile
 from proa.objects.meta import name, namespace, uid
 
+DEFAULT_PROFILE = SeccompProfile()
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -41,10 +44,11 @@ def make_container_config(
     pods_directory: Path,
     logs: Path,
     memory_capacity_bytes: int,
+    profile: SeccompProfile = DEFAULT_PROFILE,
     pid_namespace_of: str = "",
 ) -> ContainerConfig:
     """Return one attempt's configuration, its log below `logs`; raise ConfigError when runAsNonRoot is broken."""
-    security = make_security(pod, container, image)
+    security = make_security(pod, container, image, profile)
     uses_tty = bool(container.get("tty"))
     environment = dict(image.env)
     environment.setdefault("PATH", DEFAULT_PATH)
@@ -105,7 +109,9 @@ def make_argv(container: Object, image: Image, variables: Mapping[str, str]) -> 
     return argv
 
 
-def make_security(pod: Object, container: Object, image: Image) -> Security:
+def make_security(
+    pod: Object, container: Object, image: Image, profile: SeccompProfile = DEFAULT_PROFILE
+) -> Security:
     """Return who the container runs as and what it may do: its own securityContext over the pod's."""
     of_pod = pod["spec"].get("securityContext") or {}
     own = container.get("securityContext") or {}
@@ -115,12 +121,13 @@ def make_security(pod: Object, container: Object, image: Image) -> Security:
         user = _numeric_user(pod, container, image, bool(merged.get("runAsNonRoot")))
     if merged.get("runAsNonRoot") and not user:
         _refuse_root(pod, container, from_image=merged.get("runAsUser") is None)
+    by_name = merged.get("runAsUser") is None and not image.user.isdigit() and bool(image.user)
     capabilities = own.get("capabilities") or {}
     groups = [*(of_pod.get("supplementalGroups") or [])]
     if of_pod.get("fsGroup") is not None and of_pod["fsGroup"] not in groups:
         groups.append(of_pod["fsGroup"])
     return Security(
-        run_as_user=user,
+        run_as_user=None if by_name else user,
         run_as_group=merged.get("runAsGroup"),
         supplemental_groups=tuple(groups),
         privileged=bool(own.get("privileged")),
@@ -128,7 +135,12 @@ def make_security(pod: Object, container: Object, image: Image) -> Security:
         allow_privilege_escalation=own.get("allowPrivilegeEscalation") is not False,
         add_capabilities=tuple(c.removeprefix("CAP_") for c in capabilities.get("add") or ()),
         drop_capabilities=tuple(c.removeprefix("CAP_") for c in capabilities.get("drop") or ()),
-        seccomp_unconfined=(merged.get("seccompProfile") or {}).get("type") == "Unconfined",
+        seccomp_unconfined=profile.unconfined,
+        seccomp_profile=profile.json,
+        apparmor_profile=app_armor_profile(pod, container),
+        unmasked_proc=own.get("procMount") == "Unmasked",
+        username=image.user if by_name else "",
+        strict_groups=of_pod.get("supplementalGroupsPolicy") == "Strict",
     )
 
 

@@ -69,6 +69,12 @@ def container_status(view: PodView, container: Object, role: Role, has_ended: bo
         allocated = view.held_back.get(container["name"], wanted)
         if allocated.get("requests"):
             status["allocatedResources"] = allocated["requests"]
+    if newest is not None and newest.user is not None:
+        uid_, gid, groups = newest.user
+        status["user"] = {"linux": {"uid": uid_, "gid": gid, "supplementalGroups": [*groups]}}
+    stop_signal = (container.get("lifecycle") or {}).get("stopSignal")
+    if stop_signal:
+        status["stopSignal"] = stop_signal
     mounts = [_volume_mount(m) for m in container.get("volumeMounts") or []]
     if mounts:
         status["volumeMounts"] = mounts

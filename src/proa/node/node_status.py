@@ -46,6 +46,8 @@ class MachineInfo:
     machine_id: str
     boot_id: str
     system_uuid: str
+    huge_pages: Mapping[str, str] = field(default_factory=dict)
+    """What there is of each size, as the node's capacity says it (hugepages-2Mi: 4Mi)."""
     devices: Mapping[str, int] = field(default_factory=dict)
     """How many there are of each extended resource."""
 
@@ -59,6 +61,7 @@ def read_machine(directory: Path) -> MachineInfo:
         cpus=len(os.sched_getaffinity(0)),
         memory_bytes=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
         storage_bytes=shutil.disk_usage(directory).total,
+        huge_pages=read_huge_pages(Path("/sys/kernel/mm/hugepages")),
         architecture=_ARCHITECTURES.get(kernel.machine, kernel.machine),
         kernel=kernel.release,
         os_image=release.get("PRETTY_NAME", "Linux").strip('"'),
@@ -66,6 +69,23 @@ def read_machine(directory: Path) -> MachineInfo:
         boot_id=_read("/proc/sys/kernel/random/boot_id"),
         system_uuid=_read("/sys/class/dmi/id/product_uuid") or machine_id,
     )
+
+
+def read_huge_pages(folder: Path) -> dict[str, str]:
+    """Return how many bytes of huge pages there are, by resource."""
+    found = {}
+    for entry in sorted(folder.glob("hugepages-*kB")):
+        kibibytes = int(entry.name.removeprefix("hugepages-").removesuffix("kB"))
+        size = _binary(kibibytes)
+        found[f"hugepages-{size}"] = _binary(kibibytes * int(_read(str(entry / "nr_hugepages")) or 0))
+    return found
+
+
+def _binary(kibibytes: int) -> str:
+    for unit, factor in (("Gi", 1 << 20), ("Mi", 1 << 10)):
+        if kibibytes and kibibytes % factor == 0:
+            return f"{kibibytes // factor}{unit}"
+    return f"{kibibytes}Ki" if kibibytes else "0"
 
 
 def _read(path: str) -> str:
@@ -80,6 +100,7 @@ def make_capacity(machine: MachineInfo, max_pods: int) -> dict[str, str]:
     return {
         "cpu": str(machine.cpus),
         "ephemeral-storage": f"{machine.storage_bytes // 1024}Ki",
+        **machine.huge_pages,
         "memory": f"{machine.memory_bytes // 1024}Ki",
         "pods": str(max_pods),
         **{resource: str(count) for resource, count in machine.devices.items()},
@@ -161,6 +182,11 @@ def make_node_status(
         "images": [
             {"names": list(dict.fromkeys([i.repo_digest, i.name])), "sizeBytes": i.size_bytes}
             for i in ordered
+        ],
+        "features": {"supplementalGroupsPolicy": True},
+        "runtimeHandlers": [
+            {"name": handler, "features": dict(abilities)}
+            for handler, abilities in {"": runtime.handlers.get("native", {}), **runtime.handlers}.items()
         ],
         "nodeInfo": {
             "architecture": machine.architecture,

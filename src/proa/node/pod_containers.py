@@ -26,10 +26,11 @@ from proa.node.node_services import NodeServices
 from proa.node.pod_handle import PodHandle
 from proa.node.pod_view import StartFailure
 from proa.node.resize import resources_label
-from proa.node.resources import container_resources
+from proa.node.resources import container_resources, most_of, pod_resources
 from proa.node.runtime_cache import RESOURCES_LABEL
-from proa.node.runtimes.protocol import ContainerConfig, RuntimeFailure
+from proa.node.runtimes.protocol import ContainerConfig, Resources, RuntimeFailure, Sandbox
 from proa.node.sandbox_config import hostname_of, log_directory
+from proa.node.seccomp_profiles import find_profile
 from proa.node.termination import make_message_file
 from proa.node.volumes.errors import VolumeError
 from proa.node.volumes.mounter import MountedVolumes, make_mounts
@@ -131,6 +132,7 @@ class PodContainers:
             pods_directory=node.settings.pods_directory,
             logs=log_directory(self._pod.pod, node.settings.logs_directory),
             memory_capacity_bytes=node.machine.memory_bytes,
+            profile=find_profile(self._pod.pod, container, node.settings.seccomp_directory),
             pid_namespace_of=self._target_of(container),
         )
         label = node.devices.label(uid(self._pod.pod), config.name)
@@ -190,9 +192,21 @@ class PodContainers:
         node = self._node
         container = {**self._pod.container(step.name), "resources": step.resources}
         resources = container_resources(self._pod.pod, container, node.machine.memory_bytes)
+        of_pod = pod_resources(self._pod.resized(step.name, step.resources))
+        sandbox = node.cache.sandboxes(self._pod.uid)[0]
+        await self._limit_pod(
+            sandbox, most_of(sandbox.config.resources, of_pod)
+        )  # what is inside may not have more
         labels = {RESOURCES_LABEL: resources_label(step.resources)}
         await node.runtime.update_container(step.container_id, resources, labels)
         await node.cache.refresh_container(step.container_id)
+        await self._limit_pod(sandbox, of_pod)
+
+    async def _limit_pod(self, sandbox: Sandbox, resources: Resources) -> None:
+        if resources != sandbox.config.resources:
+            await self._node.runtime.update_sandbox(sandbox.id, resources)
+            config = replace(sandbox.config, resources=resources)
+            self._node.cache.put_sandbox(replace(sandbox, config=config))
 
     def begin_kill(self, step: lifecycle.KillContainer) -> None:
         if step.container_id in self.killing:

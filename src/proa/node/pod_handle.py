@@ -30,6 +30,17 @@ class PodHandle:
         container, held = self.container(container_name), self.held_back.get(container_name)
         return container if held is None else {**container, "resources": held}
 
+    def resized(self, container_name: str, resources: Object) -> Object:
+        """Return the pod with what its containers may have, and one of them something else."""
+        may_have = {**self.held_back, container_name: resources}
+        spec = dict(self.pod["spec"])
+        for key in CONTAINER_LISTS:
+            spec[key] = [
+                {**c, "resources": may_have[c["name"]]} if c["name"] in may_have else c
+                for c in spec.get(key) or ()
+            ]
+        return {**self.pod, "spec": spec}
+
     def container(self, container_name: str) -> Object:
         """Return a container's spec; raise KeyError."""
         found = self.find_container(container_name)

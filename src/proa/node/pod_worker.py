@@ -14,12 +14,14 @@ from dataclasses import replace
 from math import inf
 
 from proa.client.protocol import Object
+from proa.node import app_armor
 from proa.node import pod_lifecycle as lifecycle
 from proa.node.backoff import BackOff, next_backoff
 from proa.node.claim_preparation import REASON as CLAIMS_REASON
 from proa.node.claim_preparation import why_unprepared
 from proa.node.container_status import pod_description
 from proa.node.device_manager import REASON as DEVICES_REASON
+from proa.node.environment import ConfigError
 from proa.node.node_services import NodeServices
 from proa.node.pod_containers import PodContainers
 from proa.node.pod_handle import PodHandle
@@ -27,6 +29,7 @@ from proa.node.pod_resize import PodResize
 from proa.node.pod_status import pod_status
 from proa.node.pod_view import Ended, Health, PodView
 from proa.node.probes.prober import Target
+from proa.node.runtime_classes import runtime_handler
 from proa.node.runtimes.protocol import Container, RuntimeFailure
 from proa.node.sandbox_config import log_directory, make_sandbox_config
 from proa.node.sysctls import FORBIDDEN_REASON, why_forbidden
@@ -304,9 +307,19 @@ class PodWorker:
             self._pod.event("Warning", FORBIDDEN_REASON, forbidden)
             self.end(FORBIDDEN_REASON, f"Pod was rejected: {forbidden}")
             return
+        refused = app_armor.why_refused(self.pod)
+        if refused:
+            self._pod.event("Warning", app_armor.REFUSED_REASON, refused)
+            self.end(app_armor.REFUSED_REASON, f"Pod was rejected: {refused}")
+            return
         if not await self._prepare():
             return
-        config = make_sandbox_config(self.pod, node.settings, attempt)
+        try:
+            handler = await runtime_handler(self.pod, node.sources.get)
+            config = make_sandbox_config(self.pod, node.settings, attempt, handler)
+        except (ConfigError, NotFound) as error:
+            self._fail_sandbox(f'Failed to create sandbox for pod "{pod_description(self.pod)}": {error}')
+            return
         ignored = unsupported_fields(self.pod, node.devices.resources) if not attempt else []
         if ignored:
             self._pod.event("Warning", "NotSupported", f"This node does not carry out {', '.join(ignored)}")
@@ -315,9 +328,7 @@ class PodWorker:
             try:
                 sandbox = await node.runtime.run_sandbox(config)
             except RuntimeFailure as failure:
-                self._sandbox_retry_at = node.now() + node.settings.retry_seconds
-                message = f"Failed to create pod sandbox: {failure.message}"
-                self._pod.event("Warning", "FailedCreatePodSandBox", message)
+                self._fail_sandbox(f"Failed to create pod sandbox: {failure.message}")
                 return
         for old in node.cache.sandboxes(self.uid)[1:]:
             await node.runtime.remove_sandbox(old.id)
@@ -327,6 +338,10 @@ class PodWorker:
                 "Normal", "SandboxChanged", "Pod sandbox changed, it will be killed and re-created."
             )
         node.cache.put_sandbox(sandbox)
+
+    def _fail_sandbox(self, message: str) -> None:
+        self._sandbox_retry_at = self._node.now() + self._node.settings.retry_seconds
+        self._pod.event("Warning", "FailedCreatePodSandBox", message)
 
     async def _prepare(self) -> bool:
         """Give the pod its devices; tell whether it has all, else it is tried again."""

@@ -9,6 +9,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from proa.client.protocol import Object
+from proa.node.environment import ConfigError
+from proa.node.resources import pod_resources, qos_class
 from proa.node.runtime_cache import POD_NAME_LABEL, POD_NAMESPACE_LABEL, POD_UID_LABEL
 from proa.node.runtimes.protocol import SandboxConfig
 from proa.node.settings import KubeletSettings
@@ -17,6 +19,7 @@ from proa.objects.meta import labels, name, namespace, uid
 from proa.objects.quick_dataclass import dataclass
 
 HOSTNAME_LIMIT = 63
+KERNEL_HOSTNAME_LIMIT = 64
 MAX_DNS_SERVERS = 3
 MAX_DNS_SEARCHES = 32
 NODE_RESOLV_CONF = Path("/etc/resolv.conf")
@@ -31,18 +34,21 @@ class Dns:
     options: tuple[str, ...] = ()
 
 
-def make_sandbox_config(pod: Object, settings: KubeletSettings, attempt: int) -> SandboxConfig:
-    """Return the sandbox of this attempt."""
+def make_sandbox_config(
+    pod: Object, settings: KubeletSettings, attempt: int, runtime_handler: str = ""
+) -> SandboxConfig:
+    """Return the sandbox of this attempt; raise ConfigError for a name that a hostname cannot be."""
     spec = pod["spec"]
     dns = make_dns(pod, settings)
     aliases = spec.get("hostAliases") or []
     hostname = hostname_of(pod, settings.node_name)
+    domain_name = domain_name_of(pod, hostname, settings.cluster_domain)
     return SandboxConfig(
         namespace=namespace(pod),
         name=name(pod),
         uid=uid(pod),
-        hostname=hostname,
-        domain_name=domain_name_of(pod, hostname, settings.cluster_domain),
+        hostname=kernel_hostname(pod, hostname, domain_name),
+        domain_name=domain_name,
         attempt=attempt,
         host_network=bool(spec.get("hostNetwork")),
         host_pid=bool(spec.get("hostPID")),
@@ -59,6 +65,11 @@ def make_sandbox_config(pod: Object, settings: KubeletSettings, attempt: int) ->
             POD_NAMESPACE_LABEL: namespace(pod),
             POD_UID_LABEL: uid(pod),
         },
+        runtime_handler=runtime_handler,
+        share_processes=bool(spec.get("shareProcessNamespace")),
+        host_users=spec.get("hostUsers") is not False,
+        quality=qos_class(pod),
+        resources=pod_resources(pod),
     )
 
 
@@ -68,6 +79,18 @@ def hostname_of(pod: Object, node_name: str) -> str:
         return node_name
     wanted = pod["spec"].get("hostnameOverride") or pod["spec"].get("hostname") or name(pod)
     return str(wanted)[:HOSTNAME_LIMIT].rstrip("-.")
+
+
+def kernel_hostname(pod: Object, hostname: str, domain_name: str) -> str:
+    """Return what the kernel calls the pod: its full name where setHostnameAsFQDN asks for it; raise ConfigError."""
+    if not (pod["spec"].get("setHostnameAsFQDN") and domain_name):
+        return hostname
+    if len(domain_name) > KERNEL_HOSTNAME_LIMIT:
+        raise ConfigError(
+            f"failed to construct FQDN from pod hostname and cluster domain, FQDN {domain_name} is too long "
+            f"({KERNEL_HOSTNAME_LIMIT} characters is the max, {len(domain_name)} characters requested)"
+        )
+    return domain_name
 
 
 def domain_name_of(pod: Object, hostname: str, cluster_domain: str) -> str:

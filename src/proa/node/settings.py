@@ -48,6 +48,11 @@ class KubeletSettings:
         return self.directory / "pods"
 
     @property
+    def seccomp_directory(self) -> Path:
+        """Where seccomp profiles of type Localhost are."""
+        return self.directory / "seccomp"
+
+    @property
     def logs_directory(self) -> Path:
         """Container logs, one folder a pod (namespace_name_uid)."""
         return self.directory / "logs" / "pods"

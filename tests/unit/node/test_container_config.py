@@ -8,13 +8,22 @@ from typing import Any
 
 import pytest
 
+from proa.node import app_armor
 from proa.node.container_config import make_argv, make_security
 from proa.node.environment import ConfigError
 from proa.node.images import ALIASES, ImageFailure, ImageStore, find_alias
-from proa.node.resources import container_resources, cpu_shares, oom_score_adj, qos_class
+from proa.node.resources import (
+    container_resources,
+    cpu_shares,
+    hugepage_limits,
+    oom_score_adj,
+    pod_resources,
+    qos_class,
+)
 from proa.node.runtimes.fake import FakeRuntime
 from proa.node.runtimes.protocol import Image, Security
 from proa.node.sandbox_config import Dns, domain_name_of, hostname_of, make_dns, read_resolv_conf
+from proa.node.seccomp_profiles import SeccompProfile, find_profile
 from proa.node.settings import KubeletSettings
 from proa.node.unsupported import unsupported_fields
 
@@ -83,6 +92,44 @@ def test_root_is_refused_where_it_must_not_be(own: dict[str, Any], image_user: s
     assert str(caught.value).endswith('(pod: "web_team(u1)", container: app)')
 
 
+@pytest.mark.parametrize(
+    ("of_pod", "own", "expected"),
+    [
+        (None, None, SeccompProfile()),
+        ({"type": "Unconfined"}, None, SeccompProfile(unconfined=True)),
+        ({"type": "Unconfined"}, {"type": "RuntimeDefault"}, SeccompProfile()),
+        (None, {"type": "Localhost", "localhostProfile": "a/b.json"}, SeccompProfile(json="{}")),
+    ],
+)
+def test_the_seccomp_profile_is_the_containers_or_the_pods(
+    tmp_path: Path, of_pod: dict[str, Any] | None, own: dict[str, Any] | None, expected: SeccompProfile
+) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "b.json").write_text("{}")
+    pod = make_pod(securityContext={"seccompProfile": of_pod})
+
+    assert find_profile(pod, {"securityContext": {"seccompProfile": own}}, tmp_path) == expected
+
+
+def test_a_seccomp_profile_that_is_not_there_is_named(tmp_path: Path) -> None:
+    asked = {"seccompProfile": {"type": "Localhost", "localhostProfile": "none.json"}}
+    with pytest.raises(
+        ConfigError, match=r'cannot load seccomp profile ".*none.json": open .*: no such file'
+    ):
+        find_profile(make_pod(), {"securityContext": asked}, tmp_path)
+
+
+@pytest.mark.parametrize("kind", ["RuntimeDefault", "Localhost"])
+def test_app_armor_is_refused_where_the_kernel_has_none(monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    monkeypatch.setattr(app_armor, "ENABLED", Path("/nonexistent"))
+    own = {"name": "app", "securityContext": {"appArmorProfile": {"type": kind, "localhostProfile": "p"}}}
+
+    assert app_armor.why_refused(make_pod(own)) == (
+        "Cannot enforce AppArmor: AppArmor is not enabled on the host"
+    )
+    assert app_armor.why_refused(make_pod({"name": "app"})) == ""
+
+
 # Resources
 
 
@@ -125,19 +172,45 @@ def test_limits_become_cgroup_settings() -> None:
     assert (found.cpu_shares, found.cpu_quota_millis, found.memory_limit_bytes) == (512, 500, 64 << 20)
 
 
+OVERHEAD = {"cpu": "100m", "memory": "1Gi"}
+
+
+@pytest.mark.parametrize(
+    ("made", "spec", "expected"),
+    [
+        ([sized()], {}, (2, 0, 0)),
+        ([sized(BOTH, BOTH), sized(BOTH, BOTH)], {}, (2048, 2000, 2 << 30)),
+        ([sized(BOTH, BOTH), sized(BOTH)], {}, (2048, 0, 0)),
+        ([sized(BOTH, BOTH)], {"overhead": OVERHEAD}, (1126, 1100, 2 << 30)),
+        ([sized(BOTH)], {"resources": {"limits": {"cpu": "3", "memory": "3Gi"}}}, (1024, 3000, 3 << 30)),
+        ([sized(BOTH, BOTH)], {"initContainers": [{**sized(None, {"cpu": "4", "memory": "1Gi"}), "name": "i"}]},
+         (4096, 4000, 1 << 30)),
+    ],
+    ids=["nothing", "all limited", "one unlimited", "overhead", "limits of the pod", "a large init container"],
+)  # fmt: skip
+def test_a_pods_group_has_the_limits_of_all_of_it(
+    made: list[dict[str, Any]], spec: dict[str, Any], expected: tuple[int, int, int]
+) -> None:
+    found = pod_resources(make_pod(*made, **spec))
+
+    assert (found.cpu_shares, found.cpu_quota_millis, found.memory_limit_bytes) == expected
+
+
+def test_huge_pages_are_limited_by_their_size() -> None:
+    limits = {"hugepages-2Mi": "4Mi", "hugepages-1Gi": "2Gi", "hugepages-64Ki": "64Ki", "cpu": "1"}
+
+    assert hugepage_limits(limits) == {"2MB": 4 << 20, "1GB": 2 << 30, "64KB": 64 << 10}
+
+
 @pytest.mark.parametrize(
     ("spec", "container", "expected"),
     [
         ({}, {}, []),
-        ({"shareProcessNamespace": True}, {}, ["spec.shareProcessNamespace"]),
-        ({"hostUsers": False}, {}, ["spec.hostUsers"]),
+        ({"shareProcessNamespace": True, "hostUsers": False, "runtimeClassName": "runc"}, {}, []),
+        ({}, {"resources": {"limits": {"hugepages-2Mi": "4Mi"}}}, []),
+        ({"securityContext": {"seLinuxOptions": {"type": "t"}}}, {}, ["spec.securityContext.seLinuxOptions"]),
         ({"securityContext": {"seccompProfile": {"type": "Unconfined"}}}, {}, []),
         ({"securityContext": {"seccompProfile": {"type": "RuntimeDefault"}}}, {}, []),
-        (
-            {"securityContext": {"seccompProfile": {"type": "Localhost", "localhostProfile": "p"}}},
-            {},
-            ["spec.securityContext.seccompProfile"],
-        ),
         ({"volumes": [{"name": "v", "emptyDir": {"medium": "Memory", "sizeLimit": "1Mi"}}]}, {}, []),
         ({}, {"resources": {"limits": {"ephemeral-storage": "1Mi"}}}, []),
         (

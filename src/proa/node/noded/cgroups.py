@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 CONTROLLERS = ("cpu", "memory", "pids")
 _CPU_PERIOD_MICROSECONDS = 100_000
+_NONE_V1 = "-1"
+_HUGE_PAGES = "/sys/kernel/mm/hugepages"
 
 
 class Cgroups:
@@ -39,13 +41,14 @@ class Cgroups:
     def set_up(self) -> None:
         """Find and try each controller; make the node's own group in those that work."""
         hierarchies, unified = parse_mounts(_read("/proc/self/mountinfo"))
-        places = {c: f"{hierarchies[c]}/{self.name}" for c in (*CONTROLLERS, "cpuacct") if c in hierarchies}
+        wanted = (*CONTROLLERS, "hugetlb") if has_huge_pages() else CONTROLLERS
+        places = {c: f"{hierarchies[c]}/{self.name}" for c in (*wanted, "cpuacct") if c in hierarchies}
         tried = self._try_groups(sorted(set(places.values())))
         self._v1 = {controller: place for controller, place in places.items() if not tried[place]}
         self.features |= {f"cgroup-{controller}": tried[place] for controller, place in places.items()}
         if unified:
-            self._set_up_unified(unified, [c for c in CONTROLLERS if c not in hierarchies])
-        for controller in CONTROLLERS:
+            self._set_up_unified(unified, [c for c in wanted if c not in hierarchies])
+        for controller in wanted:
             self.features.setdefault(f"cgroup-{controller}", "no cgroup file system has this controller")
         self.features.pop("cgroup-cpuacct", None)
 
@@ -101,9 +104,12 @@ class Cgroups:
 
     def update(self, path: str, resources: Mapping[str, Any]) -> None:
         """Set a group's limits anew; on v1 memory with swap may never be less than memory, so order matters."""
-        settings = list(self._settings(path, resources))
+        settings = [*self._settings(path, resources), *self._lifted(path, resources)]
         memory, swap = "/memory.limit_in_bytes", "/memory.memsw.limit_in_bytes"
-        grows = any(file.endswith(memory) and int(value) > int(_read(file)) for file, value in settings)
+        grows = any(
+            file.endswith(memory) and (value == _NONE_V1 or int(value) > int(_read(file)))
+            for file, value in settings
+        )
         settings.sort(key=lambda s: s[0].endswith(memory if grows else swap))
         for file, value in settings:
             with open(file, "w") as opened:
@@ -127,6 +133,11 @@ class Cgroups:
                 yield f"{group}/memory.memsw.limit_in_bytes", str(memory)
         if "pids" in self._v1 and pids:
             yield f"{self._v1['pids']}/{path}/pids.max", str(pids)
+        for size, limit in (resources.get("hugepage_limits") or {}).items():
+            if "hugetlb" in self._v1:
+                yield f"{self._v1['hugetlb']}/{path}/hugetlb.{size}.limit_in_bytes", str(limit)
+            elif "hugetlb" in self._v2_controllers:
+                yield f"{self._v2}/{path}/hugetlb.{size}.max", str(limit)
         group = f"{self._v2}/{path}"
         if "cpu" in self._v2_controllers:
             if shares:
@@ -140,6 +151,23 @@ class Cgroups:
                 yield f"{group}/memory.swap.max", "0"
         if "pids" in self._v2_controllers and pids:
             yield f"{group}/pids.max", str(pids)
+
+    def _lifted(self, path: str, resources: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+        """Yield what takes away a limit that is said to be none."""
+        v1, v2 = self._v1, self._v2_controllers
+        if resources.get("cpu_quota_millis") == 0:
+            if "cpu" in v1:
+                yield f"{v1['cpu']}/{path}/cpu.cfs_quota_us", _NONE_V1
+            elif "cpu" in v2:
+                yield f"{self._v2}/{path}/cpu.max", f"max {_CPU_PERIOD_MICROSECONDS}"
+        if resources.get("memory_limit_bytes") == 0:
+            if "memory" in v1:
+                group = f"{v1['memory']}/{path}"
+                yield f"{group}/memory.limit_in_bytes", _NONE_V1
+                if os.path.exists(f"{group}/memory.memsw.limit_in_bytes"):
+                    yield f"{group}/memory.memsw.limit_in_bytes", _NONE_V1
+            elif "memory" in v2:
+                yield f"{self._v2}/{path}/memory.max", "max"
 
     def join(self, path: str) -> None:
         """Put the calling process (of one thread) into a group."""
@@ -204,6 +232,15 @@ class Cgroups:
 
     def _paths(self, path: str) -> list[str]:
         return [f"{directory}/{path}" for directory in self.directories()]
+
+
+def has_huge_pages() -> bool:
+    """Tell whether this machine keeps huge pages: most have none, and then nothing is to be limited."""
+    try:
+        sizes = os.listdir(_HUGE_PAGES)
+    except FileNotFoundError:
+        return False
+    return any(_read(f"{_HUGE_PAGES}/{size}/nr_hugepages").strip() not in ("", "0") for size in sizes)
 
 
 def shares_to_weight(shares: int) -> int:

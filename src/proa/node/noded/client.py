@@ -58,6 +58,10 @@ class NodedClient:
         """Make a sandbox."""
         return sandbox_from(await self._call("run_sandbox", config=asdict(config)))
 
+    async def update_sandbox(self, sandbox_id: str, resources: Resources) -> None:
+        """Give all of a pod other limits."""
+        await self._call("update_sandbox", identifier=sandbox_id, resources=asdict(resources))
+
     async def stop_sandbox(self, sandbox_id: str) -> None:
         """Kill what is left in it and take its network away."""
         await self._call("stop_sandbox", identifier=sandbox_id)

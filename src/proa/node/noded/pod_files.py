@@ -26,7 +26,9 @@ def hosts_file(ip: str, config: Record) -> str:
         with open("/etc/hosts") as file:
             text = "# Kubernetes-managed hosts file (host network).\n" + file.read()
     else:
-        names = [name for name in (config.get("domain_name"), config["hostname"]) if name]
+        domain_name, hostname = config.get("domain_name") or "", config["hostname"]
+        short = hostname.partition(".")[0] if hostname == domain_name else hostname  # setHostnameAsFQDN
+        names = [name for name in (domain_name, short) if name]
         text = f"{_HOSTS}{ip}\t" + "\t".join(names) + "\n"
     if config["host_aliases"]:
         lines = [f"{address}\t" + "\t".join(names) for address, names in config["host_aliases"]]

@@ -105,7 +105,7 @@ class Supervisor:
         runtime = self._runtime
         reply.send({
             "name": "proa-noded", "version": self._version, "level": runtime.level, "features": runtime.features,
-            "node_ip": runtime.node_ip, "pod_cidr": self._pod_cidr,
+            "node_ip": runtime.node_ip, "pod_cidr": self._pod_cidr, "handlers": runtime.handlers,
         })  # fmt: skip
 
     # Sandboxes
@@ -125,6 +125,19 @@ class Supervisor:
             raise as_failure("CreatePodSandboxError", "failed to create pod sandbox", error) from error
         self._sandboxes.save(record)
         reply.send(record)
+
+    def do_update_sandbox(self, arguments: Record, reply: Reply) -> None:
+        """Give all of a pod other limits."""
+        sandbox = self._sandboxes.items.get(arguments["id"])
+        if sandbox is None or sandbox["state"] != "Ready":
+            raise Failure("ResizeError", f"sandbox {arguments['id']!r} is not ready")
+        changed = {**sandbox, "config": {**sandbox["config"], "resources": arguments["resources"]}}
+        try:
+            self._runtime.update_sandbox(changed)
+        except OSError as error:
+            raise as_failure("ResizeError", "failed to update the pod's resources", error) from error
+        self._sandboxes.save(changed)
+        reply.send({})
 
     def do_stop_sandbox(self, arguments: Record, reply: Reply) -> None:
         """Kill what is left in a sandbox, then take its network away."""

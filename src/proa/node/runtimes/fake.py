@@ -139,6 +139,11 @@ class FakeRuntime:
         self.sandboxes[sandbox.id] = sandbox
         return sandbox
 
+    async def update_sandbox(self, sandbox_id: str, resources: Resources) -> None:
+        self._called("update_sandbox", self.sandboxes[sandbox_id].config.name)
+        sandbox = self.sandboxes[sandbox_id]
+        self.sandboxes[sandbox_id] = replace(sandbox, config=replace(sandbox.config, resources=resources))
+
     async def stop_sandbox(self, sandbox_id: str) -> None:
         self._called("stop_sandbox", sandbox_id)
         for container in [*self.containers.values()]:

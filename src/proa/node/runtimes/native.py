@@ -14,7 +14,7 @@ import socket
 
 from proa.node.noded import child, disks, holder, linux, network, pod_cgroups, rootfs, seccomp
 from proa.node.noded.cgroups import Cgroups
-from proa.node.noded.failures import Failure
+from proa.node.noded.failures import Failure, no_runtime, no_user_namespaces
 from proa.node.noded.pod_files import hosts_file, resolv_conf
 from proa.node.noded.pod_users import PodUsers
 from proa.node.noded.privileges import Identity
@@ -149,6 +149,9 @@ class NativeRuntime:
     def make_sandbox(self, record: Record) -> None:
         """Make the pod's namespaces, network, files and control group; fill in `ip`."""
         config = record["config"]
+        if not config.get("host_users", True) and not self.handler(record).abilities["userNamespaces"]:
+            words = no_user_namespaces(config.get("runtime_handler") or "")
+            raise Failure("CreatePodSandboxError", words)
         self.handler(record)
         folder = self.sandbox_folder(record)
         os.makedirs(f"{folder}/shm", exist_ok=True)
@@ -258,10 +261,7 @@ class NativeRuntime:
         """Return what runs a pod's containers; raise Failure in containerd's words."""
         name = sandbox["config"].get("runtime_handler") or NATIVE
         if name not in self._handlers:
-            raise Failure(
-                "CreatePodSandboxError",
-                f'failed to get sandbox runtime: no runtime for "{name}" is configured',
-            )
+            raise Failure("CreatePodSandboxError", no_runtime(name))
         return self._handlers[name]
 
     @property

@@ -13,6 +13,7 @@ import os
 import signal
 
 from proa.node.noded import child, linux, network
+from proa.node.noded.failures import Failure, no_runtime, no_user_namespaces
 from proa.node.noded.pod_files import hosts_file, resolv_conf
 from proa.node.noded.privileges import Identity
 
@@ -53,6 +54,11 @@ class ProcessRuntime:
 
     def make_sandbox(self, record: Record) -> None:
         """Write the pod's files, for those who look; its address is the host's."""
+        wanted = record["config"].get("runtime_handler")
+        if wanted and wanted not in self.handlers:
+            raise Failure("CreatePodSandboxError", no_runtime(wanted))
+        if not record["config"].get("host_users", True):
+            raise Failure("CreatePodSandboxError", no_user_namespaces(wanted))
         record["ip"] = self.node_ip
         folder = f"{self._state}/sandboxes/{record['id']}"
         for name, text in (
@@ -61,6 +67,14 @@ class ProcessRuntime:
         ):
             with open(f"{folder}/{name}", "w") as file:
                 file.write(text)
+
+    @property
+    def handlers(self) -> dict[str, dict[str, bool]]:
+        """The names that a RuntimeClass may give."""
+        return {"process": {"recursiveReadOnlyMounts": False, "userNamespaces": False}}
+
+    def update_sandbox(self, record: Record) -> None:
+        """There are no limits."""
 
     def end_sandbox(self, record: Record) -> None:
         """There is nothing to let go of."""

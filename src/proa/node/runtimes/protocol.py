@@ -238,6 +238,9 @@ class Runtime(Protocol):
     async def run_sandbox(self, config: SandboxConfig) -> Sandbox:
         """Make namespaces, cgroup, hostname, resolv.conf, hosts and the network with its address."""
 
+    async def update_sandbox(self, sandbox_id: str, resources: Resources) -> None:
+        """Give all of a pod other limits; raise RuntimeFailure("ResizeError", ...) where the kernel refuses them."""
+
     async def stop_sandbox(self, sandbox_id: str) -> None:
         """Kill what is left in it and take its network away."""
 
