@@ -17,6 +17,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
 from proa.client.protocol import Client, Object
+from proa.node.admission import Admission
 from proa.node.device_manager import DeviceManager
 from proa.node.eviction.manager import EvictionManager, observe_machine
 from proa.node.eviction.thresholds import parse
@@ -114,9 +115,16 @@ class Kubelet:
             pods=self._pods.list,
             machine=Machine("", info.memory_bytes, make_capacity(info, settings.max_pods)),
             devices=DeviceManager(gpus, self._may_use_devices),
+            admission=Admission(
+                self._pods.list,
+                lambda: self._registration.node,
+                self._registration.look,
+                self._pressures,
+                self._preempt,
+            ),
             start_slots=asyncio.Semaphore(settings.starts_at_once),
         )
-        self.eviction = EvictionManager(
+        self.eviction: EvictionManager = EvictionManager(
             settings,
             runtime,
             cache,
@@ -218,6 +226,7 @@ class Kubelet:
 
     def _pod_gone(self, pod_uid: str) -> None:
         worker = self._workers.pop(pod_uid, None)
+        self._node.admission.forget(pod_uid)
         if worker is not None and any(uid(pod) == pod_uid for pod in self._pods.by_index("uid", pod_uid)):
             self._finished.add(pod_uid)
 
@@ -283,6 +292,15 @@ class Kubelet:
             worker.refresh_volumes()
 
     # What the node is short of
+
+    def _pressures(self) -> frozenset[str]:
+        """Return the pressures that the node is under."""
+        return self.eviction.pressures
+
+    def _preempt(self, pod_uid: str, reason: str, message: str) -> None:
+        worker = self._workers.get(pod_uid)
+        if worker is not None:
+            worker.preempt(reason, message)
 
     def _evict(self, pod_uid: str, reason: str, message: str) -> None:
         worker = self._workers.get(pod_uid)

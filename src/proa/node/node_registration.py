@@ -166,11 +166,15 @@ class NodeRegistration:
             return False
         return True
 
+    async def look(self) -> Object:
+        """Return the Node as the API has it now; raise ApiError."""
+        self._node = await self._client.get(NODES, self._settings.node_name)
+        return self._node
+
     async def _is_misreported(self) -> bool:
         """Tell whether the API has this node as other than it reported: given up for silent, or with more to give."""
-        known = await self._client.get(NODES, self._settings.node_name)
         mine = _health(self._node)
-        self._node = known
+        known = await self.look()
         return _health(known) != mine or _has_more_to_give(known)
 
     async def _register_again(self) -> None:

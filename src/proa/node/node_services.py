@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import field
 
 from proa.client.protocol import Client, Object
+from proa.node.admission import Admission
 from proa.node.device_manager import DeviceManager
 from proa.node.images import ImageStore
 from proa.node.probes.manager import ProbeManager
@@ -52,4 +53,5 @@ class NodeServices:
     pods: Callable[[], Sequence[Object]]
     machine: Machine
     devices: DeviceManager
+    admission: Admission
     start_slots: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(8))

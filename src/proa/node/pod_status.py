@@ -18,6 +18,8 @@ from proa.objects.pods import containers, ephemeral_containers, init_containers
 def pod_status(view: PodView, now: float) -> Object:
     """Return the pod's status as this node sees it, complete but for what others own."""
     old = view.pod.get("status") or {}
+    if view.ended is not None and view.ended.rejected:
+        return _rejected(view, old, now)
     has_ended = _has_ended(view)
     init_statuses = [container_status(view, c, "init", has_ended, now) for c in init_containers(view.pod)]
     statuses = [container_status(view, c, "regular", has_ended, now) for c in containers(view.pod)]
@@ -39,6 +41,16 @@ def pod_status(view: PodView, now: float) -> Object:
     conditions = pod_conditions(view, phase, [*init_statuses, *statuses])
     status["conditions"] = with_transitions(conditions, old.get("conditions") or [], view, now)
     return status
+
+
+def _rejected(view: PodView, old: Object, now: float) -> Object:
+    """Return the status of a pod that never ran here: it has failed, and nothing is told of its containers."""
+    return {
+        "phase": "Failed",
+        "observedGeneration": view.pod["metadata"].get("generation", 1),
+        "startTime": old.get("startTime") or format_time(now),
+        **_reason(view, old, "Failed"),
+    }
 
 
 def _has_ended(view: PodView) -> bool:

@@ -45,12 +45,14 @@ class Ended:
     """The kubelet has ended this pod itself (deadline, eviction, refused admission).
 
     `grace_seconds` is what its containers have, None: what the pod says. `disrupted`: for others' sake, not its own.
+    `rejected`: it never ran.
     """
 
     reason: str
     message: str
     grace_seconds: float | None = None
     disrupted: bool = False
+    rejected: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,6 @@ from dataclasses import replace
 from math import inf
 
 from proa.client.protocol import Object
-from proa.node import app_armor
 from proa.node import pod_lifecycle as lifecycle
 from proa.node.backoff import BackOff, next_backoff
 from proa.node.claim_preparation import REASON as CLAIMS_REASON
@@ -32,7 +31,6 @@ from proa.node.probes.prober import Target
 from proa.node.runtime_classes import runtime_handler
 from proa.node.runtimes.protocol import Container, RuntimeFailure
 from proa.node.sandbox_config import log_directory, make_sandbox_config
-from proa.node.sysctls import FORBIDDEN_REASON, why_forbidden
 from proa.node.termination import read_message
 from proa.node.unsupported import unsupported_fields
 from proa.node.volumes.errors import VolumeError
@@ -106,16 +104,18 @@ class PodWorker:
             self._pod.pod = mark_deleting(self.pod, grace)
         self.wake()
 
-    def end(self, reason: str, message: str) -> None:
-        """End the pod for good: phase Failed with this reason."""
-        self._ended = self._ended or Ended(reason, message)
-        self.wake()
-
     def evict(self, reason: str, message: str) -> None:
         """End the pod for what it takes of the node, at once."""
         if self._ended is None and not is_deleting(self.pod):
             self._pod.event("Warning", reason, message)
             self._ended = Ended(reason, message, EVICTION_GRACE_SECONDS, disrupted=True)
+            self.wake()
+
+    def preempt(self, reason: str, message: str) -> None:
+        """End the pod to make room for one that the cluster cannot do without."""
+        if self._ended is None and not is_deleting(self.pod):
+            self._pod.event("Warning", reason, message)
+            self._ended = Ended(reason, message, disrupted=True)
             self.wake()
 
     def refresh_volumes(self) -> None:
@@ -198,6 +198,8 @@ class PodWorker:
         self._retry_seconds = min(self._retry_seconds * 2, MAX_RETRY_SECONDS)
 
     async def _sync(self) -> None:
+        if self._ended is None and not self._node.admission.is_admitted(self.uid):
+            await self._admit()
         now = self._node.now()
         await self._refresh_if_due(now)
         view = self.view()
@@ -215,6 +217,18 @@ class PodWorker:
         for step in decision.steps:
             await self._perform(step)
         self._is_dirty = True
+
+    async def _admit(self) -> None:
+        """Let the pod in, or end it before it began; what runs already, or is to go, has been let in before."""
+        admission, pod = self._node.admission, self.pod
+        has_run = (pod.get("status") or {}).get("startTime") or self._node.cache.sandboxes(self.uid)
+        if has_run or is_deleting(pod) or is_terminated(pod):
+            admission.take(self.uid)
+            return
+        why = await admission.admit(pod)
+        if why is not None:
+            self._pod.event("Warning", why.reason, why.message)
+            self._ended = Ended(why.reason, f"Pod was rejected: {why.message}", rejected=True)
 
     def _check_deadline(self, view: PodView, now: float) -> None:
         if self._ended or is_deleting(self.pod) or lifecycle.is_finished(view):
@@ -302,16 +316,6 @@ class PodWorker:
 
     async def _make_sandbox(self, attempt: int) -> None:
         node = self._node
-        forbidden = why_forbidden(self.pod)
-        if forbidden:
-            self._pod.event("Warning", FORBIDDEN_REASON, forbidden)
-            self.end(FORBIDDEN_REASON, f"Pod was rejected: {forbidden}")
-            return
-        refused = app_armor.why_refused(self.pod)
-        if refused:
-            self._pod.event("Warning", app_armor.REFUSED_REASON, refused)
-            self.end(app_armor.REFUSED_REASON, f"Pod was rejected: {refused}")
-            return
         if not await self._prepare():
             return
         try:

@@ -62,7 +62,8 @@ def test_a_machine_without_gpus_offers_none(tmp_path: Path, names: tuple[str, ..
 
 
 def asking(name: str, count: int, **more: Any) -> dict[str, Any]:
-    return make_container(name, resources={"limits": {NVIDIA: str(count)}}, **more)
+    amount = {NVIDIA: str(count)}
+    return make_container(name, resources={"limits": amount, "requests": amount}, **more)
 
 
 def with_uid(uid: str, *containers: dict[str, Any], **spec: Any) -> dict[str, Any]:
@@ -166,13 +167,13 @@ def test_a_node_offers_its_gpus_and_containers_get_their_files(tmp_path: Path) -
         await node.until(lambda: node.status("next").get("phase") == "Running")
         assert dict(node.runtime.newest("next").config.env)["NVIDIA_VISIBLE_DEVICES"] == "1"
         await node.client.create(PODS, make_pod("third", asking("third", 1)))
-        await node.until(lambda: node.events.messages("UnexpectedAdmissionError"))
-        assert node.status("third").get("phase") != "Running"
+        await node.until(lambda: node.status("third").get("phase") == "Failed")
+        assert node.status("third")["reason"] == f"OutOf{NVIDIA}"
         await node.client.delete(PODS, "web", "default")
         await node.until(lambda: node.pod("web") is None)
-        node.advance(20)
-        await node.until(lambda: node.status("third").get("phase") == "Running")
-        assert dict(node.runtime.newest("third").config.env)["NVIDIA_VISIBLE_DEVICES"] == "0"
+        await node.client.create(PODS, make_pod("fourth", asking("fourth", 1)))
+        await node.until(lambda: node.status("fourth").get("phase") == "Running")
+        assert dict(node.runtime.newest("fourth").config.env)["NVIDIA_VISIBLE_DEVICES"] == "0"
 
     run(tmp_path / "node", scenario, devices_directory=dev)
 
