@@ -135,7 +135,7 @@ SAID: dict[str, tuple[dict[str, Any], dict[str, Any], list[str]]] = {
         {"securityContext": {"runAsUser": 1001, "runAsGroup": 2002}},
         ["1001:2002"],
     ),
-    "nobody": (shell("main", WHO, securityContext={"runAsUser": 65534}), {}, ["65534:0"]),
+    "nobody": (shell("main", "id -u", securityContext={"runAsUser": 65534}), {}, ["65534"]),
     "unprivileged": (
         shell(
             "main",
