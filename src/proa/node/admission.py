@@ -1,8 +1,8 @@
 """Refuse pods that were bound to this node and that it cannot run: they fail at once, with upstream's reason.
 
-`why_rejected` is pure, but that it asks whether the kernel has AppArmor; `Admission` remembers who was let in, for only these have a part of the node. A pod of system
-priority, or a static one, is let in at others' cost. Follows pkg/kubelet/lifecycle/predicate.go,
-pkg/kubelet/preemption/preemption.go and pkg/kubelet/eviction/eviction_manager.go (Admit).
+`why_rejected` is pure, but that it asks whether the kernel has AppArmor; `Admission` remembers who was let in, for only
+these have a part of the node. A pod of system priority, or a static one, is let in at others' cost. Follows
+pkg/kubelet/lifecycle/predicate.go, pkg/kubelet/preemption/preemption.go and pkg/kubelet/eviction/eviction_manager.go.
 """
 
 from __future__ import annotations
