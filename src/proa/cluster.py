@@ -15,7 +15,7 @@ import os
 import random
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -193,15 +193,17 @@ class Cluster:
         return store
 
     def _choose_components(self, wanted: Wanted) -> None:
-        """Keep what runs elsewhere, and the scheduler's configuration, where that can be carried out."""
+        """Keep what runs elsewhere, and the configurations of scheduler and kubelets, where they can be carried out."""
         kept = self.settings
         settings = kept._replace(
             without=kept.without if wanted.without is None else wanted.without,
             scheduler_config=kept.scheduler_config
             if wanted.scheduler_config is None
             else wanted.scheduler_config,
+            kubelet_config=kept.kubelet_config if wanted.kubelet_config is None else wanted.kubelet_config,
         )
         self._scheduling = make_scheduling(settings.scheduler_config) if settings.scheduler_config else None
+        self._kubelet_changes = read_kubelet_changes(settings.kubelet_config)
         self._keep(settings, kept)
 
     def _open_audit(self, wanted: Wanted) -> tuple[AuditPolicy | None, AuditLog | None]:
@@ -309,6 +311,7 @@ class Cluster:
             make_http,
             self.settings.node_monitor_grace_seconds,
             self.settings.outside_network,
+            self._kubelet_changes,
         )
         metrics = MetricsServer(make_account_client(server, METRICS_ACCOUNT), informers, time.time)
         for api in metrics.apis:
@@ -436,6 +439,18 @@ def make_scheduling(path: str) -> Configuration:
         return load_configuration(path)
     except BadConfiguration as error:
         raise StartFailure(f"--scheduler-config {error}") from None
+
+
+def read_kubelet_changes(path: str) -> Mapping[str, Any]:
+    """Read what the kubelets' configuration changes, nothing for ""; raise StartFailure where it cannot be done."""
+    if not path:
+        return {}
+    from proa.node.configuration import BadConfiguration, load_configuration
+
+    try:
+        return load_configuration(path)
+    except BadConfiguration as error:
+        raise StartFailure(f"--kubelet-config {error}") from None
 
 
 def make_audit(policy: str, path: str) -> tuple[AuditPolicy, AuditLog]:

@@ -41,6 +41,7 @@ class Wanted(NamedTuple):
     without: str | None = None
     scheduler_config: str | None = None
     outside_network: str | None = None
+    kubelet_config: str | None = None
 
     def options(self) -> list[str]:
         """Return the words of a command line that asks for the same."""
@@ -55,8 +56,9 @@ class Settings(NamedTuple):
     that says how they are encrypted there, "" for none. `audit_policy` is the file that says what the audit log has of
     requests, or "default", "" for no log; `audit_log` is that log's file, "" for the one in the home. `without` names
     the components, with commas between, that run elsewhere. `node_monitor_grace_period` is for how long a node may be
-    silent (`4s`) before it counts as unreachable. `scheduler_config` is the scheduler's configuration, "" for none.
-    `outside_network` says whether pods reach the host's networks: one of network/outside/modes.py.
+    silent (`4s`) before it counts as unreachable. `scheduler_config` is the scheduler's configuration, "" for none,
+    `kubelet_config` that of the nodes' kubelets. `outside_network` says whether pods reach the host's networks: one of
+    network/outside/modes.py.
     """
 
     id: str
@@ -71,6 +73,7 @@ class Settings(NamedTuple):
     node_monitor_grace_period: str = DEFAULT_GRACE_PERIOD
     scheduler_config: str = ""
     outside_network: str = "yes"
+    kubelet_config: str = ""
 
     @property
     def node_monitor_grace_seconds(self) -> float:
@@ -106,6 +109,7 @@ class Settings(NamedTuple):
             without=self.without,
             scheduler_config=self.scheduler_config,
             outside_network=self.outside_network,
+            kubelet_config=self.kubelet_config,
         )
         asked = wanted._replace(port=wanted.port or None)
         met = [name for name in Wanted._fields if getattr(asked, name) == getattr(has, name)]

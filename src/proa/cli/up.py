@@ -109,6 +109,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="a KubeSchedulerConfiguration (kubescheduler.config.k8s.io/v1): profiles with names, plugins and their "
         'arguments; kept for later starts; "" for none',
     )
+    parser.add_argument(
+        "--kubelet-config",
+        metavar="FILE",
+        help="a KubeletConfiguration (kubelet.config.k8s.io/v1beta1) for all nodes: evictionHard, maxPods; kept for "
+        'later starts; "" for none',
+    )
     parser.add_argument("--ready-fd", type=int, help=argparse.SUPPRESS)
 
 
@@ -132,6 +138,8 @@ def check(options: argparse.Namespace) -> None:
         options.encryption_config = os.path.abspath(options.encryption_config)
     if options.scheduler_config:
         options.scheduler_config = os.path.abspath(options.scheduler_config)
+    if options.kubelet_config:
+        options.kubelet_config = os.path.abspath(options.kubelet_config)
     if options.audit_policy and options.audit_policy != "default":
         options.audit_policy = os.path.abspath(options.audit_policy)
     if options.audit_log and options.audit_log != "-":

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -47,7 +48,7 @@ class Surroundings:
 
     `make_client` returns the client of a node by its name; `make_server` an HTTP server of the API that is not serving
     yet; `node_monitor_grace_seconds` is how long a silent node counts as alive; `outside_network` says whether pods
-    reach the host's networks.
+    reach the host's networks; `kubelet` what of its settings is to be other than by default.
     """
 
     informers: InformerFactory
@@ -56,6 +57,7 @@ class Surroundings:
     make_server: Callable[[], ApiHttpServer]
     node_monitor_grace_seconds: float
     outside_network: str
+    kubelet: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -210,6 +212,7 @@ class LocalNode:
             lease_duration_seconds=lease_seconds,
             devices_directory=Path("/dev") if self.place.number == 1 else None,  # they are the machine's
             lease_renew_seconds=lease_seconds / RENEWALS_A_LEASE,
+            **around.kubelet,
         )
         events = around.events.recorder("kubelet", self.name)
         return Kubelet(around.make_client(self.name), noded, around.informers, events, settings)

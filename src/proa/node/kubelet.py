@@ -20,7 +20,6 @@ from proa.client.protocol import Client, Object
 from proa.node.admission import Admission
 from proa.node.device_manager import DeviceManager
 from proa.node.eviction.manager import EvictionManager, observe_machine
-from proa.node.eviction.thresholds import parse
 from proa.node.gpus import find_gpus
 from proa.node.images import ALIASES, ImageStore
 from proa.node.node_registration import NodeRegistration
@@ -129,7 +128,7 @@ class Kubelet:
             runtime,
             cache,
             self._pods.list,
-            parse(settings.eviction_hard),
+            settings.eviction_hard,
             now=now,
             end=self._evict,
             tell=self._registration.tell_pressures,

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import field
 from pathlib import Path
 
+from proa.node.eviction.thresholds import DEFAULTS, Threshold
 from proa.objects.quick_dataclass import dataclass
 
 KUBERNETES_VERSION = "v1.36.2"
@@ -37,8 +38,8 @@ class KubeletSettings:
     retry_seconds: float = 10.0
     orphan_grace_seconds: float = 1.0
     devices_directory: Path | None = Path("/dev")
-    eviction_hard: str = "memory.available<100Mi,nodefs.available<1Gi,nodefs.inodesFree<2%"
-    """How much must stay free (eviction/thresholds.py); "" never ends a pod for what the node is short of."""
+    eviction_hard: tuple[Threshold, ...] = DEFAULTS
+    """How much must stay free; with none, no pod is ended for what the node is short of."""
     drain_seconds: float = 10.0
     """The most that a container may take to end when the node is drained, however long its own grace."""
 

@@ -12,7 +12,7 @@ import pytest
 from proa.node.eviction.local_storage import PodDisk, has_limits, why_too_much
 from proa.node.eviction.manager import TRANSITION_SECONDS, EvictionManager
 from proa.node.eviction.ranking import is_critical, rank
-from proa.node.eviction.thresholds import Observation, Signal, Threshold, explain, find_short, parse
+from proa.node.eviction.thresholds import DEFAULTS, Observation, Signal, Threshold, explain, find_short, parse
 from proa.node.runtime_cache import RuntimeCache
 from proa.node.runtimes.fake import FakeRuntime
 from proa.node.runtimes.protocol import ContainerConfig, ContainerStats, DiskUsage, SandboxConfig
@@ -93,36 +93,30 @@ def test_a_container_has_a_limit_of_its_own_in_a_pod_that_has_more() -> None:
 # What the node is short of
 
 
-def test_thresholds_are_amounts_or_shares() -> None:
-    memory, disk = parse("memory.available<100Mi,nodefs.available<10%")
-    assert (memory, disk) == (
-        Threshold("memory.available", 100 << 20),
-        Threshold("nodefs.available", share=0.1),
-    )
-    assert (memory.least(GIGA), disk.least(1000)) == (100 << 20, 100)
-    assert parse("") == ()
+def test_thresholds_are_amounts_or_shares_or_the_less_of_both() -> None:
+    assert parse("memory.available", "100Mi").least(GIGA) == 100 << 20
+    assert parse("nodefs.available", "10%").least(1000) == 100
+    assert parse("nodefs.available", "0%").least(1000) == 0
+    disk = next(threshold for threshold in DEFAULTS if threshold.signal == "nodefs.available")
+    assert (disk.least(100 * GIGA), disk.least(GIGA)) == (GIGA, GIGA // 10)
 
 
 @pytest.mark.parametrize(
-    ("text", "words"),
+    ("signal", "value", "words"),
     [
-        (
-            "disk<1Gi",
-            "'disk<1Gi' is not an eviction threshold: say SIGNAL<QUANTITY, SIGNAL one of memory.avail",
-        ),
-        ("memory.available=1", "is not an eviction threshold"),
-        ("memory.available<lots", "'lots' is neither a quantity"),
-        ("nodefs.available<100%", "'100%' is neither a quantity"),
+        ("disk", "1Gi", "no such signal here; there are memory.available"),
+        ("memory.available", "lots", "'lots' is neither a quantity"),
+        ("nodefs.available", "100%", "'100%' is neither a quantity"),
     ],
-    ids=["unknown", "no less than", "no quantity", "all of it"],
+    ids=["unknown", "no quantity", "all of it"],
 )
-def test_a_threshold_that_means_nothing_is_refused(text: str, words: str) -> None:
+def test_a_threshold_that_means_nothing_is_refused(signal: str, value: str, words: str) -> None:
     with pytest.raises(ValueError, match=words):
-        parse(text)
+        parse(signal, value)
 
 
 def test_memory_comes_before_the_disk() -> None:
-    thresholds = parse("nodefs.available<10%,memory.available<100Mi,nodefs.inodesFree<2%")
+    thresholds = [parse("nodefs.available", "10%"), parse("memory.available", "100Mi")]
     observed: dict[Signal, Observation] = {
         "memory.available": Observation(50 << 20, GIGA),
         "nodefs.available": Observation(GIGA, 100 * GIGA),
@@ -156,7 +150,9 @@ def test_who_uses_more_than_it_asked_for_goes_first_and_the_critical_never() -> 
 class World:
     """A node with pods, and what the manager does about them."""
 
-    def __init__(self, directory: Path, *pods: dict[str, Any], thresholds: str = "") -> None:
+    def __init__(
+        self, directory: Path, *pods: dict[str, Any], thresholds: tuple[Threshold, ...] = ()
+    ) -> None:
         self.time = 0.0
         self.ended: list[tuple[str, str, str]] = []
         self.told: list[set[str]] = []
@@ -172,7 +168,7 @@ class World:
             self.runtime,
             self.cache,
             lambda: self.pods,
-            parse(thresholds),
+            thresholds,
             now=lambda: self.time,
             end=lambda *what: self.ended.append(what),
             tell=self._tell,
@@ -238,7 +234,7 @@ def test_a_node_short_of_memory_says_so_and_ends_one_pod_a_round(tmp_path: Path)
         tmp_path,
         make_pod("greedy"),
         make_pod("modest", requests={"memory": "1Gi"}),
-        thresholds="memory.available<1Gi",
+        thresholds=(parse("memory.available", "1Gi"),),
     )
 
     async def main() -> None:
@@ -265,7 +261,7 @@ def test_a_node_short_of_memory_says_so_and_ends_one_pod_a_round(tmp_path: Path)
 
 @pytest.mark.parametrize(("reclaimed", "ended"), [(1, []), (0, ["uid-b"])], ids=["images", "pods"])
 def test_disk_that_nobody_needs_goes_before_pods(tmp_path: Path, reclaimed: int, ended: list[str]) -> None:
-    world = World(tmp_path, make_pod("a"), make_pod("b"), thresholds="nodefs.available<10%")
+    world = World(tmp_path, make_pod("a"), make_pod("b"), thresholds=(parse("nodefs.available", "10%"),))
     world.reclaimed = reclaimed
     world.free["nodefs.available"] = Observation(GIGA, 100 * GIGA)
 

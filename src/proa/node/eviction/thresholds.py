@@ -1,7 +1,7 @@
 """Say how much of each resource must stay free on the node, and which of them is short now.
 
-Pure. Follows pkg/kubelet/eviction/helpers.go (ParseThresholdConfig) and defaults_linux.go. The default for the disk
-(settings.py) is an amount, not a share as upstream's: a home is on somebody's own disk, often fuller than that.
+Pure. Follows pkg/kubelet/eviction/helpers.go (ParseThresholdConfig) and defaults_linux.go. The default for the disk is
+an amount where upstream's is a share: a home is on somebody's own disk, often fuller than that.
 """
 
 from __future__ import annotations
@@ -35,41 +35,41 @@ class Observation(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Threshold:
-    """The least that must be free: an amount (bytes, inodes), or a share of what there is (0 to 1)."""
+    """The least that must be free: an amount (bytes, inodes), a share of all there is (0 to 1), or the less of both."""
 
     signal: Signal
-    amount: int = 0
-    share: float = 0.0
+    amount: int | None = None
+    share: float | None = None
 
     def least(self, capacity: int) -> int:
         """Return the amount, of a resource of which there is so much."""
-        return self.amount or int(capacity * self.share)
+        bounds = [] if self.amount is None else [self.amount]
+        return min(bounds if self.share is None else [*bounds, int(capacity * self.share)])
 
 
-def parse(text: str) -> tuple[Threshold, ...]:
-    """Return the thresholds of e.g. "memory.available<100Mi,nodefs.available<10%"; raise ValueError."""
-    return tuple(_parse_one(part) for part in text.split(",") if part)
+DEFAULTS = (
+    Threshold("memory.available", 100 << 20),
+    Threshold("nodefs.available", 1 << 30, share=0.1),
+    Threshold("nodefs.inodesFree", share=0.02),
+)
 
 
-def _parse_one(part: str) -> Threshold:
-    signal, less, value = part.partition("<")
+def parse(signal: str, value: str) -> Threshold:
+    """Return the threshold of a signal, an amount ("100Mi") or a share ("10%"); raise ValueError, which says why."""
     known = next((name for name in PRESSURES if name == signal), None)
-    if known is None or not less:
-        wanted = ", ".join(PRESSURES)
-        raise ValueError(
-            f"{part!r} is not an eviction threshold: say SIGNAL<QUANTITY, SIGNAL one of {wanted}"
-        )
+    if known is None:
+        raise ValueError(f"no such signal here; there are {', '.join(PRESSURES)}")
     try:
-        if value.endswith("%"):
-            share = float(value[:-1]) / 100
-            if not 0 <= share < 1:
-                raise ValueError
-            return Threshold(known, share=share)
-        return Threshold(known, to_units(value))
+        if not value.endswith("%"):
+            return Threshold(known, to_units(value))
+        share = float(value[:-1]) / 100
+        if not 0 <= share < 1:
+            raise ValueError
     except ValueError:
         raise ValueError(
-            f"{part!r}: {value!r} is neither a quantity (500Mi) nor a percentage below 100 (10%)"
+            f"{value!r} is neither a quantity (500Mi) nor a percentage below 100 (10%)"
         ) from None
+    return Threshold(known, share=share)
 
 
 def find_short(
