@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import sys
+import contextlib
+import os
 
 
 def log() -> None:
-    """Write the error that is being handled."""
+    """Write the error that is being handled; where the log takes nothing (a full disk) it goes unsaid."""
     import traceback  # 6 ms at start, for what should never be needed
 
-    traceback.print_exc(file=sys.stderr)
-    sys.stderr.flush()
+    with contextlib.suppress(OSError):
+        os.write(2, traceback.format_exc().encode())

@@ -7,6 +7,7 @@ Source: containerd internal/cri/io/logger.go; kubernetes pkg/kubelet/logs/contai
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 
@@ -33,7 +34,8 @@ class LogFile:
         self._failed = False
         if path:
             os.makedirs(os.path.dirname(path), exist_ok=True)
-            self._open()
+            self._fd = _open(path)
+            self._size = os.fstat(self._fd).st_size
 
     def write(self, stream: str, data: bytes, now_ns: int) -> None:
         """Add output of a stream; the last piece without a newline waits for the rest of its line."""
@@ -70,6 +72,8 @@ class LogFile:
             if not self._failed:
                 faults.log()
             self._failed = True
+            with contextlib.suppress(OSError):
+                os.ftruncate(self._fd, self._size)  # no part of a line
 
     def _write_out(self, data: bytes) -> None:
         if self._size and self._size + len(data) > self._max_bytes:
@@ -80,20 +84,22 @@ class LogFile:
         self._size += len(data)
 
     def _rotate(self) -> None:
-        os.close(self._fd)
+        """Go on in a new file; where there is no room for one, the old one stays as it is."""
+        fresh = _open(self._path + ".new")
         os.rename(
             self._path, self._path + time.strftime(".%Y%m%d-%H%M%S", time.gmtime()) + _suffix(self._path)
         )
+        os.rename(self._path + ".new", self._path)
+        os.close(self._fd)
+        self._fd, self._size = fresh, 0
         directory, name = os.path.split(self._path)
         rotated = sorted(entry for entry in os.listdir(directory) if entry.startswith(name + "."))
         for old in rotated[: max(0, len(rotated) - (self._max_files - 1))]:
             os.unlink(os.path.join(directory, old))
-        self._open()
 
-    def _open(self) -> None:
-        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
-        self._fd = os.open(self._path, flags, 0o640)
-        self._size = os.fstat(self._fd).st_size
+
+def _open(path: str) -> int:
+    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW, 0o640)
 
 
 def format_time(now_ns: int) -> bytes:

@@ -1,7 +1,8 @@
 """Keep what is known of every sandbox and container on disk, so that the answer outlives whoever asked.
 
 One JSON file each, replaced atomically (rename) and not synced: after a power failure nothing runs any more, and a
-record that is missing or torn means the same as one that ended.
+record that is missing or torn means the same as one that ended. What a full disk does not take is kept in memory, and
+written with the next record that it takes.
 """
 
 from __future__ import annotations
@@ -9,6 +10,8 @@ from __future__ import annotations
 import json
 import os
 import stat
+
+from proa.node.noded import faults
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -27,17 +30,29 @@ class Records:
         self._directory = directory
         os.makedirs(directory, exist_ok=True)
         self.items: dict[str, Record] = {}
+        self._unwritten: dict[str, None] = {}
         for name in sorted(os.listdir(directory)):
             if name.endswith(".json"):
                 self._load(name)
 
     def save(self, record: Record) -> None:
-        """Write a record, whole or not at all."""
+        """Keep a record: on disk whole or, where that is full, later."""
         self.items[record["id"]] = record
+        self._unwritten[record["id"]] = None
+        try:
+            for identifier in list(self._unwritten):
+                self._write(self.items[identifier])
+                del self._unwritten[identifier]
+        except OSError:
+            faults.log()
+
+    def _write(self, record: Record) -> None:
         path = f"{self._directory}/{record['id']}.json"
         fd = os.open(path + ".new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         try:
-            os.write(fd, json.dumps(record, separators=(",", ":")).encode())
+            view = memoryview(json.dumps(record, separators=(",", ":")).encode())
+            while view:
+                view = view[os.write(fd, view) :]
         finally:
             os.close(fd)
         os.rename(path + ".new", path)
@@ -45,6 +60,7 @@ class Records:
     def remove(self, identifier: str) -> None:
         """Forget a record; one that is not there is no error."""
         self.items.pop(identifier, None)
+        self._unwritten.pop(identifier, None)
         try:
             os.unlink(f"{self._directory}/{identifier}.json")
         except FileNotFoundError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
@@ -96,3 +97,29 @@ def test_a_full_disk_does_not_stop_the_container(capfd: pytest.CaptureFixture[st
         log.write("stdout", b"lost\n", NOW)
     log.close(NOW)
     assert capfd.readouterr().err.count("No space left") == 1
+
+
+def test_a_disk_that_takes_half_a_line_keeps_none_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = LogFile(str(tmp_path / "0.log"), max_bytes=200)
+    log.write("stdout", b"first\n", NOW)
+    write, room = os.write, [10]
+
+    def write_some(fd: int, data: memoryview) -> int:
+        return write(fd, data[: room.pop()]) if room else full()
+
+    def full(*_: object) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "write", write_some)
+        log.write("stdout", b"lost\n", NOW)
+        patch.setattr(os, "open", full)
+        log.write("stdout", b"x" * 200 + b"\n", NOW)  # there is no room for another file either
+    log.write("stdout", b"last\n", NOW)
+    log.close(NOW)
+    assert [line.split()[-1] for line in (tmp_path / "0.log").read_bytes().splitlines()] == [
+        b"first",
+        b"last",
+    ]

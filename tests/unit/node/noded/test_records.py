@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
+
+import pytest
 
 from proa.node.noded.records import Records, remove_tree
 
@@ -23,6 +26,28 @@ def test_a_torn_record_is_none(tmp_path: Path) -> None:
     (tmp_path / "b.json.new").write_text("{}")
     assert Records(str(tmp_path)).items == {}
     assert not (tmp_path / "a.json").exists()
+
+
+def test_what_a_full_disk_does_not_take_is_written_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    records = Records(str(tmp_path))
+    records.save({"id": "a", "state": "Running"})
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "write", refuse)
+        records.save({"id": "a", "state": "Exited"})
+        records.save({"id": "b", "state": "Running"})
+        records.save({"id": "c", "state": "Running"})
+        records.remove("c")
+    assert records.items["a"]["state"] == "Exited"
+    assert Records(str(tmp_path)).items == {"a": {"id": "a", "state": "Running"}}
+    records.save({"id": "d", "state": "Running"})
+    assert Records(str(tmp_path)).items == records.items
+    assert set(records.items) == {"a", "b", "d"}
+
+
+def refuse(*_: object) -> int:
+    raise OSError(errno.ENOSPC, "No space left on device")
 
 
 def test_a_tree_is_removed_with_what_may_not_be_read_and_no_link_is_followed(tmp_path: Path) -> None:
