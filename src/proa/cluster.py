@@ -284,6 +284,7 @@ class Cluster:
         from proa.controllers.settings import ControllerSettings
         from proa.metrics.server import ACCOUNT as METRICS_ACCOUNT
         from proa.metrics.server import MetricsServer
+        from proa.network.load_balancers import ACCOUNT as BALANCER_ACCOUNT
         from proa.reconcile.manager import Manager
 
         without = self.settings.without.split(",")
@@ -311,6 +312,7 @@ class Cluster:
             make_http,
             self.settings.node_monitor_grace_seconds,
             self.settings.outside_network,
+            make_account_client(server, BALANCER_ACCOUNT),
             self._kubelet_changes,
         )
         metrics = MetricsServer(make_account_client(server, METRICS_ACCOUNT), informers, time.time)

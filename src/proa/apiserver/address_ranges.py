@@ -22,24 +22,27 @@ class AddressRange:
     """The addresses of one service CIDR."""
 
     def __init__(self, cidr: str) -> None:
-        self.network = ipaddress.IPv4Network(cidr)
+        self.network = ipaddress.ip_network(cidr)
+        self.family = f"IPv{self.network.version}"
         size = self.network.num_addresses
         self._static = min(max(16, size // 16), 256) if size > 32 else 1
+        self._size = size - 1 if self.network.version == 4 else size  # only IPv4 has a broadcast address
 
     def find(self, wanted: str) -> str | None:
         """Return an address that is asked for as it is written, None where it is not one of the range."""
         try:
-            address = ipaddress.IPv4Address(wanted)
+            address = ipaddress.ip_address(wanted)
         except ValueError:
             return None
-        ends = (self.network.network_address, self.network.broadcast_address)
-        return str(address) if address in self.network and address not in ends else None
+        offset = int(address) - int(self.network.network_address)
+        is_inside = address.version == self.network.version and 0 < offset < self._size
+        return str(address) if is_inside else None
 
     def automatic(self, randrange: Randrange) -> Iterator[str]:
         """Yield every address once, from a random one on, the lower part of the range last."""
-        first, size = int(self.network.network_address), self.network.num_addresses
-        for offset in _around((self._static, size - 1), (1, self._static), randrange):
-            yield str(ipaddress.IPv4Address(first + offset))
+        first = self.network.network_address
+        for offset in _around((self._static, self._size), (1, self._static), randrange):
+            yield str(first + offset)
 
 
 class PortRange:

@@ -27,33 +27,26 @@ class ClusterAllocators:
         claims: Claims,
         ranges: Callable[[], Sequence[AddressRange]],
         node_ports: range = NODE_PORTS,
+        families: Sequence[str] = ("IPv4",),
     ) -> None:
         self.claims = claims
+        self.families = tuple(families)
         self._ranges = ranges
         self._ports = PortRange(node_ports)
 
-    async def take_address(self, wanted: str, owner: Owner, taken: list[Claim] | None) -> str:
-        """Take an address and return it; raise Invalid, InternalError, and what the store says."""
+    async def take_address(self, wanted: str, family: str, owner: Owner, taken: list[Claim] | None) -> str:
+        """Take an address of a family and return it; raise Invalid, InternalError, and what the store says."""
+        ranges = [addresses for addresses in self._ranges() if addresses.family == family]
         if wanted:
-            address = self._read(wanted)
+            address = _read(wanted, ranges)
             if not await self._take(ADDRESSES + address, owner, taken):
                 raise _bad_address(wanted, "provided IP is already allocated")
             return address
-        for addresses in self._ranges():
+        for addresses in ranges:
             for address in addresses.automatic(random.randrange):
                 if await self._take(ADDRESSES + address, owner, taken):
                     return address
         raise InternalError(FULL.format("serviceIP"))
-
-    def _read(self, wanted: str) -> str:
-        """Return an address as it is written; raise Invalid for one that is in no range."""
-        ranges = self._ranges()
-        for addresses in ranges:
-            if (address := addresses.find(wanted)) is not None:
-                return address
-        valid = ", ".join(str(addresses.network) for addresses in ranges)
-        why = f"the provided IP ({wanted}) is not in the valid range. The range of valid IPs is {valid}"
-        raise _bad_address(wanted, why)
 
     async def take_port(self, wanted: int, path: str, owner: Owner, taken: list[Claim] | None) -> int:
         """Take a node port and return it; `path` is the field that asks for it. Raises as `take_address` does."""
@@ -72,6 +65,16 @@ class ClusterAllocators:
 
     async def _take(self, key: str, owner: Owner, taken: list[Claim] | None) -> bool:
         return self.claims.is_free(key) if taken is None else await self.claims.take(key, owner, taken)
+
+
+def _read(wanted: str, ranges: Sequence[AddressRange]) -> str:
+    """Return an address as it is written; raise Invalid for one that is in no range."""
+    for addresses in ranges:
+        if (address := addresses.find(wanted)) is not None:
+            return address
+    valid = ", ".join(str(addresses.network) for addresses in ranges)
+    why = f"the provided IP ({wanted}) is not in the valid range. The range of valid IPs is {valid}"
+    raise _bad_address(wanted, why)
 
 
 def _bad_address(wanted: str, why: str) -> Invalid:

@@ -96,9 +96,8 @@ class ApiServer:
         self.store = store
         self.audit_log = audit_log
         claims = Claims(store, partial(make_stored, now), now)
-        allocators = ClusterAllocators(
-            claims, ServiceRanges(store, self.settings.service_cidr).all, self.settings.node_ports
-        )
+        ranges = ServiceRanges(store, self.settings.service_cidr)
+        allocators = ClusterAllocators(claims, ranges.all, self.settings.node_ports, ranges.families)
         self.catalog = Catalog(
             definitions, store, allocators, PLUGINS, now, {("", "namespaces"): decide_namespace}
         )

@@ -9,6 +9,7 @@ nothing.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ipaddress
 import time
 from collections.abc import Coroutine
@@ -74,13 +75,21 @@ async def ensure_namespaces(client: Client) -> None:
 
 
 async def ensure_service_cidr(client: Client, service_cidr: str) -> None:
-    """Create the ServiceCIDR `kubernetes`, and say that it is ready if it is the one that is allocated from."""
-    await ensure(client, SERVICE_CIDRS, {"metadata": {"name": NAME}, "spec": {"cidrs": [service_cidr]}}, None)
+    """Create the ServiceCIDR `kubernetes`, and say that it is ready if it is the one that is allocated from.
+
+    One of before that lacks the second family gets it.
+    """
+    cidrs = service_cidr.split(",")
+    await ensure(client, SERVICE_CIDRS, {"metadata": {"name": NAME}, "spec": {"cidrs": cidrs}}, None)
     while True:
         found = await client.get(SERVICE_CIDRS, NAME)
+        if len(cidrs) == 2 and found["spec"]["cidrs"] == cidrs[:1] and not meta.is_deleting(found):
+            with contextlib.suppress(Conflict):
+                await client.update(SERVICE_CIDRS, {**found, "spec": {"cidrs": cidrs}})
+            continue
         conditions = (found.get("status") or {}).get("conditions") or []
         is_told = any(condition.get("type") == "Ready" for condition in conditions)
-        if is_told or found["spec"]["cidrs"] != [service_cidr] or meta.is_deleting(found):
+        if is_told or found["spec"]["cidrs"] != cidrs or meta.is_deleting(found):
             return
         ready = {
             "type": "Ready",
@@ -107,7 +116,7 @@ def make_service(service_cidr: str, port: int) -> Object:
             "labels": {"component": "apiserver", "provider": "kubernetes"},
         },
         "spec": {
-            "clusterIP": str(ipaddress.IPv4Network(service_cidr)[1]),
+            "clusterIP": str(ipaddress.ip_network(service_cidr.split(",")[0])[1]),
             "type": "ClusterIP",
             "ports": [{"name": "https", "port": PORT, "protocol": "TCP", "targetPort": port}],
         },

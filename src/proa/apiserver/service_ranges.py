@@ -16,12 +16,17 @@ from proa.store.protocol import Store
 
 
 class ServiceRanges:
-    """The ranges of one store, the server's own first."""
+    """The ranges of one store, the server's own first: one of each family, with a comma between."""
 
     def __init__(self, store: Store, service_cidr: str) -> None:
         self._store = store
-        self._own = service_cidr
+        self._own = service_cidr.split(",")
         self._derived: Derived[tuple[AddressRange, ...]] = Derived(store, (SERVICE_CIDRS,), self._read)
+
+    @property
+    def families(self) -> tuple[str, ...]:
+        """Return the families of the server's own ranges."""
+        return tuple("IPv6" if ":" in cidr else "IPv4" for cidr in self._own)
 
     def all(self) -> tuple[AddressRange, ...]:
         """Return them as of the newest durable write."""
@@ -29,9 +34,9 @@ class ServiceRanges:
 
     def _read(self) -> tuple[AddressRange, ...]:
         prefix = f"/registry/{SERVICE_CIDRS.group}/{SERVICE_CIDRS.plural}/"
-        cidrs = [self._own]
+        cidrs = [*self._own]
         for entry in self._store.range(prefix).entries:
             found = orjson.loads(entry.value)
             if has_condition(found, "Ready") and not is_deleting(found):
-                cidrs += [cidr for cidr in found["spec"].get("cidrs") or () if ":" not in cidr]
+                cidrs += found["spec"].get("cidrs") or ()
         return tuple(AddressRange(cidr) for cidr in dict.fromkeys(cidrs))

@@ -87,7 +87,9 @@ class LocalNodes:
         self._around = around
         self._links = Links(around.make_client)
         events = around.events.recorder("kube-proxy", next(iter(self._nodes)))
-        host = HostEntrance(around.informers, AnyNode(self._find_entrance), events, listen_address)
+        host = HostEntrance(
+            around.informers, AnyNode(self._find_entrance), events, listen_address, around.balancer_client
+        )
         self._host = host
         self._entrance = self._find_entrance()
         await host.start()

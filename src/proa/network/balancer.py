@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import ipaddress
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from random import Random
 
 from proa.network.data_path import Endpoint
@@ -19,17 +20,23 @@ class Balancer:
         self._now = now
         self._endpoints: tuple[Endpoint, ...] = ()
         self._affinity_seconds = 0
+        self._sources: list[ipaddress.IPv4Network | ipaddress.IPv6Network] = []
         self._clients: OrderedDict[str, tuple[Endpoint, float]] = OrderedDict()
 
-    def update(self, endpoints: tuple[Endpoint, ...], affinity_seconds: int) -> None:
-        """Offer these from now on; clients of an endpoint that is gone will get another."""
+    def update(
+        self, endpoints: tuple[Endpoint, ...], affinity_seconds: int, sources: Sequence[str] = ()
+    ) -> None:
+        """Offer these from now on, to clients of these networks; those of an endpoint that is gone will get another."""
         self._endpoints = endpoints
+        self._sources = [ipaddress.ip_network(cidr, strict=False) for cidr in sources]
         self._affinity_seconds = affinity_seconds
         if not affinity_seconds:
             self._clients.clear()
 
     def candidates(self, client: str) -> list[Endpoint]:
-        """Return the endpoints to try, in this order."""
+        """Return the endpoints to try, in this order; none for a client that may not use them."""
+        if self._sources and not any(ipaddress.ip_address(client) in network for network in self._sources):
+            return []
         order = self._random.sample(self._endpoints, len(self._endpoints))
         if self._affinity_seconds and (preferred := self._find_remembered(client)):
             order.remove(preferred)

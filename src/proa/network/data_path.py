@@ -44,7 +44,8 @@ class ServicePort:
     `endpoints` serve the ClusterIPs, `node_port_endpoints` what comes from outside of the cluster: to the NodePort,
     `external_addresses` (externalIPs) and `balancer_addresses` (a load balancer's that nodes are to take as their own).
     They differ under a traffic policy. With `is_external_local`, who asks these from inside of the cluster gets
-    `cluster_endpoints`, whatever the policies. `source_ranges` may use the balancer's addresses; none is all.
+    `cluster_endpoints`, whatever the policies. `source_ranges` may use the balancer's addresses; none is all. At
+    `health_check_port` (0: none) the node says how many pods it has that are ready, `local_ready`.
     """
 
     service: ServiceKey
@@ -62,6 +63,8 @@ class ServicePort:
     source_ranges: tuple[str, ...] = ()
     is_external_local: bool = False
     cluster_endpoints: tuple[Endpoint, ...] = ()
+    health_check_port: int = 0
+    local_ready: int = 0
 
 
 DataPath = dict[ServiceKey, tuple[ServicePort, ...]]
@@ -133,6 +136,8 @@ def _plan_port(
         source_ranges=_of_family(family, source_ranges(service)),
         is_external_local=is_external_local,
         cluster_endpoints=everywhere,
+        health_check_port=spec.get("healthCheckNodePort") or 0,
+        local_ready=len({c.endpoint.address for c in candidates if c.is_ready and c.node == node_name}),
     )
 
 
@@ -162,10 +167,10 @@ def source_ranges(service: Object) -> list[str]:
     return [text.strip() for text in said.split(",")] if said else []
 
 
-def has_node_port(service: Object | None) -> bool:
-    """Tell whether any of the service's ports is offered on nodes' addresses."""
+def is_offered_on_host(service: Object | None) -> bool:
+    """Tell whether the service is reached from outside of the cluster: by a NodePort or a load balancer."""
     spec = (service or {}).get("spec") or {}
-    return any(port.get("nodePort") for port in spec.get("ports") or ())
+    return spec.get("type") == "LoadBalancer" or any(port.get("nodePort") for port in spec.get("ports") or ())
 
 
 def cluster_ips(service: Object) -> tuple[str, ...]:

@@ -1,6 +1,7 @@
-"""Offer NodePorts on the host, which is outside of every node's network: see hostports.py.
+"""Offer NodePorts and load balancers on the host, which is outside of every node's network.
 
-Watches services and endpointslices through the shared informers; writes Events about ports that are taken. There is
+See hostports.py and load_balancers.py. Watches services and endpointslices through the shared informers; writes Events
+about ports that are taken, and load balancers' addresses into services' status (`client` is for that). There is
 one host, whatever the number of its nodes: connections go out from any node that runs, to pods on all of them.
 """
 
@@ -8,9 +9,11 @@ from __future__ import annotations
 
 import logging
 
+from proa.client.protocol import Client, Object
 from proa.network.data_path import ServiceKey
 from proa.network.hostports import HostPorts
-from proa.network.protocol import NodeNetwork
+from proa.network.load_balancers import LoadBalancers, lowest_port
+from proa.network.protocol import DataPathBackend, NodeNetwork
 from proa.network.services import ServiceProxy
 from proa.objects.resource import ENDPOINT_SLICES, SERVICES
 from proa.reconcile.informer import InformerFactory
@@ -28,13 +31,16 @@ class HostEntrance:
         node_network: NodeNetwork,
         events: EventRecorder,
         listen_address: str,
+        client: Client | None = None,
     ) -> None:
         self._events = events
         self._services = informers.informer(SERVICES)
         ports = HostPorts(node_network, listen_address, self._problem)
-        self._proxy = ServiceProxy(
-            self._services, informers.informer(ENDPOINT_SLICES), [ports], "", only_node_ports=True
-        )
+        backends: list[DataPathBackend] = [ports]
+        if client is not None:
+            backends.append(LoadBalancers(node_network, self._find, client, events, lowest_port()))
+        slices = informers.informer(ENDPOINT_SLICES)
+        self._proxy = ServiceProxy(self._services, slices, backends, "", only_offered_on_host=True)
 
     async def start(self) -> None:
         """Serve from now on."""
@@ -50,5 +56,8 @@ class HostEntrance:
 
     def _problem(self, key: ServiceKey, reason: str, message: str) -> None:
         logger.warning("%s namespace=%s service=%s", message, key.namespace, key.name)
-        if (service := self._services.get(key.name, key.namespace)) is not None:
+        if (service := self._find(key)) is not None:
             self._events.event(service, "Warning", reason, message)
+
+    def _find(self, key: ServiceKey) -> Object | None:
+        return self._services.get(key.name, key.namespace)

@@ -19,6 +19,7 @@ from proa.network.dns_records import (
     index_cluster_ips,
     index_endpoint_ips,
 )
+from proa.network.health_checks import HealthChecks
 from proa.network.outside import modes
 from proa.network.outside.destinations import Destinations, find_outgoing_address
 from proa.network.outside_addresses import OutsideAddresses
@@ -59,6 +60,7 @@ class Network:
         self._nodes = informers.informer(NODES)
         self._services.add_index(CLUSTER_IP_INDEX, index_cluster_ips)
         self._slices.add_index(ENDPOINT_IP_INDEX, index_endpoint_ips)
+        self._node_ips = settings.node_ips or (runtime_status.node_ip,)
         self._proxy: ServiceProxy | None = None
         self._dns: DnsServer | None = None
         self._way_out: WayOut | None = None
@@ -71,10 +73,11 @@ class Network:
             return
         node = self._settings.node_name
         outside = OutsideAddresses(self._node_network, self._settings.service_cidr)
+        checks = HealthChecks(self._node_network, self._node_ips)
         self._proxy = ServiceProxy(
             self._services,
             self._slices,
-            [outside, await self._make_data_path()],
+            [outside, await self._make_data_path(), checks],
             node,
             excluded_addresses={address},
             nodes=self._nodes,
@@ -115,12 +118,11 @@ class Network:
 
     async def _make_data_path(self) -> DataPathBackend:
         """Return the kernel's where it takes its rules, else our own."""
-        node_ips = self._settings.node_ips or (self._runtime_status.node_ip,)
         reason = self._why_no_netfilter()
         if not reason:
             from proa.network.nftables import NftablesDataPath
 
-            path = NftablesDataPath(self._node_network, node_ips, self._settings.cluster_cidrs)
+            path = NftablesDataPath(self._node_network, self._node_ips, self._settings.cluster_cidrs)
             try:
                 await path.start()
             except Exception as error:  # the kernel's refusal, in its words
@@ -128,7 +130,7 @@ class Network:
             else:
                 return path
         logger.warning("services are served in userspace reason=%s", reason)
-        return UserspaceDataPath(self._node_network, node_ips[0], self._problem)
+        return UserspaceDataPath(self._node_network, self._node_ips[0], self._problem)
 
     async def _open_way_out(self) -> None:
         """Let pods reach other networks, or tell the Node why they do not."""

@@ -36,12 +36,13 @@ class Place(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """A listener that a service needs."""
+    """A listener that a service needs. `sources` are the networks that may use it, none for all."""
 
     place: Place
     service: ServiceKey
     endpoints: tuple[Endpoint, ...]
     affinity_seconds: int
+    sources: tuple[str, ...] = ()
 
 
 Relay = TcpRelay | UdpRelay
@@ -92,7 +93,10 @@ class PortListeners:
         wanted: dict[Place, Wish] = {}
         unwanted: set[Place] = set()
         for service, ports in changes.items():
-            wishes = {w.place: w for port in ports for w in self._wishes_of(port) if w.endpoints}
+            wishes: dict[Place, Wish] = {}
+            for wish in (wish for port in ports for wish in self._wishes_of(port)):
+                if wish.endpoints:
+                    wishes.setdefault(wish.place, wish)  # of two families that share a place the first one
             unwanted |= self._wishes.get(service, {}).keys()
             wanted |= wishes
             if wishes:
@@ -108,12 +112,12 @@ class PortListeners:
 
     async def _offer(self, wish: Wish) -> None:
         if listener := self._listeners.get(wish.place):
-            listener.balancer.update(wish.endpoints, wish.affinity_seconds)
+            listener.balancer.update(wish.endpoints, wish.affinity_seconds, wish.sources)
             if isinstance(listener.relay, UdpRelay):
                 listener.relay.keep_endpoints(wish.endpoints)
             return
         balancer = Balancer(self._random, time.monotonic)
-        balancer.update(wish.endpoints, wish.affinity_seconds)
+        balancer.update(wish.endpoints, wish.affinity_seconds, wish.sources)
         sockets = self._sockets[wish.place.protocol]
         relay = TcpRelay(balancer, sockets) if wish.place.protocol == "TCP" else UdpRelay(balancer, sockets)
         try:

@@ -15,7 +15,7 @@ from proa.network.data_path import (
     SERVICE_NAME_LABEL,
     ServiceKey,
     ServicePort,
-    has_node_port,
+    is_offered_on_host,
     plan_service,
     service_of,
 )
@@ -33,8 +33,9 @@ ZONE_LABEL = "topology.kubernetes.io/zone"
 class ServiceProxy:
     """One node's services, or with `node_name` "" those of all nodes: a traffic policy of Local then means any node.
 
-    `excluded_addresses` are ClusterIPs that somebody else serves (the cluster's DNS). With `only_node_ports`
-    services without a NodePort are left out. `nodes` tells the node's zone; without it there is none.
+    `excluded_addresses` are ClusterIPs that somebody else serves (the cluster's DNS). With `only_offered_on_host`
+    services that nobody outside of the cluster reaches are left out. `nodes` tells the node's zone; without it there
+    is none.
     """
 
     def __init__(
@@ -46,7 +47,7 @@ class ServiceProxy:
         excluded_addresses: Collection[str] = (),
         *,
         nodes: Informer | None = None,
-        only_node_ports: bool = False,
+        only_offered_on_host: bool = False,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._services = services
@@ -55,7 +56,7 @@ class ServiceProxy:
         self._node_name = node_name
         self._excluded = frozenset(excluded_addresses)
         self._nodes = nodes
-        self._only_node_ports = only_node_ports
+        self._only_offered_on_host = only_offered_on_host
         self._sleep = sleep
         self._applied: dict[ServiceKey, tuple[ServicePort, ...]] = {}
         self._changed: set[ServiceKey] = set()
@@ -149,7 +150,7 @@ class ServiceProxy:
 
     def _ports_of(self, key: ServiceKey) -> tuple[ServicePort, ...]:
         service = self._services.get(key.name, key.namespace)
-        if self._only_node_ports and not has_node_port(service):
+        if self._only_offered_on_host and not is_offered_on_host(service):
             return ()
         labelled = self._slices.by_index("label", f"{SERVICE_NAME_LABEL}={key.name}")
         slices = [slice_ for slice_ in labelled if meta.namespace(slice_) == key.namespace]

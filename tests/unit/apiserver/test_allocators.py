@@ -53,8 +53,96 @@ class TestRanges:
     def test_an_address_outside_of_the_range_is_refused(self, wanted):
         assert AddressRange("10.96.0.0/29").find(wanted) is None
 
+    def test_ipv6_has_no_broadcast_address(self):
+        addresses = AddressRange("fd00:10:96::/126")
+        assert {*addresses.automatic(random.randrange)} == {f"fd00:10:96::{last}" for last in (1, 2, 3)}
+        assert addresses.find("fd00:10:96:0::3") == "fd00:10:96::3"
+        assert [addresses.find(wanted) for wanted in ("fd00:10:96::", "fd00:10:96::4", "10.96.0.1")] == [
+            None
+        ] * 3
+
+
+BOTH = ApiSettings(service_cidr="10.96.0.0/16,fd00:10:96::/112")
+FAMILIES = [
+    ("nothing is asked for", {}, "SingleStack", ["IPv4"]),
+    ("preferred", {"ipFamilyPolicy": "PreferDualStack"}, "PreferDualStack", ["IPv4", "IPv6"]),
+    ("required", {"ipFamilyPolicy": "RequireDualStack"}, "RequireDualStack", ["IPv4", "IPv6"]),
+    (
+        "IPv6 first",
+        {"ipFamilyPolicy": "PreferDualStack", "ipFamilies": ["IPv6"]},
+        "PreferDualStack",
+        ["IPv6", "IPv4"],
+    ),
+    ("IPv6 only", {"ipFamilies": ["IPv6"]}, "SingleStack", ["IPv6"]),
+    ("an IPv6 address", {"clusterIP": "fd00:10:96::7"}, "SingleStack", ["IPv6"]),
+]
+WRONG = [
+    (
+        {"ipFamilyPolicy": "RequireDualStack"},
+        'spec.ipFamilyPolicy: Invalid value: "RequireDualStack": this cluster is not configured for dual-stack '
+        "services",
+    ),
+    ({"ipFamilies": ["IPv6"]}, 'spec.ipFamilies[0]: Invalid value: "IPv6": not configured on this cluster'),
+    (
+        {"clusterIP": "fd00::1"},
+        'spec.clusterIPs[0]: Invalid value: ["fd00::1"]: IPv6 is not configured on this cluster',
+    ),
+    (
+        {"ipFamilyPolicy": "SingleStack", "ipFamilies": ["IPv4", "IPv6"]},
+        "spec.ipFamilyPolicy: Invalid value: \"SingleStack\": must be 'RequireDualStack' or 'PreferDualStack' "
+        "when multiple IP families are specified",
+    ),
+]
+
+
+class TestFamilies:
+    @pytest.mark.parametrize(
+        ("_name", "spec", "policy", "families"), FAMILIES, ids=[case[0] for case in FAMILIES]
+    )
+    def test_a_service_has_an_address_of_each_of_its_families(self, api, _name, spec, policy, families):
+        api.server = ApiServer(MemoryStore(), DEFINITIONS, BOTH)
+        api.post("/api/v1/namespaces", {"metadata": {"name": "default"}})
+        made = api.post(SERVICES, service("a", **spec)).json["spec"]
+        assert (made["ipFamilyPolicy"], made["ipFamilies"]) == (policy, families)
+        assert ["IPv6" if ":" in ip else "IPv4" for ip in made["clusterIPs"]] == families
+        assert made["clusterIP"] == made["clusterIPs"][0]
+
+    @pytest.mark.parametrize(("spec", "why"), WRONG)
+    def test_a_cluster_of_one_family_gives_no_other(self, api, spec, why):
+        assert api.post(SERVICES, service("a", **spec)).message == f'Service "a" is invalid: {why}'
+        preferred = api.post(SERVICES, service("b", ipFamilyPolicy="PreferDualStack"))
+        assert preferred.json["spec"]["ipFamilies"] == ["IPv4"]
+
+    def test_a_second_family_comes_and_goes(self, api):
+        api.server = ApiServer(MemoryStore(), DEFINITIONS, BOTH)
+        api.post("/api/v1/namespaces", {"metadata": {"name": "default"}})
+        before = api.post(SERVICES, service("a")).json
+        spec = {**before["spec"], "ipFamilyPolicy": "PreferDualStack"}
+        both = api.put(f"{SERVICES}/a", {**before, "spec": spec}).json
+        assert both["spec"]["clusterIPs"][0] == before["spec"]["clusterIP"]
+        second = both["spec"]["clusterIPs"][1]
+        fewer = {**both["spec"], "clusterIPs": both["spec"]["clusterIPs"][:1]}
+        refused = api.put(f"{SERVICES}/a", {**both, "spec": fewer})
+        assert "must be 'SingleStack' to release the secondary cluster IP" in refused.message
+        single = {**both["spec"], "ipFamilyPolicy": "SingleStack"}
+        after = api.put(f"{SERVICES}/a", {**both, "spec": single}).json["spec"]
+        assert (after["clusterIPs"], after["ipFamilies"]) == (before["spec"]["clusterIPs"], ["IPv4"])
+        assert api.post(SERVICES, service("b", clusterIP=second)).status == 201
+
 
 class TestThroughTheApi:
+    def test_a_balancer_that_keeps_to_nodes_pods_has_a_port_to_ask_them(self, api):
+        local = service("a", type="LoadBalancer", externalTrafficPolicy="Local")
+        made = api.post(SERVICES, local).json
+        port = made["spec"]["healthCheckNodePort"]
+        assert port in range(30000, 32768)
+        taken = service("b", type="NodePort", ports=node_ports(("TCP", port)))
+        assert "provided port is already allocated" in api.post(SERVICES, taken).message
+        spec = {**made["spec"], "externalTrafficPolicy": "Cluster"}
+        changed = api.put(f"{SERVICES}/a", {**made, "spec": spec}).json
+        assert "healthCheckNodePort" not in changed["spec"]
+        assert api.post(SERVICES, taken).status == 201
+
     def test_an_address_that_is_taken_is_refused_with_its_field(self, api):
         assert api.post(SERVICES, service("a", clusterIP="10.96.0.7")).status == 201
         answer = api.post(SERVICES, service("b", clusterIP="10.96.0.7"))

@@ -23,9 +23,14 @@ class Allocation:
         self._noted = None if dry_run else self._taken
         self._given_back: list[str] = []
 
-    async def allocate_cluster_ip(self, wanted: str = "") -> str:
+    @property
+    def families(self) -> tuple[str, ...]:
         """See `Allocators`."""
-        return await self._allocators.take_address(wanted, self._owner, self._noted)
+        return self._allocators.families
+
+    async def allocate_cluster_ip(self, wanted: str = "", family: str = "IPv4") -> str:
+        """See `Allocators`."""
+        return await self._allocators.take_address(wanted, family, self._owner, self._noted)
 
     def release_cluster_ip(self, address: str) -> None:
         """See `Allocators`."""

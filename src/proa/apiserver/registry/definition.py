@@ -51,10 +51,14 @@ class Column:
 class Allocators(Protocol):
     """Addresses and ports that the cluster hands out; each raises Invalid when taken or out of range.
 
+    `families` are those of the cluster's own ranges, the default one first (IPv4, IPv6).
     `path` is the field that asks for a port.
     """
 
-    async def allocate_cluster_ip(self, wanted: str = "") -> str: ...
+    @property
+    def families(self) -> Sequence[str]: ...
+
+    async def allocate_cluster_ip(self, wanted: str = "", family: str = "IPv4") -> str: ...
 
     def release_cluster_ip(self, address: str) -> None: ...
 

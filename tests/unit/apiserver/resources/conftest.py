@@ -24,11 +24,13 @@ def definition_of(kind: str) -> ResourceDefinition:
 class HandsOut:
     """`definition.Allocators` with no end, that note what is taken."""
 
+    families = ("IPv4", "IPv6")
+
     def __init__(self) -> None:
         self.taken: set[str | int] = set()
 
-    async def allocate_cluster_ip(self, wanted: str = "") -> str:
-        address = wanted or f"10.96.1.{len(self.taken)}"
+    async def allocate_cluster_ip(self, wanted: str = "", family: str = "IPv4") -> str:
+        address = wanted or f"{'10.96.1.' if family == 'IPv4' else 'fd00::'}{len(self.taken)}"
         self.taken.add(address)
         return address
 
@@ -36,7 +38,7 @@ class HandsOut:
         self.taken.remove(address)
 
     async def allocate_node_port(self, wanted: int = 0, path: str = "") -> int:
-        assert path.startswith("spec.ports[")
+        assert path.startswith(("spec.ports[", "spec.healthCheckNodePort"))
         port = wanted or 30_000 + len(self.taken)
         self.taken.add(port)
         return port

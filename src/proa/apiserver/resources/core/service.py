@@ -10,7 +10,8 @@ from typing import Any
 
 from proa.apiserver.claims import Holding
 from proa.apiserver.registry.definition import Allocators, Column, ResourceDefinition, Subresource
-from proa.apiserver.resources.core.service_address_rules import NONE_ADDRESS
+from proa.apiserver.resources.core.service_address_rules import NONE_ADDRESS, is_headless
+from proa.apiserver.resources.core.service_families import settle_families
 from proa.apiserver.resources.core.service_rules import (
     is_reached_from_outside,
     needs_cluster_ip,
@@ -23,6 +24,7 @@ from proa.apiserver.resources.core.service_rules import (
 from proa.apiserver.resources.core.service_warnings import service_warnings
 from proa.apiserver.resources.printing import AGE, NAME, NONE, age, doc, labels_cell
 from proa.client.protocol import Object
+from proa.objects.errors import Invalid
 from proa.objects.resource import SERVICES
 
 
@@ -52,10 +54,9 @@ def default(service: Object) -> None:
 
 
 def prepare_create(service: Object) -> None:
-    """Start without a load balancer, with one address family, and clusterIP and clusterIPs in step."""
+    """Start without a load balancer, with clusterIP and clusterIPs in step."""
     service["status"] = {"loadBalancer": {}}
     _keep_addresses_in_step(service["spec"], {})
-    _default_families(service["spec"])
 
 
 def prepare_update(new: Object, old: Object) -> None:
@@ -84,7 +85,6 @@ def prepare_update(new: Object, old: Object) -> None:
         _take(mine, theirs, "healthCheckNodePort")
     _drop_what_the_type_has_not(mine, theirs)
     _keep_addresses_in_step(mine, theirs)
-    _default_families(mine)
 
 
 def _take(mine: Object, theirs: Object, key: str) -> None:
@@ -126,27 +126,35 @@ def _keep_addresses_in_step(spec: Object, old: Object) -> None:
         del spec["clusterIPs"]
 
 
-def _default_families(spec: Object) -> None:
-    if spec["type"] == "ExternalName":
-        return
-    is_dual = not spec.get("selector") and spec.get("clusterIP") == NONE_ADDRESS
-    spec.setdefault("ipFamilyPolicy", "RequireDualStack" if is_dual else "SingleStack")
-    spec.setdefault("ipFamilies", ["IPv4", "IPv6"] if is_dual else ["IPv4"])
-
-
 async def allocate(new: Object, old: Object | None, allocators: Allocators) -> None:
-    """Take the address and ports that `new` needs beyond those of `old`, and give back what it no longer has."""
+    """Take the addresses and ports that `new` needs beyond those of `old`, and give back what it no longer has."""
+    before = old["spec"] if old else {}
+    if causes := settle_families(new["spec"], before, allocators.families):
+        raise Invalid("", causes=causes)
     if validate_service(new):
         return  # it will be refused
-    before = old["spec"] if old else {}
-    spec = new["spec"]
-    address, wanted = before.get("clusterIP", ""), spec.get("clusterIP", "")
-    if needs_cluster_ip(spec) and wanted != NONE_ADDRESS and (not wanted or wanted != address):
-        spec["clusterIP"] = await allocators.allocate_cluster_ip(wanted)
-        spec["clusterIPs"] = [spec["clusterIP"]]
-    await _allocate_ports(spec, before, allocators)
-    if address and address != NONE_ADDRESS and address != spec.get("clusterIP"):
-        allocators.release_cluster_ip(address)
+    await _allocate_addresses(new["spec"], before, allocators)
+    await _allocate_ports(new["spec"], before, allocators)
+
+
+async def _allocate_addresses(spec: Object, before: Object, allocators: Allocators) -> None:
+    held, kept = _addresses(before), list[str]()
+    if needs_cluster_ip(spec) and not is_headless(spec):
+        wanted = spec.get("clusterIPs") or []
+        for index, family in enumerate(spec["ipFamilies"]):
+            address = wanted[index] if index < len(wanted) else ""
+            if not address or address not in held:
+                address = await allocators.allocate_cluster_ip(address, family)
+            kept.append(address)
+        spec["clusterIP"], spec["clusterIPs"] = kept[0], kept
+    for address in held:
+        if address not in kept:
+            allocators.release_cluster_ip(address)
+
+
+def _addresses(spec: Object) -> tuple[str, ...]:
+    every = spec.get("clusterIPs") or [spec.get("clusterIP")]
+    return tuple(address for address in every if address and address != NONE_ADDRESS)
 
 
 async def _allocate_ports(spec: Object, before: Object, allocators: Allocators) -> None:
@@ -162,19 +170,25 @@ async def _allocate_ports(spec: Object, before: Object, allocators: Allocators) 
             number = await allocators.allocate_node_port(number, f"spec.ports[{index}].nodePort")
         port["nodePort"] = numbers[port["port"]] = number
         kept.add(number)
+    if needs_health_check(spec):
+        number = spec.get("healthCheckNodePort") or 0
+        if not number or number not in held:
+            number = await allocators.allocate_node_port(number, "spec.healthCheckNodePort")
+        spec["healthCheckNodePort"] = number
+        kept.add(number)
     for number in held - kept:
         allocators.release_node_port(number)
 
 
 def _node_ports(spec: Object) -> tuple[int, ...]:
-    return tuple(sorted({port["nodePort"] for port in spec.get("ports", ()) if port.get("nodePort")}))
+    found = {port["nodePort"] for port in spec.get("ports", ()) if port.get("nodePort")}
+    return tuple(sorted(found | {spec.get("healthCheckNodePort") or 0} - {0}))
 
 
 def holds(service: Object) -> Holding:
-    """Return the address and node ports that a stored Service has."""
+    """Return the addresses and node ports that a stored Service has."""
     spec = service.get("spec") or {}
-    address = spec.get("clusterIP") or NONE_ADDRESS
-    return Holding(() if address == NONE_ADDRESS else (address,), _node_ports(spec))
+    return Holding(_addresses(spec), _node_ports(spec))
 
 
 def cells(service: Object, now: float) -> Sequence[Any]:
