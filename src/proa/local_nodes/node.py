@@ -48,8 +48,8 @@ class Surroundings:
 
     `make_client` returns the client of a node by its name; `make_server` an HTTP server of the API that is not serving
     yet; `node_monitor_grace_seconds` is how long a silent node counts as alive; `outside_network` says whether pods
-    reach the host's networks; `balancer_client` writes where load balancers are; `kubelet` is what of its settings is to
-    be other than by default.
+    reach the host's networks; `balancer_client` writes where load balancers are; `kubelet` is what of its settings is
+    to be other than by default.
     """
 
     informers: InformerFactory
