@@ -6,15 +6,22 @@ import asyncio
 import os
 from pathlib import Path
 
-_IN_MODIFY, _IN_MOVED_TO, _IN_CREATE, _IN_CLOSE_WRITE = 0x2, 0x80, 0x100, 0x8
-_MASK = _IN_MODIFY | _IN_MOVED_TO | _IN_CREATE | _IN_CLOSE_WRITE
+_IN_MODIFY, _IN_CLOSE_WRITE, _IN_MOVED_FROM, _IN_MOVED_TO, _IN_CREATE, _IN_DELETE = (
+    0x2,
+    0x8,
+    0x40,
+    0x80,
+    0x100,
+    0x200,
+)
+_MASK = _IN_MODIFY | _IN_CLOSE_WRITE | _IN_MOVED_FROM | _IN_MOVED_TO | _IN_CREATE | _IN_DELETE
 
 
 class FileWatch:
     """One folder's changes, for one waiter; `close` it. Raises OSError when the folder is not there."""
 
     def __init__(self, folder: Path) -> None:
-        import ctypes  # dear, and only for logs that are followed
+        import ctypes  # dear, and not for the start
 
         libc = ctypes.CDLL(None, use_errno=True)
         self._descriptor = libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)

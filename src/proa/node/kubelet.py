@@ -33,12 +33,13 @@ from proa.node.runtimes.protocol import Runtime, RuntimeEvent, RuntimeFailure
 from proa.node.server import KubeletServer
 from proa.node.settings import KubeletSettings
 from proa.node.sources import ObjectSources
+from proa.node.static_pods import Place, StaticPods, static_uid, translate
 from proa.node.status_writer import StatusWriter
 from proa.node.tokens import TokenSource
 from proa.node.usage import UsageReader, read_machine_usage
 from proa.node.volumes.mounter import VolumeMounter
 from proa.objects.errors import ApiError
-from proa.objects.meta import uid
+from proa.objects.meta import is_deleting, name, namespace, uid
 from proa.objects.pods import is_terminated
 from proa.objects.resource import PODS, SERVICES
 from proa.reconcile.clock_jumps import watch_clock
@@ -80,7 +81,8 @@ class Kubelet:
         self._finished: set[str] = set()
         self._tasks: list[asyncio.Task[None]] = []
         self._is_stopping = False
-        for directory in (settings.pods_directory, settings.logs_directory):
+        folders = (settings.pods_directory, settings.logs_directory, settings.manifests_directory)
+        for directory in folders:
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         gpus = find_gpus(settings.devices_directory) if settings.devices_directory else {}
         offered = {resource: len(found) for resource, found in gpus.items()}
@@ -90,6 +92,17 @@ class Kubelet:
         aliases = ALIASES if settings.image_aliases is None else settings.image_aliases
         sources = ObjectSources(client, self._source_changed)
         self._tokens = TokenSource(client, now)
+        self.static_pods = StaticPods(
+            client,
+            settings.manifests_directory,
+            node=lambda: self._registration.node,
+            pods=self._pods.list,
+            running=self._running_places,
+            start=self._start_static,
+            end=self._end_static,
+            now=now,
+            sleep=sleep,
+        )
         self._node = NodeServices(
             settings=settings,
             client=client,
@@ -108,14 +121,14 @@ class Kubelet:
                 info.memory_bytes,
             ),
             sources=sources,
-            statuses=StatusWriter(client, self._pods.wrote, sleep),
+            statuses=StatusWriter(client, self._pods.wrote, self.static_pods.find_mirror, sleep),
             probes=ProbeManager(runtime, events, now, random, sleep),
             services=self._services.list,
-            pods=self._pods.list,
+            pods=self._list_pods,
             machine=Machine("", info.memory_bytes, make_capacity(info, settings.max_pods)),
             devices=DeviceManager(gpus, self._may_use_devices),
             admission=Admission(
-                self._pods.list,
+                self._list_pods,
                 lambda: self._registration.node,
                 self._registration.look,
                 self._pressures,
@@ -127,7 +140,7 @@ class Kubelet:
             settings,
             runtime,
             cache,
-            self._pods.list,
+            self._list_pods,
             settings.eviction_hard,
             now=now,
             end=self._evict,
@@ -160,12 +173,14 @@ class Kubelet:
             self._node.devices.restore(pod_uid, self._node.cache.containers(pod_uid))
         await asyncio.gather(self._pods.wait_synced(), self._services.wait_synced())
         self._pods.listen(self._pod_changed)
+        await self.static_pods.begin()
         self._take_up_orphans()
         await asyncio.to_thread(self._remove_leftovers)
         self._tasks = [
             asyncio.create_task(self._follow_runtime(), name="runtime events"),
             asyncio.create_task(self._registration.run(), name="node status"),
             asyncio.create_task(self.eviction.run(self._sleep), name="eviction"),
+            asyncio.create_task(self.static_pods.run(), name="static pods"),
             asyncio.create_task(watch_clock(self.look_again), name="clock"),
         ]
 
@@ -199,7 +214,14 @@ class Kubelet:
 
     # Pods
 
+    def _list_pods(self) -> list[Object]:
+        """Return the node's pods, static ones as they run."""
+        return [translate(pod) for pod in self._pods.list()]
+
     def _pod_changed(self, old: Object | None, new: Object | None) -> None:
+        if static_uid(new or old or {}):
+            self._mirror_changed(old, new)
+            return
         pod_uid = uid(new or old or {})
         worker = self._workers.get(pod_uid)
         if new is None or is_terminated(new):
@@ -226,8 +248,40 @@ class Kubelet:
     def _pod_gone(self, pod_uid: str) -> None:
         worker = self._workers.pop(pod_uid, None)
         self._node.admission.forget(pod_uid)
+        self.static_pods.wake()
         if worker is not None and any(uid(pod) == pod_uid for pod in self._pods.by_index("uid", pod_uid)):
             self._finished.add(pod_uid)
+
+    # Static pods
+
+    def _mirror_changed(self, old: Object | None, new: Object | None) -> None:
+        if new is None:
+            self._node.statuses.forget(uid(old or {}))
+        elif not self._is_stopping:
+            self._node.statuses.saw(new)
+            worker = self._workers.get(static_uid(new))
+            if worker is not None and not is_deleting(worker.pod):
+                worker.update(translate(new))
+        if new is None or is_deleting(new):
+            self.static_pods.wake()
+
+    def _running_places(self) -> dict[Place, str]:
+        """Return the uids of static pods that are at work, and of leftovers, which may have been such."""
+        return {
+            (namespace(worker.pod), name(worker.pod)): worker.uid
+            for worker in self._workers.values()
+            if static_uid(worker.pod) or not worker.is_known
+        }
+
+    def _start_static(self, pod: Object) -> None:
+        self._workers[uid(pod)] = worker = PodWorker(self._node, pod, self._pod_gone)
+        worker.update(pod)
+
+    def _end_static(self, pod_uid: str) -> None:
+        worker = self._workers.get(pod_uid)
+        if worker is not None and not is_deleting(worker.pod):
+            grace = grace_seconds(worker.pod)
+            worker.update(mark_deleting(worker.pod, grace, self._node.now() + grace))
 
     def _may_use_devices(self, pod_uid: str) -> bool:
         """Tell whether a pod is to run, or still does."""
@@ -242,7 +296,7 @@ class Kubelet:
 
     def _take_up_orphans(self) -> None:
         """Clean up the pods that the runtime has and the API has forgotten."""
-        for pod_uid in self._node.cache.pod_uids() - set(self._workers):
+        for pod_uid in self._node.cache.pod_uids() - set(self._workers) - self.static_pods.uids:
             pod = self._make_orphan(pod_uid)
             logger.info(
                 "pod is gone from the API, killing it pod=%s/%s", pod["metadata"]["namespace"], pod_uid
@@ -276,7 +330,7 @@ class Kubelet:
 
     def _remove_leftovers(self) -> None:
         """Remove folders of pods that neither the API nor the runtime knows."""
-        known = set(self._workers)
+        known = set(self._workers) | self.static_pods.uids
         for pod_uid in self._node.mounter.known_pods():
             if pod_uid not in known:
                 shutil.rmtree(self.settings.pods_directory / pod_uid, ignore_errors=True)

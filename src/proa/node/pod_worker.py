@@ -37,7 +37,7 @@ from proa.node.volumes.errors import VolumeError
 from proa.node.volumes.mounter import MountedVolumes
 from proa.node.volumes.payloads import sources_of
 from proa.objects.errors import ApiError, Conflict, NotFound
-from proa.objects.meta import is_deleting, name, namespace, uid
+from proa.objects.meta import format_time, is_deleting, name, namespace, uid
 from proa.objects.pods import is_terminated
 from proa.objects.resource import PODS
 
@@ -83,6 +83,11 @@ class PodWorker:
     def pod(self) -> Object:
         """Return the pod as the API has it now."""
         return self._pod.pod
+
+    @property
+    def is_known(self) -> bool:
+        """Tell whether the pod is somebody's wish still, not a leftover."""
+        return self._pod.is_known
 
     # What the kubelet calls
 
@@ -431,11 +436,11 @@ class PodWorker:
         return replace(container, message=message) if message else container
 
 
-def mark_deleting(pod: Object, grace_seconds: float) -> Object:
-    """Return a copy of the pod that is being deleted."""
+def mark_deleting(pod: Object, grace_seconds: float, until: float = 0.0) -> Object:
+    """Return a copy of the pod that is being deleted and has time `until` then (epoch seconds)."""
     metadata = {
         **pod["metadata"],
-        "deletionTimestamp": "1970-01-01T00:00:00Z",
+        "deletionTimestamp": format_time(until),
         "deletionGracePeriodSeconds": int(grace_seconds),
     }
     return {**pod, "metadata": metadata}

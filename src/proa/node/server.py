@@ -18,6 +18,7 @@ from proa.client.protocol import Object
 from proa.node.log_reader import read_log
 from proa.node.runtime_cache import RuntimeCache
 from proa.node.runtimes.protocol import Container, Runtime, RuntimeFailure, Sandbox
+from proa.node.static_pods import translate
 from proa.node.usage import UsageReader
 from proa.objects.errors import BadRequest, InternalError, NotFound, ServiceUnavailable
 from proa.objects.meta import name, uid
@@ -98,7 +99,7 @@ class KubeletServer:
             raise ServiceUnavailable(failure.message) from failure
 
     async def _document(self, path: str) -> tuple[str, bytes] | None:
-        pods = self._pods.list()
+        pods = [translate(pod) for pod in self._pods.list()]
         match path.rstrip("/"):
             case "/healthz":
                 return "text/plain; charset=utf-8", b"ok"
@@ -124,7 +125,7 @@ class KubeletServer:
         found = self._pods.get(pod.name, pod.namespace)
         if found is None or (pod.uid and uid(found) != pod.uid):
             raise NotFound(f'pods "{pod.name}" not found', name=pod.name, kind="pods")
-        return found
+        return translate(found)
 
     def _sandbox(self, pod: Object) -> Sandbox:
         sandboxes = self._cache.sandboxes(uid(pod))

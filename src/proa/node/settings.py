@@ -44,6 +44,11 @@ class KubeletSettings:
     """The most that a container may take to end when the node is drained, however long its own grace."""
 
     @property
+    def manifests_directory(self) -> Path:
+        """Manifests of static pods, one a file (staticPodPath)."""
+        return self.directory / "manifests"
+
+    @property
     def pods_directory(self) -> Path:
         """Volumes and termination messages, one folder a pod (by uid)."""
         return self.directory / "pods"

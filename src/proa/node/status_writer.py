@@ -41,22 +41,30 @@ class _Pod:
 
 
 class StatusWriter:
-    """One node's writer. `wrote` is told of each pod as stored."""
+    """One node's writer. `wrote` is told of each pod as stored.
+
+    `find_target` returns the object that shows a pod's status: the pod, or a static one's mirror (None: not there).
+    """
 
     def __init__(
         self,
         client: Client,
         wrote: Callable[[Object], None],
+        find_target: Callable[[Object], Object | None],
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._client = client
         self._wrote = wrote
+        self._find_target = find_target
         self._sleep = sleep
         self._pods: dict[str, _Pod] = {}
 
     def put(self, pod: Object, status: Object) -> None:
         """Have the pod's status in the API become `status`, soon."""
-        entry = self._entry(pod)
+        target = self._find_target(pod)
+        if target is None:
+            return
+        entry = self._entry(target)
         if not make_patch(entry.known, status):
             entry.wanted = None
             return
