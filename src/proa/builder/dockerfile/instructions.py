@@ -12,7 +12,15 @@ from proa.builder.dockerfile.errors import DockerfileError, did_you_mean
 from proa.builder.dockerfile.lines import Heredoc, Statement, as_json, parse_heredoc
 from proa.builder.dockerfile.mounts import Mount, parse_mount
 
-_NANOSECONDS = {"ns": 1, "us": 10**3, "µs": 10**3, "ms": 10**6, "s": 10**9, "m": 60 * 10**9, "h": 3600 * 10**9}
+_NANOSECONDS = {
+    "ns": 1,
+    "us": 10**3,
+    "µs": 10**3,
+    "ms": 10**6,
+    "s": 10**9,
+    "m": 60 * 10**9,
+    "h": 3600 * 10**9,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -271,16 +279,22 @@ def _read_copy(statement: Statement, flags: dict[str, list[str | None]]) -> Copy
     keyword = statement.keyword
     found = statement.rest.split() if statement.json is None else list(statement.json)
     if len(found) < 2:
-        raise DockerfileError(statement.line, f"{keyword} requires at least two arguments: sources and a target")
+        raise DockerfileError(
+            statement.line, f"{keyword} requires at least two arguments: sources and a target"
+        )
     target = found[-1]
     if parse_heredoc(target) is not None and statement.heredocs:
         raise DockerfileError(statement.line, f"{keyword} cannot accept a heredoc as a destination")
     if _truth(statement, flags, "keep-git-dir"):
-        raise DockerfileError(statement.line, "--keep-git-dir: git repositories are not supported as a source")
+        raise DockerfileError(
+            statement.line, "--keep-git-dir: git repositories are not supported as a source"
+        )
     for source in found[:-1] if keyword == "ADD" else ():
         if source.startswith(("git@", "git://", "ssh://")) or re.match(r"https?://[^#]*\.git(#|$)", source):
             advice = "clone it in a RUN step, or beside the Dockerfile"
-            raise DockerfileError(statement.line, f"ADD of a git repository is not supported: {source}; {advice}")
+            raise DockerfileError(
+                statement.line, f"ADD of a git repository is not supported: {source}; {advice}"
+            )
     unpack = _truth(statement, flags, "unpack") if "unpack" in flags else None
     exclude = tuple(value or "" for value in flags.get("exclude", ()))
     return Copy(
@@ -338,7 +352,9 @@ def _read_check(statement: Statement, flags: dict[str, list[str | None]]) -> dic
             check[name] = nanoseconds(text, statement.line, flag)
     if retries := _text(statement, flags, "retries"):
         if not retries.isdigit():
-            raise DockerfileError(statement.line, f"--retries must be a number that is not negative, not {retries}")
+            raise DockerfileError(
+                statement.line, f"--retries must be a number that is not negative, not {retries}"
+            )
         if int(retries):
             check["Retries"] = int(retries)
     return check

@@ -166,9 +166,7 @@ def _json_array(text: str, line: int) -> tuple[str, ...] | None:
     if not isinstance(found, list):
         return None
     if not all(isinstance(word, str) for word in found):
-        raise DockerfileError(
-            line, "when using JSON array syntax, arrays must be comprised of strings only"
-        )
+        raise DockerfileError(line, "when using JSON array syntax, arrays must be comprised of strings only")
     return tuple(found)
 
 

@@ -19,7 +19,16 @@ _OPTIONS = {
     "secret": ("target", "id", "required", "mode", "uid", "gid", "env"),
 }
 _OTHER_NAMES = {"dst": "target", "destination": "target", "src": "source"}
-_SIZES = {"": 1, "b": 1, "k": 1 << 10, "kb": 1 << 10, "m": 1 << 20, "mb": 1 << 20, "g": 1 << 30, "gb": 1 << 30}
+_SIZES = {
+    "": 1,
+    "b": 1,
+    "k": 1 << 10,
+    "kb": 1 << 10,
+    "m": 1 << 20,
+    "mb": 1 << 20,
+    "g": 1 << 30,
+    "gb": 1 << 30,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +58,8 @@ def parse_mount(text: str, line: int) -> Mount:
         raise DockerfileError(line, "--mount=type=ssh is not supported: use --mount=type=secret for a key")
     if kind not in _OPTIONS:
         raise DockerfileError(
-            line, f'unsupported mount type "{kind}"{did_you_mean(kind, list(_OPTIONS))}; there are {", ".join(_OPTIONS)}'
+            line,
+            f'unsupported mount type "{kind}"{did_you_mean(kind, list(_OPTIONS))}; there are {", ".join(_OPTIONS)}',
         )
     options = dict(given)
     if "ro" in options:
