@@ -1,6 +1,6 @@
-"""Find users and groups by name in a stage's own /etc/passwd and /etc/group.
+"""Find whom copied files are to belong to, by name in a stage's own /etc/passwd and /etc/group.
 
-`name`, `number`, `name:group`. Rules: BuildKit's solver/llbsolver/file/user_linux.go and moby/sys/user.
+Rules: BuildKit's solver/llbsolver/file/user_linux.go and moby/sys/user.
 """
 
 from __future__ import annotations
@@ -15,18 +15,6 @@ _MAX_ID = (1 << 31) - 1
 
 class NoSuchUser(Exception):
     """A user or group is not there by that name."""
-
-
-def find_user(root: int, text: str) -> tuple[int, int, tuple[int, ...]]:
-    """Return (uid, gid, supplementary gids) of whom a process is to run as."""
-    name, colon, group = text.partition(":")
-    entry = _find(root, "/etc/passwd", name, number_at=2)
-    uid = int(entry[2]) if entry else _number(name, "user")
-    gid = int(entry[3]) if entry and len(entry) > 3 and entry[3].isdigit() else 0
-    if colon and group:
-        return uid, _group(root, group), ()
-    others = _groups_of(root, entry[0]) if entry else ()
-    return uid, gid, tuple(sorted({*others} - {gid}))
 
 
 def find_owner(root: int, text: str) -> tuple[int, int]:
@@ -62,11 +50,6 @@ def _find(root: int, path: str, wanted: str, *, number_at: int) -> list[str] | N
         ):
             return fields
     return None
-
-
-def _groups_of(root: int, user: str) -> tuple[int, ...]:
-    lines = _lines(root, "/etc/group")
-    return tuple(int(f[2]) for f in lines if len(f) > 3 and f[2].isdigit() and user in f[3].split(","))
 
 
 def _lines(root: int, path: str) -> list[list[str]]:

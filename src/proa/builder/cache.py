@@ -77,7 +77,7 @@ class BuildCache:
 
     @contextlib.contextmanager
     def mount(self, identifier: str, sharing: str) -> Iterator[tuple[Path, bool]]:
-        """Yield the folder of a cache mount, and whether it is new. `locked` waits, `private` is another one meanwhile."""
+        """Yield the folder of a cache mount, and whether it is new. `locked` waits, `private` another one."""
         name = hashlib.sha256(identifier.encode()).hexdigest()[:32]
         with contextlib.ExitStack() as stack:
             if sharing == "locked":

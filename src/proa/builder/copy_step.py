@@ -6,7 +6,7 @@ import contextlib
 import os
 import posixpath
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from proa.builder import accounts, arguments, download
@@ -48,7 +48,15 @@ def copy_step(build: StageBuild, instruction: Copy) -> Done:
             raise BuildFailed(f"{instruction.statement.keyword}: {error}", instruction.line) from error
         owner = build.expand(instruction.owner, instruction)
         mode = _parse_mode(build.expand(instruction.mode, instruction), instruction.line)
-        inputs = ["copy", target, owner, mode, instruction.link, list(instruction.exclude), digests]
+        inputs: list[object] = [
+            "copy",
+            target,
+            owner,
+            mode,
+            instruction.link,
+            list(instruction.exclude),
+            digests,
+        ]
 
         def make(mounted: Mounted, files: Target, root: int) -> None:
             if len(found) > 1 and not target.endswith("/") and not files.is_folder(target):
@@ -132,7 +140,7 @@ def _copy_one(build: StageBuild, source: _Source, target: str, files: Target, ho
         raise CannotCopy(f"{source.path} cannot be unpacked: {error}") from error
     tree = Tree(str(folder))
     try:
-        files.copy(tree, "", below, replace(how, mode=how.mode))
+        files.copy(tree, "", below, how)
     finally:
         tree.close()
 

@@ -72,7 +72,7 @@ class Target:
                 leads = posixpath.join(above, os.readlink(name, dir_fd=parent))
                 return self.make_folders(leads, owner, links - 1)
             os.mkdir(name, 0o755, dir_fd=parent)
-            os.chmod(name, 0o755, dir_fd=parent)
+            os.chmod(name, 0o755, dir_fd=parent)  # noqa: S103
             opened = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
         finally:
             os.close(parent)
@@ -162,7 +162,7 @@ class Target:
     def _make_folder(self, parent: int, name: str) -> int:
         try:
             os.mkdir(name, 0o755, dir_fd=parent)
-            os.chmod(name, 0o755, dir_fd=parent)
+            os.chmod(name, 0o755, dir_fd=parent)  # noqa: S103
         except FileExistsError:
             if not stat.S_ISDIR(os.stat(name, dir_fd=parent, follow_symlinks=False).st_mode):
                 raise CannotCopy(f"cannot copy to non-directory: {_where(parent, name)}") from None
@@ -226,7 +226,7 @@ class Target:
             os.close(source)
 
     def _give(self, tree: Tree, entry: Entry, parent: int, name: str, how: How) -> None:
-        """Give what was made its owner, mode, attributes and time, in the order in which they do not undo one another."""
+        """Give what was made its owner, mode, attributes and time, in an order in which none undoes another."""
         found = entry.found
         own = (found.st_uid, found.st_gid) if tree.owned else (0, 0)
         owner = own if how.owner is None else how.owner

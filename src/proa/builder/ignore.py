@@ -1,8 +1,8 @@
 """Leave out of the context what .dockerignore names.
 
-Rules: github.com/moby/patternmatcher and its ignorefile. Paths are relative to the context, without `./`. The last pattern
-that matches a path or a folder above it decides; `!` takes back. `*` and `?` stay within one name, `**` is any number
-of folders. `#` begins a comment in the first column.
+Rules: github.com/moby/patternmatcher and its ignorefile. Paths are relative to the context, without `./`. The last
+pattern that matches a path or a folder above it decides; `!` takes back. `*` and `?` stay within one name, `**` is
+any number of folders. `#` begins a comment in the first column.
 """
 
 from __future__ import annotations

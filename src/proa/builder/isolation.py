@@ -1,8 +1,8 @@
 """Build in namespaces of its own: mounts, processes and (not as root) users, which end with the build however it ends.
 
-`proa build` forks a child that enters them and forks again: that grandchild is PID 1 there, builds, and when it ends the
-kernel ends every process below it and lets go of every mount. Where we are not root the user namespace is the one that
-noded's containers have (images/user_namespace.py), so owners of files mean the same there. The network stays the
+`proa build` forks a child that enters them and forks again: that grandchild is PID 1 there, builds, and when it ends
+the kernel ends every process below it and lets go of every mount. Where we are not root the user namespace is the one
+that noded's containers have (images/user_namespace.py), so owners of files mean the same there. The network stays the
 host's: steps fetch packages, and registries on loopback are reached.
 """
 

@@ -1,7 +1,7 @@
 """Lay a stage's layers on one another, with a new one on top that catches what a step writes.
 
-The new layer's folder is on the store's own file system, so it becomes a layer by being renamed. Lower layers are named by
-short links: the kernel takes at most a page of options.
+The new layer's folder is on the store's own file system, so it becomes a layer by being renamed. Lower layers are
+named by short links: the kernel takes at most a page of options.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Carry out RUN: put together the program, its mounts and what the cache knows it by, run it, and keep what it wrote."""
+"""Carry out RUN: put together the program, its mounts and what the cache knows it by; run it; keep what it wrote."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from proa.builder import accounts, image_config, pretend_owners, run, step_root
+from proa.builder import image_config, pretend_owners, run, step_root
 from proa.builder.copying import How, Target
 from proa.builder.dockerfile.errors import DockerfileError
 from proa.builder.dockerfile.instructions import Run
@@ -58,7 +58,8 @@ def run_step(build: StageBuild, instruction: Run) -> Done:
             extra |= _add_mount(build, instruction, mount, shown, stack)
         if workshop.single_uid:
             extra["APT_CONFIG"] = _apt_config(build, shown)
-        program = _who(build, instruction, mounted, argv, {**extra, **environment}, user, place)
+        has_network = instruction.network != "none"
+        program = run.Program(argv, {**extra, **environment}, place, user, has_network=has_network)
         _run(build, instruction, program, mounted, shown)
         layer = workshop.commit(mounted)
     return Done(workshop.keep(key, layer), words, cached=False)
@@ -213,25 +214,6 @@ def _copy_tree(tree: Tree, source: str, folder: Path, instruction: Run) -> None:
             Target(root).copy(tree, tree.resolve(source), "/", How())
     finally:
         os.close(root)
-
-
-def _who(
-    build: StageBuild,
-    instruction: Run,
-    mounted: Mounted,
-    argv: list[str],
-    env: dict[str, str],
-    user: str,
-    place: str,
-) -> run.Program:
-    root = os.open(mounted.root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        uid, gid, groups = accounts.find_user(root, user) if user else (0, 0, ())
-    except accounts.NoSuchUser as error:
-        raise BuildFailed(str(error), instruction.line) from error
-    finally:
-        os.close(root)
-    return run.Program(argv, env, place, uid, gid, groups, has_network=instruction.network != "none")
 
 
 def _check_platform(build: StageBuild, instruction: Run) -> None:

@@ -34,7 +34,7 @@ from proa.builder.request import BuildFailed
 from proa.builder.sources import Sources, chain
 from proa.builder.workshop import Workshop
 from proa.images.layers import Layer
-
+from proa.node.noded.privileges import Identity, UnknownUser
 
 _Make = Callable[[Mounted, Target, int], None]
 """Writes to a stage's files: its mount, the same as a target, a descriptor of its root."""
@@ -204,8 +204,9 @@ class StageBuild:
         user = image_config.get(self.config, "User") or ""
 
         def make(mounted: Mounted, target: Target, root: int) -> None:
-            owner = accounts.find_user(root, user)[:2] if user else None
-            opened, _ = target.make_folders(path, owner)
+            identity = Identity({"username": user}, single_uid=False)
+            identity.resolve(root)
+            opened, _ = target.make_folders(path, (identity.uid, identity.gid) if user else None)
             os.close(opened)
 
         return self.write(instruction, f"WORKDIR {path}", ["workdir", path, user], make)
@@ -221,7 +222,7 @@ class StageBuild:
             target = Target(root)
             try:
                 make(mounted, target, root)
-            except (accounts.NoSuchUser, CannotCopy) as error:
+            except (accounts.NoSuchUser, UnknownUser, CannotCopy) as error:
                 raise BuildFailed(str(error), instruction.line) from error
             except OSError as error:
                 where = f": {error.filename}" if error.filename else ""

@@ -1,8 +1,8 @@
 """Read files of a build's sources (the context, another stage, an image) without ever leaving them.
 
-Paths are relative to the tree's root, with `/` between names. Symbolic links are resolved as if the tree's root were `/`
-(openat2, RESOLVE_IN_ROOT), so a link in a hostile context leads to nothing of this machine. What the tree's .dockerignore
-names is not there.
+Paths are relative to the tree's root, with `/` between names. Symbolic links are resolved as if the tree's root were
+`/` (openat2, RESOLVE_IN_ROOT), so a link in a hostile context leads to nothing of this machine. What the tree's
+.dockerignore names is not there.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ from proa.builder.ignore import Ignore, pattern_to_regex
 from proa.node.noded import linux
 
 MAX_ENTRIES = 2_000_000
-_PIECE = 1 << 20
 _WILDCARDS = re.compile(r"[*?\[\\]")
 KEPT_XATTRS = ("security.capability",)
 
@@ -29,7 +28,7 @@ class MissingSource(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A file of a tree; `path` is where it is in the tree, `below` where it is below what was asked for ("" is that itself)."""
+    """A file of a tree: its `path` there, and where it is `below` what was asked for ("" is that itself)."""
 
     path: str
     below: str
@@ -133,7 +132,7 @@ class Tree:
                     found.st_mode,
                     *owner,
                     self._content(entry),
-                    _attributes(self.at(entry.path)),
+                    read_attributes(self.at(entry.path)),
                 )
                 whole.update(repr(about).encode("utf-8", "surrogateescape") + b"\n")
         return whole.hexdigest()
@@ -178,10 +177,6 @@ def read_attributes(path: str) -> list[tuple[str, bytes]]:
         n for n in names if n in KEPT_XATTRS or (n.startswith("user.") and not n.startswith("user.overlay."))
     ]
     return [(name, os.getxattr(path, name, follow_symlinks=False)) for name in sorted(kept)]
-
-
-def _attributes(path: str) -> list[tuple[str, bytes]]:
-    return read_attributes(path)
 
 
 def _plain(path: str) -> str:

@@ -143,7 +143,7 @@ def remove(folder: Path) -> None:
         with contextlib.suppress(FileNotFoundError):
             os.chmod(os.path.dirname(path), 0o700)
             if os.path.isdir(path) and not os.path.islink(path):
-                os.chmod(path, 0o700)  # noqa: S103
+                os.chmod(path, 0o700)
                 shutil.rmtree(path)
             else:
                 os.unlink(path)

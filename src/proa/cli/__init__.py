@@ -11,6 +11,7 @@ VERBS = {
     "backup": "write all objects and keys of the running cluster to one file",
     "restore": "bring a stopped cluster back to what a backup has",
     "doctor": "try what this machine offers, and say how to fix what is missing",
+    "build": "build an image of a Dockerfile; the cluster runs it by its name at once",
     "kubeconfig": "print the kubeconfig for kubectl and every other client",
     "apiserver": "run an API server alone, one of several on one etcd",
     "controllers": "run the controllers alone, against any Kubernetes API server",

@@ -1,6 +1,7 @@
 """Say what each statement of a Dockerfile asks for: one record an instruction, its flags checked by name.
 
-Rules and words follow BuildKit's frontend/dockerfile/instructions/parse.go. Variables are still in place: a build knows them.
+Rules and words follow BuildKit's frontend/dockerfile/instructions/parse.go. Variables are still in place: a build
+knows them.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Split a Dockerfile into statements: keyword, flags, the rest as text, here-documents, and the lines they stand on.
 
-Parser directives come first; then comments and blank lines go, lines that end in the escape character are joined, and
-what RUN, COPY and ADD have after `<<NAME` is taken up to the line NAME. As BuildKit's frontend/dockerfile/parser/parser.go.
+Parser directives come first; then comments and blank lines go, lines that end in the escape character are joined,
+and what RUN, COPY and ADD have after `<<NAME` is taken up to the line NAME. As BuildKit's
+frontend/dockerfile/parser/parser.go.
 """
 
 from __future__ import annotations

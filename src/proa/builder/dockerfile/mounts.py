@@ -1,6 +1,7 @@
 """Read what `RUN --mount=…` asks for: type=bind, cache, tmpfs or secret, with the options that each of them has.
 
-Options and defaults: BuildKit's frontend/dockerfile/instructions/commands_runmount.go. ssh is refused: no agent is passed on.
+Options and defaults: BuildKit's frontend/dockerfile/instructions/commands_runmount.go. ssh is refused: no agent is
+passed on.
 """
 
 from __future__ import annotations

@@ -18,7 +18,10 @@ class WordError(Exception):
 
 
 class Words:
-    """Expands with these variables. `raw` keeps quotes, escapes and unset variables; `quotes` False makes them nothing special."""
+    """Expands with these variables.
+
+    `raw` keeps quotes, escapes and unset variables; without `quotes` these are characters like others.
+    """
 
     def __init__(
         self, variables: Mapping[str, str], escape: str = "\\", *, raw: bool = False, quotes: bool = True

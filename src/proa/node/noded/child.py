@@ -154,7 +154,7 @@ def run_container(
             linux.setns(namespace)
         linux.unshare(linux.CLONE_NEWNS | linux.CLONE_NEWCGROUP)
         rootfs.enter(directory, image, view)
-        _finish(process, channel, null, enter=users, first_id=view.first_id, has_groups=has_groups)
+        become(process, channel, null, enter=users, first_id=view.first_id, has_groups=has_groups)
 
     return run
 
@@ -178,7 +178,7 @@ def run_exec(
             linux.setns(namespace)
         linux.setns(inside["cgroup"], linux.CLONE_NEWCGROUP)
         linux.setns(inside["mnt"], linux.CLONE_NEWNS)
-        _finish(process, channel, null, enter=inside.get("user", -1), has_groups=has_groups)
+        become(process, channel, null, enter=inside.get("user", -1), has_groups=has_groups)
 
     return run
 
@@ -191,7 +191,7 @@ def _leave_own_streams() -> int:
     return null
 
 
-def _finish(
+def become(
     process: Process,
     channel: socket.socket,
     null: int,
@@ -200,6 +200,7 @@ def _finish(
     first_id: int = 0,
     has_groups: bool,
 ) -> None:
+    """Become the program, in the root that is there now; `enter` is a user namespace to join, whose 0 is `first_id`."""
     identity = process.identity
     linux.close_all_but(
         {0, 1, 2, null, channel.fileno(), enter, process.stdin, process.stdout, process.stderr}
