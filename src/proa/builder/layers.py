@@ -32,9 +32,12 @@ class Mounted:
         self._mount(lowers, userxattr=userxattr)
 
     def _mount(self, lowers: Sequence[Path], *, userxattr: bool) -> None:
-        for number, lower in enumerate(lowers):
+        distinct = list(
+            dict.fromkeys(lowers)
+        )  # overlayfs takes none twice; what is below its own copy shows nothing
+        for number, lower in enumerate(distinct):
             (self.folder / f"{number}").symlink_to(lower)
-        names = [str(number) for number in range(len(lowers))]
+        names = [str(number) for number in range(len(distinct))]
         if len(names) < (1 if self.upper else 2):  # an overlay needs something below, or two layers to show
             (self.folder / "empty").mkdir()
             names.append("empty")

@@ -60,7 +60,9 @@ def run_step(build: StageBuild, instruction: Run) -> Done:
             extra["APT_CONFIG"] = _apt_config(build, shown)
         has_network = instruction.network != "none"
         program = run.Program(argv, {**extra, **environment}, place, user, has_network=has_network)
-        _run(build, instruction, program, mounted, shown)
+        stubs = _run(build, instruction, program, mounted, shown)
+        mounted.unmount()
+        stubs.forget_folders(str(mounted.upper))
         layer = workshop.commit(mounted)
     return Done(workshop.keep(key, layer), words, cached=False)
 
@@ -225,7 +227,8 @@ def _check_platform(build: StageBuild, instruction: Run) -> None:
 
 def _run(
     build: StageBuild, instruction: Run, program: run.Program, mounted: Mounted, shown: Sequence[Shown]
-) -> None:
+) -> step_root.Stubs:
+    """Run the program; return what was made for it to be mounted on, and is gone again."""
     workshop = build.workshop
     tail = bytearray()
 
@@ -258,3 +261,4 @@ def _run(
             instruction.line,
             "\n".join(lines),
         )
+    return stubs

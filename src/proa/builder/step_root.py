@@ -12,7 +12,6 @@ import posixpath
 import stat
 from dataclasses import dataclass
 
-from proa.builder.copying import Target
 from proa.node.noded import linux
 from proa.node.noded.rootfs import DEVICES, MASKED_PROC, READONLY_PROC
 
@@ -38,8 +37,9 @@ class Stubs:
 
     def __init__(self, root: int) -> None:
         self._root = root
-        self._target = Target(root)
+        self._top = os.readlink(f"/proc/self/fd/{root}")
         self._made: list[tuple[str, str, tuple[int, int]]] = []
+        self._before: dict[str, os.stat_result] = {}
 
     def ensure(self, path: str, *, folder: bool) -> None:
         """Have something at `path` to mount on; a link that leads to nothing has its target made."""
@@ -53,6 +53,7 @@ class Stubs:
         parent = linux.open_in_root(self._root, above, os.O_RDONLY | os.O_DIRECTORY)
         try:
             before = os.fstat(parent)
+            self._note(os.readlink(f"/proc/self/fd/{parent}")[len(self._top) :])
             if folder:
                 os.mkdir(name, 0o755, dir_fd=parent)
             else:
@@ -61,6 +62,12 @@ class Stubs:
             self._made.append((above, name, (before.st_atime_ns, before.st_mtime_ns)))
         finally:
             os.close(parent)
+
+    def _note(self, path: str) -> None:
+        """Remember what a folder, and those above it, were before: writing to it copies them into the layer."""
+        while path not in ("", "/") and path not in self._before:
+            self._before[path] = os.stat(self._top + path)
+            path = posixpath.dirname(path)
 
     def remove(self) -> None:
         """Remove again what is still as it was made, and give the folders above it their times back."""
@@ -77,6 +84,15 @@ class Stubs:
                 finally:
                     os.close(parent)
 
+    def forget_folders(self, upper: str) -> None:
+        """Remove from a layer the folders that are in it only because of stubs. Call it when nothing is mounted."""
+        for path in sorted(self._before, key=lambda one: one.count("/"), reverse=True):
+            if _is_as_before(upper + path, self._before[path]):
+                above = upper + posixpath.dirname(path)
+                found = os.stat(above)
+                os.rmdir(upper + path)
+                os.utime(above, ns=(found.st_atime_ns, found.st_mtime_ns))
+
     def _leads(self, path: str) -> str:
         for _ in range(40):
             above, name = posixpath.split(path)
@@ -91,6 +107,24 @@ class Stubs:
             finally:
                 os.close(parent)
         return path
+
+
+def _is_as_before(path: str, before: os.stat_result) -> bool:
+    """Tell whether a folder of a layer is empty and says nothing new of itself."""
+    try:
+        found = os.lstat(path)
+        if not stat.S_ISDIR(found.st_mode) or os.listdir(path) or _is_opaque(path):
+            return False
+    except FileNotFoundError:
+        return False
+    return all(
+        getattr(found, name) == getattr(before, name)
+        for name in ("st_mode", "st_uid", "st_gid", "st_mtime_ns")
+    )
+
+
+def _is_opaque(path: str) -> bool:
+    return any(name.endswith(".overlay.opaque") for name in os.listxattr(path, follow_symlinks=False))
 
 
 def prepare(root: int, shown: list[Shown]) -> Stubs:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from proa.builder.context import Context
     from proa.builder.isolation import Level
     from proa.builder.request import Progress, Request
+    from proa.images.credentials import Credential
     from proa.images.store import ImageStore, StoredImage
 
 DESCRIPTION = """\
@@ -43,7 +44,8 @@ of the context. Steps whose inputs are as before come from the cache; what is no
 environment:
   SOURCE_DATE_EPOCH   seconds since 1970: no file is newer, and the image says it was made then. The same sources then
                       make the same image
-  HTTP_PROXY, HTTPS_PROXY, FTP_PROXY, NO_PROXY, ALL_PROXY (and in small letters): steps have them; no layer depends on them
+  HTTP_PROXY, HTTPS_PROXY, FTP_PROXY, NO_PROXY, ALL_PROXY (and in small letters): steps have them, no layer depends on
+                      them
 
 exit codes:
   0  built   1  the build failed: the line, and what the step printed last, are on standard error   2  wrong usage
@@ -56,18 +58,32 @@ _MAX_SECRET_BYTES = 1 << 20
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add this verb's options."""
     parser.add_argument("context", metavar="CONTEXT", help="the folder whose files COPY and ADD may take")
-    parser.add_argument("-t", "--tag", metavar="NAME", action="append", default=[], help="name[:tag]; may come again")
-    parser.add_argument("-f", "--file", metavar="FILE", default="", help="default: CONTEXT/Dockerfile; - reads it")
+    parser.add_argument(
+        "-t", "--tag", metavar="NAME", action="append", default=[], help="name[:tag]; may come again"
+    )
+    parser.add_argument(
+        "-f", "--file", metavar="FILE", default="", help="default: CONTEXT/Dockerfile; - reads it"
+    )
     parser.add_argument("--target", metavar="STAGE", default="", help="build this stage (default: the last)")
-    parser.add_argument("--build-arg", metavar="K[=V]", action="append", default=[], help="an ARG; K takes V from here")
+    parser.add_argument(
+        "--build-arg", metavar="K[=V]", action="append", default=[], help="an ARG; K takes V from here"
+    )
     parser.add_argument("--label", metavar="K=V", action="append", default=[], help="a label of the image")
     parser.add_argument(
-        "--secret", metavar="id=…,src=…", action="append", default=[], help="a file (src=) or variable (env=) for RUN"
+        "--secret",
+        metavar="id=…,src=…",
+        action="append",
+        default=[],
+        help="a file (src=) or variable (env=) for RUN",
     )
     parser.add_argument("--platform", default="", help="os/arch of base images (default: this machine's)")
     parser.add_argument("--no-cache", action="store_true", help="carry out every step anew")
-    parser.add_argument("--pull", action="store_true", help="ask registries for base images that are here, too")
-    parser.add_argument("--push", action="store_true", help="send the image to the registry that each -t names")
+    parser.add_argument(
+        "--pull", action="store_true", help="ask registries for base images that are here, too"
+    )
+    parser.add_argument(
+        "--push", action="store_true", help="send the image to the registry that each -t names"
+    )
     parser.add_argument("-q", "--quiet", action="store_true", help="print the image's id, nothing else")
     parser.add_argument(
         "-o", "--output", choices=["text", "json"], default="text", help="how to print (default: text)"
@@ -119,7 +135,9 @@ def make_request(options: argparse.Namespace, context: Context, text: str, path:
         raise UsageError("--push needs a name: -t REGISTRY/NAME")
     if options.platform and not re.fullmatch(r"[a-z0-9]+/[a-z0-9_]+(/v[0-9]+)?", options.platform):
         raise UsageError(f"--platform {options.platform}: it should be like linux/amd64")
-    arguments = {name: value for name in _PROXIES for key in (name, name.lower()) if (value := os.environ.get(key))}
+    arguments = {
+        name: value for name in _PROXIES for key in (name, name.lower()) if (value := os.environ.get(key))
+    }
     arguments |= _pairs(options.build_arg, "--build-arg")
     epoch = arguments.get("SOURCE_DATE_EPOCH") or os.environ.get("SOURCE_DATE_EPOCH") or ""
     if epoch and not epoch.isdigit():
@@ -262,7 +280,7 @@ class _Puller:
             progress.end(cached=False)
 
 
-def _credentials() -> list[object]:
+def _credentials() -> list[Credential]:
     """Return who Docker's configuration says we are at registries."""
     from proa.images.credentials import InvalidCredentials, read_docker_config
 
@@ -302,7 +320,15 @@ def _tell(options: argparse.Namespace, request: Request, image: StoredImage, sec
     names = [parse(name).familiar for name in request.names]
     if options.output == "json":
         digest = image.manifest.digest
-        print_json({"id": image.id, "digest": digest, "names": names, "size": image.size, "seconds": round(seconds, 3)})
+        print_json(
+            {
+                "id": image.id,
+                "digest": digest,
+                "names": names,
+                "size": image.size,
+                "seconds": round(seconds, 3),
+            }
+        )
     elif options.quiet:
         print(image.id)
     else:

@@ -1,7 +1,7 @@
 """Bring an image to a registry: the blobs that it lacks, then the manifest, which makes the name mean it.
 
-POST, then one PUT with the whole blob (OCI distribution 1.1, "Pushing a blob monolithically"). What fails for the moment
-is tried again; a blob that is there is not sent.
+POST, then one PUT with the whole blob (OCI distribution 1.1, "Pushing a blob monolithically"). What fails for the
+moment is tried again; a blob that is there is not sent.
 """
 
 from __future__ import annotations
@@ -102,9 +102,11 @@ class _Push:
             place = urljoin(answer.url, answer.headers.get("Location") or "")
         place += ("&" if urlsplit(place).query else "?") + urlencode({"digest": blob.digest})
         headers = {"Content-Type": "application/octet-stream", "Content-Length": str(blob.size)}
-        with self._store.blobs.open(blob.digest) as file:
-            with self._request("PUT", place, headers, file) as answer:
-                self._check(answer, (201,))
+        with (
+            self._store.blobs.open(blob.digest) as file,
+            self._request("PUT", place, headers, file) as answer,
+        ):
+            self._check(answer, (201,))
         self._watch(blob, "sent")
 
     def _put_manifest(self, data: bytes) -> None:
@@ -115,7 +117,11 @@ class _Push:
 
     @contextlib.contextmanager
     def _request(
-        self, method: str, url: str, headers: Mapping[str, str] | None = None, body: bytes | BinaryIO | None = None
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str] | None = None,
+        body: bytes | BinaryIO | None = None,
     ) -> Iterator[Answer]:
         """Yield the answer, after having said who we are when that is asked."""
         plain = self._endpoint.may_be_plain or self._endpoint.url.startswith("http:")
@@ -166,6 +172,14 @@ def _error_words(answer: Answer) -> str:
     try:
         document = json.loads(answer.read_all(_MAX_ERROR_BYTES))
         found = [f"{e.get('code', '')}: {e.get('message', '')}" for e in document["errors"]]
-    except (ValueError, KeyError, TypeError, AttributeError, OSError, http.client.HTTPException, RegistryError):
+    except (
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        OSError,
+        http.client.HTTPException,
+        RegistryError,
+    ):
         return ""
     return "".join(c if c.isprintable() else " " for c in "; ".join(found)[:300])

@@ -13,6 +13,7 @@ import ssl
 import threading
 from base64 import b64encode
 from collections.abc import Iterator, Mapping
+from typing import BinaryIO
 from urllib.parse import unquote, urljoin, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
@@ -109,7 +110,7 @@ class Transport:
         method: str,
         url: str,
         headers: Mapping[str, str],
-        body: bytes | None = None,
+        body: bytes | BinaryIO | None = None,
         *,
         may_be_plain: bool = False,
     ) -> Iterator[Answer]:
@@ -135,7 +136,13 @@ class Transport:
 
     @contextlib.contextmanager
     def _once(
-        self, method: str, url: str, headers: Mapping[str, str], body: bytes | None, *, may_be_plain: bool
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        body: bytes | BinaryIO | None,
+        *,
+        may_be_plain: bool,
     ) -> Iterator[Answer]:
         host = urlsplit(url).netloc
         if host in self._plain:
