@@ -1,0 +1,222 @@
+"""Have Envoy do what a snapshot says, without dropping a request, and tell what it refuses.
+
+In this order: certificates and endpoints; clusters, old and new ones; when Envoy has these, routes and listeners; the
+old clusters go half a minute later. Endpoints alone are written at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import socket
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Protocol
+
+from proa.network.data_path import Endpoint
+from proa.network.gateway import envoy_config
+from proa.network.gateway.admin import AdminError
+from proa.network.gateway.certificates import Certificate
+from proa.network.gateway.envoy import NOBODY, Envoy
+from proa.network.gateway.model import BackendKey, Door, ObjectKey
+from proa.network.gateway.ports import Address, Ports
+from proa.network.gateway.xds import Files, stats_of
+from proa.objects.quick_dataclass import dataclass
+
+logger = logging.getLogger(__name__)
+
+ACCEPT_SECONDS = 5.0
+POLL_SECONDS = 0.01
+RETIRE_SECONDS = 30.0
+"""How long a backend stays that no route leads to any more: its last requests end meanwhile."""
+LOG_BYTES = 16 << 20
+LOG_LOOK_SECONDS = 5.0
+STATS_PATH = "/stats?format=json&filter=" + (
+    r"(version_text$|update_rejected$|cluster_manager\.warming_clusters|total_listeners_warming)"
+)
+
+
+class Place(Protocol):
+    """Where Envoy runs."""
+
+    @property
+    def address(self) -> str:
+        """The node's own address."""
+
+    @property
+    def namespaces(self) -> Sequence[str]:
+        """Paths of the namespaces to join, in this order; none where the node has the host's."""
+
+    @property
+    def can_change_user(self) -> bool:
+        """Tell whether Envoy may be made nobody."""
+
+    async def open_listener(self, address: str, port: int) -> socket.socket:
+        """Return a listening, non-blocking socket of the node's network."""
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """Everything that Envoy has to know. Each door is there once (`doors.merge`)."""
+
+    doors: tuple[Door, ...]
+    endpoints: Mapping[BackendKey, tuple[Endpoint, ...]]
+    certificates: Mapping[ObjectKey, Certificate]
+
+
+class Refused(Exception):
+    """Envoy does not take a configuration; the message is its own."""
+
+
+class Proxy:
+    """Envoy, its files and its ports. The host's ports are at `listen_address`."""
+
+    def __init__(self, folder: Path, place: Place, listen_address: str) -> None:
+        self._folder = folder
+        self._place = place
+        uid = NOBODY if place.can_change_user else -1
+        self._files = Files(folder, uid)
+        self._envoy = Envoy(folder, uid, lambda: place.namespaces)
+        self.ports = Ports(self._envoy.handover, listen_address)
+        self.metrics: Address = ("", 0)
+        self._clusters: dict[BackendKey, float] = {}
+        self._rejected = 0
+        self._log_task: asyncio.Task[None] | None = None
+
+    async def start(self, snapshot: Snapshot) -> None:
+        """Start Envoy with a first snapshot; raise EnvoyMissing, EnvoyFailed, and what the node's sockets raise."""
+        self._files.make()
+        await self._open_metrics()
+        await self._open_ports(snapshot)
+        self._write_leaves(snapshot)
+        self._write_clusters(snapshot)
+        self._write_routes(snapshot)
+        await self._envoy.start()
+        await self._check({})
+        self._log_task = asyncio.create_task(self._bound_log(), name="envoy's access log")
+
+    async def stop(self) -> None:
+        """End Envoy, close the ports, leave no key."""
+        if self._log_task is not None:
+            self._log_task.cancel()
+            await asyncio.gather(self._log_task, return_exceptions=True)
+            self._log_task = None
+        await self._envoy.stop()
+        self.ports.close()
+        self._envoy.handover.close_sockets()
+        self._files.remove_secrets()
+        self._clusters.clear()
+
+    async def renew(self, snapshot: Snapshot) -> None:
+        """Begin anew in a node that was made anew; the host's ports stay open meanwhile."""
+        await self._envoy.stop()
+        self.ports.forget_node()
+        self._envoy.handover.withdraw(self.metrics)
+        await self.start(snapshot)
+
+    async def apply(self, snapshot: Snapshot) -> None:
+        """Bring Envoy to a snapshot; raise Refused where it does not take it, AdminError where it does not answer."""
+        await self._open_ports(snapshot)
+        self._write_leaves(snapshot)
+        if version := self._write_clusters(snapshot):
+            await self._check({version})
+        await self._check(self._write_routes(snapshot))
+        self._files.keep_only("rds", [envoy_config.door_name(door) for door in snapshot.doors])
+        self._files.keep_only("eds", map(str, self._clusters))
+        self._files.keep_only("sds", map(str, snapshot.certificates))
+        await self.ports.ensure(
+            {door.key.port for door in snapshot.doors}, self._place.address, self._place.open_listener
+        )
+
+    def write_endpoints(self, backend: BackendKey, endpoints: Iterable[Endpoint]) -> None:
+        """Have requests for a backend go to these from now on."""
+        assignment = envoy_config.make_assignment(backend, endpoints)
+        name = envoy_config.file_name("eds", str(backend))
+        self._files.write(name, envoy_config.ENDPOINTS, [assignment])
+
+    @property
+    def has_retired(self) -> bool:
+        """Tell whether there are backends that no route leads to any more."""
+        return any(self._clusters.values())
+
+    async def _open_metrics(self) -> None:
+        listener = await self._place.open_listener(self._place.address, 0)
+        self.metrics = (self._place.address, listener.getsockname()[1])
+        self._envoy.handover.offer(self.metrics, listener)
+        self._files.write_bootstrap(envoy_config.make_bootstrap(self.metrics))
+
+    async def _open_ports(self, snapshot: Snapshot) -> None:
+        """Open new ports; those that are no more are closed after Envoy has let go of them."""
+        wanted = {door.key.port for door in snapshot.doors} | {*self.ports.in_node}
+        await self.ports.ensure(wanted, self._place.address, self._place.open_listener)
+
+    def _write_leaves(self, snapshot: Snapshot) -> None:
+        for key, certificate in snapshot.certificates.items():
+            secret = envoy_config.make_secret(key, certificate)
+            self._files.write(envoy_config.file_name("sds", str(key)), envoy_config.SECRET, [secret])
+        for backend, endpoints in snapshot.endpoints.items():
+            self.write_endpoints(backend, endpoints)
+
+    def _write_clusters(self, snapshot: Snapshot) -> str:
+        now = time.monotonic()
+        kept = {
+            backend: since or now
+            for backend, since in self._clusters.items()
+            if backend not in snapshot.endpoints and (not since or now - since < RETIRE_SECONDS)
+        }
+        self._clusters = {**kept, **dict.fromkeys(snapshot.endpoints, 0.0)}
+        clusters = [envoy_config.make_cluster(backend) for backend in sorted(self._clusters)]
+        return self._files.write("cds.json", envoy_config.CLUSTER, clusters)
+
+    def _write_routes(self, snapshot: Snapshot) -> set[str]:
+        versions = set()
+        doors = snapshot.doors
+        for door in doors:
+            name = envoy_config.door_name(door)
+            routes = envoy_config.make_routes(name, door, self.ports.public)
+            path = envoy_config.file_name("rds", name)
+            versions.add(self._files.write(path, envoy_config.ROUTES, [routes]))
+        by_port: dict[int, list[Door]] = {}
+        for door in doors:
+            by_port.setdefault(door.key.port, []).append(door)
+        listeners = [
+            envoy_config.make_listener(port, behind, self.ports.addresses(port))
+            for port, behind in sorted(by_port.items())
+        ]
+        versions.add(self._files.write("lds.json", envoy_config.LISTENER, listeners))
+        return versions - {""}
+
+    async def _check(self, versions: set[str]) -> None:
+        """Return when Envoy has taken these versions over, and warmed what they bring; raise Refused, AdminError."""
+        deadline = time.monotonic() + ACCEPT_SECONDS
+        while True:
+            stats = stats_of(await self._envoy.admin.get(STATS_PATH))
+            rejected = sum(int(value) for name, value in stats.items() if name.endswith("update_rejected"))
+            if rejected != self._rejected:
+                self._rejected = rejected
+                if rejected:
+                    raise Refused(self._envoy.last_refusal or "the log says why")
+            accepted = {str(value) for name, value in stats.items() if name.endswith("version_text")}
+            warming = sum(int(value) for name, value in stats.items() if name.endswith(("_warming", "warming_clusters")))
+            if versions <= accepted and not warming:
+                return
+            if time.monotonic() > deadline:
+                raise Refused("it has not said so in time")
+            await asyncio.sleep(POLL_SECONDS)
+
+    async def _bound_log(self) -> None:
+        """Put the access log aside when it is long, in place of the one before."""
+        path = self._folder / envoy_config.ACCESS_LOG
+        while True:
+            await asyncio.sleep(LOG_LOOK_SECONDS)
+            with contextlib.suppress(FileNotFoundError):
+                if path.stat().st_size > LOG_BYTES:
+                    os.replace(path, path.with_suffix(".log.1"))
+                    try:
+                        await self._envoy.admin.post("/reopen_logs")
+                    except AdminError as error:
+                        logger.warning("the access log was not begun anew error=%s", error)
+

@@ -1,0 +1,149 @@
+"""Decide what the status of each object has to be. Pure: None where it is so already.
+
+Times of conditions change with their status only; entries of other controllers stay.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from proa.client.protocol import Object
+from proa.network.gateway.doors import RoutePlan
+from proa.network.gateway.gateways import CONTROLLER, GROUP, Condition, GatewayPlan, plan_class
+from proa.network.gateway.ingress import HTTP_PORT, HTTPS_PORT
+from proa.network.gateway.plan import Plan
+from proa.objects import meta
+
+FEATURES = (
+    "GRPCRoute",
+    "Gateway",
+    "GatewayHTTPListenerIsolation",
+    "GatewayPort8080",
+    "HTTPRoute",
+    "HTTPRouteBackendProtocolH2C",
+    "HTTPRouteBackendProtocolWebSocket",
+    "HTTPRouteBackendRequestHeaderModification",
+    "HTTPRouteBackendTimeout",
+    "HTTPRouteCORS",
+    "HTTPRouteDestinationPortMatching",
+    "HTTPRouteHostRewrite",
+    "HTTPRouteMethodMatching",
+    "HTTPRouteParentRefPort",
+    "HTTPRoutePathRedirect",
+    "HTTPRoutePathRewrite",
+    "HTTPRoutePortRedirect",
+    "HTTPRouteQueryParamMatching",
+    "HTTPRouteRequestMirror",
+    "HTTPRouteRequestMultipleMirrors",
+    "HTTPRouteRequestPercentageMirror",
+    "HTTPRouteRequestTimeout",
+    "HTTPRouteResponseHeaderModification",
+    "HTTPRouteSchemeRedirect",
+    "ReferenceGrant",
+)
+"""What a client may count on, by the names of Gateway API's pkg/features."""
+
+
+def ingress_status(ingress: Object, addresses: Sequence[str], ports: Mapping[int, int]) -> Object | None:
+    """Return the status of an Ingress of ours: where it is reached."""
+    offered = [
+        {"port": ports[port], "protocol": "TCP"} for port in (HTTP_PORT, HTTPS_PORT) if port in ports
+    ]
+    status = {"loadBalancer": {"ingress": [{"ip": address, "ports": offered} for address in addresses]}}
+    return None if ingress.get("status") == status else status
+
+
+def class_status(gateway_class: Object, now: float) -> Object | None:
+    """Return the status of a GatewayClass that names our controller."""
+    old = gateway_class.get("status") or {}
+    status = {
+        **old,
+        "conditions": _conditions(
+            old.get("conditions") or (), [plan_class(gateway_class)], meta.generation(gateway_class), now
+        ),
+        "supportedFeatures": [{"name": name} for name in FEATURES],
+    }
+    return None if status == old else status
+
+
+def gateway_status(
+    gateway: Object, planned: GatewayPlan, plan: Plan, addresses: Sequence[str], refusal: str, now: float
+) -> Object | None:
+    """Return the status of a Gateway; `refusal` is why the proxy does not do as it is told ("" it does)."""
+    old = gateway.get("status") or {}
+    generation = meta.generation(gateway)
+    known = {entry["name"]: entry.get("conditions") or () for entry in old.get("listeners") or ()}
+    listeners = [
+        {
+            "name": listener.name,
+            "supportedKinds": [{"group": GROUP, "kind": kind} for kind in listener.kinds],
+            "attachedRoutes": plan.attached[planned.key, listener.name],
+            "conditions": _conditions(
+                known.get(listener.name, ()), _with_refusal(listener.conditions, refusal), generation, now
+            ),
+        }
+        for listener in planned.listeners
+    ]
+    status = {
+        **old,
+        "addresses": [{"type": "IPAddress", "value": address} for address in addresses],
+        "conditions": _conditions(
+            old.get("conditions") or (), _with_refusal(planned.conditions, refusal), generation, now
+        ),
+        "listeners": listeners,
+    }
+    return None if status == old else status
+
+
+def route_status(route: Object, planned: RoutePlan | None, now: float) -> Object | None:
+    """Return the status of a route; `planned` None where no parent of it is ours."""
+    old = (route.get("status") or {}).get("parents") or []
+    others = [entry for entry in old if entry.get("controllerName") != CONTROLLER]
+    mine = [entry for entry in old if entry.get("controllerName") == CONTROLLER]
+    parents = []
+    for parent, conditions in planned.parents if planned is not None else ():
+        known = next((entry for entry in mine if entry.get("parentRef") == parent), {})
+        parents.append(
+            {
+                "parentRef": parent,
+                "controllerName": CONTROLLER,
+                "conditions": _conditions(
+                    known.get("conditions") or (), conditions, meta.generation(route), now
+                ),
+            }
+        )
+    return None if [*others, *parents] == old else {"parents": [*others, *parents]}
+
+
+def _with_refusal(conditions: Iterable[Condition], refusal: str) -> list[Condition]:
+    if not refusal:
+        return [*conditions]
+    return [
+        Condition("Programmed", False, "Pending", f"the proxy does not take its configuration: {refusal}")
+        if condition.type == "Programmed" and condition.is_true
+        else condition
+        for condition in conditions
+    ]
+
+
+def _conditions(
+    old: Sequence[Mapping[str, Any]], wanted: Iterable[Condition], generation: int, now: float
+) -> list[Object]:
+    known = {entry["type"]: entry for entry in old}
+    made = []
+    for condition in wanted:
+        status = "True" if condition.is_true else "False"
+        before = known.get(condition.type) or {}
+        same = before.get("status") == status
+        made.append(
+            {
+                "type": condition.type,
+                "status": status,
+                "reason": condition.reason,
+                "message": condition.message,
+                "observedGeneration": generation,
+                "lastTransitionTime": before["lastTransitionTime"] if same else meta.format_time(now),
+            }
+        )
+    return made

@@ -1,0 +1,82 @@
+"""Hand Envoy its configuration as files, each put in place at once: it sees a file when it is moved there.
+
+Clusters come before the routes that lead to them, and stay for a while after the last of these is gone: no request is
+dropped. Endpoints, routes and certificates are one file each, so that a pod that gets ready is one small write.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from proa.network.gateway import envoy_config
+from proa.network.gateway.envoy_config import Json
+
+FOLDERS = ("eds", "rds", "sds", "logs")
+
+
+class Files:
+    """Envoy's folder. `uid` is who reads it (-1: us)."""
+
+    def __init__(self, folder: Path, uid: int) -> None:
+        self.folder = folder
+        self._uid = uid
+        self._written: dict[str, bytes] = {}
+        self._versions = itertools.count(1)
+
+    def make(self) -> None:
+        """Begin with an empty folder, but for the logs."""
+        for path in (self.folder, *(self.folder / name for name in FOLDERS)):
+            path.mkdir(mode=0o700, exist_ok=True)
+            if self._uid >= 0:
+                os.chown(path, self._uid, self._uid)
+        for name in FOLDERS[:-1]:
+            for path in (self.folder / name).iterdir():
+                path.unlink()
+        self._written.clear()
+
+    def write_bootstrap(self, bootstrap: Json) -> None:
+        """Write what Envoy starts with."""
+        self._put("bootstrap.json", orjson.dumps(bootstrap))
+
+    def write(self, path: str, type_url: str, resources: list[Json]) -> str:
+        """Write resources where they have changed; return the version, "" where nothing was written."""
+        content = orjson.dumps(resources)
+        if self._written.get(path) == content:
+            return ""
+        version = str(next(self._versions))
+        self._put(path, orjson.dumps(envoy_config.response(type_url, resources, version)))
+        self._written[path] = content
+        return version
+
+    def keep_only(self, kind: str, names: Iterable[str]) -> None:
+        """Remove the files of one kind that nothing refers to any more."""
+        wanted = {envoy_config.file_name(kind, name) for name in names}
+        for path in [p for p in self._written if p.startswith(f"{kind}/") and p not in wanted]:
+            (self.folder / path).unlink(missing_ok=True)
+            del self._written[path]
+
+    def remove_secrets(self) -> None:
+        """Leave no private key behind."""
+        for path in (self.folder / "sds").glob("*.json"):
+            path.unlink(missing_ok=True)
+
+    def _put(self, path: str, content: bytes) -> None:
+        target = self.folder / path
+        temporary = target.with_suffix(".new")
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            if self._uid >= 0:
+                os.fchown(descriptor, self._uid, self._uid)
+            file.write(content)
+        os.replace(temporary, target)
+
+
+def stats_of(answer: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the admin interface's statistics by name."""
+    return {entry["name"]: entry.get("value") for entry in answer["stats"] if "name" in entry}
