@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from proa.apiserver.pki import Pki
     from proa.client.kubelet_api import KubeletApi
     from proa.client.protocol import Client
+    from proa.network.gateway.starter import GatewayStarter
     from proa.reconcile.manager import Manager
     from proa.scheduler.configuration import Configuration
     from proa.store.protocol import Store
@@ -114,6 +115,7 @@ class Cluster:
         self._client: Client
         self._manager: Manager
         self._nodes: LocalNodes
+        self._gateway: GatewayStarter
 
     @property
     def url(self) -> str:
@@ -157,6 +159,7 @@ class Cluster:
         """Begin what looks at everything and nobody waits for: garbage collection, once the cluster is ready."""
         self._manager.start_self_watching()
         self._nodes.look()  # a switch may have been turned meanwhile
+        self._gateway.start()
 
     def look_at_switches(self) -> None:
         """Have nodes follow their switches (`proa nodes start` and `stop`)."""
@@ -263,7 +266,8 @@ class Cluster:
         from proa.apiserver.bootstrap import ensure, ensure_system_objects
         from proa.controllers.local_path.controller import make_storage_class
         from proa.network.dns import service_object
-        from proa.objects.resource import SERVICES, STORAGE_CLASSES
+        from proa.network.gateway.starter import make_ingress_class
+        from proa.objects.resource import INGRESS_CLASSES, SERVICES, STORAGE_CLASSES
 
         await server.catalog.allocators.claims.repair()
         address = (API_ADDRESS, API_PORT)
@@ -274,6 +278,7 @@ class Cluster:
         )
         await ensure(self._client, SERVICES, service_object(DNS_SERVICE_IP), "kube-system")
         await ensure(self._client, STORAGE_CLASSES, make_storage_class(), None)
+        await ensure(self._client, INGRESS_CLASSES, make_ingress_class(), None)
         await publish_authentication(self._client, pki)
 
     async def _start_components(
@@ -321,6 +326,7 @@ class Cluster:
         self._stack.push_async_callback(manager.stop)
         self._stack.push_async_callback(lambda: self._nodes.stop(drain=self.is_stopping))
         await asyncio.gather(manager.start_reconciling(), self._nodes.start(around, self.settings.listen))
+        self._make_gateway(server, manager)
         if "scheduler" not in without:
             self._start_scheduler(server, manager)
         measuring = asyncio.create_task(metrics.run(), name="metrics")
@@ -329,6 +335,22 @@ class Cluster:
         following = asyncio.create_task(self._nodes.run(), name="nodes")
         self._stack.push_async_callback(_cancel, following)
         following.add_done_callback(_end_on_failure)
+
+    def _make_gateway(self, server: ApiServer, manager: Manager) -> None:
+        """Have what carries out Ingresses and Gateways wait for the first."""
+        from proa.network.gateway.starter import ACCOUNT, GatewayStarter
+
+        place = self._nodes.lend_entrance(lambda: self._gateway.renew())
+        self._gateway = GatewayStarter(
+            make_account_client(server, ACCOUNT),
+            manager.informers,
+            manager.events.recorder(ACCOUNT),
+            place,
+            self.home.gateway,
+            self.settings.listen,
+            time.time,
+        )
+        self._stack.push_async_callback(self._gateway.stop)
 
     def _start_scheduler(self, server: ApiServer, manager: Manager) -> None:
         from proa.scheduler.cycle import DEFAULT_CONFIGURATION, Scheduler

@@ -124,6 +124,11 @@ class Home(NamedTuple):  # no dataclass: each `proa` would wait for what that im
         return self.path / "server.lock"
 
     @property
+    def gateway(self) -> Path:
+        """What Envoy is told, and its access log, once there was an Ingress or a Gateway."""
+        return self.path / "gateway"
+
+    @property
     def nodes(self) -> Path:
         """One folder a node."""
         return self.path / "nodes"

@@ -7,6 +7,7 @@ VERBS = {
     "down": "stop the cluster; everything it keeps stays",
     "status": "show whether it runs, its nodes and what it uses",
     "nodes": "list the nodes, switch one off and on again",
+    "gateway": "install Gateway API, show where Ingresses and Gateways are reached",
     "reset": "stop it and remove everything it keeps",
     "backup": "write all objects and keys of the running cluster to one file",
     "restore": "bring a stopped cluster back to what a backup has",

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from proa import __version__
+from proa.cli.gateway import find_places, places_lines
 from proa.cli.terminal import GREEN, RED, Terminal, format_bytes, format_table, print_json
 from proa.client.protocol import Object
 from proa.cluster_settings import read_settings
@@ -61,6 +62,7 @@ def find_status(home: Home) -> dict[str, Any]:
     status |= {"running": True, "kubeconfig": str(home.kubeconfig), "processes": processes}
     status |= {key: server.get(key) for key in ("pid", "server", "startedAt", "startSeconds")}
     status |= describe_settings(home)
+    status["gateway"] = find_places(home)
     try:
         status |= asyncio.run(ask(home))
     except (ApiError, OSError) as error:
@@ -179,6 +181,8 @@ def print_status(status: dict[str, Any]) -> None:
         "pods: " + (", ".join(f"{n} {phase}" for phase, n in sorted(status["pods"].items())) or "none")
     )
     for line in settings_lines(status):
+        terminal.line(line)
+    for line in places_lines(status["gateway"]):
         terminal.line(line)
     used = ", ".join(f"{p['name']} {format_bytes(p['memoryBytes'])}" for p in status["processes"])
     terminal.line(f"memory: {used}")

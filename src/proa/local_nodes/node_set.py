@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from proa.home import Home
 from proa.local_nodes import power
 from proa.local_nodes.addresses import find_number, places
 from proa.local_nodes.any_node import AnyNode
+from proa.local_nodes.gateway_place import GatewayPlace
 from proa.local_nodes.links import Links
 from proa.local_nodes.node import LocalNode, Surroundings
 from proa.objects.errors import ApiError
@@ -48,6 +49,7 @@ class LocalNodes:
         self._links: Links
         self._host: HostEntrance | None = None
         self._entrance: LocalNode | None = None
+        self._on_entrance: Callable[[], None] = lambda: None
         self._poked = asyncio.Event()
         self._linking = asyncio.Lock()
 
@@ -66,6 +68,11 @@ class LocalNodes:
         """Return the kubelet of a node of that name that is up."""
         node = self._nodes.get(name)
         return node.kubelet if node is not None else None
+
+    def lend_entrance(self, on_renewed: Callable[[], None]) -> GatewayPlace:
+        """Return the way in to the nodes; `on_renewed` is called when it is another, or made anew."""
+        self._on_entrance = on_renewed
+        return GatewayPlace(self._find_entrance)
 
     def boot(self) -> asyncio.Task[None]:
         """Start the supervisors of all nodes that are not switched off: the task raises RuntimeFailure.
@@ -147,6 +154,7 @@ class LocalNodes:
         await self._link()
         if node is self._entrance and self._host is not None:
             await self._host.renew()
+            self._on_entrance()
 
     async def _link(self) -> None:
         async with self._linking:
@@ -159,6 +167,7 @@ class LocalNodes:
             self._entrance = found
             if self._host is not None:
                 await self._host.renew()
+            self._on_entrance()
 
     def _find_entrance(self) -> LocalNode | None:
         if self._entrance is not None and self._entrance.noded is not None:

@@ -8,12 +8,10 @@ from __future__ import annotations
 from proa.apiserver.registry.attributes import Attributes
 from proa.apiserver.registry.notes import warn
 from proa.objects.resource import (
-    INGRESSES,
     NETWORK_POLICIES,
 )
 
 REASONS = {
-    INGRESSES: "stored, but Proa has no ingress controller yet: no traffic will be routed",
     NETWORK_POLICIES: "stored, but Proa does not enforce network policies yet: all traffic is allowed",
 }
 RESOURCES = (*REASONS,)

@@ -1,4 +1,4 @@
-"""Keep the proxy equal to what Ingresses, Gateways, routes, Secrets and EndpointSlices say, and say what became of them.
+"""Keep the proxy equal to what Ingresses, Gateways, routes, Secrets and EndpointSlices say; say what became of them.
 
 Watches these and Services, Namespaces, ReferenceGrants and CustomResourceDefinitions; writes statuses, Events, and the
 Service by which pods reach the proxy. A change of endpoints alone is one small file of Envoy's; anything else has all
@@ -28,6 +28,7 @@ from proa.network.gateway.ingress import DEFAULT_CERTIFICATE
 from proa.network.gateway.model import BackendKey, ObjectKey
 from proa.network.gateway.plan import Objects, Plan, our_classes, our_gateways, our_ingresses, plan_all
 from proa.network.gateway.proxy import Place, Proxy, Refused, Snapshot
+from proa.network.gateway.reports import Reports
 from proa.network.gateway.resources import (
     GATEWAY_CLASSES,
     GATEWAYS,
@@ -35,7 +36,6 @@ from proa.network.gateway.resources import (
     ROUTES,
     served_resource,
 )
-from proa.network.gateway.reports import Reports
 from proa.objects import meta
 from proa.objects.errors import AlreadyExists, ApiError
 from proa.objects.resource import (
@@ -197,6 +197,7 @@ class GatewayController:
             self._write_endpoints(changed)
             return 0.0
         self._is_dirty = False
+        self._changed.clear()
         await self._ensure_class()
         started = time.thread_time()
         objects = self._caches.objects()
@@ -204,6 +205,8 @@ class GatewayController:
         snapshot = self._make_snapshot(plan)
         busy = time.thread_time() - started
         refusal = await self._carry_out(snapshot)
+        if self._is_running:
+            self._write_places()
         self._report(objects, plan, refusal)
         return busy
 
@@ -259,6 +262,14 @@ class GatewayController:
             raise
         return ""
 
+    def _write_places(self) -> None:
+        """Have `proa status` know where the ports are on the host."""
+        places = [
+            {"port": port, "address": self._address, "hostPort": number}
+            for port, number in sorted(self._proxy.ports.public.items())
+        ]
+        self._proxy.write_places(places)
+
     async def _ensure_class(self) -> None:
         """See that there is a GatewayClass, once the server has such."""
         informer = self._caches.find(GATEWAY_CLASSES)
@@ -311,4 +322,3 @@ def _asks(obj: Object) -> tuple[object, ...]:
 
 def _key(obj: Object | None) -> ObjectKey:
     return ObjectKey(meta.namespace(obj or {}), meta.name(obj or {}))
-

@@ -1,4 +1,4 @@
-"""Put together what all Ingresses, Gateways and routes ask for: one set of doors, and what became of each route. Pure."""
+"""Put together what Ingresses, Gateways and routes ask for: one set of doors, and what became of each route. Pure."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def _conditions(attachment: Attachment, rules: RulesPlan) -> tuple[Condition, ..
 
 
 def make_doors(gateways: Iterable[GatewayPlan], sites: Iterable[Site]) -> list[Door]:
-    """Return the doors of all usable listeners: each request finds the routes of the listener closest to its hostname."""
+    """Return the doors of all usable listeners: requests go to the listener closest to their hostname."""
     usable = [listener for plan in gateways for listener in plan.listeners if listener.is_usable]
     by_port: dict[int, list[Listener]] = {}
     found: dict[DoorKey, dict[str, list[Route]]] = {}
@@ -102,4 +102,3 @@ def merge(doors: Iterable[Door]) -> list[Door]:
 
 def _in_order(routes: Sequence[Route]) -> tuple[Route, ...]:
     return tuple(sorted(dict.fromkeys(routes), key=lambda route: route.order))
-

@@ -91,6 +91,7 @@ class Envoy:
     async def _spawn(self) -> None:
         self.handover.open(self._uid)
         order = {
+            "parent": os.getpid(),
             "folder": str(self._folder),
             "namespaces": [*self._namespaces()],
             "uid": self._uid,
@@ -177,5 +178,3 @@ async def _read_line(stream: asyncio.StreamReader) -> str:
             return ""
         if text := line.decode(errors="replace").strip():
             return text
-
-

@@ -78,7 +78,7 @@ SECRET = f"{_TYPE}extensions.transport_sockets.tls.v3.Secret"
 
 
 def _source(path: str) -> Json:
-    return {"path_config_source": {"path": path}, "resource_api_version": "V3"}
+    return {"path_config_source": {"path": f"./{path}"}, "resource_api_version": "V3"}
 
 
 # Backends
@@ -259,9 +259,7 @@ def _rewrite(match: PathMatch, change: PathChange) -> Json:
     return {"pattern": {"regex": f"^{re.escape(old)}(.*)$"}, "substitution": rf"{stripped}\1"}
 
 
-def _make_redirect(
-    route: Route, redirect: Redirect, door: Door, public_ports: Mapping[int, int]
-) -> Json:
+def _make_redirect(route: Route, redirect: Redirect, door: Door, public_ports: Mapping[int, int]) -> Json:
     scheme = redirect.scheme or door.key.protocol.lower()
     made: Json = {"response_code": REDIRECT_CODES[redirect.status]}
     if redirect.scheme:
@@ -338,9 +336,7 @@ def make_listener(port: int, doors: Sequence[Door], addresses: Sequence[tuple[st
         return made | {"filter_chains": [{"filters": [_http_filter(port, door_name(doors[0]))]}]}
     inspector = {"@type": f"{_TYPE}extensions.filters.listener.tls_inspector.v3.TlsInspector"}
     return made | {
-        "listener_filters": [
-            {"name": "envoy.filters.listener.tls_inspector", "typed_config": inspector}
-        ],
+        "listener_filters": [{"name": "envoy.filters.listener.tls_inspector", "typed_config": inspector}],
         "filter_chains": [_tls_chain(port, door) for door in sorted(doors, key=lambda d: d.key)],
     }
 
@@ -519,9 +515,7 @@ def _metrics_listener(address: tuple[str, int]) -> Json:
             }
         ],
     }
-    chain = {
-        "filters": [{"name": "envoy.filters.network.http_connection_manager", "typed_config": manager}]
-    }
+    chain = {"filters": [{"name": "envoy.filters.network.http_connection_manager", "typed_config": manager}]}
     return {
         "name": "metrics",
         "address": _address(*address),

@@ -24,7 +24,7 @@ class Exposure(NamedTuple):
 def plan_exposure(
     in_node: Mapping[int, tuple[str, int]], public: Mapping[int, int], metrics: tuple[str, int]
 ) -> Exposure:
-    """Return the objects for these ports: where each is in the node, and which it has on the host, where it works too."""
+    """Return the objects for these ports: where each is in the node, and which it has on the host (it works too)."""
     places = {METRICS_PORT: metrics}
     for port, place in in_node.items():
         places[port] = place

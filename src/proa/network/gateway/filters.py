@@ -101,7 +101,8 @@ def read_edits(entries: Sequence[Mapping[str, Any]]) -> tuple[HeaderEdits, Heade
 
 def _read_modifier(modifier: Mapping[str, Any]) -> HeaderEdits:
     edits = HeaderEdits(
-        *(tuple((e["name"], e["value"]) for e in modifier.get(field) or ()) for field in ("set", "add")),
+        set=tuple((e["name"], e["value"]) for e in modifier.get("set") or ()),
+        add=tuple((e["name"], e["value"]) for e in modifier.get("add") or ()),
         remove=tuple(modifier.get("remove") or ()),
     )
     named = [*(name for name, _ in (*edits.set, *edits.add)), *edits.remove]

@@ -265,7 +265,7 @@ def _fit(
         return listener
     door = listener.door
     if taken.setdefault(door.port, door.protocol) != door.protocol:
-        words = f"port {door.port} is taken already for {taken[door.port]}, and all Gateways and Ingresses share one proxy"
+        words = f"port {door.port} is taken for {taken[door.port]}, and all Gateways and Ingresses share one proxy"
         return _conflicted(listener, "ProtocolConflict", words)
     if certificates.setdefault(door, listener.certificates) != listener.certificates:
         words = "an older Gateway has this port and hostname with other certificates, and all share one proxy"

@@ -151,5 +151,3 @@ def read_duration(text: str | None) -> float | None:
     if not text:
         return None
     return sum(int(number) * _UNIT_SECONDS[unit] for number, unit in _DURATION.findall(text)) or None
-
-

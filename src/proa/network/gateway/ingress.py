@@ -1,4 +1,4 @@
-"""Decide what an Ingress asks of the proxy: routes for each of its hosts, certificates, and what is wrong with it. Pure.
+"""Decide what an Ingress asks of the proxy: routes for each host, certificates, and what is wrong with it. Pure.
 
 Follows the rules of networking.k8s.io/v1: the longest path wins, exact before prefix; a prefix is one of whole path
 elements; `*.` stands for exactly one label. ImplementationSpecific is taken as Prefix.
@@ -22,13 +22,11 @@ from proa.network.gateway.model import (
     Target,
     make_order,
 )
+from proa.network.gateway.starter import CLASS_NAME
 from proa.network.gateway.world import Problem, World, find_backend
 from proa.objects import meta
 
-CONTROLLER = "proa.local/ingress"
-CLASS_NAME = "proa"
 CLASS_ANNOTATION = "kubernetes.io/ingress.class"
-DEFAULT_CLASS_ANNOTATION = "ingressclass.kubernetes.io/is-default-class"
 HTTP_PORT, HTTPS_PORT = 80, 443
 DEFAULT_CERTIFICATE = ObjectKey("", "default")
 """Stands for the certificate that is ours: no Secret has this key."""
@@ -52,16 +50,6 @@ class IngressPlan(NamedTuple):
     routes: dict[str, list[Route]]
     certificates: dict[str, ObjectKey]
     problems: tuple[Problem, ...]
-
-
-def make_ingress_class() -> Object:
-    """Return the class that Ingresses get which name none."""
-    return {
-        "apiVersion": "networking.k8s.io/v1",
-        "kind": "IngressClass",
-        "metadata": {"name": CLASS_NAME, "annotations": {DEFAULT_CLASS_ANNOTATION: "true"}},
-        "spec": {"controller": CONTROLLER},
-    }
 
 
 def class_name_of(ingress: Object) -> str:
@@ -166,9 +154,7 @@ class _Planner:
         if unknown:
             words = ", ".join(unknown)
             self._tell(
-                Problem(
-                    "UnsupportedAnnotation", f"not carried out by ingress class {CLASS_NAME!r}: {words}"
-                )
+                Problem("UnsupportedAnnotation", f"not carried out by ingress class {CLASS_NAME!r}: {words}")
             )
 
     def _tell(self, problem: Problem) -> None:
@@ -211,7 +197,7 @@ def make_doors(plans: Sequence[IngressPlan]) -> list[Door]:
 
 
 def _behind(server_name: str, sites: dict[str, tuple[Route, ...]]) -> dict[str, tuple[Route, ...]]:
-    """Return what is to be found behind a server name: its own site, else the wildcard's, and for wildcards all below."""
+    """Return what is behind a server name: its own site and the wildcard's, and for a wildcard all below."""
     if server_name.startswith("*."):
         found = {host: routes for host, routes in sites.items() if host.endswith(server_name[1:])}
     else:

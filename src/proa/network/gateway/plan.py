@@ -12,6 +12,7 @@ from proa.network.gateway.doors import RoutePlan
 from proa.network.gateway.gateways import GatewayPlan
 from proa.network.gateway.ingress import IngressPlan
 from proa.network.gateway.model import HTTP, HTTPS, BackendKey, Door, ObjectKey
+from proa.network.gateway.starter import CONTROLLER
 from proa.network.gateway.world import World
 from proa.objects import meta
 
@@ -74,12 +75,8 @@ def plan_all(objects: Objects, world: World, addresses: Sequence[str] = ()) -> P
 
 def our_ingresses(objects: Objects) -> list[Object]:
     """Return the Ingresses whose class names our controller."""
-    ours = {
-        meta.name(c) for c in objects.ingress_classes if c["spec"].get("controller") == ingress.CONTROLLER
-    }
-    return [
-        i for i in objects.ingresses if not meta.is_deleting(i) and ingress.class_name_of(i) in ours
-    ]
+    ours = {meta.name(c) for c in objects.ingress_classes if c["spec"].get("controller") == CONTROLLER}
+    return [i for i in objects.ingresses if not meta.is_deleting(i) and ingress.class_name_of(i) in ours]
 
 
 def our_classes(objects: Objects) -> list[Object]:

@@ -86,7 +86,9 @@ class Ports:
         self._host[port] = [found]
         self._handover.offer(found, listener)
         if self._listen in LOOPBACKS:
-            with contextlib.suppress(OSError):  # no IPv6, or taken there: names below localhost try 127.0.0.1 too
+            with contextlib.suppress(
+                OSError
+            ):  # no IPv6, or taken there: names below localhost try 127.0.0.1 too
                 self._handover.offer(("::1", found[1]), _listen("::1", found[1]))
                 self._host[port].append(("::1", found[1]))
 

@@ -14,7 +14,7 @@ import socket
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from proa.network.data_path import Endpoint
 from proa.network.gateway import envoy_config
@@ -95,7 +95,7 @@ class Proxy:
         self._write_clusters(snapshot)
         self._write_routes(snapshot)
         await self._envoy.start()
-        await self._check({})
+        await self._check(set())
         self._log_task = asyncio.create_task(self._bound_log(), name="envoy's access log")
 
     async def stop(self) -> None:
@@ -107,7 +107,7 @@ class Proxy:
         await self._envoy.stop()
         self.ports.close()
         self._envoy.handover.close_sockets()
-        self._files.remove_secrets()
+        self._files.clean()
         self._clusters.clear()
 
     async def renew(self, snapshot: Snapshot) -> None:
@@ -136,6 +136,10 @@ class Proxy:
         assignment = envoy_config.make_assignment(backend, endpoints)
         name = envoy_config.file_name("eds", str(backend))
         self._files.write(name, envoy_config.ENDPOINTS, [assignment])
+
+    def write_places(self, places: list[dict[str, Any]]) -> None:
+        """Write where the ports are on the host, for whoever asks."""
+        self._files.write_places(places)
 
     @property
     def has_retired(self) -> bool:
@@ -200,7 +204,9 @@ class Proxy:
                 if rejected:
                     raise Refused(self._envoy.last_refusal or "the log says why")
             accepted = {str(value) for name, value in stats.items() if name.endswith("version_text")}
-            warming = sum(int(value) for name, value in stats.items() if name.endswith(("_warming", "warming_clusters")))
+            warming = sum(
+                int(v) for name, v in stats.items() if name.endswith(("_warming", "warming_clusters"))
+            )
             if versions <= accepted and not warming:
                 return
             if time.monotonic() > deadline:
@@ -219,4 +225,3 @@ class Proxy:
                         await self._envoy.admin.post("/reopen_logs")
                     except AdminError as error:
                         logger.warning("the access log was not begun anew error=%s", error)
-

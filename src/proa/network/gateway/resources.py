@@ -18,7 +18,7 @@ VERSIONS = ("v1", "v1beta1")
 
 
 def served_resource(crd: Object) -> Resource | None:
-    """Return the resource of a definition that is Gateway API's and served, in the newest version that is known here."""
+    """Return the resource that a definition of Gateway API's serves, in the newest version that is known here."""
     resource = RESOURCES.get(meta.name(crd))
     if resource is None or meta.is_deleting(crd) or not meta.has_condition(crd, "Established"):
         return None

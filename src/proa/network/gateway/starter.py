@@ -1,4 +1,4 @@
-"""Start the gateway when the first object needs it: an Ingress, or Gateway API's definitions. Nothing of it runs before.
+"""Start the gateway when the first object needs it, an Ingress or Gateway API's definitions; nothing runs before.
 
 Watches Ingresses and CustomResourceDefinitions, whose caches the server has anyway or which are empty.
 """
@@ -23,7 +23,21 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+ACCOUNT = "proa-gateway"
+CONTROLLER = "proa.local/ingress"
+CLASS_NAME = "proa"
+DEFAULT_CLASS_ANNOTATION = "ingressclass.kubernetes.io/is-default-class"
 DEFINITION = "gatewayclasses.gateway.networking.k8s.io"
+
+
+def make_ingress_class() -> Object:
+    """Return the class that Ingresses get which name none."""
+    return {
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "IngressClass",
+        "metadata": {"name": CLASS_NAME, "annotations": {DEFAULT_CLASS_ANNOTATION: "true"}},
+        "spec": {"controller": CONTROLLER},
+    }
 
 
 class GatewayStarter:
@@ -39,9 +53,7 @@ class GatewayStarter:
         listen_address: str,
         now: Callable[[], float],
     ) -> None:
-        self._make_controller = lambda make: make(
-            client, informers, events, place, folder, listen_address, now
-        )
+        self._arguments = (client, informers, events, place, folder, listen_address, now)
         self._informers = informers
         self._controller: GatewayController | None = None
         self._task: asyncio.Task[None] | None = None
@@ -81,5 +93,5 @@ class GatewayStarter:
     async def _start(self) -> None:
         from proa.network.gateway.controller import GatewayController
 
-        self._controller = self._make_controller(GatewayController)
+        self._controller = GatewayController(*self._arguments)
         await self._controller.start()

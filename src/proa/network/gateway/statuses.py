@@ -47,9 +47,7 @@ FEATURES = (
 
 def ingress_status(ingress: Object, addresses: Sequence[str], ports: Mapping[int, int]) -> Object | None:
     """Return the status of an Ingress of ours: where it is reached."""
-    offered = [
-        {"port": ports[port], "protocol": "TCP"} for port in (HTTP_PORT, HTTPS_PORT) if port in ports
-    ]
+    offered = [{"port": ports[port], "protocol": "TCP"} for port in (HTTP_PORT, HTTPS_PORT) if port in ports]
     status = {"loadBalancer": {"ingress": [{"ip": address, "ports": offered} for address in addresses]}}
     return None if ingress.get("status") == status else status
 
@@ -103,7 +101,7 @@ def route_status(route: Object, planned: RoutePlan | None, now: float) -> Object
     mine = [entry for entry in old if entry.get("controllerName") == CONTROLLER]
     parents = []
     for parent, conditions in planned.parents if planned is not None else ():
-        known = next((entry for entry in mine if entry.get("parentRef") == parent), {})
+        known: Object = next((entry for entry in mine if entry.get("parentRef") == parent), {})
         parents.append(
             {
                 "parentRef": parent,

@@ -17,6 +17,7 @@ import orjson
 from proa.network.gateway import envoy_config
 from proa.network.gateway.envoy_config import Json
 
+PLACES = "ports.json"
 FOLDERS = ("eds", "rds", "sds", "logs")
 
 
@@ -61,8 +62,15 @@ class Files:
             (self.folder / path).unlink(missing_ok=True)
             del self._written[path]
 
-    def remove_secrets(self) -> None:
-        """Leave no private key behind."""
+    def write_places(self, places: list[dict[str, Any]]) -> None:
+        """Write where the proxy is reached."""
+        if self._written.get(PLACES) != (content := orjson.dumps(places)):
+            self._put(PLACES, content)
+            self._written[PLACES] = content
+
+    def clean(self) -> None:
+        """Leave no private key behind, and no word of ports that are closed."""
+        (self.folder / PLACES).unlink(missing_ok=True)
         for path in (self.folder / "sds").glob("*.json"):
             path.unlink(missing_ok=True)
 
