@@ -162,11 +162,7 @@ def make_snapshot(
 ) -> Snapshot:
     """Return a snapshot in which the Service of a backend's name leads to it; others have no endpoints."""
     keys = {
-        key
-        for door in doors
-        for routes in door.sites.values()
-        for route in routes
-        for key in route.backends
+        key for door in doors for routes in door.sites.values() for route in routes for key in route.backends
     }
     endpoints: dict[BackendKey, tuple[Endpoint, ...]] = {
         key: (backends[key.service.name].endpoint,) if key.service.name in backends else () for key in keys
@@ -196,7 +192,7 @@ class Load:
         for thread in self._threads:
             await asyncio.to_thread(thread.join)
 
-    async def more(self, requests: int = 50) -> None:
+    async def more(self, requests: int = 25) -> None:
         """Return when so many more requests were answered."""
         wanted = self.answered + requests
         async with asyncio.timeout(20):

@@ -279,7 +279,11 @@ def test_the_older_route_wins_then_the_first_by_name():
 
     found = plan([PLAIN], routes).doors[0].sites[""]
 
-    assert [r.name for r in found] == ["HTTPRoute/default/z/0", "HTTPRoute/default/a/0", "HTTPRoute/default/b/0"]
+    assert [r.name for r in found] == [
+        "HTTPRoute/default/z/0",
+        "HTTPRoute/default/a/0",
+        "HTTPRoute/default/b/0",
+    ]
 
 
 def test_requests_go_to_the_listener_that_is_closest_to_their_hostname():
@@ -389,7 +393,12 @@ def test_a_status_changes_its_times_only_with_its_conditions():
     ]
     assert gateway_first is not None
     assert gateway_first["listeners"][0]["attachedRoutes"] == 1
-    assert gateway_status({**gateway, "status": gateway_first}, first.gateways[GW], first, ["127.0.0.1"], "", 9.0) is None
+    assert (
+        gateway_status(
+            {**gateway, "status": gateway_first}, first.gateways[GW], first, ["127.0.0.1"], "", 9.0
+        )
+        is None
+    )
 
 
 def test_entries_of_other_controllers_stay_and_ours_go_with_their_parent():

@@ -6,6 +6,7 @@ import asyncio
 import importlib.util
 import os
 import signal
+import subprocess
 
 import pytest
 from support.envoy import (
@@ -30,6 +31,8 @@ from support.gateway import (
     to,
 )
 
+from proa.network.gateway.envoy import find_binary
+from proa.network.gateway.handover import VERSION
 from proa.network.gateway.ingress import DEFAULT_CERTIFICATE
 from proa.network.gateway.model import (
     BackendKey,
@@ -133,6 +136,14 @@ def test_connections_wait_while_envoy_is_started_again(tmp_path):
 
     with running_backends("a") as backends:
         asyncio.run(run(backends))
+
+
+def test_envoy_takes_sockets_over_as_we_hand_them_over():
+    said = subprocess.run(
+        [find_binary(), "--hot-restart-version"], capture_output=True, check=True, text=True
+    )
+
+    assert said.stdout.strip() == VERSION
 
 
 def parent_of(pid):
@@ -312,7 +323,9 @@ def test_requests_get_what_the_objects_say(tmp_path):
         assert api.seen["headers"]["host"] == "inner.io"
         assert (api.seen["headers"]["x-set"], "x-gone" in api.seen["headers"]) == ("100%", False)
         assert api.headers["x-answer"] == "yes"
-        assert [get(path).seen["path"] for path in ("/api", "/api/", "/stripped", "/stripped/x", "/full/x")] == [
+        assert [
+            get(path).seen["path"] for path in ("/api", "/api/", "/stripped", "/stripped/x", "/full/x")
+        ] == [
             "/v2",
             "/v2/",
             "/",
