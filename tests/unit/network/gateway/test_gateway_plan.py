@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import pytest
+
+from proa.network.gateway.model import BackendKey, DoorKey, ObjectKey
+from proa.network.gateway.plan import Objects, plan_all
+from proa.network.gateway.statuses import gateway_status, route_status
 from support.gateway import (
     FakeWorld,
     make,
@@ -13,10 +17,6 @@ from support.gateway import (
     make_tls_secret,
     to,
 )
-
-from proa.network.gateway.model import BackendKey, DoorKey, ObjectKey
-from proa.network.gateway.plan import Objects, plan_all
-from proa.network.gateway.statuses import gateway_status, route_status
 
 CLASS = make("GatewayClass", "proa", "", spec={"controllerName": "proa.local/gateway"})
 GW = ObjectKey("default", "gw")

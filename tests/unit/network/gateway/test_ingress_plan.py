@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import pytest
+
+from proa.network.gateway.ingress import DEFAULT_CERTIFICATE, make_doors, plan_ingress
+from proa.network.gateway.model import BackendKey, DoorKey, ObjectKey, PathMatch
 from support.gateway import (
     FakeWorld,
     make_ingress,
@@ -10,9 +13,6 @@ from support.gateway import (
     make_service,
     make_tls_secret,
 )
-
-from proa.network.gateway.ingress import DEFAULT_CERTIFICATE, make_doors, plan_ingress
-from proa.network.gateway.model import BackendKey, DoorKey, ObjectKey, PathMatch
 
 WORLD = FakeWorld(make_service("a"), make_service("b"), make_tls_secret("cert"))
 A, B = (BackendKey(ObjectKey("default", name), 80) for name in "ab")

