@@ -54,6 +54,7 @@ logger = logging.getLogger(__name__)
 
 REST_FACTOR = 4.0
 MAX_REST_SECONDS = 1.0
+RETRY_SECONDS = 5.0
 FIRST_BACK_OFF_SECONDS = 0.5
 MAX_BACK_OFF_SECONDS = 30.0
 EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 (what users asked to listen on, told as an address)
@@ -182,7 +183,7 @@ class GatewayController:
                 failures = 0
                 await asyncio.sleep(min(REST_FACTOR * busy, MAX_REST_SECONDS))
             except Exception as error:
-                if not isinstance(error, (ApiError, AdminError, EnvoyFailed, EnvoyMissing, OSError)):
+                if not isinstance(error, (ApiError, AdminError, OSError)):
                     logger.exception("gateway not brought up to date attempt=%d", failures + 1)
                 else:
                     logger.error("gateway not brought up to date attempt=%d error=%s", failures + 1, error)
@@ -257,6 +258,11 @@ class GatewayController:
             return str(refused)
         except EnvoyMissing as missing:
             return str(missing)
+        except EnvoyFailed as failed:
+            logger.error("Envoy does not run, will try again error=%s", failed)
+            self._must_renew = must_renew
+            asyncio.get_running_loop().call_later(RETRY_SECONDS, self._poke)
+            return str(failed)
         except BaseException:
             self._must_renew = must_renew
             raise

@@ -143,7 +143,7 @@ def test_envoy_takes_sockets_over_as_we_hand_them_over():
         [find_binary(), "--hot-restart-version"], capture_output=True, check=True, text=True
     )
 
-    assert said.stdout.strip() == VERSION
+    assert (said.stdout + said.stderr).strip() == VERSION
 
 
 def parent_of(pid):
