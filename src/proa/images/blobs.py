@@ -10,7 +10,9 @@ import contextlib
 import hashlib
 import os
 import tempfile
+import uuid
 from collections.abc import Iterator
+from math import inf
 from pathlib import Path
 from typing import BinaryIO
 
@@ -89,13 +91,18 @@ class Blobs:
         os.replace(path, self.path(digest))
         sync_folder(self._directory)
 
-    def remove(self, digest: str) -> int:
-        """Remove a blob; return the bytes that this frees."""
+    def remove(self, digest: str, before: float = inf) -> int:
+        """Remove a blob that was last asked for before a time (epoch seconds); return the bytes that this frees."""
         path = self.path(digest)
+        gone = self._incoming / f"gone-{uuid.uuid4().hex}"
         with contextlib.suppress(FileNotFoundError):
-            size = path.stat().st_size
-            path.unlink()
-            return size
+            os.rename(path, gone)
+            found = gone.stat()
+            if found.st_mtime >= before:
+                os.rename(gone, path)
+                return 0
+            gone.unlink()
+            return found.st_size
         return 0
 
     def all(self) -> Iterator[tuple[str, os.stat_result]]:

@@ -110,12 +110,16 @@ class Layers:
             self._place_once(workers, folder, layer.diff_id, found)
         return layer
 
-    def remove(self, workers: Workers, diff_id: str) -> int:
-        """Remove a layer; return the bytes of its files."""
+    def remove(self, workers: Workers, diff_id: str, before: float) -> int:
+        """Remove a layer that was last asked for before a time (epoch seconds); return the bytes of its files."""
         size = self.unpacked_size(diff_id)
+        place = self._directory / hex_of(diff_id)
         gone = self._incoming / f"gone-{uuid.uuid4().hex}"
         with contextlib.suppress(FileNotFoundError):
-            os.rename(self._directory / hex_of(diff_id), gone)
+            os.rename(place, gone)
+            if gone.stat().st_mtime >= before:
+                os.rename(gone, place)
+                return 0
             workers.run("remove", target=gone.name)
             return size
         return 0

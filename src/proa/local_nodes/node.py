@@ -206,6 +206,7 @@ class LocalNode:
         from proa.node.kubelet import Kubelet
         from proa.node.settings import KubeletSettings
 
+        home = self.directory.parent.parent
         lease_seconds = max(1, min(DEFAULT_LEASE_SECONDS, int(around.node_monitor_grace_seconds)))
         settings = KubeletSettings(
             self.name,
@@ -214,6 +215,8 @@ class LocalNode:
             lease_duration_seconds=lease_seconds,
             devices_directory=Path("/dev") if self.place.number == 1 else None,  # they are the machine's
             lease_renew_seconds=lease_seconds / RENEWALS_A_LEASE,
+            images_directory=home / "images",
+            registries_file=home / "registries.yaml",
             **around.kubelet,
         )
         events = around.events.recorder("kubelet", self.name)

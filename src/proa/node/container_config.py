@@ -56,7 +56,8 @@ def make_container_config(
     if uses_tty:
         environment.setdefault("TERM", "xterm")
     environment |= variables
-    environment.setdefault("HOME", "/root" if not security.run_as_user else "/")
+    if not image.layers:  # an image's own users have homes of their own
+        environment.setdefault("HOME", "/root" if not security.run_as_user else "/")
     return ContainerConfig(
         name=container["name"],
         image=image.name,
@@ -75,9 +76,11 @@ def make_container_config(
         termination_message_file=str(
             termination_message_file(pods_directory, pod, container["name"], attempt)
         ),
-        stop_signal=(container.get("lifecycle") or {}).get("stopSignal") or "SIGTERM",
+        stop_signal=(container.get("lifecycle") or {}).get("stopSignal") or image.stop_signal or "SIGTERM",
         labels=make_labels(pod, container, image),
         pid_namespace_of=pid_namespace_of,
+        layers=image.layers,
+        volumes=image.volumes,
     )
 
 
@@ -117,17 +120,14 @@ def make_security(
     own = container.get("securityContext") or {}
     merged = {**of_pod, **{key: value for key, value in own.items() if value is not None}}
     user = merged.get("runAsUser")
-    if user is None and image.user:
-        user = _numeric_user(pod, container, image, bool(merged.get("runAsNonRoot")))
-    if merged.get("runAsNonRoot") and not user:
-        _refuse_root(pod, container, from_image=merged.get("runAsUser") is None)
-    by_name = merged.get("runAsUser") is None and not image.user.isdigit() and bool(image.user)
+    if merged.get("runAsNonRoot") and not (_numeric_user(pod, container, image) if user is None else user):
+        _refuse_root(pod, container, from_image=user is None)
     capabilities = own.get("capabilities") or {}
     groups = [*(of_pod.get("supplementalGroups") or [])]
     if of_pod.get("fsGroup") is not None and of_pod["fsGroup"] not in groups:
         groups.append(of_pod["fsGroup"])
     return Security(
-        run_as_user=None if by_name else user,
+        run_as_user=user,
         run_as_group=merged.get("runAsGroup"),
         supplemental_groups=tuple(groups),
         privileged=bool(own.get("privileged")),
@@ -139,21 +139,19 @@ def make_security(
         seccomp_profile=profile.json,
         apparmor_profile=app_armor_profile(pod, container),
         unmasked_proc=own.get("procMount") == "Unmasked",
-        username=image.user if by_name else "",
+        username=image.user if user is None else "",
         strict_groups=of_pod.get("supplementalGroupsPolicy") == "Strict",
     )
 
 
-def _numeric_user(pod: Object, container: Object, image: Image, must_not_be_root: bool) -> int | None:
+def _numeric_user(pod: Object, container: Object, image: Image) -> int:
     text = image.user.partition(":")[0]
-    if text.isdigit():
-        return int(text)
-    if must_not_be_root:
-        raise ConfigError(
-            f"container has runAsNonRoot and image has non-numeric user ({text}), cannot verify user is non-root "
-            f'(pod: "{pod_description(pod)}", container: {container["name"]})'
-        )
-    return None
+    if text.isdigit() or not text:
+        return int(text or 0)
+    raise ConfigError(
+        f"container has runAsNonRoot and image has non-numeric user ({text}), cannot verify user is non-root "
+        f'(pod: "{pod_description(pod)}", container: {container["name"]})'
+    )
 
 
 def _refuse_root(pod: Object, container: Object, *, from_image: bool) -> None:

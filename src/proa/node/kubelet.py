@@ -17,11 +17,17 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
 from proa.client.protocol import Client, Object
+from proa.images.store import ImageStore
 from proa.node.admission import Admission
 from proa.node.device_manager import DeviceManager
 from proa.node.eviction.manager import EvictionManager, observe_machine
 from proa.node.gpus import find_gpus
-from proa.node.images import ALIASES, ImageStore
+from proa.node.images.aliases import ALIASES
+from proa.node.images.collector import ImageCollector, Thresholds
+from proa.node.images.manager import ImageManager
+from proa.node.images.pull_secrets import PullSecrets
+from proa.node.images.puller import Puller
+from proa.node.images.usage import ImageUsage
 from proa.node.node_registration import NodeRegistration
 from proa.node.node_services import Machine, NodeServices
 from proa.node.node_status import make_capacity, read_machine
@@ -87,9 +93,7 @@ class Kubelet:
         gpus = find_gpus(settings.devices_directory) if settings.devices_directory else {}
         offered = {resource: len(found) for resource, found in gpus.items()}
         info = replace(read_machine(settings.directory), devices=offered)
-        self._registration = NodeRegistration(client, runtime, settings, info, events, now, sleep)
         cache = RuntimeCache(runtime)
-        aliases = ALIASES if settings.image_aliases is None else settings.image_aliases
         sources = ObjectSources(client, self._source_changed)
         self._tokens = TokenSource(client, now)
         self.static_pods = StaticPods(
@@ -103,6 +107,10 @@ class Kubelet:
             now=now,
             sleep=sleep,
         )
+        images = self._make_images(runtime, cache, sources, events, now)
+        self._registration = NodeRegistration(
+            client, runtime, settings, info, events, now, sleep, images=images.status
+        )
         self._node = NodeServices(
             settings=settings,
             client=client,
@@ -110,9 +118,7 @@ class Kubelet:
             cache=cache,
             events=events,
             now=now,
-            images=ImageStore(
-                runtime, aliases, settings.backoff_initial_seconds, settings.backoff_max_seconds
-            ),
+            images=images,
             mounter=VolumeMounter(
                 settings.pods_directory,
                 sources.get,
@@ -153,6 +159,47 @@ class Kubelet:
             runtime, cache, self._pods, now, UsageReader(settings.node_name, runtime, cache, now)
         )
 
+    def _make_images(
+        self,
+        runtime: Runtime,
+        cache: RuntimeCache,
+        sources: ObjectSources,
+        events: EventRecorder,
+        now: Callable[[], float],
+    ) -> ImageManager:
+        settings = self.settings
+        aliases = ALIASES if settings.image_aliases is None else settings.image_aliases
+        backoff = (settings.backoff_initial_seconds, settings.backoff_max_seconds)
+        self._collector: ImageCollector | None = None
+        if settings.images_directory is None:
+            return ImageManager(runtime, aliases, *backoff, now=now)
+        store = ImageStore(settings.images_directory)
+        usage = ImageUsage(store, settings.node_name, cache.all_containers, now)
+        self._collector = ImageCollector(
+            store,
+            usage.used,
+            now,
+            warn=lambda reason, message: events.event(self._registration.node, "Warning", reason, message),
+            changed=lambda: self._registration.images_changed(),
+            thresholds=Thresholds(
+                settings.image_gc_high_percent,
+                settings.image_gc_low_percent,
+                settings.image_minimum_age_seconds,
+            ),
+        )
+        return ImageManager(
+            runtime,
+            aliases,
+            *backoff,
+            now=now,
+            store=store,
+            puller=Puller(store, settings.registries_file, settings.pulls_at_once),
+            secrets=PullSecrets(sources.get, events),
+            wake=self._wake_pod,
+            changed=lambda: self._registration.images_changed(),
+            on_use=usage.use,
+        )
+
     @property
     def workers(self) -> dict[str, PodWorker]:
         """Return the pods at work, by uid."""
@@ -183,6 +230,8 @@ class Kubelet:
             asyncio.create_task(self.static_pods.run(), name="static pods"),
             asyncio.create_task(watch_clock(self.look_again), name="clock"),
         ]
+        if self._collector is not None:
+            self._tasks.append(asyncio.create_task(self._collector.run(self._sleep), name="images"))
 
     async def stop(self, drain: bool = False) -> None:
         """Stop looking after pods. With `drain`, end their containers (each within its grace)."""
@@ -206,6 +255,7 @@ class Kubelet:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._node.images.stop()
         await asyncio.gather(*(worker.stop() for worker in [*self._workers.values()]))
         await self._node.probes.stop()
         await self._node.sources.stop()
@@ -238,6 +288,11 @@ class Kubelet:
         if worker is None:
             self._workers[pod_uid] = worker = PodWorker(self._node, new, self._pod_gone)
         worker.update(new)
+
+    def _wake_pod(self, pod_uid: str) -> None:
+        worker = self._workers.get(pod_uid)
+        if worker is not None:
+            worker.wake()
 
     def _wake_waiting(self) -> None:
         """Have pods looked at that wait for room on the node."""
@@ -366,7 +421,7 @@ class Kubelet:
 
     async def _reclaim_disk(self) -> int:
         """Free disk that nobody needs, and return how many bytes; unused images are all that there is of it."""
-        return 0
+        return await self._collector.delete_unused() if self._collector is not None else 0
 
     # The runtime
 

@@ -6,8 +6,9 @@ Follows pkg/kubelet/kubelet_node_status.go and component-helpers/apimachinery/le
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 from proa.client.protocol import MERGE_PATCH, STRATEGIC_MERGE_PATCH, Client, Object
 from proa.node.node_status import (
@@ -36,6 +37,10 @@ PRESSURE_REASONS = {
 REPORTED_CONDITIONS = ("Ready", "MemoryPressure", "DiskPressure", "PIDPressure")
 
 
+Images = Callable[[], Awaitable[Sequence[tuple[list[str], int]]]]
+"""Return names and size in bytes of each image that is here."""
+
+
 class NodeRegistration:
     """One node's standing in the API. `sleep` and `now` (epoch seconds) are the clock."""
 
@@ -48,7 +53,11 @@ class NodeRegistration:
         events: EventRecorder,
         now: Callable[[], float],
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        *,
+        images: Images | None = None,
     ) -> None:
+        self._images = images or functools.partial(_own_images, runtime)
+        self._has_new_images = False
         self._client = client
         self._runtime = runtime
         self._settings = settings
@@ -68,7 +77,7 @@ class NodeRegistration:
     async def register(self, status: RuntimeStatus) -> None:
         """Create the Node with its status, or bring one that exists up to date, and renew its Lease."""
         self._status = status
-        images = await self._runtime.list_images()
+        images = await self._images()
         node = make_node(self._settings, self._machine, status)
         wanted = {
             **node,
@@ -98,7 +107,7 @@ class NodeRegistration:
         """Write the Node's status as it is now."""
         if self._status is None:
             return
-        images = await self._runtime.list_images()
+        images = await self._images()
         old = self._node.get("status") or {}
         status = make_node_status(
             self._settings, self._machine, self._status, images, old, self._now(), self._pressures
@@ -136,6 +145,10 @@ class NodeRegistration:
         except NotFound:
             await self._create_lease(renewed)
 
+    def images_changed(self) -> None:
+        """Images have come or gone: the status says so with the next renewal of the Lease."""
+        self._has_new_images = True
+
     async def run(self) -> None:
         """Renew the Lease and report the status for ever; at once when the runtime stops or begins to answer."""
         status_due = self._now() + self._settings.status_period_seconds
@@ -147,7 +160,9 @@ class NodeRegistration:
             try:
                 await self.renew_lease()
                 is_up = await self._is_runtime_up()
-                if is_up and (not was_up or self._now() >= status_due or await self._is_misreported()):
+                is_due = not was_up or self._now() >= status_due or self._has_new_images
+                if is_up and (is_due or await self._is_misreported()):
+                    self._has_new_images = False
                     await self.update_status()
                     status_due = self._now() + self._settings.status_period_seconds
                 elif not is_up and was_up:
@@ -233,6 +248,10 @@ class NodeRegistration:
             await self._client.create(NAMESPACES, namespace)
         except AlreadyExists:
             return
+
+
+async def _own_images(runtime: Runtime) -> list[tuple[list[str], int]]:
+    return [([i.repo_digest, i.name], i.size_bytes) for i in await runtime.list_images()]
 
 
 def _has_more_to_give(node: Object) -> bool:

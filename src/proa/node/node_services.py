@@ -9,7 +9,7 @@ from dataclasses import field
 from proa.client.protocol import Client, Object
 from proa.node.admission import Admission
 from proa.node.device_manager import DeviceManager
-from proa.node.images import ImageStore
+from proa.node.images.manager import ImageManager
 from proa.node.probes.manager import ProbeManager
 from proa.node.runtime_cache import RuntimeCache
 from proa.node.runtimes.protocol import Runtime
@@ -44,7 +44,7 @@ class NodeServices:
     cache: RuntimeCache
     events: EventRecorder
     now: Callable[[], float]
-    images: ImageStore
+    images: ImageManager
     mounter: VolumeMounter
     sources: ObjectSources
     statuses: StatusWriter

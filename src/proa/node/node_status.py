@@ -12,7 +12,7 @@ from dataclasses import field
 from pathlib import Path
 
 from proa.client.protocol import Object
-from proa.node.runtimes.protocol import Image, RuntimeStatus
+from proa.node.runtimes.protocol import RuntimeStatus
 from proa.node.settings import KUBERNETES_VERSION, KubeletSettings
 from proa.objects.meta import format_time
 from proa.objects.quick_dataclass import dataclass
@@ -159,7 +159,7 @@ def make_node_status(
     settings: KubeletSettings,
     machine: MachineInfo,
     runtime: RuntimeStatus,
-    images: Sequence[Image],
+    images: Sequence[tuple[list[str], int]],
     old: Object,
     now: float,
     pressures: Collection[str] = (),
@@ -172,17 +172,14 @@ def make_node_status(
     addresses = [{"type": "Hostname", "address": settings.node_name}]
     if runtime.node_ip:
         addresses.insert(0, {"type": "InternalIP", "address": runtime.node_ip})
-    ordered = sorted(images, key=lambda i: (-i.size_bytes, i.name))[:MAX_IMAGES]
+    ordered = sorted(images, key=lambda i: (-i[1], i[0]))[:MAX_IMAGES]
     return {
         "capacity": capacity,
         "allocatable": capacity,
         "addresses": addresses,
         "conditions": make_conditions(runtime, old, now, pressures=pressures),
         "daemonEndpoints": {"kubeletEndpoint": {"Port": 10250}},
-        "images": [
-            {"names": list(dict.fromkeys([i.repo_digest, i.name])), "sizeBytes": i.size_bytes}
-            for i in ordered
-        ],
+        "images": [{"names": list(dict.fromkeys(names)), "sizeBytes": size} for names, size in ordered],
         "features": {"supplementalGroupsPolicy": True},
         "runtimeHandlers": [
             {"name": handler, "features": dict(abilities)}

@@ -21,18 +21,19 @@ from proa.node.downward import FieldError
 from proa.node.environment import ConfigError, make_environment
 from proa.node.gpus import make_device_mounts, make_variables
 from proa.node.hooks import HookFailed, run_hook
-from proa.node.images import ImageEvent, ImageFailure
+from proa.node.images.manager import FoundImage, ImageEvent, ImageFailure, Pulling, Request
 from proa.node.node_services import NodeServices
 from proa.node.pod_handle import PodHandle
 from proa.node.pod_view import StartFailure
 from proa.node.resize import resources_label
 from proa.node.resources import container_resources, most_of, pod_resources
-from proa.node.runtime_cache import RESOURCES_LABEL
+from proa.node.runtime_cache import RESOURCES_LABEL, STORED_IMAGES_LABEL
 from proa.node.runtimes.protocol import ContainerConfig, Resources, RuntimeFailure, Sandbox
 from proa.node.sandbox_config import hostname_of, log_directory
 from proa.node.seccomp_profiles import find_profile
 from proa.node.termination import make_message_file
 from proa.node.volumes.errors import VolumeError
+from proa.node.volumes.images import image_volumes
 from proa.node.volumes.mounter import MountedVolumes, make_mounts
 from proa.objects.meta import uid
 
@@ -60,11 +61,20 @@ class PodContainers:
         self.killing: dict[str, asyncio.Task[None]] = {}
         self.hooks: dict[str, asyncio.Task[None]] = {}
         self._beside: set[asyncio.Task[None]] = set()
+        self._pulls: dict[str, Request] = {}
+        self._images: dict[str, dict[str, FoundImage]] = {}
+        """What has been found so far for containers some of whose images are still on their way."""
 
     @property
     def tasks(self) -> list[asyncio.Task[None]]:
         """Return all that runs beside the worker."""
         return [*self.killing.values(), *self.hooks.values(), *self._beside]
+
+    @property
+    def pulling(self) -> frozenset[str]:
+        """Return the names of containers that wait for an image that is on its way."""
+        images = self._node.images
+        return frozenset(name for name, request in self._pulls.items() if images.is_pulling(request))
 
     def retry_configuration(self) -> None:
         """Something that containers are configured by has changed."""
@@ -77,22 +87,22 @@ class PodContainers:
             self._run_beside(self._node.runtime.stop_container(container_id, grace_seconds))
 
     async def start(self, step: lifecycle.StartContainer) -> None:
-        node, container = self._node, self._pod.container_to_start(step.name)
-        if step.is_restart:
-            settings = node.settings
-            self.backoffs[step.name] = next_backoff(
-                self.backoffs.get(step.name),
-                node.now(),
-                settings.backoff_initial_seconds,
-                settings.backoff_max_seconds,
-            )
+        container = self._pod.container_to_start(step.name)
         try:
-            container_id = await self._create_and_start(container, step.attempt)
+            images = await self._find_images(container)
+        except Pulling as pulling:
+            self._pulls[step.name] = pulling.request
+            self._tell_image(pulling.events, step.name)
+            return
         except ImageFailure as failure:
+            self._raise_backoff(step)
             self._tell_image(failure.events, step.name)
             self._pod.event("Warning", "Failed", f"Error: {failure.reason}", step.name)
             self.failures[step.name] = StartFailure(failure.reason, failure.message, failure.retry_at)
             return
+        self._raise_backoff(step)
+        try:
+            container_id = await self._create_and_start(container, step.attempt, images)
         except (ConfigError, VolumeError, FieldError) as error:
             self._fail_start(step.name, "CreateContainerConfigError", str(error))
             return
@@ -104,10 +114,41 @@ class PodContainers:
         if hook:
             self.hooks[container_id] = asyncio.create_task(self._post_start(container_id, container, hook))
 
-    async def _create_and_start(self, container: Object, attempt: int) -> str:
+    def _raise_backoff(self, step: lifecycle.StartContainer) -> None:
+        """Let the next restart wait for longer."""
+        if step.is_restart:
+            settings = self._node.settings
+            self.backoffs[step.name] = next_backoff(
+                self.backoffs.get(step.name),
+                self._node.now(),
+                settings.backoff_initial_seconds,
+                settings.backoff_max_seconds,
+            )
+
+    async def _find_images(self, container: Object) -> dict[str, FoundImage]:
+        """Return the container's image ("") and those of the volumes that it mounts, by their names.
+
+        Raises ImageFailure, or Pulling when one is on its way.
+        """
+        pod, name = self._pod.pod, container["name"]
+        wanted = {
+            volume: Request(pod, f"{name}/{volume}", source["reference"], source.get("pullPolicy") or "")
+            for volume, source in image_volumes(pod, container).items()
+        }
+        wanted[""] = Request(pod, name, container["image"], container.get("imagePullPolicy") or "")
+        found = self._images.pop(name, {})
+        for key, request in wanted.items():
+            if key not in found or found[key].wanted != request.image:
+                try:
+                    found[key] = await self._node.images.find(request)
+                except Pulling:
+                    self._images[name] = found
+                    raise
+                self._tell_image(found[key].events, name)
+        return found
+
+    async def _create_and_start(self, container: Object, attempt: int, images: dict[str, FoundImage]) -> str:
         node = self._node
-        found = await node.images.find(self._pod.pod, container, node.now())
-        self._tell_image(found.events, container["name"])
         environment = await make_environment(
             self._pod.pod, container, node.services(), node.sources.get, self._pod.downward()
         )
@@ -118,13 +159,15 @@ class PodContainers:
             self._pod.event(
                 "Warning", "InvalidEnvironmentVariableNames", f"{message}invalid environment variable names."
             )
-        mounted = self._mounted() or MountedVolumes()
+        mounted = replace(
+            self._mounted() or MountedVolumes(), images={n: f.image.layers for n, f in images.items() if n}
+        )
         given = node.devices.given(uid(self._pod.pod), container["name"])
         gpus = [gpu for found in given.values() for gpu in found]
         config = make_container_config(
             self._pod.pod,
             container,
-            found.image,
+            images[""].image,
             {**make_variables(given), **environment.variables},
             [*make_mounts(container, mounted, environment.variables), *make_device_mounts(gpus)],
             attempt=attempt,
@@ -136,6 +179,8 @@ class PodContainers:
             pid_namespace_of=self._target_of(container),
         )
         label = node.devices.label(uid(self._pod.pod), config.name)
+        stored = ",".join(sorted({f.image.id for f in images.values() if f.image.id}))
+        label = {**label, **({STORED_IMAGES_LABEL: stored} if stored else {})}
         config = replace(config, labels={**config.labels, **label})
         make_message_file(config.termination_message_file)
         self._tell_mounts(config)

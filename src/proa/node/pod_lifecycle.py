@@ -311,6 +311,8 @@ def _start_those_not_running(
 def _start(view: PodView, container: Object, now: float) -> tuple[tuple[Step, ...], float]:
     """Return the step that starts the container, or when it may be started."""
     name = container["name"]
+    if name in view.pulling:
+        return (), inf
     failure = view.failures.get(name)
     wait_until = max(crash_loop(view, name, now), failure.retry_at if failure else 0.0)
     if wait_until > now:

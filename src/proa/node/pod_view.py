@@ -71,6 +71,8 @@ class PodView:
     sandbox_retry_at: float = 0.0
     killing: frozenset[str] = frozenset()
     hooks_pending: frozenset[str] = frozenset()
+    pulling: frozenset[str] = frozenset()
+    """The names of containers whose image is on its way."""
     health: Mapping[str, Health] = field(default_factory=dict)
     failures: Mapping[str, StartFailure] = field(default_factory=dict)
     backoffs: Mapping[str, BackOff] = field(default_factory=dict)

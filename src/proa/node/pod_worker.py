@@ -159,6 +159,7 @@ class PodWorker:
                 volumes_retry_at=self._volumes_retry_at,
                 sandbox_retry_at=self._sandbox_retry_at,
                 killing=frozenset(self._containers.killing),
+                pulling=self._containers.pulling,
                 hooks_pending=frozenset(self._containers.hooks),
                 health=self._health(containers),
                 failures=dict(self._containers.failures),

@@ -12,6 +12,7 @@ POD_NAME_LABEL = "io.kubernetes.pod.name"
 POD_NAMESPACE_LABEL = "io.kubernetes.pod.namespace"
 CONTAINER_NAME_LABEL = "io.kubernetes.container.name"
 IMAGE_ID_LABEL = "proa.local/image-id"
+STORED_IMAGES_LABEL = "proa.local/stored-images"
 RESOURCES_LABEL = "proa.local/resources"
 """What a container was last given, as JSON of its limits and requests."""
 WANTED_IMAGE_LABEL = "proa.local/wanted-image"
@@ -80,6 +81,10 @@ class RuntimeCache:
         """Return the pod's containers, newest attempts first."""
         found = [self._containers[i] for i in self._containers_of.get(pod_uid, ())]
         return sorted(found, key=lambda c: (c.config.attempt, c.created_at), reverse=True)
+
+    def all_containers(self) -> list[Container]:
+        """Return every container as last seen."""
+        return [*self._containers.values()]
 
     def find_container(self, container_id: str) -> Container | None:
         """Return a container as last seen."""

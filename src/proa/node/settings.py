@@ -40,6 +40,15 @@ class KubeletSettings:
     devices_directory: Path | None = Path("/dev")
     eviction_hard: tuple[Threshold, ...] = DEFAULTS
     """How much must stay free; with none, no pod is ended for what the node is short of."""
+    images_directory: Path | None = None
+    """The machine's image store (`$PROA_HOME/images`); None: this node has only its own Python environment."""
+    registries_file: Path = Path("registries.yaml")
+    """Mirrors, certificates and users of registries (images/registries.py); it need not be there."""
+    pulls_at_once: int = 1
+    """As upstream's serializeImagePulls; 0 is no limit (layers of one image come several at once anyway)."""
+    image_gc_high_percent: int = 85
+    image_gc_low_percent: int = 80
+    image_minimum_age_seconds: float = 120.0
     drain_seconds: float = 10.0
     """The most that a container may take to end when the node is drained, however long its own grace."""
 

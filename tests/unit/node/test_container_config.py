@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,7 @@ import pytest
 from proa.node import app_armor
 from proa.node.container_config import make_argv, make_security
 from proa.node.environment import ConfigError
-from proa.node.images import ALIASES, ImageFailure, ImageStore, find_alias
+from proa.node.images.aliases import ALIASES, find_alias
 from proa.node.resources import (
     container_resources,
     cpu_shares,
@@ -20,7 +19,6 @@ from proa.node.resources import (
     pod_resources,
     qos_class,
 )
-from proa.node.runtimes.fake import FakeRuntime
 from proa.node.runtimes.protocol import Image, Security
 from proa.node.sandbox_config import Dns, domain_name_of, hostname_of, make_dns, read_resolv_conf
 from proa.node.seccomp_profiles import SeccompProfile, find_profile
@@ -326,35 +324,3 @@ def test_a_pod_in_a_subdomain_has_a_full_name(spec: dict[str, Any], expected: st
 )
 def test_which_images_stand_for_this_machines_python(image: str, is_alias: bool) -> None:
     assert bool(find_alias(image, ALIASES)) == is_alias
-
-
-@pytest.mark.parametrize(
-    ("container", "reason"),
-    [
-        ({"image": "UPPER CASE"}, "InvalidImageName"),
-        ({"image": "nginx", "imagePullPolicy": "Never"}, "ErrImageNeverPull"),
-        ({"image": "nginx"}, "ErrImagePull"),
-    ],
-)
-def test_why_an_image_cannot_be_had(container: dict[str, Any], reason: str) -> None:
-    store = ImageStore(FakeRuntime(lambda: 0.0), {}, 10, 300)
-
-    with pytest.raises(ImageFailure) as caught:
-        asyncio.run(store.find(make_pod(), container, 0.0))
-
-    assert caught.value.reason == reason
-
-
-def test_an_image_that_failed_waits_longer_each_time() -> None:
-    store = ImageStore(FakeRuntime(lambda: 0.0), {}, 10, 300)
-    waits = []
-    now = 0.0
-    for _ in range(3):
-        for expected in ("ErrImagePull", "ImagePullBackOff"):
-            with pytest.raises(ImageFailure) as caught:
-                asyncio.run(store.find(make_pod(), {"image": "nginx"}, now))
-            assert caught.value.reason == expected
-        waits.append(caught.value.retry_at - now)
-        now = caught.value.retry_at
-
-    assert waits == [10, 20, 40]

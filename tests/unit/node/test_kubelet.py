@@ -198,7 +198,7 @@ def test_an_image_that_is_not_here_backs_off(tmp_path: Path) -> None:
 
         message = node.container_status()["state"]["waiting"]["message"]
         assert message.startswith(
-            'Back-off pulling image "nginx:1.27": ErrImagePull: image "nginx:1.27" is not on'
+            'Back-off pulling image "nginx:1.27": ErrImagePull: this node has no images but'
         )
         assert node.events.messages("Pulling") == ['Pulling image "nginx:1.27"']
         assert node.events.messages("Failed")[1:] == ["Error: ErrImagePull", "Error: ImagePullBackOff"]

@@ -76,7 +76,7 @@ class NodedClient:
 
     async def create_container(self, sandbox_id: str, config: ContainerConfig) -> str:
         """Prepare a container and return its id."""
-        if find_image(config.image) is None:
+        if not config.layers and find_image(config.image) is None:
             raise RuntimeFailure(
                 "ImageNotRunnable",
                 f"image {config.image!r} cannot run here: this node has {', '.join(HOST_IMAGES)}",

@@ -36,7 +36,10 @@ def container_from(record: dict[str, Any]) -> Container:
         security[name] = tuple(security[name])
     config["argv"] = tuple(config["argv"])
     config["env"] = tuple((name, value) for name, value in config["env"])
-    config["mounts"] = tuple(_make(Mount, mount) for mount in config["mounts"])
+    mounts = [{**mount, "layers": tuple(mount.get("layers") or ())} for mount in config["mounts"]]
+    config["mounts"] = tuple(_make(Mount, mount) for mount in mounts)
+    for name in ("layers", "volumes"):
+        config[name] = tuple(config.get(name) or ())
     config["resources"] = _make(Resources, config["resources"])
     config["security"] = _make(Security, security)
     uid, gid, groups = record.get("user") or (0, 0, ())

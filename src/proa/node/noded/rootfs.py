@@ -87,6 +87,8 @@ class HostImage:
 class View:
     """What one container sees beyond the image. `files` maps a path inside to a file outside (hosts, …).
 
+    `layers` are the folders of an image's layers, the lowest first; without any the root is this machine's files.
+    `volumes` are folders of the image that stay writable when all else of it is not.
     `users` is a user namespace whose ids the container's files are shown with, `first_id` the first of them outside.
     """
 
@@ -94,12 +96,14 @@ class View:
         "cgroups",
         "files",
         "first_id",
+        "layers",
         "masked",
         "mounts",
         "privileged",
         "read_only",
         "shm",
         "users",
+        "volumes",
     )
 
     def __init__(
@@ -114,7 +118,11 @@ class View:
         read_only: bool,
         users: int = -1,
         first_id: int = 0,
+        layers: Sequence[str] = (),
+        volumes: Sequence[str] = (),
     ) -> None:
+        self.layers = layers
+        self.volumes = volumes
         self.mounts = sorted(mounts, key=lambda mount: mount["container_path"].rstrip("/").count("/"))
         self.files = files
         self.shm = shm
@@ -136,7 +144,7 @@ def enter(directory: str, image: HostImage, view: View) -> None:
     linux.mount("", "/", "", linux.MS_REC | linux.MS_SLAVE)
     os.chdir(directory)
     root = _Root(image, view)
-    for path, kind, mode in image.places_to_mount():
+    for path, kind, mode in () if view.layers else image.places_to_mount():
         root.put_place(path, kind, mode)
     _mount_kernel_files(root, view)
     if view.masked:
@@ -144,6 +152,8 @@ def enter(directory: str, image: HostImage, view: View) -> None:
     for path, source in view.files.items():
         root.replace_link(path)
         root.bind(source, path, shown=True)
+    for path in view.volumes if view.read_only else ():
+        root.make_volume(path)
     for mount in view.mounts:
         root.bind_mount(mount, shared.get(mount["container_path"]))
     if view.read_only:
@@ -170,7 +180,11 @@ class _Root:
         self._empty = ""
         self._own: list[str] = [""]
         self._proc = 0
-        if image.layering == "overlay":
+        self._userxattr = image.userxattr
+        if view.layers:
+            _overlay(self._lowers(view.layers), "root", "upper", "work", image.userxattr)
+            os.chown("upper", self._first_id, self._first_id)
+        elif image.layering == "overlay":
             lowers = [self._with_ids(low) for low in ([image.cover, "/"] if image.cover else ["/"])]
             os.chown("upper", self._first_id, self._first_id)
             _overlay(lowers, "root", "upper", "work", image.userxattr)
@@ -181,11 +195,24 @@ class _Root:
             os.close(tree)
             os.close(target)
         self.fd = os.open("root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-        if image.layering != "overlay":
+        if view.layers:
+            _refuse_links("root")
+        elif image.layering != "overlay":
             self._lay_folders(image)
         else:
             for path in image.submounts:
                 self.bind(path, path, read_only=True, shown=True)
+
+    def _lowers(self, layers: Sequence[str]) -> list[str]:
+        """Return layers, the topmost first, by names so short that 500 of them fit into a mount's options."""
+        if self._users >= 0:
+            return [self._with_ids(layer) for layer in reversed(layers)]
+        names = []
+        for layer in reversed(layers):
+            self._made += 1
+            os.symlink(layer, f"l{self._made}")
+            names.append(f"l{self._made}")
+        return names
 
     def _with_ids(self, lower: str) -> str:
         """Return a place where a layer is seen with the pod's ids."""
@@ -258,6 +285,9 @@ class _Root:
         propagation = {"rslave": linux.MS_SLAVE, "rshared": 0}.get(
             mount.get("propagation", ""), linux.MS_PRIVATE
         )
+        if mount.get("layers"):
+            self._mount_layers(mount)
+            return
         held = _open_within(mount["host_path"], mount["within"]) if mount.get("within") else -1
         try:
             self.bind(
@@ -272,6 +302,33 @@ class _Root:
         finally:
             if held >= 0:
                 os.close(held)
+
+    def _mount_layers(self, mount: dict[str, Any]) -> None:
+        """Show an image, or the part of it at `host_path`, read-only."""
+        place = self.new_scratch(0o755)
+        lowers = [*self._lowers(mount["layers"]), self.new_scratch(0o755)]
+        _overlay_read_only(lowers, place, self._userxattr)
+        source, held = place, -1
+        try:
+            if mount["host_path"]:
+                base = os.open(place, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+                try:
+                    held = linux.open_in_root(base, mount["host_path"])
+                finally:
+                    os.close(base)
+                source = f"/proc/self/fd/{held}"
+            self.bind(source, mount["container_path"], read_only=True)
+        finally:
+            if held >= 0:
+                os.close(held)
+
+    def make_volume(self, path: str) -> None:
+        """Keep one of the image's folders writable: as a mount of its own, which stays so when the root's does not."""
+        target = self._target(path, folder=True)
+        tree = linux.clone_tree(f"/proc/self/fd/{target}", recursive=False)
+        linux.attach_tree(tree, target)
+        os.close(tree)
+        os.close(target)
 
     def bind(
         self,
@@ -487,6 +544,22 @@ def _overlay(lowers: Sequence[str], target: str, upper: str, work: str, userxatt
     escaped = [low.replace("\\", "\\\\").replace(",", "\\,").replace(":", "\\:") for low in lowers]
     options = f"lowerdir={':'.join(escaped)},upperdir={upper},workdir={work},volatile"
     linux.mount("overlay", target, "overlay", linux.MS_NODEV, options + (",userxattr" if userxattr else ""))
+
+
+def _overlay_read_only(lowers: Sequence[str], target: str, userxattr: bool) -> None:
+    options = f"lowerdir={':'.join(lowers)}" + (",userxattr" if userxattr else "")
+    linux.mount("overlay", target, "overlay", linux.MS_NODEV | linux.MS_RDONLY, options)
+
+
+def _refuse_links(root: str) -> None:
+    """Refuse an image whose /proc, /sys or /dev is a link: what is mounted there would be elsewhere."""
+    for name in ("proc", "sys", "dev"):
+        try:
+            found = os.lstat(f"{root}/{name}")
+        except FileNotFoundError:
+            continue
+        if not stat.S_ISDIR(found.st_mode):
+            raise NotADirectoryError(errno.ENOTDIR, "the image has no folder there", f"/{name}")
 
 
 def try_overlay(lowers: Sequence[str], directory: str, *, userxattr: bool) -> str:

@@ -230,6 +230,11 @@ class NativeRuntime:
 
     def prepare(self, record: Record, sandbox: Record) -> None:
         """Make what a container needs before it starts: folders and its control group with the limits."""
+        why = self.features["overlay"]
+        if why and record["config"].get("layers"):
+            raise Failure(
+                "ImageNotRunnable", f"images cannot be unpacked over each other on this node: {why}"
+            )
         self._identity(record["config"])  # a profile that cannot be carried out is told now
         rootfs.prepare(self.root_folder(record))
         self.cgroups.make(self.cgroup(record, sandbox), record["config"]["resources"])
@@ -288,6 +293,8 @@ class NativeRuntime:
             read_only=bool(security["read_only_root"]),
             users=self._namespaces[sandbox["id"]].get("user", -1),
             first_id=sandbox.get("first_id", 0),
+            layers=config.get("layers") or (),
+            volumes=[path for path in config.get("volumes") or () if path not in mounted],
         )
 
     def _identity(self, config: Record) -> Identity:
@@ -299,7 +306,9 @@ class NativeRuntime:
     def _process(
         self, config: Record, sandbox: Record, argv: list[str], *, tty: bool, streams: tuple[int, int, int]
     ) -> child.Process:
-        env = {"PATH": self._settings["path"], "HOSTNAME": sandbox["config"]["hostname"]}
+        env = {"HOSTNAME": sandbox["config"]["hostname"]}
+        if not config.get("layers"):
+            env["PATH"] = self._settings["path"]
         if tty:
             env["TERM"] = "xterm"
         env |= dict(config["env"])

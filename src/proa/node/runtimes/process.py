@@ -80,7 +80,9 @@ class ProcessRuntime:
         """There is nothing to let go of."""
 
     def prepare(self, record: Record, sandbox: Record) -> None:
-        """Make the container's own working folder."""
+        """Make the container's own working folder; an image of its own files would need isolation."""
+        if record["config"].get("layers"):
+            raise Failure("ImageNotRunnable", f"only images of this machine's own files run here: {_NONE}")
         os.makedirs(self._folder(record), exist_ok=True)
 
     def start(

@@ -98,6 +98,7 @@ class Mount:
 
     Where `within` is set, it is a folder above `host_path`, and no symbolic link below it may lead out of it:
     what is below it belongs to containers. `is_device`: it is a device file, which the container may open.
+    With `layers` (folders, the lowest first) it is those laid on each other, or the part of them at `host_path`.
     """
 
     host_path: str
@@ -106,6 +107,7 @@ class Mount:
     propagation: Literal["private", "rslave", "rshared"] = "private"
     within: str = ""
     is_device: bool = False
+    layers: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +140,8 @@ class ContainerConfig:
     """One attempt at one container. `argv` is whole (entrypoint and arguments); `env` is the whole environment.
 
     `pid_namespace_of` is the id of a running container whose processes this one is to see and be among, "" for none.
+    `layers` are the folders of its image's layers, the lowest first; without any it runs on this machine's own files.
+    `volumes` are folders of the image that can be written even where its root file system cannot.
     """
 
     name: str
@@ -158,6 +162,8 @@ class ContainerConfig:
     stop_signal: str = "SIGTERM"
     labels: Mapping[str, str] = field(default_factory=dict)
     pid_namespace_of: str = ""
+    layers: tuple[str, ...] = ()
+    volumes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,7 +190,10 @@ class Container:
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """An image that can run here. `repo_digest` is its imageID in statuses."""
+    """An image that can run here. `repo_digest` is its imageID in statuses, `id` what the store knows it by.
+
+    `layers` are the folders of its layers, the lowest first; without any it is this machine's own files.
+    """
 
     name: str
     repo_digest: str
@@ -194,6 +203,10 @@ class Image:
     env: tuple[tuple[str, str], ...] = ()
     working_dir: str = ""
     user: str = ""
+    id: str = ""
+    stop_signal: str = ""
+    volumes: tuple[str, ...] = ()
+    layers: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,7 @@ from proa.node.volumes.claims import find_claimed_path
 from proa.node.volumes.empty_dir import is_of_memory, memory_bytes
 from proa.node.volumes.errors import VolumeError
 from proa.node.volumes.host_path import prepare_host_path
+from proa.node.volumes.images import make_image_mount
 from proa.node.volumes.ownership import set_group
 from proa.node.volumes.payloads import Payload, PayloadSource, RequestToken, build
 from proa.node.volumes.subpath import resolve_subpath
@@ -43,6 +44,8 @@ class MountedVolumes:
     paths: dict[str, Path] = field(default_factory=dict)
     read_only: set[str] = field(default_factory=set)
     refresh_at: float = inf
+    images: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    """Volumes that are images: the folders of their layers, the lowest first."""
 
 
 MountMemory = Callable[[str, int, int | None], Awaitable[None]]
@@ -108,6 +111,8 @@ class VolumeMounter:
     ) -> None:
         name = volume["name"]
         kind = next((key for key in volume if key != "name"), "emptyDir")
+        if kind == "image":
+            return  # it is had with the containers that mount it
         if kind in PAYLOAD_KINDS:
             source = PayloadSource(self._lookup, self._request_token, downward)
             built = await build(kind, volume[kind], pod, source)
@@ -173,6 +178,9 @@ def make_mounts(container: Object, mounted: MountedVolumes, variables: dict[str,
     """Return the container's bind mounts; raise VolumeError for an unknown volume or an unsafe subPath."""
     mounts: list[Mount] = []
     for wanted in container.get("volumeMounts") or []:
+        if wanted["name"] in mounted.images:
+            mounts.append(make_image_mount(wanted, mounted.images[wanted["name"]], variables))
+            continue
         volume = path = mounted.paths.get(wanted["name"])
         if volume is None or path is None:
             raise VolumeError(
