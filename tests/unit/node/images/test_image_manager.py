@@ -19,7 +19,11 @@ from proa.node.images.manager import FoundImage, ImageFailure, ImageManager, Pul
 from proa.node.images.puller import PullResult
 from proa.node.runtimes.fake import FakeRuntime
 
-CONFIG = {"architecture": "amd64", "os": "linux", "config": {"Cmd": ["/app"], "User": "1000", "Env": ["A=b=c"]}}
+CONFIG = {
+    "architecture": "amd64",
+    "os": "linux",
+    "config": {"Cmd": ["/app"], "User": "1000", "Env": ["A=b=c"]},
+}
 
 
 class Registry:
@@ -121,7 +125,9 @@ def test_a_pulled_image_is_told_with_its_time_and_size(setting: Setting) -> None
 
 
 @pytest.mark.parametrize(("policy", "pulls"), [("IfNotPresent", 1), ("Always", 2), ("Never", 1)])
-def test_what_is_here_is_pulled_again_only_where_that_is_asked(setting: Setting, policy: str, pulls: int) -> None:
+def test_what_is_here_is_pulled_again_only_where_that_is_asked(
+    setting: Setting, policy: str, pulls: int
+) -> None:
     setting.registry.has = {"docker.io/library/app:latest"}
 
     async def scenario() -> None:
@@ -142,7 +148,9 @@ def test_what_is_here_is_pulled_again_only_where_that_is_asked(setting: Setting,
         ("nginx", "Always", "ErrImagePull", "Failed"),
     ],
 )
-def test_why_an_image_cannot_be_had(setting: Setting, image: str, policy: str, reason: str, event: str) -> None:
+def test_why_an_image_cannot_be_had(
+    setting: Setting, image: str, policy: str, reason: str, event: str
+) -> None:
     async def scenario() -> None:
         with pytest.raises(ImageFailure) as failed:
             await setting.find(image, policy)
