@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from proa.local_nodes.addresses import (
     CLUSTER_POD_CIDR,
+    API_ADDRESS,
     DNS_SERVICE_IP,
     HOST_ADDRESS,
     INSIDE_CIDRS,
@@ -233,6 +234,7 @@ class LocalNode:
             outside=around.outside_network,
             inside_cidrs=INSIDE_CIDRS,
             host_address=HOST_ADDRESS,
+            api_address=API_ADDRESS,
         )
         return Network(around.informers, noded, status, events, settings)
 

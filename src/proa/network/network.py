@@ -6,7 +6,9 @@ The host's NodePorts are host.py's.
 
 from __future__ import annotations
 
+import asyncio
 import logging
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from proa.network.data_path import ServiceKey
@@ -31,7 +33,9 @@ from proa.reconcile.informer import InformerFactory
 from proa.reconcile.protocol import EventRecorder
 
 if TYPE_CHECKING:
+    from proa.client.protocol import Object
     from proa.network.outside.way_out import WayOut
+    from proa.network.policy.agent import PolicyAgent
 
 logger = logging.getLogger(__name__)
 
@@ -64,13 +68,18 @@ class Network:
         self._proxy: ServiceProxy | None = None
         self._dns: DnsServer | None = None
         self._way_out: WayOut | None = None
+        self._policies: PolicyAgent | None = None
+        self._informers = informers
+        self._started = asyncio.Event()
 
     async def start(self) -> None:
         """Serve from now on; raise what noded raises where DNS gets no socket."""
         address = self._settings.dns_address
         if reason := await self._why_no_cluster_addresses():
             logger.warning("no ClusterIPs and no DNS on this node address=%s reason=%s", address, reason)
+            await self._enforce_policies(f"its pods have no network of their own: {reason}")
             return
+        await self._enforce_policies(self._why_no_netfilter())
         node = self._settings.node_name
         outside = OutsideAddresses(self._node_network, self._settings.service_cidr)
         checks = HealthChecks(self._node_network, self._node_ips)
@@ -87,6 +96,12 @@ class Network:
         await self._dns.start()
         await self._open_way_out()
 
+    async def protect(self, pod: Object, addresses: Sequence[str]) -> None:
+        """Return when network policies hold for a pod with these addresses; raise what noded says."""
+        await self._started.wait()
+        if self._policies is not None:
+            await self._policies.protect(pod, addresses)
+
     async def renew(self) -> None:
         """Serve in a node that was made anew; raise what noded raises, and then it can be called again."""
         if self._proxy is not None:
@@ -96,10 +111,14 @@ class Network:
             await self._dns.start()
         if self._way_out is not None:
             await self._way_out.renew()
+        if self._policies is not None:
+            await self._policies.renew()
 
     async def stop(self) -> None:
         """Leave no listener, rule or address."""
         try:
+            if self._policies is not None:
+                await self._policies.stop()
             if self._way_out is not None:
                 await self._way_out.stop()
             if self._dns is not None:
@@ -131,6 +150,23 @@ class Network:
                 return path
         logger.warning("services are served in userspace reason=%s", reason)
         return UserspaceDataPath(self._node_network, self._node_ips[0], self._problem)
+
+    async def _enforce_policies(self, why_not: str) -> None:
+        """Enforce network policies from now on, or tell of each that it is not."""
+        from proa.network.policy.agent import PolicyAgent
+
+        settings = self._settings
+        self._policies = PolicyAgent(
+            self._informers,
+            self._node_network,
+            self._events,
+            settings.node_name,
+            dns_addresses=[settings.dns_address],
+            api_addresses=[settings.api_address],
+            why_not=why_not,
+        )
+        await self._policies.start()
+        self._started.set()
 
     async def _open_way_out(self) -> None:
         """Let pods reach other networks, or tell the Node why they do not."""

@@ -75,7 +75,7 @@ class NetworkSettings:
     `resolv_conf` names the resolvers of last resort. `node_ips` are the node's addresses, where they are not what the
     runtime says; who comes from outside of `cluster_cidrs` (all pods' networks) is outside of the cluster.
     `outside` says whether pods reach other networks (outside/modes.py), `inside_cidrs` which are the cluster's own,
-    and `host_address` is what stands for the host's loopback.
+    and `host_address` is what stands for the host's loopback, `api_address` where the API listens on the node.
     """
 
     node_name: str
@@ -88,3 +88,4 @@ class NetworkSettings:
     outside: str = "yes"
     inside_cidrs: tuple[str, ...] = ("10.96.0.0/16", "10.243.0.0/16", "10.244.0.0/16")
     host_address: str = "10.243.255.2"
+    api_address: str = "10.243.255.1"

@@ -12,7 +12,7 @@ import struct
 from proa.network.netfilter.messages import attribute, nested, text, u32, u64
 
 ACCEPT, DROP, JUMP, GOTO = 1, 0, -3, -4
-EQUAL, NOT_EQUAL = 0, 1
+EQUAL, NOT_EQUAL, AT_MOST, AT_LEAST = 0, 1, 3, 5
 _FIRST_REGISTER = 8
 _VERDICT_REGISTER = 0
 _NETWORK_HEADER, _TRANSPORT_HEADER = 1, 2
@@ -21,7 +21,7 @@ _META_INTERFACE = 4
 _CT_STATE, _CT_ESTABLISHED, _CT_RELATED, _CT_NEW = 0, 2, 4, 8
 _FIB_DESTINATION, _FIB_PRESENT = 2, 32
 _FIB_INTERFACE, _FIB_KIND = 1, 3
-_UNICAST = 1
+_UNICAST, _LOCAL = 1, 2
 _RANDOM = 1
 _DNAT = 1
 _ICMP_UNREACHABLE, _TCP_RESET = 0, 1
@@ -76,7 +76,7 @@ def load(register: int, payload: bytes) -> bytes:
 
 
 def compare(register: int, payload: bytes, how: int = EQUAL) -> bytes:
-    """Go on only where the register has this value (or has another)."""
+    """Go on only where the register has this value, or how it is to compare with it."""
     return _expression("cmp", _register(1, register), u32(2, how), nested(3, value(payload)))
 
 
@@ -133,8 +133,17 @@ def _is_in_state(register: int, states: int) -> list[bytes]:
 
 def is_for_another(register: int) -> list[bytes]:
     """Go on only where the destination is no address of this node, nor one of many."""
+    return _is_destination(register, _UNICAST)
+
+
+def is_for_here(register: int) -> list[bytes]:
+    """Go on only where the destination is an address of this node."""
+    return _is_destination(register, _LOCAL)
+
+
+def _is_destination(register: int, kind: int) -> list[bytes]:
     loaded = _expression("fib", _register(1, register), u32(2, _FIB_KIND), u32(3, _FIB_DESTINATION))
-    return [loaded, compare(register, struct.pack("=I", _UNICAST))]
+    return [loaded, compare(register, struct.pack("=I", kind))]
 
 
 def has_no_route(register: int) -> list[bytes]:

@@ -31,9 +31,9 @@ class Table(NamedTuple):
         """Return what removes it, whether it is there or not."""
         return [self.add(), self._message(messages.DELETE_TABLE, 0, b"", "delete table")]
 
-    def add(self) -> Message:
-        """Return what makes it, where it is not there."""
-        return Message(messages.NEW_TABLE, CREATE, self.family, text(1, self.name), "add table")
+    def add(self, flags: int = 0) -> Message:
+        """Return what makes it, where it is not there; with EXCLUSIVE that it is there is refused."""
+        return Message(messages.NEW_TABLE, CREATE | flags, self.family, text(1, self.name), "add table")
 
     def chain(self, name: str, hook: int | None = None, priority: int = 0) -> Message:
         """Return what makes a chain: of a hook, or one to jump to."""
