@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from proa.local_nodes.addresses import (
-    CLUSTER_POD_CIDR,
     API_ADDRESS,
+    CLUSTER_POD_CIDR,
     DNS_SERVICE_IP,
     HOST_ADDRESS,
     INSIDE_CIDRS,
@@ -155,9 +155,8 @@ class LocalNode:
         if noded is None or status is None:
             raise AssertionError(f"{self.name} has not been booted")
         door = NodeDoor(noded, around.make_server) if self.has_own_network else None
-        self._parts = _Parts(
-            self._make_kubelet(noded, around), self._make_network(noded, status, around), door
-        )
+        network = self._make_network(noded, status, around)
+        self._parts = _Parts(self._make_kubelet(noded, around, network), network, door)
         if door is not None:
             await door.open()
         await asyncio.gather(self._parts.kubelet.start(), self._parts.network.start())
@@ -203,7 +202,7 @@ class LocalNode:
                 logger.info("the node's network was gone already node=%s error=%s", self.name, error)
         await self.end_noded()
 
-    def _make_kubelet(self, noded: NodedClient, around: Surroundings) -> Kubelet:
+    def _make_kubelet(self, noded: NodedClient, around: Surroundings, network: Network) -> Kubelet:
         from proa.node.kubelet import Kubelet
         from proa.node.settings import KubeletSettings
 
@@ -221,7 +220,14 @@ class LocalNode:
             **around.kubelet,
         )
         events = around.events.recorder("kubelet", self.name)
-        return Kubelet(around.make_client(self.name), noded, around.informers, events, settings)
+        return Kubelet(
+            around.make_client(self.name),
+            noded,
+            around.informers,
+            events,
+            settings,
+            protect=network.protect,
+        )
 
     def _make_network(self, noded: NodedClient, status: RuntimeStatus, around: Surroundings) -> Network:
         from proa.network.network import Network

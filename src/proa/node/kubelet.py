@@ -29,7 +29,7 @@ from proa.node.images.pull_secrets import PullSecrets
 from proa.node.images.puller import Puller
 from proa.node.images.usage import ImageUsage
 from proa.node.node_registration import NodeRegistration
-from proa.node.node_services import Machine, NodeServices
+from proa.node.node_services import Machine, NodeServices, Protect, unprotected
 from proa.node.node_status import make_capacity, read_machine
 from proa.node.pod_lifecycle import grace_seconds
 from proa.node.pod_worker import PodWorker, mark_deleting
@@ -61,7 +61,7 @@ class Kubelet:
     """One node's kubelet. `server` answers logs, exec, attach and port-forward.
 
     `informers` may be shared; those that the kubelet needs are added to it. `now` returns seconds since the
-    epoch, `random` a number in [0, 1).
+    epoch, `random` a number in [0, 1). `protect` returns once the network is ready for a pod with these addresses.
     """
 
     def __init__(
@@ -75,6 +75,7 @@ class Kubelet:
         now: Callable[[], float] = time.time,
         random: Callable[[], float] = default_random.random,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        protect: Protect = unprotected,
     ) -> None:
         self.settings = settings
         self._client = client
@@ -140,6 +141,7 @@ class Kubelet:
                 self._pressures,
                 self._preempt,
             ),
+            protect=protect,
             start_slots=asyncio.Semaphore(settings.starts_at_once),
         )
         self.eviction: EvictionManager = EvictionManager(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import field
 
 from proa.client.protocol import Client, Object
@@ -19,6 +19,13 @@ from proa.node.status_writer import StatusWriter
 from proa.node.volumes.mounter import VolumeMounter
 from proa.objects.quick_dataclass import dataclass
 from proa.reconcile.protocol import EventRecorder
+
+Protect = Callable[[Object, Sequence[str]], Awaitable[None]]
+"""Has the network ready for a pod with these addresses, before anything of it runs; raises what the node says."""
+
+
+async def unprotected(pod: Object, addresses: Sequence[str]) -> None:
+    """Protect nobody: there is no network but the kubelet's own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,4 +61,5 @@ class NodeServices:
     machine: Machine
     devices: DeviceManager
     admission: Admission
+    protect: Protect = unprotected
     start_slots: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(8))

@@ -340,6 +340,12 @@ class PodWorker:
             except RuntimeFailure as failure:
                 self._fail_sandbox(f"Failed to create pod sandbox: {failure.message}")
                 return
+        try:
+            await node.protect(self.pod, [sandbox.ip] if sandbox.ip and not config.host_network else [])
+        except (RuntimeFailure, OSError) as error:
+            await node.runtime.remove_sandbox(sandbox.id)
+            self._fail_sandbox(f"Failed to set up network policies for the pod: {error}")
+            return
         for old in node.cache.sandboxes(self.uid)[1:]:
             await node.runtime.remove_sandbox(old.id)
             node.cache.drop_sandbox(old.id)

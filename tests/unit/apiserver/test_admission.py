@@ -263,7 +263,6 @@ IN_UPSTREAMS_ORDER = (
 UPSTREAM_DOES_IT_ELSEWHERE = {
     "CertificateRequester",
     "DeviceAdminAccess",
-    "NotCarriedOut",
     "PolicyParameters",
     "RoleEscalation",
 }

@@ -10,7 +10,6 @@ from proa.apiserver.admission import (
     limit_ranger,
     namespace_lifecycle,
     node_restriction,
-    not_carried_out,
     pod_topology_labels,
     policies,
     policy_parameters,
@@ -111,5 +110,4 @@ PLUGINS: tuple[Plugin, ...] = (
     Plugin("ValidatingAdmissionPolicy", validate=policies.validate),
     Plugin("ValidatingAdmissionWebhook", validate=webhooks.validate),
     Plugin("ResourceQuota", validate=resource_quota.validate),
-    Plugin("NotCarriedOut", validate=not_carried_out.validate, resources=not_carried_out.RESOURCES),
 )

@@ -23,6 +23,7 @@ _IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MTU, _IFLA_LINK, _IFLA_MASTER, _IFLA_LINKINFO
     1, 3, 4, 5, 10, 18, 28,
 )  # fmt: skip
 _IFLA_INFO_KIND, _IFLA_INFO_DATA, _VETH_INFO_PEER = 1, 2, 1
+_IFLA_INFO_SLAVE_KIND, _IFLA_INFO_SLAVE_DATA, _IFLA_BRPORT_ISOLATED = 4, 5, 33
 _IFA_ADDRESS, _IFA_LOCAL = 1, 2
 _RTA_DST, _RTA_OIF, _RTA_GATEWAY, _RTA_PREFSRC = 1, 4, 5, 7
 _TABLE_MAIN, _TABLE_LOCAL, _PROTOCOL_BOOT = 254, 255, 3
@@ -141,6 +142,14 @@ def new_veth(
     if master is not None:
         body += _attribute(_IFLA_MASTER, _u32(master))
     return Message(_NEWLINK, _CREATE | _EXCL, body, f"add veth {name}")
+
+
+def isolate(name: str) -> Message:
+    """Have a bridge's port pass frames to and from the bridge itself only, not to others that are isolated."""
+    info = _attribute(_IFLA_INFO_SLAVE_KIND, b"bridge")
+    info += _attribute(_IFLA_INFO_SLAVE_DATA, _attribute(_IFLA_BRPORT_ISOLATED, b"\1"))
+    body = _link() + _name(name) + _attribute(_IFLA_LINKINFO, info)
+    return Message(_NEWLINK, 0, body, f"isolate {name}")
 
 
 def link_up(index: int) -> Message:

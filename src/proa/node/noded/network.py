@@ -137,10 +137,10 @@ class NodeNetwork:
 
     def _connect(self, namespace: int, address: str) -> None:
         self._made += 1
+        name = f"veth{self._made:x}"
         self._route.send([
-            netlink.new_veth(
-                f"veth{self._made:x}", "eth0", peer_namespace=namespace, peer_mac=_mac(address), master=self._bridge
-            )
+            netlink.new_veth(name, "eth0", peer_namespace=namespace, peer_mac=_mac(address), master=self._bridge),
+            netlink.isolate(name),  # else a pod that makes its own frames passes by the node's rules
         ])  # fmt: skip
         with linux.entered(namespace, self.namespace):
             inside = netlink.Rtnetlink()
