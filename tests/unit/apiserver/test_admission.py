@@ -273,18 +273,6 @@ def test_plugins_are_asked_in_upstreams_order():
     assert names == sorted(names, key=IN_UPSTREAMS_ORDER.index)
 
 
-class TestKindsThatNothingActsOnYet:
-    def test_whoever_makes_one_is_told(self, api):
-        body = {"metadata": {"name": "n"}, "spec": {"podSelector": {}}}
-        answer = api.post("/apis/networking.k8s.io/v1/namespaces/default/networkpolicies", body)
-        assert answer.status == 201
-        assert "does not enforce network policies yet: all traffic is allowed" in answer.headers["Warning"]
-
-    def test_others_say_nothing(self, api):
-        answer = api.post("/api/v1/namespaces/default/configmaps", {"metadata": {"name": "c"}})
-        assert "Warning" not in answer.headers
-
-
 ZONE = {"topology.kubernetes.io/zone": "a"}
 
 
