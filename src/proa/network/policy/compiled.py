@@ -107,9 +107,7 @@ def _egress_rules(spec: Mapping[str, Any], namespace: str) -> Iterator[Rule]:
         yield Rule(peers, ports, named)
 
 
-def _read_peers(
-    peers: list[dict[str, Any]] | None, namespace: str
-) -> tuple[Pods | Block, ...] | None:
+def _read_peers(peers: list[dict[str, Any]] | None, namespace: str) -> tuple[Pods | Block, ...] | None:
     if not peers:
         return None
     return tuple(dict.fromkeys(_read_peer(peer, namespace) for peer in peers))

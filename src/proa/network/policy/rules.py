@@ -144,7 +144,9 @@ class PolicyTable:
         ports = None if rule.ports is None and not rule.named else [*map(self._port, rule.ports or ())]
         if ports is not None and direction != EGRESS:
             ports += [self._named(named) for named in rule.named]
-        peers = [[]] if rule.peers is None else [*filter(None, (self._peer(direction, p) for p in rule.peers))]
+        peers = (
+            [[]] if rule.peers is None else [*filter(None, (self._peer(direction, p) for p in rule.peers))]
+        )
         if ports is not None and len(ports) > 1 and len(peers) > 1:
             inner = f"{name}_{len(chains)}"
             chains.append(inner)
@@ -237,7 +239,9 @@ def _load_destination(family: Family, register: int) -> bytes:
     return do.load_network(register, family.destination_offset, family.address.length)
 
 
-def _is_in_network(network: ipaddress.IPv4Network | ipaddress.IPv6Network, how: int = do.EQUAL) -> list[bytes]:
+def _is_in_network(
+    network: ipaddress.IPv4Network | ipaddress.IPv6Network, how: int = do.EQUAL
+) -> list[bytes]:
     return [do.mask(0, network.netmask.packed), do.compare(0, network.network_address.packed, how)]
 
 

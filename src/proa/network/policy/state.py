@@ -107,7 +107,9 @@ class PolicyState:
             self._by_namespace[key.namespace].add(key)
         labels = [dict(found.labels) if found is not None else {} for found in (before, pod)]
         for group in (*self._local_groups[key.namespace], *self._wide_groups):
-            was, now = (self._in_group(group, of, of_pod) for of, of_pod in zip((before, pod), labels, strict=True))
+            was, now = (
+                self._in_group(group, of, of_pod) for of, of_pod in zip((before, pod), labels, strict=True)
+            )
             self._replace_members(group, key, was, now)
         if (before is not None and before.is_local) or (pod is not None and pod.is_local):
             self._select(key)
