@@ -86,17 +86,22 @@ class Api:
         return json.loads(self.send("PATCH", path, body, f"application/{kind}-patch+json"))
 
     def watch(self, path: str, **query: str) -> Iterator[Object]:
-        """Yield the events of a watch for as long as a test may wait."""
+        """Return the events of a watch that has begun, for as long as a test may wait."""
         connection = self.connect()
-        try:
-            text = urlencode({**query, "watch": "true", "timeoutSeconds": str(int(DEADLINE_SECONDS))})
-            connection.request("GET", f"{path}?{text}")
-            answer = connection.getresponse()
-            assert answer.status == 200, answer.read()
-            while line := answer.readline():
-                yield json.loads(line)
-        finally:
-            connection.close()
+        text = urlencode({**query, "watch": "true", "timeoutSeconds": str(int(DEADLINE_SECONDS))})
+        connection.request("GET", f"{path}?{text}")
+        answer = connection.getresponse()
+        assert answer.status == 200, answer.read()
+        return _events(connection, answer)
+
+
+def _events(connection: http.client.HTTPSConnection, answer: http.client.HTTPResponse) -> Iterator[Object]:
+    try:
+        while line := answer.readline():
+            yield json.loads(line)
+    finally:
+        answer.close()
+        connection.close()
 
 
 def _tls(config: Any) -> ssl.SSLContext:
