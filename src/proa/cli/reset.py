@@ -26,6 +26,7 @@ OURS = (
     "server.log",
     "audit.log",
     "nodes",
+    "gateway",
     "restore.tmp",
     "restore.ready",
 )
