@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import contextlib
 import os
 import subprocess
 from collections import Counter
@@ -36,7 +37,7 @@ def take_inventory(cluster: Cluster, node: str = "proa-1") -> Counter[str]:
             "routes": len(Path(f"/proc/{noded}/net/route").read_text().splitlines()),
             "addresses": Path(f"/proc/{noded}/net/fib_trie").read_text().count("host LOCAL"),
             "descriptors of noded": len(os.listdir(f"/proc/{noded}/fd")),
-            "descriptors of the server": len(os.listdir(f"/proc/{server}/fd")),
+            "descriptors of the server": len(descriptors(server) - descriptors(server, "/store/")),
             "threads of the server": len(os.listdir(f"/proc/{server}/task")),
             "folders of pods": count(home / "pods"),
             "folders of logs": count(home / "logs/pods"),
@@ -66,6 +67,16 @@ def descendants(pid: int) -> set[int]:
     while todo:
         found.add(current := todo.pop())
         todo += children.get(current, [])
+    return found
+
+
+def descriptors(pid: int, place: str = "") -> set[str]:
+    """Return a process' descriptors, of those whose file's path has `place`; history holds files of the store open."""
+    found = set()
+    for name in os.listdir(f"/proc/{pid}/fd"):
+        with contextlib.suppress(OSError):
+            if place in os.readlink(f"/proc/{pid}/fd/{name}"):
+                found.add(name)
     return found
 
 
