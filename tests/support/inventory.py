@@ -32,7 +32,7 @@ def take_inventory(cluster: Cluster, node: str = "proa-1") -> Counter[str]:
         {
             "processes": len(below),
             "network namespaces": len({link for pid in below if (link := namespace(pid, "net"))}),
-            "mounts of the node": len(Path(f"/proc/{noded}/mountinfo").read_text().splitlines()),
+            "mounts of the node": Path(f"/proc/{noded}/mountinfo").read_text().count(f" {home}/"),
             "links": len(Path(f"/proc/{noded}/net/dev").read_text().splitlines()),
             "routes": len(Path(f"/proc/{noded}/net/route").read_text().splitlines()),
             "addresses": Path(f"/proc/{noded}/net/fib_trie").read_text().count("host LOCAL"),
