@@ -37,6 +37,7 @@ class Cgroups:
         self._v1: dict[str, str] = {}
         self._v2 = ""
         self._v2_controllers: set[str] = set()
+        self._foreign: list[str] = []
 
     def set_up(self) -> None:
         """Find and try each controller; make the node's own group in those that work."""
@@ -51,6 +52,12 @@ class Cgroups:
         for controller in wanted:
             self.features.setdefault(f"cgroup-{controller}", "no cgroup file system has this controller")
         self.features.pop("cgroup-cpuacct", None)
+
+    def expect_everywhere(self) -> None:
+        """Remove groups in every hierarchy from now on: runtimes of others make them in all."""
+        hierarchies, unified = parse_mounts(_read("/proc/self/mountinfo"))
+        every = {f"{mount}/{self.name}" for mount in (*hierarchies.values(), unified) if mount}
+        self._foreign = sorted(every - {*self.directories()})
 
     def _set_up_unified(self, mount: str, wanted: list[str]) -> None:
         """Make the node's group in the first place that has any of the controllers and takes it.
@@ -90,6 +97,9 @@ class Cgroups:
 
     def directories(self) -> list[str]:
         """Return the node's own groups: what must be removed when the node is gone."""
+        return [*self._own_directories(), *self._foreign]
+
+    def _own_directories(self) -> list[str]:
         return sorted({*self._v1.values(), *([self._v2] if self._v2 else [])})
 
     def make(self, path: str, resources: Mapping[str, Any] | None = None, *, inner: bool = False) -> None:
@@ -176,7 +186,7 @@ class Cgroups:
 
     def remove(self, path: str) -> bool:
         """Remove a group (with those inside it); False when something still lives in it."""
-        removed = [remove_group(directory) for directory in self._paths(path)]
+        removed = [remove_group(f"{directory}/{path}") for directory in self.directories()]
         return all(removed)
 
     def kill(self, path: str) -> None:
@@ -231,7 +241,7 @@ class Cgroups:
         return pairs
 
     def _paths(self, path: str) -> list[str]:
-        return [f"{directory}/{path}" for directory in self.directories()]
+        return [f"{directory}/{path}" for directory in self._own_directories()]
 
 
 def has_huge_pages() -> bool:

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from proa.node.noded.rootfs import HostImage, View
 
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-_OPEN_FILES = resource.getrlimit(resource.RLIMIT_NOFILE)  # noded raises its own later
+OPEN_FILES = resource.getrlimit(resource.RLIMIT_NOFILE)  # noded raises its own later
 _TIOCGPTPEER, _TIOCSPTLCK = 0x5441, 0x40045431  # asm-generic/ioctls.h
 
 
@@ -228,7 +228,7 @@ def _resolve(identity: Identity) -> None:
 
 def execute(argv: list[str], env: dict[str, str]) -> NoReturn:
     """Exec the program, found on its own PATH; raise StartFailure in runc's words."""
-    resource.setrlimit(resource.RLIMIT_NOFILE, _OPEN_FILES)
+    resource.setrlimit(resource.RLIMIT_NOFILE, OPEN_FILES)
     name = argv[0]
     candidates = [name] if "/" in name else [f"{d or '.'}/{name}" for d in env.get("PATH", "").split(":")]
     denied = False

@@ -11,6 +11,7 @@ import fcntl
 import functools
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -31,6 +32,7 @@ from proa.process import descriptor_limit_of_start
 
 _MAIN = Path(__file__).with_name("main.py")
 _CONFIGURATION = "noded.json"
+_PROGRAM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _START_SECONDS = 20.0
 _STOP_SECONDS = 10.0
 
@@ -162,8 +164,15 @@ def _make_configuration(directory: Path, settings: NodedSettings) -> dict[str, A
         "masked": [os.path.realpath(path) for path in (*settings.masked_paths, home, *_unusual_home())],
         "visible": visible,
         "path": host_path(),
+        "programs": find_programs(),
         "cgroup": f"proa-{settings.node_name}-{zlib.crc32(home.encode()):08x}",
     }
+
+
+def find_programs() -> dict[str, str]:
+    """Return the runtimes of others that are installed, by the name that a RuntimeClass gives."""
+    found = {name: shutil.which(name, path=_PROGRAM_PATH) for name in ("runc", "crun")}
+    return {name: path for name, path in found.items() if path}
 
 
 def _unusual_home() -> list[str]:

@@ -136,16 +136,7 @@ class View:
 
 def enter(directory: str, image: HostImage, view: View) -> None:
     """Build the root file system in `directory` and make it `/`. Call it in a new mount namespace."""
-    shared = {
-        mount["container_path"]: linux.clone_tree(mount["host_path"])
-        for mount in view.mounts
-        if mount.get("propagation") == "rshared"
-    }
-    linux.mount("", "/", "", linux.MS_REC | linux.MS_SLAVE)
-    os.chdir(directory)
-    root = _Root(image, view)
-    for path, kind, mode in () if view.layers else image.places_to_mount():
-        root.put_place(path, kind, mode)
+    root, shared = _begin(directory, image, view)
     _mount_kernel_files(root, view)
     if view.masked:
         _mask_kernel_files()  # before a volume is there whose links could lead the masks elsewhere
@@ -161,6 +152,41 @@ def enter(directory: str, image: HostImage, view: View) -> None:
     os.fchdir(root.fd)
     linux.pivot_root_here()
     os.close(root.fd)
+
+
+def lay(directory: str, image: HostImage, view: View) -> tuple[int, dict[int, str]]:
+    """Build the root file system in `directory`, for a runtime of others that mounts the rest and makes it `/`.
+
+    Return it as a descriptor, and where each of the pod's mounts is to be taken from: below `directory`, so that no
+    link can lead elsewhere. Call it in a new mount namespace.
+    """
+    root, shared = _begin(directory, image, view)
+    for path in view.files:
+        root.replace_link(path)
+    for path in view.volumes if view.read_only else ():
+        root.make_volume(path)
+    staged = {}
+    for place, mount in enumerate(view.mounts):
+        if not mount.get("is_device"):
+            staged[place] = f"{directory}/{root.stage(mount, shared.get(mount['container_path']))}"
+    if view.read_only:
+        root.make_read_only(with_root=False)
+    return root.fd, staged
+
+
+def _begin(directory: str, image: HostImage, view: View) -> tuple[_Root, dict[str, int]]:
+    """Lay the image; return it, and the mounts that are to stay shared with the host, by their container's path."""
+    shared = {
+        mount["container_path"]: linux.clone_tree(mount["host_path"])
+        for mount in view.mounts
+        if mount.get("propagation") == "rshared"
+    }
+    linux.mount("", "/", "", linux.MS_REC | linux.MS_SLAVE)
+    os.chdir(directory)
+    root = _Root(image, view)
+    for path, kind, mode in () if view.layers else image.places_to_mount():
+        root.put_place(path, kind, mode)
+    return root, shared
 
 
 def prepare(directory: str) -> None:
@@ -457,9 +483,28 @@ class _Root:
         finally:
             os.close(parent)
 
-    def make_read_only(self) -> None:
+    def stage(self, mount: dict[str, Any], tree: int | None) -> str:
+        """Attach one of the pod's mounts beside the root, and return where."""
+        held = _open_within(mount["host_path"], mount["within"]) if mount.get("within") else -1
+        try:
+            source = f"/proc/self/fd/{held}" if held >= 0 else mount["host_path"]
+            place = self.new_scratch(0o755)
+            if not os.path.isdir(source):
+                place += "/file"
+                os.close(os.open(place, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o644))
+            target = os.open(place, os.O_PATH | os.O_CLOEXEC)
+            propagation = 0 if mount.get("propagation") in ("rslave", "rshared") else linux.MS_PRIVATE
+            read_only = bool(mount.get("read_only"))
+            self._attach(source, target, read_only=read_only, propagation=propagation, tree=tree)
+            os.close(target)
+            return place
+        finally:
+            if held >= 0:
+                os.close(held)
+
+    def make_read_only(self, *, with_root: bool = True) -> None:
         """Forbid writing to everything that is the image's and not a volume."""
-        for path in self._own:
+        for path in self._own if with_root else filter(None, self._own):
             fd = linux.open_in_root(self.fd, path)
             linux.set_mount_attributes(fd, linux.MOUNT_ATTR_RDONLY, recursive=False)
             os.close(fd)
@@ -487,7 +532,7 @@ def _mount_kernel_files(root: _Root, view: View) -> None:
         root.bind("/sys", "/sys", read_only=True)
     # nodev everywhere but on the bound devices: root may make device files (CAP_MKNOD), but not open them.
     linux.mount("tmpfs", "root/dev", "tmpfs", linux.MS_NOSUID | linux.MS_NODEV, "mode=755,size=65536k")
-    names = _host_devices() if view.privileged else DEVICES
+    names = host_devices() if view.privileged else DEVICES
     for name in names:
         root.bind(f"/dev/{name}", f"/dev/{name}", no_devices=False)
     os.mkdir("root/dev/pts")
@@ -599,7 +644,8 @@ def _open_within(path: str, folder: str) -> int:
         os.close(base)
 
 
-def _host_devices() -> list[str]:
+def host_devices() -> list[str]:
+    """Return the names of the devices that a privileged container sees, below /dev."""
     own = {"pts", "shm", "mqueue", "ptmx", "console", "hugepages"}
     return sorted(e.name for e in os.scandir("/dev") if e.name not in own and not e.is_symlink())
 

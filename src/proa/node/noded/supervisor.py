@@ -43,7 +43,7 @@ START_ERROR_EXIT_CODE = 128
 class _Running:
     """What noded holds for a container that runs."""
 
-    __slots__ = ("channel", "master", "output", "started", "stdin", "waiters")
+    __slots__ = ("channel", "master", "output", "started", "starter", "status", "stdin", "waiters")
 
     def __init__(self, output: Output) -> None:
         self.output = output
@@ -51,6 +51,8 @@ class _Running:
         self.stdin = -1
         self.master = -1
         self.started: Reply | None = None
+        self.starter: int | None = None
+        self.status: int | None = None
         self.waiters: list[Reply] = []
 
 
@@ -304,16 +306,24 @@ class Supervisor:
             failed = {"reason": "StartError", "message": message["error"], "started_at": 0.0}
             self._containers.items[identifier] = {**record, **failed, "exit_code": START_ERROR_EXIT_CODE}
             reply.fail("RunContainerError", message["error"])
+            self._end_if_ended(identifier, running)
             return
         self._containers.save({**record, "state": "Running", "started_at": time.time()})
         reply.send({})
         self._tell("started", record)
+        self._end_if_ended(identifier, running)
+
+    def _end_if_ended(self, identifier: str, running: _Running) -> None:
+        """What a runtime of others has started may have ended while its starter was still at work."""
+        if running.status is not None:
+            self._end_container(identifier, running.status)
 
     def _take_in(self, identifier: str, running: _Running, message: Record) -> None:
         """The child says whom its program runs as, or that another process (a runtime's) is the container's first."""
         record = {**self._containers.items[identifier], **message}
         if "pid" in message:
-            self._pids = {p: i for p, i in self._pids.items() if i != identifier}
+            running.starter = next(p for p, i in self._pids.items() if i == identifier)
+            del self._pids[running.starter]
             self._pids[message["pid"]] = identifier
             self._early_ends.settle(message["pid"], self.on_child)
         self._containers.items[identifier] = record
@@ -388,8 +398,13 @@ class Supervisor:
         if identifier:
             for _ in range(3):  # what the child said last is read before its end is told
                 self._on_channel(identifier, self._running[identifier])
-            if self._pids.get(pid) == identifier:
-                del self._pids[pid]
+            if self._pids.get(pid) != identifier:
+                return
+            del self._pids[pid]
+            running = self._running[identifier]
+            if running.starter is not None and running.channel is not None:
+                running.status = status  # it has ended already; first its starter must have
+            else:
                 self._end_container(identifier, status)
             return
         if not self._execs.on_child(pid, status):

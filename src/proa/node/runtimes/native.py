@@ -19,6 +19,7 @@ from proa.node.noded.pod_files import hosts_file, resolv_conf
 from proa.node.noded.pod_users import PodUsers
 from proa.node.noded.privileges import Identity
 from proa.node.runtimes.native_containers import NativeContainers
+from proa.node.runtimes.oci import OciContainers, make_handlers
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -74,6 +75,7 @@ class NativeRuntime:
         self.image = self._find_layering()
         self.cgroups.set_up()
         self.features |= self.cgroups.features
+        self._add_handlers(self._settings.get("programs") or {})
         self.features |= {"pid-namespace": "", "user-namespace": "", "seccomp": seccomp.why_not()}
         self._network = network.NodeNetwork(
             self._settings["node_ip"], self._settings["pod_cidr"], self._settings["service_cidr"]
@@ -98,11 +100,20 @@ class NativeRuntime:
 
     def clear(self) -> None:
         """Remove control groups that an earlier noded left, and make those that all pods share."""
-        for directory in self.cgroups.directories():
+        for directory in filter(os.path.isdir, self.cgroups.directories()):
             for entry in os.scandir(directory):
                 if entry.is_dir():
                     self.cgroups.remove(entry.name)
         self._pods.set_up()
+
+    def _add_handlers(self, programs: dict[str, str]) -> None:
+        if self.level != "root":
+            return
+        self._handlers |= make_handlers(
+            programs, lambda name, program: OciContainers(self, name, program, self._state)
+        )
+        if len(self._handlers) > 1:
+            self.cgroups.expect_everywhere()
 
     def _find_layering(self) -> rootfs.HostImage:
         userxattr = self.level != "root"
