@@ -104,12 +104,18 @@ def _mounts(view: View, staged: Mapping[int, str]) -> list[Record]:
         _mount("/dev/shm", "bind", view.shm, ["rbind"]),  # noqa: S108
     ]
     mounts += [
-        _mount(inside, "bind", outside, ["rbind", "rprivate"]) for inside, outside in view.files.items()
+        _mount(inside, "bind", outside, ["rbind", "rprivate", "nodev"])
+        for inside, outside in view.files.items()
     ]
     for place, mount in enumerate(view.mounts):
         if mount.get("is_device"):
             continue
-        options = ["rbind", mount.get("propagation") or "private", "ro" if mount.get("read_only") else "rw"]
+        options = [
+            "rbind",
+            mount.get("propagation") or "private",
+            "ro" if mount.get("read_only") else "rw",
+            "nodev",
+        ]
         options[1] = {"private": "rprivate"}.get(options[1], options[1])
         mounts.append(_mount(mount["container_path"], "bind", staged.get(place, mount["host_path"]), options))
     return mounts

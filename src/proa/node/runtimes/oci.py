@@ -54,7 +54,7 @@ class OciContainers:
         cgroup = f"/{node.cgroups.name}/{node.cgroup(record, sandbox)}"
 
         def run(channel: socket.socket) -> None:
-            _refuse_volumes_at_dev(view)
+            _refuse_kernel_places(view)
             self._enter()
             root, staged = rootfs.lay(directory, node.image, view)
             _resolve(process, root)
@@ -192,11 +192,14 @@ def _seccomp(security: Record, process: child.Process) -> Record | None:
     return default_profile(process.identity.capabilities, os.uname().machine)
 
 
-def _refuse_volumes_at_dev(view: rootfs.View) -> None:
-    """Programs before 2025-11 mask files with what the container has as /dev/null: CVE-2025-31133."""
+def _refuse_kernel_places(view: rootfs.View) -> None:
+    """Refuse mounts at /proc, and at /dev: programs before 2025-11 mask files with its null (CVE-2025-31133)."""
     for mount in view.mounts:
-        if os.path.normpath(mount["container_path"]) in ("/dev", "//dev"):
+        inside = os.path.normpath("/" + mount["container_path"].lstrip("/"))
+        if inside == "/dev":
             raise child.StartFailure("a volume at /dev could lead this runtime out of the container")
+        if inside == "/proc" or inside.startswith("/proc/"):
+            raise child.StartFailure(f'"{inside}" cannot be mounted because it is inside /proc')
 
 
 def _device(mount: Record) -> Record:
