@@ -13,6 +13,7 @@ mount namespace: nothing is left behind when it ends. Masks and devices follow c
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import stat
@@ -23,7 +24,7 @@ from proa.node.noded.records import remove_tree
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from typing import Any
 
 DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
@@ -311,42 +312,35 @@ class _Root:
         propagation = {"rslave": linux.MS_SLAVE, "rshared": 0}.get(
             mount.get("propagation", ""), linux.MS_PRIVATE
         )
-        if mount.get("layers"):
-            self._mount_layers(mount)
-            return
-        held = _open_within(mount["host_path"], mount["within"]) if mount.get("within") else -1
-        try:
+        with self._source(mount) as source:
             self.bind(
-                f"/proc/self/fd/{held}" if held >= 0 else mount["host_path"],
+                source,
                 mount["container_path"],
-                read_only=bool(mount.get("read_only")),
+                read_only=bool(mount.get("read_only") or mount.get("layers")),
                 no_devices=not mount.get("is_device"),
                 propagation=propagation,
                 tree=tree,
-                shown=not mount.get("is_device"),
+                shown=not mount.get("is_device") and not mount.get("layers"),
             )
-        finally:
-            if held >= 0:
-                os.close(held)
 
-    def _mount_layers(self, mount: dict[str, Any]) -> None:
-        """Show an image, or the part of it at `host_path`, read-only."""
-        place = self.new_scratch(0o755)
-        lowers = [*self._lowers(mount["layers"]), self.new_scratch(0o755)]
-        _overlay_read_only(lowers, place, self._userxattr)
-        source, held = place, -1
+    @contextlib.contextmanager
+    def _source(self, mount: dict[str, Any]) -> Iterator[str]:
+        """Give what a mount shows: a path of the node, one that no link leads away from, or a part of an image."""
+        folder = mount.get("within") or ""
+        path = mount["host_path"]
+        if mount.get("layers"):
+            folder = self.new_scratch(0o755)
+            lowers = [*self._lowers(mount["layers"]), self.new_scratch(0o755)]
+            _overlay_read_only(lowers, folder, self._userxattr)
+            path = f"{folder}/{path.lstrip('/')}"
+        if not folder:
+            yield path
+            return
+        held = _open_within(path, folder)
         try:
-            if mount["host_path"]:
-                base = os.open(place, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-                try:
-                    held = linux.open_in_root(base, mount["host_path"])
-                finally:
-                    os.close(base)
-                source = f"/proc/self/fd/{held}"
-            self.bind(source, mount["container_path"], read_only=True)
+            yield f"/proc/self/fd/{held}"
         finally:
-            if held >= 0:
-                os.close(held)
+            os.close(held)
 
     def make_volume(self, path: str) -> None:
         """Keep one of the image's folders writable: as a mount of its own, which stays so when the root's does not."""
@@ -485,22 +479,17 @@ class _Root:
 
     def stage(self, mount: dict[str, Any], tree: int | None) -> str:
         """Attach one of the pod's mounts beside the root, and return where."""
-        held = _open_within(mount["host_path"], mount["within"]) if mount.get("within") else -1
-        try:
-            source = f"/proc/self/fd/{held}" if held >= 0 else mount["host_path"]
+        propagation = 0 if mount.get("propagation") in ("rslave", "rshared") else linux.MS_PRIVATE
+        read_only = bool(mount.get("read_only") or mount.get("layers"))
+        with self._source(mount) as source:
             place = self.new_scratch(0o755)
             if not os.path.isdir(source):
                 place += "/file"
                 os.close(os.open(place, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o644))
             target = os.open(place, os.O_PATH | os.O_CLOEXEC)
-            propagation = 0 if mount.get("propagation") in ("rslave", "rshared") else linux.MS_PRIVATE
-            read_only = bool(mount.get("read_only"))
             self._attach(source, target, read_only=read_only, propagation=propagation, tree=tree)
             os.close(target)
-            return place
-        finally:
-            if held >= 0:
-                os.close(held)
+        return place
 
     def make_read_only(self, *, with_root: bool = True) -> None:
         """Forbid writing to everything that is the image's and not a volume."""
