@@ -36,7 +36,9 @@ from proa.local_nodes.addresses import (
     API_SERVICE_IP,
     DNS_SERVICE_IP,
     SERVICE_CIDR,
+    joined_pod_cidrs,
 )
+from proa.local_nodes.door import NodeDoor
 from proa.local_nodes.node import Surroundings
 from proa.local_nodes.node_set import LocalNodes
 from proa.local_nodes.removal import remove_nodes
@@ -47,7 +49,8 @@ if TYPE_CHECKING:
     from proa.apiserver.audit.policy import AuditPolicy
     from proa.apiserver.http_server import ApiHttpServer
     from proa.apiserver.pki import Pki
-    from proa.client.kubelet_api import KubeletApi
+    from proa.apiserver.streams.remote_kubelet import RemoteKubelets
+    from proa.client.kubelet_api import DistantKubelet, KubeletApi
     from proa.client.protocol import Client
     from proa.network.gateway.starter import GatewayStarter
     from proa.reconcile.manager import Manager
@@ -116,6 +119,7 @@ class Cluster:
         self._manager: Manager
         self._nodes: LocalNodes
         self._gateway: GatewayStarter
+        self._remote_kubelets: RemoteKubelets
 
     @property
     def url(self) -> str:
@@ -137,6 +141,7 @@ class Cluster:
             for module in COMPONENTS:
                 importlib.import_module(module)
             pki = await keys
+            self._remote_kubelets = self._make_remote_kubelets(pki)
             server = self._make_api_server(opened, pki, wanted)
             self._stack.push_async_callback(server.close)
             self._client = make_client(server, "system:apiserver", "system:masters")
@@ -302,6 +307,7 @@ class Cluster:
             pki.authority.key,
             pki.service_account.key,
             node_monitor_grace_seconds=self.settings.node_monitor_grace_seconds,
+            pod_cidrs=joined_pod_cidrs(),
         )
         manager = self._manager = Manager(
             make_client(server, "system:kube-controller-manager"),
@@ -314,7 +320,7 @@ class Cluster:
             informers,
             events,
             lambda node: make_client(server, f"system:node:{node}", "system:nodes"),
-            make_http,
+            lambda noded: NodeDoor(noded, make_http),
             self.settings.node_monitor_grace_seconds,
             self.settings.outside_network,
             make_account_client(server, BALANCER_ACCOUNT),
@@ -385,14 +391,19 @@ class Cluster:
                     f"{elsewhere}: stop that `proa {component}`, or start with `--without {component}`"
                 ) from None
 
-    async def _dial_kubelet(self, name: str) -> KubeletApi:
-        """Return the kubelet that logs, exec and port-forward of a node's pods go to."""
-        from proa.objects.errors import ServiceUnavailable
-
+    async def _dial_kubelet(self, name: str) -> KubeletApi | DistantKubelet:
+        """Return the kubelet that logs, exec and port-forward of a node's pods go to, of this machine or another."""
         kubelet = self._nodes.find_kubelet(name)
-        if kubelet is None:
-            raise ServiceUnavailable(f'the kubelet of node "{name}" cannot be reached')
-        return kubelet.server
+        if kubelet is not None:
+            return kubelet.server
+        return await self._remote_kubelets.find(name)
+
+    def _make_remote_kubelets(self, pki: Pki) -> RemoteKubelets:
+        from proa.apiserver.streams.remote_kubelet import Credentials, RemoteKubelets
+        from proa.objects.resource import NODES
+
+        files = Credentials(pki.authority.certificate, pki.kubelet_client.certificate, pki.kubelet_client.key)
+        return RemoteKubelets(lambda name: self._client.get(NODES, name), files, self._nodes.dial)
 
     def _read_settings(self) -> Settings | None:
         try:

@@ -31,6 +31,8 @@ BACKDATE = datetime.timedelta(minutes=5)
 """Clocks differ a little: a new certificate is valid from a moment ago."""
 FRONT_PROXY_CLIENT = "front-proxy-client"
 """The common name by which the API server shows itself to servers of aggregated APIs."""
+KUBELET_CLIENT = "kube-apiserver-kubelet-client"
+"""The common name by which the API server asks kubelets; policy/proa.json says that it may."""
 _SIOCGIFADDR = 0x8915
 
 
@@ -54,6 +56,8 @@ class Pki:
     front_proxy_authority: KeyPair
     front_proxy_client: KeyPair
     """By which servers of aggregated APIs know the API server: an authority for this alone."""
+    kubelet_client: KeyPair
+    """By which kubelets of other machines know the API server."""
 
 
 def find_pki(directory: Path) -> Pki:
@@ -69,6 +73,7 @@ def find_pki(directory: Path) -> Pki:
         pair("sa", ".pub"),
         pair("front-proxy-ca"),
         pair(FRONT_PROXY_CLIENT),
+        pair("apiserver-kubelet-client"),
     )
 
 
@@ -117,6 +122,7 @@ def ensure_shared_pki(directory: Path, own: Path, server_names: Sequence[str], n
         shared.service_account,
         shared.front_proxy_authority,
         mine.front_proxy_client,
+        mine.kubelet_client,
     )
     lock = os.open(directory / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
@@ -129,7 +135,7 @@ def ensure_shared_pki(directory: Path, own: Path, server_names: Sequence[str], n
 
 def _signed(pki: Pki) -> tuple[KeyPair, ...]:
     """Return the certificates that are made anew from time to time."""
-    return pki.server, pki.admin, pki.front_proxy_client
+    return pki.server, pki.admin, pki.front_proxy_client, pki.kubelet_client
 
 
 def _expires_soon(pki: Pki, now: datetime.datetime) -> bool:
@@ -156,6 +162,7 @@ def _make_missing(pki: Pki, server_names: Sequence[str], now: datetime.datetime)
     for pair, name, groups, names, (signing, issuer) in (
         (pki.server, "kube-apiserver", (), server_names, (key, authority)),
         (pki.admin, "kubernetes-admin", ("system:masters",), (), (key, authority)),
+        (pki.kubelet_client, KUBELET_CLIENT, (), (), (key, authority)),
         (pki.front_proxy_client, FRONT_PROXY_CLIENT, (), (), front),
     ):
         own = ec.generate_private_key(ec.SECP256R1())

@@ -17,6 +17,7 @@ There is no way back. A terminal is asked first; anything else needs --yes.
 """
 OURS = (
     "cluster.json",
+    "join.json",
     "pki",
     "kubeconfig",
     "store",

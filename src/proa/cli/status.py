@@ -56,6 +56,8 @@ def find_status(home: Home) -> dict[str, Any]:
     server = home.find_server()
     if server is None:
         return status
+    if "node" in server:
+        return status | find_joined(home, server)
     processes = [{"name": "server", **measure(int(server["pid"]))}]
     for node in sorted(home.nodes.iterdir()) if home.nodes.is_dir() else []:
         processes += find_noded(node)
@@ -68,6 +70,31 @@ def find_status(home: Home) -> dict[str, Any]:
     except (ApiError, OSError) as error:
         status["error"] = str(error)
     return status
+
+
+def find_joined(home: Home, server: dict[str, Any]) -> dict[str, Any]:
+    """Return the same of a home that is a node of another machine's cluster, as far as the node is told of it."""
+    from proa.joining.membership import connect_as_node
+    from proa.objects.resource import NODES, PODS
+
+    async def ask_as_node() -> tuple[Object, int]:
+        client = connect_as_node(home)
+        try:
+            node = await client.get(NODES, server["node"])
+            pods = await client.list(PODS, field_selector=f"spec.nodeName={server['node']}")
+        finally:
+            await client.close()
+        return node, len(pods.items)
+
+    processes = [{"name": "node", **measure(int(server["pid"]))}, *find_noded(home.node(server["node"]))]
+    status: dict[str, Any] = {"running": True, "processes": processes}
+    status |= {key: server.get(key) for key in ("pid", "server", "node", "startedAt", "startSeconds")}
+    try:
+        node, pods = asyncio.run(ask_as_node())
+    except (ApiError, OSError) as error:
+        return status | {"error": str(error)}
+    shown = describe_node(node)
+    return status | {"ready": shown["ready"], "nodes": [shown], "pods": {"on this node": pods}}
 
 
 def describe_settings(home: Home) -> dict[str, Any]:
@@ -164,7 +191,8 @@ def print_status(status: dict[str, Any]) -> None:
     terminal = Terminal()
     if not status["running"]:
         terminal.line(f"{terminal.paint('stopped', RED)}  {status['home']}")
-        terminal.line(f"start it with: proa up --detach{option_for(Path(status['home']))}")
+        verb = "join" if (Path(status["home"]) / "join.json").exists() else "up"
+        terminal.line(f"start it with: proa {verb} --detach{option_for(Path(status['home']))}")
         return
     word = terminal.paint("ready", GREEN) if status["ready"] else terminal.paint("not ready", RED)
     uptime = time.time() - float(status["startedAt"])
@@ -186,7 +214,8 @@ def print_status(status: dict[str, Any]) -> None:
         terminal.line(line)
     used = ", ".join(f"{p['name']} {format_bytes(p['memoryBytes'])}" for p in status["processes"])
     terminal.line(f"memory: {used}")
-    terminal.line(f"KUBECONFIG={shlex.quote(status['kubeconfig'])}")
+    if "kubeconfig" in status:
+        terminal.line(f"KUBECONFIG={shlex.quote(status['kubeconfig'])}")
 
 
 def settings_lines(status: dict[str, Any]) -> list[str]:

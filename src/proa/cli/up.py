@@ -42,8 +42,6 @@ examples:
 READY_TIMEOUT_SECONDS = 60.0
 ONE_ARENA = {"MALLOC_ARENA_MAX": "1"}
 """The server's few threads share one heap: what each has freed of its own would be a fifth of the memory."""
-REFUSAL = "proa up: "
-"""How the line begins that a server prints which cannot start (`__main__.run`)."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -122,6 +120,10 @@ def run(options: argparse.Namespace) -> int:
     """Start it."""
     check(options)
     home = find_home(options.home)
+    if (home.path / "join.json").exists():
+        raise Failure(
+            f"{home.path} is a node of another cluster: `proa join` starts it, `proa leave` ends that"
+        )
     if options.detach:
         return run_detached(home, options)
     return run_here(home, options)
@@ -240,10 +242,15 @@ def wanted_of(options: argparse.Namespace) -> Wanted:
 
 def start_detached(home: Home, wanted: Wanted, terminal: Terminal | None = None) -> dict[str, Any]:
     """Start the server and return what it says of itself once it is ready; raise Failure with its last words."""
+    return start_verb(home, "up", wanted.options(), terminal)
+
+
+def start_verb(home: Home, verb: str, options: list[str], terminal: Terminal | None) -> dict[str, Any]:
+    """Start a verb that serves, in a session of its own; return its word once it is ready, raise Failure."""
     home.make()
     reader, writer = os.pipe()
-    command = [sys.executable, "-m", "proa", "up", "--home", str(home.path), "--ready-fd", str(writer)]
-    command += wanted.options()
+    command = [sys.executable, "-m", "proa", verb, "--home", str(home.path), "--ready-fd", str(writer)]
+    command += options
     log = os.open(home.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
     log_start = os.fstat(log).st_size
     try:
@@ -266,7 +273,7 @@ def start_detached(home: Home, wanted: Wanted, terminal: Terminal | None = None)
     if not answer:
         if give_up(child) == 0:
             raise Failure("the server was told to stop before it was ready")
-        raise Failure(why_not(last_words(home, log_start), home.log))
+        raise Failure(why_not(last_words(home, log_start), home.log, f"proa {verb}: "))
     server: dict[str, Any] = json.loads(answer)
     return server
 
@@ -307,10 +314,13 @@ def last_words(home: Home, start: int) -> list[str]:
         return log.read()[-8192:].decode(errors="replace").splitlines()[-12:]
 
 
-def why_not(words: list[str], log: Path) -> str:
-    """Return why a server did not get ready: in its own words where it refused, else with the end of its log."""
-    if words and words[-1].startswith(REFUSAL):
-        return words[-1].removeprefix(REFUSAL)
+def why_not(words: list[str], log: Path, refusal: str) -> str:
+    """Return why a server did not get ready: in its own words where it refused, else with the end of its log.
+
+    `refusal` is how the line begins that a verb prints which has failed (`__main__.run`).
+    """
+    if words and words[-1].startswith(refusal):
+        return words[-1].removeprefix(refusal)
     shown = "\n".join(f"  {line}" for line in words) or "  (it said nothing)"
     return f"the server did not get ready:\n{shown}\nIts log: {log}"
 

@@ -82,6 +82,13 @@ class HttpTransport:
                         raise
             return await self._ask(await self._connect(), request)
 
+    def use(self, ssl_context: ssl.SSLContext) -> None:
+        """Make connections with these settings (another certificate); no later request goes by one made before."""
+        self._ssl = ssl_context
+        idle, self._idle = self._idle, []
+        for connection in idle:
+            connection.close()
+
     async def close(self) -> None:
         """Close all connections; streams under way end with an error."""
         self._closed = True
@@ -102,6 +109,7 @@ class HttpTransport:
     async def _connect(self) -> _Connection:
         if self._closed:
             raise ServiceUnavailable("the client is closed")
+        settings = self._ssl
         try:
             async with asyncio.timeout(CONNECT_SECONDS):
                 reader, writer = await self._open()
@@ -112,7 +120,7 @@ class HttpTransport:
         except OSError as error:
             raise ServiceUnavailable(f"cannot connect to {self._server}: {error}") from None
         self._connections = {known for known in self._connections if not known.is_closing}
-        connection = _Connection(reader, writer)
+        connection = _Connection(reader, writer, settings)
         self._connections.add(connection)
         return connection
 
@@ -171,7 +179,8 @@ class HttpTransport:
 
     def _give_back(self, connection: _Connection) -> None:
         """Keep a connection whose answer has been read to its end; close any other."""
-        if connection.is_usable and not self._closed and len(self._idle) < IDLE_CONNECTIONS:
+        is_ours = not self._closed and connection.settings is self._ssl
+        if connection.is_usable and is_ours and len(self._idle) < IDLE_CONNECTIONS:
             connection.idle_since = asyncio.get_running_loop().time()
             self._idle.append(connection)
         else:
@@ -226,7 +235,13 @@ class _Head:
 class _Connection:
     """One connection, one request at a time. The methods `on_*` are httptools' callbacks."""
 
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def __init__(
+        self,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        settings: ssl.SSLContext | None = None,
+    ) -> None:
+        self.settings = settings
         self.idle_since = 0.0
         self._reader = reader
         self._writer = writer

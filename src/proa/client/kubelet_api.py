@@ -7,8 +7,9 @@ that `cluster.py` hands them. Source of the semantics: cri-api RuntimeService an
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
+from proa.client.protocol import Request, Response
 from proa.objects.quick_dataclass import dataclass
 
 
@@ -85,11 +86,21 @@ class ByteStream(Protocol):
         """Close both ways."""
 
 
-class KubeletApi(Protocol):
-    """One node's kubelet. Errors are ApiErrors with upstream's words."""
+class NodeApi(Protocol):
+    """What every kubelet answers, near or far. Errors are ApiErrors with upstream's words."""
 
     async def container_logs(self, pod: PodRef, options: LogOptions) -> AsyncIterator[bytes]:
         """Return the log's chunks; raise BadRequest where the container is not known or has not started."""
+
+    async def dial(self, host: str, port: int) -> ByteStream:
+        """Connect to an address on the pod network (the node and service proxies of the API server)."""
+
+    async def document(self, path: str) -> tuple[str, bytes] | None:
+        """Return (content type, body) of what a GET to the kubelet's own port shows, None where nothing is there."""
+
+
+class KubeletApi(NodeApi, Protocol):
+    """A kubelet in this process: sessions are objects."""
 
     async def exec(self, pod: PodRef, options: ExecOptions) -> ExecSession:
         """Start a command in a running container."""
@@ -100,12 +111,16 @@ class KubeletApi(Protocol):
     async def port_forward(self, pod: PodRef, port: int) -> ByteStream:
         """Connect to a TCP port on the pod's loopback."""
 
-    async def dial(self, host: str, port: int) -> ByteStream:
-        """Connect to an address on the pod network (the node and service proxies of the API server)."""
 
-    async def document(self, path: str) -> tuple[str, bytes] | None:
-        """Return (content type, body) of what a GET to the kubelet's own port shows, None where nothing is there."""
+@runtime_checkable
+class DistantKubelet(NodeApi, Protocol):
+    """A kubelet at a port of its own: it speaks with the client itself."""
+
+    async def hand_over(
+        self, request: Request, what: Literal["exec", "attach", "portForward"], pod: PodRef, container: str
+    ) -> Response:
+        """Return the kubelet's own answer to a request for a stream, an upgrade; raise what it refuses with."""
 
 
-KubeletDialer = Callable[[str], Awaitable[KubeletApi]]
+KubeletDialer = Callable[[str], Awaitable[KubeletApi | DistantKubelet]]
 """Return the kubelet of the node with that name; raise ServiceUnavailable when it cannot be reached."""

@@ -17,6 +17,7 @@ from proa.controllers import (
     ephemeral_volume,
     flow_schema,
     namespace,
+    node_departure,
     replicaset,
     resource_claim,
     resource_claim_release,
@@ -27,7 +28,9 @@ from proa.controllers import (
     ttl_after_finished,
     validating_admission_policy,
 )
-from proa.controllers.certificates import approving, cleaning, signing
+from proa.controllers.bootstrap_tokens import cleaning as token_cleaning
+from proa.controllers.bootstrap_tokens import signing as token_signing
+from proa.controllers.certificates import approving, cleaning, serving, signing
 from proa.controllers.cronjob.controller import CronJobController
 from proa.controllers.daemonset.controller import DaemonSetController
 from proa.controllers.deployment import controller as deployment
@@ -38,6 +41,7 @@ from proa.controllers.garbage_collector.controller import GarbageCollector
 from proa.controllers.horizontal_pod_autoscaler.controller import HorizontalPodAutoscaler
 from proa.controllers.job.controller import JobController
 from proa.controllers.local_path import controller as local_path
+from proa.controllers.node_ipam import NodeIpam
 from proa.controllers.node_lifecycle.controller import NodeLifecycle
 from proa.controllers.node_ttl import NodeTtl
 from proa.controllers.persistent_volume import claims, volumes
@@ -74,6 +78,8 @@ CONTROLLERS: tuple[Controller | type[Controller], ...] = (
     NodeLifecycle,
     TaintEviction,
     NodeTtl,
+    NodeIpam,
+    node_departure,
     claims,
     volumes,
     ephemeral_volume,
@@ -84,7 +90,10 @@ CONTROLLERS: tuple[Controller | type[Controller], ...] = (
     validating_admission_policy,
     approving,
     signing,
+    serving,
     cleaning,
+    token_signing,
+    token_cleaning,
     local_path,
     ResourceQuotaController,
 )

@@ -23,5 +23,7 @@ class ControllerSettings:
     """The private key by which tokens of service accounts are signed."""
     node_monitor_grace_seconds: float = 50.0
     """Without a renewed lease or heartbeat for so long, a node's Ready turns Unknown."""
+    pod_cidrs: tuple[tuple[str, ...], ...] = ()
+    """What nodes that join from other machines are given for their pods, one entry a node, with a range a family."""
     terminated_pod_threshold: int = 12_500
     """So many finished pods are kept before the oldest are collected."""

@@ -9,7 +9,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 MAX_NODES = 32
-"""Every node has a wire to every other."""
+"""Every node of one machine has a wire to every other."""
+JOINED_NUMBERS = range(MAX_NODES + 1, 255)
+"""The numbers of nodes on other machines (controllers/node_ipam.py hands them out)."""
 CLUSTER_POD_CIDR = "10.244.0.0/16"
 SERVICE_CIDR = "10.96.0.0/16"
 API_SERVICE_IP = "10.96.0.1"
@@ -24,14 +26,15 @@ _PREFIX = "proa-"
 
 
 class Place(NamedTuple):
-    """A node's number, counted from 1, and what follows from it."""
+    """A node's number, counted from 1, and what follows from it; one on another machine has a name of its own."""
 
     number: int
+    own_name: str = ""
 
     @property
     def name(self) -> str:
         """The name of its Node object and of its folder."""
-        return f"{_PREFIX}{self.number}"
+        return self.own_name or f"{_PREFIX}{self.number}"
 
     @property
     def ip(self) -> str:
@@ -47,6 +50,19 @@ class Place(NamedTuple):
 def places(count: int) -> list[Place]:
     """Return the nodes of a cluster that has so many."""
     return [Place(number) for number in range(1, count + 1)]
+
+
+def joined_pod_cidrs() -> tuple[tuple[str, ...], ...]:
+    """Return what nodes on other machines are given for their pods, an entry a node."""
+    return tuple((Place(number).pod_cidr,) for number in JOINED_NUMBERS)
+
+
+def place_of(name: str, pod_cidr: str) -> Place | None:
+    """Return the place of a node that has these addresses for its pods; None where no node has such ones."""
+    parts = pod_cidr.split(".")
+    number = int(parts[2]) if len(parts) == 4 and parts[2].isdecimal() and parts[2].isascii() else 0
+    place = Place(number, name)
+    return place if 0 < number < 255 and place.pod_cidr == pod_cidr else None
 
 
 def find_number(name: str) -> int:

@@ -22,6 +22,10 @@ class AnyNode:
         """Return a socket of the node's network namespace."""
         return await self._noded().open_socket(kind, host, port)
 
+    async def dial(self, host: str, port: int) -> socket.socket:
+        """Return a socket of the node's network namespace, connected to an address of pods'; raise RuntimeFailure."""
+        return await self._noded().dial("", host, port)
+
     async def add_addresses(self, addresses: list[str]) -> None:
         """Give the node's loopback these addresses."""
         await self._noded().add_addresses(addresses)

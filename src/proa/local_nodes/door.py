@@ -3,13 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from proa.local_nodes.addresses import API_ADDRESS, API_PORT
 
 if TYPE_CHECKING:
     from proa.apiserver.http_server import ApiHttpServer
     from proa.node.noded.client import NodedClient
+
+
+class Door(Protocol):
+    """The way to the API in one node's network."""
+
+    async def open(self) -> None:
+        """Listen; raise RuntimeFailure."""
+
+    async def renew(self) -> None:
+        """Cut what came from the node that is gone, and listen in the new one; raise RuntimeFailure."""
+
+    async def close(self, grace_seconds: float | None = None) -> None:
+        """Stop listening, and end the connections."""
 
 
 class NodeDoor:

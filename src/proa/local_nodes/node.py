@@ -22,16 +22,16 @@ from proa.local_nodes.addresses import (
     SERVICE_CIDR,
     Place,
 )
-from proa.local_nodes.door import NodeDoor
+from proa.local_nodes.door import Door
 from proa.objects.quick_dataclass import dataclass
 
 if TYPE_CHECKING:
-    from proa.apiserver.http_server import ApiHttpServer
     from proa.client.protocol import Client
     from proa.network.network import Network
     from proa.node.kubelet import Kubelet
     from proa.node.noded.client import NodedClient
     from proa.node.runtimes.protocol import RuntimeStatus
+    from proa.node.settings import KubeletSettings
     from proa.reconcile.events import EventSink
     from proa.reconcile.informer import InformerFactory
 
@@ -40,6 +40,8 @@ logger = logging.getLogger(__name__)
 RENEWAL_SECONDS = 0.1
 MAX_RENEWAL_SECONDS = 5.0
 DEFAULT_LEASE_SECONDS = 40
+MACHINE_LABEL, OWN_MACHINE = "proa.local/machine", "own"
+"""Nodes of the cluster's own machine have this label: what can only be there finds them by it."""
 RENEWALS_A_LEASE = 4
 
 
@@ -47,20 +49,21 @@ RENEWALS_A_LEASE = 4
 class Surroundings:
     """What a node needs of the cluster around it.
 
-    `make_client` returns the client of a node by its name; `make_server` an HTTP server of the API that is not serving
-    yet; `node_monitor_grace_seconds` is how long a silent node counts as alive; `outside_network` says whether pods
+    `make_client` returns the client of a node by its name; `make_door` the way to the API in a node's network;
+    `node_monitor_grace_seconds` is how long a silent node counts as alive; `outside_network` says whether pods
     reach the host's networks; `balancer_client` writes where load balancers are; `kubelet` is what of its settings is
-    to be other than by default.
+    to be other than by default, and `adapt` gives a kubelet's settings what only some nodes have.
     """
 
     informers: InformerFactory
     events: EventSink
     make_client: Callable[[str], Client]
-    make_server: Callable[[], ApiHttpServer]
+    make_door: Callable[[NodedClient], Door]
     node_monitor_grace_seconds: float
     outside_network: str
     balancer_client: Client
     kubelet: Mapping[str, Any] = field(default_factory=dict)
+    adapt: Callable[[KubeletSettings], KubeletSettings] = lambda settings: settings
 
 
 @dataclass(slots=True)
@@ -69,7 +72,7 @@ class _Parts:
 
     kubelet: Kubelet
     network: Network
-    door: NodeDoor | None
+    door: Door | None
 
 
 class LocalNode:
@@ -121,6 +124,11 @@ class LocalNode:
         return self._status is None or self._status.level != "process"
 
     @property
+    def isolation(self) -> str:
+        """By what means the node is one (RuntimeStatus.level), "" before it has been booted."""
+        return self._status.level if self._status is not None else ""
+
+    @property
     def end(self) -> Mapping[str, Any]:
         """This node as the end of a wire."""
         return {
@@ -154,7 +162,7 @@ class LocalNode:
         noded, status = self._noded, self._status
         if noded is None or status is None:
             raise AssertionError(f"{self.name} has not been booted")
-        door = NodeDoor(noded, around.make_server) if self.has_own_network else None
+        door = around.make_door(noded) if self.has_own_network else None
         network = self._make_network(noded, status, around)
         self._parts = _Parts(self._make_kubelet(noded, around, network), network, door)
         if door is not None:
@@ -217,6 +225,7 @@ class LocalNode:
             lease_renew_seconds=lease_seconds / RENEWALS_A_LEASE,
             images_directory=home / "images",
             registries_file=home / "registries.yaml",
+            labels={MACHINE_LABEL: OWN_MACHINE},
             **around.kubelet,
         )
         events = around.events.recorder("kubelet", self.name)
@@ -225,7 +234,7 @@ class LocalNode:
             noded,
             around.informers,
             events,
-            settings,
+            around.adapt(settings),
             protect=network.protect,
         )
 

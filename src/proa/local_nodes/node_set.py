@@ -18,9 +18,11 @@ from proa.local_nodes.any_node import AnyNode
 from proa.local_nodes.gateway_place import GatewayPlace
 from proa.local_nodes.links import Links
 from proa.local_nodes.node import LocalNode, Surroundings
-from proa.objects.errors import ApiError
+from proa.objects.errors import ApiError, ServiceUnavailable
 
 if TYPE_CHECKING:
+    from proa.client.kubelet_api import ByteStream
+    from proa.local_nodes.overlay import Overlay
     from proa.network.host import HostEntrance
     from proa.node.kubelet import Kubelet
 
@@ -48,6 +50,7 @@ class LocalNodes:
         self._around: Surroundings
         self._links: Links
         self._host: HostEntrance | None = None
+        self._overlay: Overlay | None = None
         self._entrance: LocalNode | None = None
         self._on_entrance: Callable[[], None] = lambda: None
         self._poked = asyncio.Event()
@@ -73,6 +76,16 @@ class LocalNodes:
         """Return the way in to the nodes; `on_renewed` is called when it is another, or made anew."""
         self._on_entrance = on_renewed
         return GatewayPlace(self._find_entrance)
+
+    async def dial(self, host: str, port: int) -> ByteStream:
+        """Connect to a pod's address by the network of any node that is up; raise ServiceUnavailable."""
+        from proa.node.runtimes.protocol import RuntimeFailure
+        from proa.node.server import SocketStream
+
+        try:
+            return SocketStream(await AnyNode(self._find_entrance).dial(host, port))
+        except (OSError, RuntimeFailure) as error:
+            raise ServiceUnavailable(f"error trying to reach {host}:{port}: {error}") from error
 
     def boot(self) -> asyncio.Task[None]:
         """Start the supervisors of all nodes that are not switched off: the task raises RuntimeFailure.
@@ -102,6 +115,21 @@ class LocalNodes:
         await host.start()
         await asyncio.gather(*(node.start(around) for node in self._running()))
         await self._link()
+        self._cross(around)
+
+    def _cross(self, around: Surroundings) -> None:
+        """Have ways to nodes of other machines, should there be any."""
+        from proa.local_nodes.overlay import Overlay, Way
+        from proa.objects.resource import NODES
+
+        nodes = around.informers.informer(NODES)
+        recorder = around.events.recorder("kube-proxy", next(iter(self._nodes)))
+
+        def tell(way: Way, problem: str) -> None:
+            if (node := nodes.get(way.name)) is not None:
+                recorder.event(node, "Warning", "NoRouteCreated", problem)
+
+        self._overlay = Overlay(nodes, self._running, set(self._nodes), around.make_client, on_problem=tell)
 
     async def stop(self, *, drain: bool) -> None:
         """End kubelets and networks, those that have not come up wholly too; `drain` ends the pods first."""
@@ -123,7 +151,10 @@ class LocalNodes:
         self._poked.set()
 
     async def run(self) -> None:
-        """Follow the switches for ever."""
+        """Follow the switches, and the nodes of other machines, for ever."""
+        await asyncio.gather(self._follow_switches(), *([self._overlay.run()] if self._overlay else []))
+
+    async def _follow_switches(self) -> None:
         while True:
             await self._poked.wait()
             self._poked.clear()
@@ -143,6 +174,8 @@ class LocalNodes:
             else:
                 await node.boot()
                 await node.start(self._around)
+                if self._overlay is not None:
+                    self._overlay.renewed(node)
             await self._link()
             await self._move_entrance(node)
         except (RuntimeFailure, ApiError, OSError) as error:
@@ -152,6 +185,8 @@ class LocalNodes:
 
     async def _on_renewed(self, node: LocalNode) -> None:
         await self._link()
+        if self._overlay is not None:
+            self._overlay.renewed(node)
         if node is self._entrance and self._host is not None:
             await self._host.renew()
             self._on_entrance()

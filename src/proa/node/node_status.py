@@ -149,7 +149,7 @@ def make_node(settings: KubeletSettings, machine: MachineInfo, runtime: RuntimeS
         "metadata": {
             "name": settings.node_name,
             "labels": make_labels(settings, machine),
-            "annotations": make_annotations(runtime),
+            "annotations": {**make_annotations(runtime), **settings.annotations},
         },
         "spec": spec,
     }
@@ -172,12 +172,14 @@ def make_node_status(
     addresses = [{"type": "Hostname", "address": settings.node_name}]
     if runtime.node_ip:
         addresses.insert(0, {"type": "InternalIP", "address": runtime.node_ip})
+    addresses += [{"type": kind, "address": address} for kind, address in settings.addresses]
     ordered = sorted(images, key=lambda i: (-i[1], i[0]))[:MAX_IMAGES]
     return {
         "capacity": capacity,
         "allocatable": capacity,
         "addresses": addresses,
         "conditions": make_conditions(runtime, old, now, pressures=pressures),
+        "daemonEndpoints": {"kubeletEndpoint": {"Port": settings.port}},
         "daemonEndpoints": {"kubeletEndpoint": {"Port": 10250}},
         "images": [{"names": list(dict.fromkeys(names)), "sizeBytes": size} for names, size in ordered],
         "features": {"supplementalGroupsPolicy": True},

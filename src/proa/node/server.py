@@ -91,6 +91,11 @@ class KubeletServer:
         """Connect to an address on the pod network."""
         return await self._dial("", host, port, f"error trying to reach {host}:{port}")
 
+    def find_pod(self, namespace: str, name: str, pod_uid: str = "") -> Object | None:
+        """Return a pod of this node, None where it has none of that name (and uid, unless "")."""
+        found = self._pods.get(name, namespace)
+        return found if found is not None and pod_uid in ("", uid(found)) else None
+
     async def document(self, path: str) -> tuple[str, bytes] | None:
         """Return (content type, body) of one of the kubelet's own pages, None where there is none."""
         try:

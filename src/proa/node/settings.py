@@ -29,6 +29,11 @@ class KubeletSettings:
     max_pods: int = 250
     image_aliases: Mapping[str, str] | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
+    annotations: Mapping[str, str] = field(default_factory=dict)
+    addresses: tuple[tuple[str, str], ...] = ()
+    """Further addresses of the node, as (type, address)."""
+    port: int = 10250
+    """Where its HTTPS server is, if it has one."""
     starts_at_once: int = 8
     lease_duration_seconds: int = 40
     lease_renew_seconds: float = 10.0

@@ -26,7 +26,9 @@ from proa.apiserver.http_server import ApiHttpServer, make_server_context
 from proa.apiserver.members import Members, Place
 from proa.apiserver.pki import Pki, ensure_shared_pki, find_own_names
 from proa.apiserver.resources import DEFINITIONS
-from proa.client.protocol import Client
+from proa.apiserver.streams.remote_kubelet import Credentials, RemoteKubelets, connect_tcp
+from proa.client.kubelet_api import ByteStream
+from proa.client.protocol import Client, Object
 from proa.cluster import (
     LEASES,
     SERVICE_NAMES,
@@ -42,7 +44,8 @@ from proa.cluster_settings import EVERYWHERE, LOOPBACK
 from proa.controllers import make_server_controllers
 from proa.home import write_private
 from proa.local_nodes.addresses import API_SERVICE_IP, SERVICE_CIDR
-from proa.objects.errors import ApiError
+from proa.objects.errors import ApiError, ServiceUnavailable
+from proa.objects.resource import NODES
 from proa.process import told_to_stop
 from proa.reconcile.held_lease import let_go
 from proa.reconcile.leader_election import Lock
@@ -164,6 +167,11 @@ async def _open_store(wanted: Wanted, holder: str) -> Store:
 def _make_server(store: Store, pki: Pki, wanted: Wanted, place: Place) -> ApiServer:
     path = wanted.audit_log or "-"
     policy, log = make_audit(wanted.audit_policy, path) if wanted.audit_policy else (None, None)
+    nodes: Client
+
+    async def find_node(name: str) -> Object:
+        return await nodes.get(NODES, name)
+
     settings = ApiSettings(
         service_cidr=SERVICE_CIDR,
         advertise_address=place.address,
@@ -173,7 +181,19 @@ def _make_server(store: Store, pki: Pki, wanted: Wanted, place: Place) -> ApiSer
         proxy_identity=ProxyIdentity(pki.front_proxy_client.certificate, pki.front_proxy_client.key),
         audit_policy=policy,
     )
-    return ApiServer(store, DEFINITIONS, settings, audit_log=log)
+    files = Credentials(pki.authority.certificate, pki.kubelet_client.certificate, pki.kubelet_client.key)
+    kubelets = RemoteKubelets(find_node, files, _dial)
+    server = ApiServer(store, DEFINITIONS, settings, kubelet=kubelets.find, audit_log=log)
+    nodes = make_client(server, "system:apiserver", "system:masters")
+    return server
+
+
+async def _dial(host: str, port: int) -> ByteStream:
+    """Connect to a pod by this machine's own network, as upstream's server does."""
+    try:
+        return await connect_tcp(host, port)
+    except (OSError, TimeoutError) as error:
+        raise ServiceUnavailable(f"error trying to reach {host}:{port}: {error or 'no answer'}") from error
 
 
 async def _make_objects(server: ApiServer, client: Client, pki: Pki, place: Place) -> None:

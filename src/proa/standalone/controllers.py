@@ -16,6 +16,7 @@ from typing import NamedTuple
 from proa.client.protocol import Client
 from proa.controllers import make_controllers
 from proa.controllers.settings import ControllerSettings
+from proa.local_nodes.addresses import joined_pod_cidrs
 from proa.objects.resource import Resource
 from proa.reconcile.discovery import resources_of
 from proa.reconcile.manager import Manager, component_name
@@ -27,6 +28,7 @@ logger = logging.getLogger(__name__)
 NAME = "kube-controller-manager"
 RETRY_SECONDS = 2.0
 UPSTREAM_NAMES = {
+    "bootstrap-signer-controller": "bootstrapsigner",
     "certificatesigningrequest-approving-controller": "csrapproving",
     "certificatesigningrequest-cleaner-controller": "csrcleaner",
     "certificatesigningrequest-signing-controller": "csrsigning",
@@ -36,6 +38,7 @@ UPSTREAM_NAMES = {
     "persistentvolume-binder-controller": "persistentvolume-controller",
     "root-ca-certificate-publisher-controller": "root-ca-publisher",
     "serviceaccount-token-controller": "token-controller",
+    "token-cleaner-controller": "tokencleaner",
 }
 """Upstream's names of controllers (cmd/kube-controller-manager/names) that are called otherwise here, after what their
 events say that they come from; all others are as upstream, with or without `-controller` at the end."""
@@ -78,6 +81,7 @@ class Files(NamedTuple):
             self.signing_certificate or nowhere,
             self.signing_key or nowhere,
             self.account_key or nowhere,
+            pod_cidrs=joined_pod_cidrs(),
         )
 
 

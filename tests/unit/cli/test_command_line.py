@@ -160,7 +160,7 @@ def test_what_a_running_cluster_is_asked_to_be_and_is_not_is_refused(
     ids=["refused", "failed", "silent"],
 )
 def test_a_detached_start_that_fails_says_why(words: list[str], told: str) -> None:
-    assert why_not(words, Path("/h/server.log")) == told
+    assert why_not(words, Path("/h/server.log"), "proa up: ") == told
 
 
 @pytest.mark.parametrize(

@@ -13,8 +13,9 @@ from proa.apiserver.aggregation.remotes import Remote
 from proa.apiserver.aggregation.upstream import REMOTE_PREFIX, Upstream, identity_headers
 from proa.apiserver.handlers.health import TEXT
 from proa.apiserver.streams.context import UpgradedConnection
-from proa.apiserver.streams.proxy import Upgraded, without_hops
+from proa.apiserver.streams.proxy import without_hops
 from proa.apiserver.streams.splice import splice
+from proa.apiserver.streams.upgraded import Upgraded
 from proa.apiserver.webhooks.resolver import CannotConnect
 from proa.client.protocol import Request, Response
 

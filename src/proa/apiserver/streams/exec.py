@@ -19,7 +19,7 @@ from proa.apiserver.streams import spdy, websocket
 from proa.apiserver.streams.channels import ChannelSocket
 from proa.apiserver.streams.context import StreamContext, UpgradedConnection
 from proa.apiserver.streams.options import exec_options, find_container, get_kubelet, get_pod
-from proa.client.kubelet_api import ExecOptions, ExecSession, PodRef
+from proa.client.kubelet_api import DistantKubelet, ExecOptions, ExecSession, PodRef
 from proa.client.protocol import Object, Request, Response
 from proa.objects.errors import ApiError, BadRequest
 
@@ -61,6 +61,8 @@ async def _answer(request: Request, context: StreamContext, *, attach: bool) -> 
     options = exec_options(request, find_container(pod, request.parameter("container")))
     kubelet = await get_kubelet(context, pod)
     ref = PodRef(context.namespace, context.name, pod["metadata"].get("uid", ""))
+    if isinstance(kubelet, DistantKubelet):
+        return await kubelet.hand_over(request, "attach" if attach else "exec", ref, options.container)
 
     async def start() -> ExecSession:
         return await (kubelet.attach(ref, options) if attach else kubelet.exec(ref, options))

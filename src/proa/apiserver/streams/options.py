@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 
 from proa.apiserver.streams.context import StreamContext
-from proa.client.kubelet_api import ExecOptions, KubeletApi, LogOptions
+from proa.client.kubelet_api import DistantKubelet, ExecOptions, KubeletApi, LogOptions
 from proa.client.protocol import Object, Request
 from proa.objects.errors import BadRequest, Cause, Invalid
 from proa.objects.resource import PODS
@@ -117,7 +117,7 @@ async def get_pod(context: StreamContext) -> Object:
     return await context.get_object(PODS, context.name, context.namespace)
 
 
-async def get_kubelet(context: StreamContext, pod: Object) -> KubeletApi:
+async def get_kubelet(context: StreamContext, pod: Object) -> KubeletApi | DistantKubelet:
     """Return the kubelet of the pod's node; raise BadRequest when it has none yet."""
     node = pod.get("spec", {}).get("nodeName", "")
     if not node:

@@ -19,7 +19,7 @@ from proa.apiserver.streams.context import StreamContext, UpgradedConnection
 from proa.apiserver.streams.exec import spdy_headers, spdy_protocol
 from proa.apiserver.streams.options import get_kubelet, get_pod
 from proa.apiserver.streams.splice import splice
-from proa.client.kubelet_api import ByteStream, PodRef
+from proa.client.kubelet_api import ByteStream, DistantKubelet, PodRef
 from proa.client.protocol import Request, Response
 from proa.objects.errors import ApiError, BadRequest
 
@@ -36,6 +36,8 @@ async def forward_ports(request: Request, context: StreamContext) -> Response:
     pod = await get_pod(context)
     kubelet = await get_kubelet(context, pod)
     ref = PodRef(context.namespace, context.name, pod["metadata"].get("uid", ""))
+    if isinstance(kubelet, DistantKubelet):
+        return await kubelet.hand_over(request, "portForward", ref, "")
     label = f"pod {context.name}_{context.namespace}, uid {ref.uid}"
 
     async def dial(port: int) -> ByteStream:

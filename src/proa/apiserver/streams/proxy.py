@@ -18,7 +18,7 @@ from urllib.parse import quote, unquote, urlencode, urlsplit
 from proa.apiserver.streams.context import StreamContext, UpgradedConnection
 from proa.apiserver.streams.http_backend import Backend, connect
 from proa.apiserver.streams.splice import splice
-from proa.client.kubelet_api import ByteStream
+from proa.apiserver.streams.upgraded import Upgraded
 from proa.client.protocol import Object, Request, Response
 from proa.objects.errors import ApiError, BadRequest, MethodNotAllowed, ServiceUnavailable
 from proa.objects.quick_dataclass import dataclass
@@ -245,25 +245,3 @@ def _outside_location(location: str, request: Request, context: StreamContext, t
         return location
     prefix = request.path[: len(request.path) - len(context.subpath)].rstrip("/")
     return prefix + parts.path + (f"?{parts.query}" if parts.query else "")
-
-
-class Upgraded:
-    """An UpgradedConnection as a ByteStream; it cannot end one side only."""
-
-    def __init__(self, connection: UpgradedConnection) -> None:
-        self._connection = connection
-
-    async def read(self, limit: int = 65536) -> bytes:
-        return await self._connection.read()
-
-    async def write(self, data: bytes) -> None:
-        await self._connection.write(data)
-
-    async def close_write(self) -> None:
-        await self._connection.close()
-
-    async def close(self) -> None:
-        await self._connection.close()
-
-
-_: type[ByteStream] = Upgraded

@@ -16,6 +16,7 @@ import orjson
 from proa.apiserver.registry.catalog import Catalog
 from proa.apiserver.registry.notes import annotate_audit
 from proa.client.protocol import User
+from proa.objects.bootstrap_tokens import NAMESPACE, secret_name, split_token
 from proa.objects.meta import parse_time
 from proa.objects.quick_dataclass import dataclass
 from proa.objects.resource import NODES, PODS, SECRETS, SERVICE_ACCOUNTS, Resource
@@ -63,6 +64,8 @@ class Authenticator:
 
     def judge(self, token: str, audiences: Sequence[str]) -> Verdict:
         """Tell whom a token names, where it is for one of `audiences`."""
+        if (parts := split_token(token)) is not None:
+            return self._judge_bootstrap(token, parts[0], audiences)
         claims = self._verified.get(token)
         if claims is None:
             try:
@@ -88,6 +91,17 @@ class Authenticator:
             return Verdict(user, common)
         except BadToken as error:
             return Verdict(error=f"[invalid bearer token, {error}]")
+
+    def _judge_bootstrap(self, token: str, token_id: str, audiences: Sequence[str]) -> Verdict:
+        """A bootstrap token names no audience: it is for this API server."""
+        from proa.apiserver.tokens.bootstrap import user_of_token
+
+        secret = self._find(SECRETS, NAMESPACE, secret_name(token_id))
+        user = user_of_token(secret, token, self._catalog.now())
+        common = tuple(audience for audience in audiences if audience in self.audiences)
+        if user is None or not common:
+            return Verdict(error="invalid bearer token")
+        return Verdict(user, common)
 
     def _user_of(self, claims: dict[str, Any]) -> User:
         """Check what may change after signing: the time, the account, and what the token is bound to."""

@@ -9,7 +9,7 @@ controller/controller.go) and rancher/local-path-provisioner's layout.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -83,10 +83,23 @@ class Plan(NamedTuple):
     failure: str = ""
 
 
-def plan(claim: Object, storage_class: Object | None, node: Object | None, directory: Path) -> Plan:
-    """Decide whether to make a volume for the claim on `node`, below `directory`."""
+def plan(
+    claim: Object,
+    storage_class: Object | None,
+    node: Object | None,
+    directory: Path,
+    elsewhere: Collection[str] = (),
+) -> Plan:
+    """Decide whether to make a volume for the claim on `node`, below `directory`.
+
+    `elsewhere` are the ranges of pods' addresses that nodes of other machines have.
+    """
     if not _is_ours_to_make(claim) or storage_class is None or node is None:
         return Plan()
+    if (node.get("spec") or {}).get("podCIDR") in elsewhere:
+        return Plan(
+            failure=f"node {meta.name(node)} is another machine's, and directories are made on this one"
+        )
     if claim["spec"].get("volumeMode", "Filesystem") != "Filesystem":
         return Plan(failure=f"{PROVISIONER} makes directories: volumeMode Block is not supported")
     if claim["spec"].get("selector") is not None:
@@ -148,7 +161,8 @@ async def _provision(context: Context, key: Key) -> None:
         return
     storage_class = context.caches(STORAGE_CLASSES).get(claim["spec"].get("storageClassName") or "")
     directory: Path = context.settings.volumes_directory
-    decided = plan(claim, storage_class, _find_node(context, claim, storage_class), directory)
+    elsewhere = {cidr for cidrs in context.settings.pod_cidrs for cidr in cidrs}
+    decided = plan(claim, storage_class, _find_node(context, claim, storage_class), directory, elsewhere)
     if decided.failure:
         message = f'failed to provision volume with StorageClass "{CLASS}": {decided.failure}'
         context.events.event(claim, "Warning", "ProvisioningFailed", message)

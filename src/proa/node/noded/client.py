@@ -12,6 +12,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from proa.node.noded import netlink, overlay
 from proa.node.noded.connection import KILLED_EXIT_CODE, NodedConnection, Revive
 from proa.node.noded.decode import container_from, sandbox_from
 from proa.node.noded.descriptors import close_all
@@ -238,6 +239,28 @@ class NodedClient:
         """Bring what is meant for other networks than those of `inside` to the node's own sockets."""
         await self._call("divert_outside", inside=inside)
 
+    async def set_overlay(self, device: Mapping[str, Any], peers: list[dict[str, Any]]) -> None:
+        """Bring the ways to other machines' nodes to `peers`, by a device that is made in this process' network.
+
+        `device` is its `vni`, `local` address, `port`, `mtu`, and `node_ip`, of which its MAC is made; without any,
+        what is there goes. Raises RuntimeFailure, OSError where this machine makes no such device.
+        """
+        if await self._has_overlay(device, peers):
+            return
+        _, (namespace,) = await self._connection.ask("namespace", {})
+        route = netlink.Rtnetlink()
+        try:
+            route.send([make_overlay(device, namespace)])
+        finally:
+            route.close()
+            close_all(namespace)
+        if not await self._has_overlay(device, peers):
+            raise RuntimeFailure("OverlayError", "the overlay's device is gone again")
+
+    async def _has_overlay(self, device: Mapping[str, Any], peers: list[dict[str, Any]]) -> bool:
+        answer = await self._call("overlay", device=dict(device), peers=peers)
+        return not answer["missing"]
+
     async def apply_nftables(self, commands: str) -> None:
         """Run nft commands in one transaction."""
         await self._call("nftables", commands=commands)
@@ -267,6 +290,19 @@ class NodedClient:
         )
         close_all(*fds)
         return result
+
+
+def make_overlay(device: Mapping[str, Any], namespace: int) -> netlink.Message:
+    """Return the request that makes an overlay's device in a node's namespace."""
+    return netlink.new_vxlan(
+        overlay.NAME,
+        namespace=namespace,
+        vni=device["vni"],
+        local=device["local"],
+        port=device["port"],
+        mac=overlay.mac_of(device["node_ip"]),
+        mtu=device["mtu"],
+    )
 
 
 def _words(error: OSError) -> str:

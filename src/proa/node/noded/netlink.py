@@ -15,8 +15,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 _NLMSG_ERROR, _NLMSG_DONE = 2, 3
-_REQUEST, _ACK, _EXCL, _CREATE, _DUMP = 0x1, 0x4, 0x200, 0x400, 0x300
+_REQUEST, _ACK, _REPLACE, _EXCL, _CREATE, _DUMP = 0x1, 0x4, 0x100, 0x200, 0x400, 0x300
 _NEWLINK, _DELLINK, _GETLINK, _NEWADDR, _DELADDR, _GETADDR, _NEWROUTE = 16, 17, 18, 20, 21, 22, 24
+_DELROUTE, _NEWNEIGH, _DELNEIGH = 25, 28, 29
 _NEWRULE, _FRA_IIFNAME, _FRA_PRIORITY, _FRA_FWMARK, _FRA_FWMASK, _FR_ACT_TO_TBL = 32, 3, 6, 10, 16, 1
 _IFF_UP = 1
 _IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MTU, _IFLA_LINK, _IFLA_MASTER, _IFLA_LINKINFO, _IFLA_NET_NS_FD = (
@@ -24,10 +25,13 @@ _IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MTU, _IFLA_LINK, _IFLA_MASTER, _IFLA_LINKINFO
 )  # fmt: skip
 _IFLA_INFO_KIND, _IFLA_INFO_DATA, _VETH_INFO_PEER = 1, 2, 1
 _IFLA_INFO_SLAVE_KIND, _IFLA_INFO_SLAVE_DATA, _IFLA_BRPORT_ISOLATED = 4, 5, 33
+_VXLAN_ID, _VXLAN_LOCAL, _VXLAN_LEARNING, _VXLAN_PORT, _VXLAN_LOCAL6 = 1, 4, 7, 15, 17
+_NDA_DST, _NDA_LLADDR, _NDA_PORT, _NDA_VNI = 1, 2, 6, 7
+_NUD_PERMANENT, _NTF_SELF, _AF_BRIDGE = 0x80, 0x02, 7
 _IFA_ADDRESS, _IFA_LOCAL = 1, 2
 _RTA_DST, _RTA_OIF, _RTA_GATEWAY, _RTA_PREFSRC = 1, 4, 5, 7
 _TABLE_MAIN, _TABLE_LOCAL, _PROTOCOL_BOOT = 254, 255, 3
-SCOPE_GLOBAL, SCOPE_LINK, SCOPE_HOST = 0, 253, 254
+SCOPE_GLOBAL, SCOPE_LINK, SCOPE_HOST, _SCOPE_ANY = 0, 253, 254, 255
 _RTN_UNICAST, _RTN_LOCAL, _RTN_UNREACHABLE = 1, 2, 7
 
 
@@ -152,6 +156,61 @@ def isolate(name: str) -> Message:
     return Message(_NEWLINK, 0, body, f"isolate {name}")
 
 
+def new_vxlan(name: str, *, namespace: int, vni: int, local: str, port: int, mac: bytes, mtu: int) -> Message:
+    """Make a VXLAN device in the namespace open as that fd; its packets go by the one that the request comes from.
+
+    It learns nothing: `new_forwarding` says where each far end is. `local` is this machine's address.
+    """
+    is_6 = ":" in local
+    info = _attribute(_VXLAN_ID, _u32(vni)) + _attribute(_VXLAN_LEARNING, b"\0")
+    info += _attribute(_VXLAN_LOCAL6 if is_6 else _VXLAN_LOCAL, _raw(local))
+    info += _attribute(_VXLAN_PORT, struct.pack(">H", port))
+    body = _link() + _name(name) + _attribute(_IFLA_NET_NS_FD, _u32(namespace))
+    body += _attribute(_IFLA_MTU, _u32(mtu)) + _attribute(_IFLA_ADDRESS, mac)
+    kind = _attribute(_IFLA_INFO_KIND, b"vxlan") + _attribute(_IFLA_INFO_DATA, info)
+    body += _attribute(_IFLA_LINKINFO, kind)
+    return Message(_NEWLINK, _CREATE | _EXCL, body, f"add vxlan {name} vni {vni} port {port}")
+
+
+def new_neighbour(index: int, address: str, mac: bytes) -> Message:
+    """Say which MAC an address behind an interface has, for good."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    body = _neighbour(index, family, _NUD_PERMANENT, 0) + _attribute(_NDA_DST, _raw(address))
+    return Message(
+        _NEWNEIGH, _CREATE | _REPLACE, body + _attribute(_NDA_LLADDR, mac), f"add neighbour {address}"
+    )
+
+
+def delete_neighbour(index: int, address: str) -> Message:
+    """Forget it."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    body = _neighbour(index, family, 0, 0) + _attribute(_NDA_DST, _raw(address))
+    return Message(_DELNEIGH, 0, body, f"delete neighbour {address}")
+
+
+def new_forwarding(index: int, mac: bytes, address: str, port: int, vni: int) -> Message:
+    """Have a VXLAN device send what is for `mac` to a machine, for the device there whose number is `vni`."""
+    body = _neighbour(index, _AF_BRIDGE, _NUD_PERMANENT, _NTF_SELF) + _attribute(_NDA_LLADDR, mac)
+    body += _attribute(_NDA_DST, _raw(address)) + _attribute(_NDA_PORT, struct.pack(">H", port))
+    return Message(
+        _NEWNEIGH, _CREATE | _REPLACE, body + _attribute(_NDA_VNI, _u32(vni)), f"add way to {address}"
+    )
+
+
+def delete_forwarding(index: int, mac: bytes) -> Message:
+    """Forget where it is."""
+    body = _neighbour(index, _AF_BRIDGE, 0, _NTF_SELF) + _attribute(_NDA_LLADDR, mac)
+    return Message(_DELNEIGH, 0, body, "delete way")
+
+
+def _neighbour(index: int, family: int, state: int, flags: int) -> bytes:
+    return struct.pack("=BxHiHBB", family, 0, index, state, flags, 0)
+
+
+def _raw(address: str) -> bytes:
+    return socket.inet_pton(socket.AF_INET6 if ":" in address else socket.AF_INET, address)
+
+
 def link_up(index: int) -> Message:
     """Bring an interface up."""
     return Message(_NEWLINK, 0, _link(index, up=True), f"set interface {index} up")
@@ -177,6 +236,12 @@ def new_route(
 ) -> Message:
     """Add a route ("0.0.0.0/0" for the default) through an interface."""
     return _route(index, destination, _TABLE_MAIN, _RTN_UNICAST, scope, gateway, source)
+
+
+def delete_route(index: int, destination: str) -> Message:
+    """Take a route away."""
+    added = new_route(index, destination, scope=_SCOPE_ANY)
+    return Message(_DELROUTE, 0, added.body, f"delete route {destination}")
 
 
 def new_local_route(index: int, destination: str, source: str = "", table: int = _TABLE_LOCAL) -> Message:

@@ -12,7 +12,7 @@ import os
 import socket
 import struct
 
-from proa.node.noded import links, linux, netlink
+from proa.node.noded import links, linux, netlink, overlay
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -91,6 +91,7 @@ class NodeNetwork:
         self._bridge = 0
         self._made = 0
         self._is_diverted = False
+        self._overlay = overlay.Overlay(self._route)
 
     def set_up(self) -> dict[str, str]:
         """Make the bridge and the node's addresses; return the sysctls that could not be set, with why."""
@@ -160,6 +161,10 @@ class NodeNetwork:
     def link(self, far_namespace: int, here: dict[str, Any], there: dict[str, Any]) -> None:
         """Wire this node to another of this machine, whose network namespace is open as `far_namespace`."""
         links.link(self._route, self.namespace, far_namespace, here, there)
+
+    def set_overlay(self, device: dict[str, Any], peers: list[dict[str, Any]]) -> bool:
+        """See `overlay.Overlay.set`."""
+        return self._overlay.set(device, peers)
 
     def add_addresses(self, addresses: list[str]) -> None:
         """Give lo these addresses (CIDR notation); those it has are left alone."""

@@ -577,6 +577,14 @@ class Supervisor:
             ) from error
         reply.send({})
 
+    def do_overlay(self, arguments: Record, reply: Reply) -> None:
+        """Bring the ways to nodes of other machines to these; say where the device for it has still to be made."""
+        try:
+            missing = self._runtime.set_overlay(arguments["device"], arguments["peers"])
+        except OSError as error:
+            raise Failure("OverlayError", f"{error.strerror or error}") from error
+        reply.send({"missing": missing})
+
     def do_add_addresses(self, arguments: Record, reply: Reply) -> None:
         """Give the node's lo addresses."""
         self._runtime.add_addresses(arguments["addresses"])

@@ -391,6 +391,10 @@ class NativeRuntime:
         """Wire this node to another of this machine."""
         self._network.link(far_namespace, here, there)
 
+    def set_overlay(self, device: Record, peers: list[Record]) -> bool:
+        """Bring the ways to other machines' nodes to these; return whether the device has still to be made."""
+        return self._network.set_overlay(device, peers)
+
     def add_addresses(self, addresses: list[str]) -> None:
         """Give the node's lo these addresses."""
         self._network.add_addresses(addresses)

@@ -175,6 +175,10 @@ class ProcessRuntime:
         """Refused, as above: all nodes share the host's network."""
         raise PermissionError(1, _NONE)
 
+    def set_overlay(self, device: Record, peers: list[Record]) -> bool:
+        """Refused, as above."""
+        raise PermissionError(1, _NONE)
+
     def add_addresses(self, addresses: list[str]) -> None:
         """Refused: the host's network is not ours to change."""
         raise PermissionError(1, _NONE)
