@@ -27,6 +27,7 @@ OURS = (
     "server.log",
     "audit.log",
     "nodes",
+    "images",
     "gateway",
     "restore.tmp",
     "restore.ready",

@@ -180,7 +180,6 @@ def make_node_status(
         "addresses": addresses,
         "conditions": make_conditions(runtime, old, now, pressures=pressures),
         "daemonEndpoints": {"kubeletEndpoint": {"Port": settings.port}},
-        "daemonEndpoints": {"kubeletEndpoint": {"Port": 10250}},
         "images": [{"names": list(dict.fromkeys(names)), "sizeBytes": size} for names, size in ordered],
         "features": {"supplementalGroupsPolicy": True},
         "runtimeHandlers": [
