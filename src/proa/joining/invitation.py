@@ -1,8 +1,9 @@
 """Make what a cluster needs to be joined: its public word, the kubelets' configuration, and roles to read both.
 
-A node's agent is its service proxy and DNS too, so nodes may then read all Services, EndpointSlices and Nodes. Names
-are kubeadm's (cmd/kubeadm/app/phases: bootstraptoken, kubelet, kubeconfig), so that its tokens work too. A cluster
-that nobody is to join has none of it: `proa token create` makes it.
+A node's agent is its service proxy, its DNS, and what enforces network policies, so nodes may then read all Services,
+EndpointSlices, Nodes, NetworkPolicies, Namespaces and Pods. Names are kubeadm's (cmd/kubeadm/app/phases:
+bootstraptoken, kubelet, kubeconfig), so that its tokens work too. A cluster that nobody is to join has none of it:
+`proa token create` makes it.
 """
 
 from __future__ import annotations
@@ -37,6 +38,13 @@ KUBELET_CONFIG = "kubelet-config"
 SYSTEM = "kube-system"
 _RBAC = "rbac.authorization.k8s.io"
 _CSR = "system:certificates.k8s.io:certificatesigningrequests"
+
+
+NETWORK_ROLE = "proa:node-network"
+NETWORK_RULES = [
+    {"apiGroups": [""], "resources": ["namespaces", "pods"], "verbs": ["list", "watch"]},
+    {"apiGroups": ["networking.k8s.io"], "resources": ["networkpolicies"], "verbs": ["list", "watch"]},
+]
 
 
 async def ensure_invitation(client: Client, kubeconfig: str, kubelet: str) -> None:
@@ -107,12 +115,14 @@ def _roles() -> Iterable[tuple[Resource, Object]]:
     yield _role(config, SYSTEM, "configmaps", KUBELET_CONFIG)
     yield _binding(config, SYSTEM, "Role", config, [nodes, joining])
     yield _role("kubeadm:get-nodes", "", "nodes", "")
+    yield CLUSTER_ROLES, _named(CLUSTER_ROLES, NETWORK_ROLE, "") | {"rules": NETWORK_RULES}
     for name, role, subjects in (
         ("kubeadm:get-nodes", "kubeadm:get-nodes", [joining]),
         ("kubeadm:kubelet-bootstrap", "system:node-bootstrapper", [joining]),
         ("kubeadm:node-autoapprove-bootstrap", f"{_CSR}:nodeclient", [joining]),
         ("kubeadm:node-autoapprove-certificate-rotation", f"{_CSR}:selfnodeclient", [nodes]),
         ("proa:node-proxier", "system:node-proxier", [nodes]),
+        (NETWORK_ROLE, NETWORK_ROLE, [nodes]),
     ):
         yield _binding(name, "", "ClusterRole", role, subjects)
 
