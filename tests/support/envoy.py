@@ -182,15 +182,23 @@ class Load:
         self._threads = [threading.Thread(target=self._work, args=(n,)) for n in range(workers)]
 
     async def __aenter__(self) -> Load:
-        for thread in self._threads:
-            thread.start()
+        self.start()
         await self.more()
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        await asyncio.to_thread(self.stop)
+
+    def start(self) -> None:
+        """Begin."""
+        for thread in self._threads:
+            thread.start()
+
+    def stop(self) -> None:
+        """End, once what is under way is answered."""
         self._ending.set()
         for thread in self._threads:
-            await asyncio.to_thread(thread.join)
+            thread.join()
 
     async def more(self, requests: int = 25) -> None:
         """Return when so many more requests were answered."""
