@@ -449,12 +449,7 @@ class Kubelet:
 
     async def _drain(self, worker: PodWorker) -> None:
         """End a pod's containers and take its network away; its object stays as it is."""
-        view = worker.view()
-        grace = min(grace_seconds(worker.pod), self.settings.drain_seconds)
-        running = [c.id for c in view.containers if c.state == "Running"]
         try:
-            await asyncio.gather(*(self._runtime.stop_container(i, grace) for i in running))
-            if view.sandbox is not None and view.sandbox.state == "Ready":
-                await self._runtime.stop_sandbox(view.sandbox.id)
+            await worker.drain(self.settings.drain_seconds)
         except RuntimeFailure as failure:
             logger.warning("pod not drained pod=%s error=%s", worker.uid, failure.message)

@@ -7,8 +7,9 @@ pkg/kubelet/kuberuntime/kuberuntime_container.go (startContainer, killContainer)
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -40,6 +41,7 @@ from proa.objects.meta import uid
 logger = logging.getLogger(__name__)
 
 MIN_GRACE_SECONDS = 2.0
+"""The least that a container has to end after its stop signal, whatever hooks and others have taken."""
 KILL_RETRY_SECONDS = 1.0
 
 
@@ -270,9 +272,9 @@ class PodContainers:
             hook = ((container or {}).get("lifecycle") or {}).get("preStop")
             if container and hook and step.grace_seconds > 0:
                 await self._pre_stop(step, container, hook)
+            await self._wait_for_turn(step, step.grace_seconds - (node.now() - begun))
             left = step.grace_seconds - (node.now() - begun)
-            grace = max(left, MIN_GRACE_SECONDS) if hook else max(left, 0.0)
-            await node.runtime.stop_container(step.container_id, grace)
+            await node.runtime.stop_container(step.container_id, max(left, MIN_GRACE_SECONDS))
             await node.cache.refresh_container(step.container_id)
         except RuntimeFailure as failure:
             logger.warning("container not killed container=%s error=%s", step.container_id, failure.message)
@@ -280,6 +282,19 @@ class PodContainers:
         finally:
             self.killing.pop(step.container_id, None)
         self._wake()
+
+    async def _wait_for_turn(self, step: lifecycle.KillContainer, seconds: float) -> None:
+        """Return once the containers that are to end before this one have, or the time is up."""
+        if step.after and seconds > 0:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(seconds):
+                    await asyncio.gather(*(self._node.cache.wait_exited(each) for each in step.after))
+
+    async def kill_all(self, steps: Iterable[lifecycle.KillContainer]) -> None:
+        """Kill containers, and return when they have ended."""
+        for step in steps:
+            self.begin_kill(step)
+        await asyncio.gather(*self.killing.values())
 
     async def _pre_stop(self, step: lifecycle.KillContainer, container: Object, hook: Object) -> None:
         try:

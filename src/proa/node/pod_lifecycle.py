@@ -11,6 +11,7 @@ waits for an event or for `wake_at`. Follows pkg/kubelet/kuberuntime/kuberuntime
 
 from __future__ import annotations
 
+from dataclasses import replace
 from math import inf
 
 from proa.client.protocol import Object
@@ -55,12 +56,16 @@ class StartContainer:
 
 @dataclass(frozen=True, slots=True)
 class KillContainer:
-    """Run preStop, then the stop signal, then SIGKILL after `grace_seconds` in all."""
+    """Run preStop, then the stop signal, then SIGKILL after `grace_seconds` in all.
+
+    The signal waits until the containers in `after` (ids) have ended, for as long as the grace lasts.
+    """
 
     container_id: str
     name: str
     grace_seconds: float
     message: str
+    after: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -386,19 +391,34 @@ def _decide_end(view: PodView, now: float) -> Decision:
 
 
 def _decide_kills(view: PodView, running: list[Container], now: float) -> tuple[Step, ...]:
-    """Kill the regular containers, then the sidecars from the last to the first."""
+    """Kill all that runs within the grace that is left."""
     grace = grace_left(view.pod, now)
     if view.ended and view.ended.grace_seconds is not None:
         grace = min(grace, view.ended.grace_seconds)
+    return kills_in_order(view, running, grace)
+
+
+def kills_in_order(view: PodView, running: list[Container], grace: float) -> tuple[KillContainer, ...]:
+    """Kill the regular containers, then the sidecars from the last to the first; all preStop hooks run at once.
+
+    Follows pkg/kubelet/kuberuntime/kuberuntime_termination_order.go.
+    """
     keepers = [c["name"] for c in sidecars(view.pod)]
-    regular = [c for c in running if c.config.name not in keepers]
-    if regular:
-        return _kills(view, regular, grace, "")
-    last = max(running, key=lambda c: keepers.index(c.config.name))
-    return _kills(view, [last], grace, "")
+    before = [c.id for c in running if c.config.name not in keepers]
+    turns = {identifier: tuple[str, ...]() for identifier in before}
+    for container in sorted(
+        (c for c in running if c.config.name in keepers),
+        key=lambda c: keepers.index(c.config.name),
+        reverse=True,
+    ):
+        turns[container.id] = tuple(before)
+        before.append(container.id)
+    return tuple(replace(step, after=turns[step.container_id]) for step in _kills(view, running, grace, ""))
 
 
-def _kills(view: PodView, containers: list[Container], grace: float, message: str) -> tuple[Step, ...]:
+def _kills(
+    view: PodView, containers: list[Container], grace: float, message: str
+) -> tuple[KillContainer, ...]:
     return tuple(
         KillContainer(c.id, c.config.name, grace, message or f"Stopping container {c.config.name}")
         for c in containers

@@ -6,7 +6,7 @@ Pure. Follows pkg/kubelet/kubelet_pods.go (getPhase).
 from __future__ import annotations
 
 from proa.client.protocol import Object
-from proa.node.pod_view import PodView, has_begun, restart_policy, will_restart
+from proa.node.pod_view import PodView, has_begun, will_restart, will_restart_init
 from proa.objects.pods import containers, init_containers, is_sidecar
 
 
@@ -16,9 +16,8 @@ def pod_phase(view: PodView, init_statuses: list[Object], statuses: list[Object]
         return str(old)
     if view.ended:
         return "Failed" if has_ended else str(old)
-    policy = restart_policy(view.pod)
-    pending_init, failed_init = _count_init(view, init_statuses)
-    if failed_init and policy == "Never":
+    pending_init, failed_init, is_hopeless = _count_init(view, init_statuses)
+    if is_hopeless:
         return "Failed" if not any(c.state == "Running" for c in view.containers) else "Pending"
     counts = [_kind_of(s) for s in statuses]
     if has_ended:
@@ -39,20 +38,22 @@ def pod_phase(view: PodView, init_statuses: list[Object], statuses: list[Object]
     return "Failed" if any(exits) else "Succeeded"
 
 
-def _count_init(view: PodView, init_statuses: list[Object]) -> tuple[int, int]:
-    """Return how many init containers have yet to finish (sidecars: to start), and how many failed."""
+def _count_init(view: PodView, init_statuses: list[Object]) -> tuple[int, int, bool]:
+    """Return how many init containers have yet to finish (sidecars: to start), how many failed, and one for good."""
     pending = failed = 0
+    is_hopeless = False
     for container, status in zip(init_containers(view.pod), init_statuses, strict=True):
         state = status["state"]
         if is_sidecar(container):
             pending += not status["started"] and "terminated" not in state
-        elif "terminated" in state:
-            failed += state["terminated"]["exitCode"] != 0
-        elif "waiting" in state and "terminated" in status["lastState"]:
-            failed += status["lastState"]["terminated"]["exitCode"] != 0
-        else:
+            continue
+        if "terminated" not in state and not ("waiting" in state and "terminated" in status["lastState"]):
             pending += 1
-    return pending, failed
+            continue
+        code = _exit_of(status)
+        failed += code != 0
+        is_hopeless = is_hopeless or (code != 0 and not will_restart_init(view.pod, container, code))
+    return pending, failed, is_hopeless
 
 
 def _kind_of(status: Object) -> str:

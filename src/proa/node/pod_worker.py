@@ -145,6 +145,15 @@ class PodWorker:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
+    async def drain(self, seconds: float) -> None:
+        """End the containers, preStop hooks first, within their grace but at most so long; the object stays."""
+        view = self.view()
+        running = [c for c in view.containers if c.state == "Running"]
+        grace = min(lifecycle.grace_seconds(self.pod), seconds)
+        await self._containers.kill_all(lifecycle.kills_in_order(view, running, grace))
+        if view.sandbox is not None and view.sandbox.state == "Ready":
+            await self._node.runtime.stop_sandbox(view.sandbox.id)
+
     def view(self) -> PodView:
         """Return all that is known of the pod now."""
         node = self._node

@@ -311,7 +311,7 @@ def test_a_pod_deleted_by_force_is_killed_too(tmp_path: Path) -> None:
         await node.until(lambda: not node.runtime.sandboxes)
 
         (stop,) = [call for call in node.runtime.calls if call.startswith("stop_container")]
-        assert float(stop.split()[2]) == pytest.approx(1, abs=0.1)
+        assert float(stop.split()[2]) == 2
 
     run(tmp_path, scenario)
 
@@ -476,6 +476,24 @@ def test_draining_ends_containers_and_leaves_the_objects(tmp_path: Path) -> None
         found = node.client.peek(NODES, "proa-1")
         assert found is not None
         assert next(c for c in found["status"]["conditions"] if c["type"] == "Ready")["status"] == "False"
+
+    run(tmp_path, scenario)
+
+
+def test_draining_runs_hooks_and_ends_sidecars_last(tmp_path: Path) -> None:
+    hook = {"lifecycle": {"preStop": {"exec": {"command": ["bye"]}}}}
+    sidecar = make_container("proxy", restartPolicy="Always", **hook)
+
+    async def scenario(node: Node) -> None:
+        node.runtime.commands["bye"] = lambda: FakeSession(0)
+        await begin(node, make_pod("web", make_container("app"), initContainers=[sidecar]))
+        app, proxy = node.runtime.newest("app").id, node.runtime.newest("proxy").id
+
+        await node.kubelet.stop(drain=True)
+
+        calls = [call for call in node.runtime.calls if call.startswith(("exec", "stop_container"))]
+        assert {" ".join(call.split()[:2]) for call in calls[:-1]} == {"exec bye", f"stop_container {app}"}
+        assert calls[-1].startswith(f"stop_container {proxy}")
 
     run(tmp_path, scenario)
 

@@ -298,7 +298,25 @@ ENDS: Mapping[str, tuple[PodView, Decision]] = {
     ),
     "sidecars end after the containers": (
         look(make_pod(init=(SIDECAR,), deleted=30), make_container(), make_container("proxy")),
-        Decision((KillContainer("app-0", "app", 30, "Stopping container app"),)),
+        Decision(
+            (
+                KillContainer("app-0", "app", 30, "Stopping container app"),
+                KillContainer("proxy-0", "proxy", 30, "Stopping container proxy", after=("app-0",)),
+            )
+        ),
+    ),
+    "sidecars end from the last to the first": (
+        look(
+            make_pod(init=({**SIDECAR, "name": "one"}, {**SIDECAR, "name": "two"}), deleted=30),
+            make_container("one"),
+            make_container("two"),
+        ),
+        Decision(
+            (
+                KillContainer("one-0", "one", 30, "Stopping container one", after=("two-0",)),
+                KillContainer("two-0", "two", 30, "Stopping container two"),
+            )
+        ),
     ),
     "sidecars end last": (
         look(make_pod(init=(SIDECAR,), deleted=30), make_container(state="Exited"), make_container("proxy")),

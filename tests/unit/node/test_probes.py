@@ -53,13 +53,13 @@ def probe_http(answer: Callable[[str], bytes], **get: Any) -> ProbeResult:
     ("status", "expected"),
     [
         (200, ProbeResult(True)),
-        (302, ProbeResult(True)),
+        (302, ProbeResult(True, "Probe terminated redirects, Response body: gone", is_warning=True)),
         (404, ProbeResult(False, "HTTP probe failed with statuscode: 404")),
         (503, ProbeResult(False, "HTTP probe failed with statuscode: 503")),
     ],
 )
 def test_an_http_probe_goes_by_the_status(status: int, expected: ProbeResult) -> None:
-    assert probe_http(lambda _: f"HTTP/1.1 {status} X\r\n\r\n".encode()) == expected
+    assert probe_http(lambda _: f"HTTP/1.1 {status} X\r\n\r\ngone".encode()) == expected
 
 
 def test_an_http_probe_asks_as_upstream_does() -> None:
@@ -99,11 +99,24 @@ def test_a_redirect_to_the_same_host_is_followed() -> None:
             f'Get "http://{IP}:81/": dial tcp {IP}:81: connect: connection refused',
         ),
         ({"tcpSocket": {"port": 81}}, f"dial tcp {IP}:81: connect: connection refused"),
-        ({"tcpSocket": {"port": "nope"}}, "port nope not found"),
     ],
 )
 def test_why_a_probe_failed(probe: dict[str, Any], message: str) -> None:
     assert asyncio.run(run_probe(FakeRuntime(lambda: 0.0), probe, TARGET)) == ProbeResult(False, message)
+
+
+@pytest.mark.parametrize(
+    ("probe", "message"),
+    [
+        ({"tcpSocket": {"port": "nope"}}, "port nope not found"),
+        ({"exec": {"command": ["nope"]}}, 'exec: "nope": executable file not found in $PATH'),
+    ],
+    ids=["port", "program"],
+)
+def test_a_probe_that_cannot_be_run_tells_nothing(probe: dict[str, Any], message: str) -> None:
+    found = asyncio.run(run_probe(FakeRuntime(lambda: 0.0), probe, TARGET))
+
+    assert found == ProbeResult(False, message, errored=True)
 
 
 def test_a_probe_that_takes_too_long_has_failed() -> None:
@@ -257,6 +270,19 @@ def test_a_failed_liveness_probe_asks_for_a_restart_once() -> None:
         assert probed.health.grace_seconds == 4
         assert len(probed.calls) == 3
         assert probed.events.messages("Unhealthy") == ["Liveness probe failed: said so"] * 3
+        await probed.manager.stop()
+
+    asyncio.run(main())
+
+
+def test_a_probe_that_cannot_be_run_restarts_nothing() -> None:
+    async def main() -> None:
+        probed = Probed(liveness={"periodSeconds": 2, "exec": {"command": ["nope"]}})
+        await probed.clock.advance(30)
+        assert probed.health.restart_message == ""
+        said = "Liveness probe errored and resulted in unknown state: exec: "
+        assert all(told.startswith(said) for told in probed.events.messages("Unhealthy"))
+        assert len(probed.events.messages("Unhealthy")) > 3
         await probed.manager.stop()
 
     asyncio.run(main())

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from dataclasses import field
+from dataclasses import field, replace
 from urllib.parse import urljoin, urlsplit
 
 from proa.client.protocol import Object
@@ -15,16 +15,18 @@ from proa.node.runtimes.protocol import Runtime
 from proa.objects.quick_dataclass import dataclass
 
 HEAD_LIMIT = 64 * 1024
+BODY_LIMIT = 10 * 1024
 MAX_REDIRECTS = 10
 USER_AGENT = "kube-probe/1.36"
 
 
 @dataclass(frozen=True, slots=True)
 class HttpAnswer:
-    """An answer's status and headers (lower-case names)."""
+    """An answer's status and headers (lower-case names), and of a redirect the beginning of its body."""
 
     status: int
     headers: dict[str, str] = field(default_factory=dict)
+    body: bytes = b""
 
 
 async def http_get(runtime: Runtime, get: Object, default_host: str, port: int) -> HttpAnswer:
@@ -69,7 +71,10 @@ async def _ask(
         raise
     try:
         writer.write(_request(url, host, port, headers))
-        return _parse(await _read_head(reader))
+        answer = _parse(await _read_head(reader))
+        return (
+            replace(answer, body=await _read_body(reader, answer)) if 300 <= answer.status < 400 else answer
+        )
     finally:
         writer.transport.abort()
 
@@ -101,6 +106,15 @@ async def _read_head(reader: asyncio.StreamReader) -> bytes:
         return error.partial
     except asyncio.LimitOverrunError:
         raise ValueError("the answer's head is too long") from None
+
+
+async def _read_body(reader: asyncio.StreamReader, answer: HttpAnswer) -> bytes:
+    length = answer.headers.get("content-length", "")
+    wanted = min(int(length), BODY_LIMIT) if length.isdigit() else BODY_LIMIT
+    body = b""
+    while len(body) < wanted and (more := await reader.read(wanted - len(body))):
+        body += more
+    return body
 
 
 def _parse(head: bytes) -> HttpAnswer:

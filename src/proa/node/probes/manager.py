@@ -173,13 +173,26 @@ class ProbeManager:
         delay = float(probe.get("initialDelaySeconds") or 0)
         return max(delay - elapsed, 0.0) if elapsed < period else self._random() * min(period, 1.0)
 
+    def _tell(self, probed: _Probed, kind: ProbeKind, result: ProbeResult) -> None:
+        """Record the Event of a probe that failed, or passed with a warning."""
+        name = kind.capitalize()
+        if result.errored:
+            said = "Unhealthy", f"{name} probe errored and resulted in unknown state: {result.message}"
+        elif not result.ok:
+            said = "Unhealthy", f"{name} probe failed: {result.message}"
+        elif result.is_warning:
+            said = "ProbeWarning", f"{name} probe warning: {result.message}"
+        else:
+            return
+        self._events.event(probed.pod, "Warning", *said, probed.field_path)
+
     def _take(self, probed: _Probed, kind: ProbeKind, probe: Object, result: ProbeResult) -> bool:
         """Take a result in; tell whether this probe has nothing more to find out."""
+        self._tell(probed, kind, result)
+        if result.errored:
+            return False
         before = probed.streaks.get(kind, Streak())
         after = probed.streaks[kind] = observe(before, result.ok, probe)
-        if not result.ok:
-            message = f"{kind.capitalize()} probe failed: {result.message}"
-            self._events.event(probed.pod, "Warning", "Unhealthy", message, probed.field_path)
         if after.verdict == before.verdict:
             return False
         if kind == "startup" and after.verdict:

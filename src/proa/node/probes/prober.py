@@ -23,10 +23,15 @@ DEADLINE_EXCEEDED = "context deadline exceeded (Client.Timeout exceeded while aw
 
 @dataclass(frozen=True, slots=True)
 class ProbeResult:
-    """Whether the probe succeeded, and what it said."""
+    """Whether the probe succeeded, and what it said.
+
+    `errored`: it could not be run, which tells nothing of the container; `is_warning`: it passed, but not as one would.
+    """
 
     ok: bool
     message: str = ""
+    errored: bool = False
+    is_warning: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +55,7 @@ async def run_probe(runtime: Runtime, probe: Object, target: Target) -> ProbeRes
             return await _tcp(runtime, probe["tcpSocket"], target, timeout_seconds)
         return ProbeResult(*await check_health(runtime, probe["grpc"], target.pod_ip, timeout_seconds))
     except ValueError as error:
-        return ProbeResult(False, str(error))
+        return ProbeResult(False, str(error), errored=True)
 
 
 async def _exec(runtime: Runtime, command: list[str], target: Target, timeout_seconds: float) -> ProbeResult:
@@ -61,7 +66,7 @@ async def _exec(runtime: Runtime, command: list[str], target: Target, timeout_se
         line = shlex.join(command)
         return ProbeResult(False, f'command timed out: "{line}" timed out after {timeout_seconds:g}s')
     except RuntimeFailure as failure:
-        return ProbeResult(False, failure.message)
+        return ProbeResult(False, failure.message, errored=True)
     return ProbeResult(code == 0, output)
 
 
@@ -75,7 +80,10 @@ async def _http(runtime: Runtime, get: Object, target: Target, timeout_seconds: 
         return ProbeResult(False, f'Get "{url}": {DEADLINE_EXCEEDED}')
     except (OSError, RuntimeFailure) as error:
         return ProbeResult(False, f'Get "{url}": {_words(error, target.pod_ip, port)}')
-    if 200 <= answer.status < 400:
+    if 300 <= answer.status < 400:
+        body = answer.body.decode(errors="replace")
+        return ProbeResult(True, f"Probe terminated redirects, Response body: {body}", is_warning=True)
+    if 200 <= answer.status < 300:
         return ProbeResult(True)
     return ProbeResult(False, f"HTTP probe failed with statuscode: {answer.status}")
 
