@@ -197,7 +197,7 @@ class Supervisor:
         if not config["argv"]:
             raise Failure("CreateContainerError", "no command specified")
         for mount in config["mounts"]:
-            if not os.path.exists(mount["host_path"]):
+            if not mount.get("layers") and not os.path.exists(mount["host_path"]):
                 path = mount["host_path"]
                 raise Failure(
                     "CreateContainerError", f"failed to stat {path!r}: stat {path}: no such file or directory"
