@@ -41,6 +41,8 @@ from proa.images.workers import Workers
 from proa.objects.quick_dataclass import dataclass
 
 _MIN_ID_CHARACTERS = 4
+_NO_NAME = "<none>@"
+"""Begins the name of an image that has none."""
 _MAX_NESTED_INDEXES = 4
 
 
@@ -100,16 +102,17 @@ class ImageStore:
             wanted = parse(name)
             target = names.get(wanted.at(wanted.digest) if wanted.digest else str(wanted))
             if target is not None:
-                return self._image(target)
+                return self.image(target)
         return self._by_id(name)
 
     def images(self) -> list[StoredImage]:
         """Return every image, in the order of their names."""
         targets = {target.digest: target for target in self.names.all().values()}
         found: dict[str, StoredImage] = {}
+        names = self._names_by_id()
         for target in targets.values():
             with contextlib.suppress(ImageNotFound):
-                image = self._image(target)
+                image = self._image(target, names)
                 found.setdefault(image.id, image)
         return sorted(found.values(), key=lambda image: (*image.tags[:1], *image.repo_digests[:1], image.id))
 
@@ -127,30 +130,33 @@ class ImageStore:
         ]
         return found[0] if len(found) == 1 else None
 
-    def _image(self, target: Descriptor) -> StoredImage:
+    def image(self, target: Descriptor) -> StoredImage:
+        """Return the image that a manifest or index leads to; raise ImageNotFound."""
+        return self._image(target, self._names_by_id())
+
+    def _names_by_id(self) -> dict[str, list[str]]:
+        """Return all names of each image."""
+        found: dict[str, list[str]] = {}
+        for name, target in self.names.all().items():
+            with contextlib.suppress(ImageNotFound):
+                found.setdefault(self._documents(target)[1].config.digest, []).append(name)
+        return found
+
+    def _image(self, target: Descriptor, names: Mapping[str, list[str]]) -> StoredImage:
         manifest, parsed, config, layers = self._documents(target)
-        all_names = self.names.all()
-        mine = [
-            name
-            for name, other in all_names.items()
-            if other.digest == target.digest or self._is_same(other, parsed.config.digest)
-        ]
+        mine = names.get(parsed.config.digest, [])
         return StoredImage(
             id=parsed.config.digest,
             target=target,
             manifest=manifest,
             tags=tuple(sorted(name for name in mine if "@" not in name)),
-            repo_digests=tuple(sorted(name for name in mine if "@" in name)),
+            repo_digests=tuple(
+                sorted(name for name in mine if "@" in name and not name.startswith(_NO_NAME))
+            ),
             config=config,
             layers=layers,
             size=manifest.size + parsed.config.size + sum(layer.size for layer in parsed.layers),
         )
-
-    def _is_same(self, target: Descriptor, image_id: str) -> bool:
-        try:
-            return self._documents(target)[1].config.digest == image_id
-        except ImageNotFound:
-            return False
 
     def _documents(
         self, target: Descriptor
@@ -196,12 +202,15 @@ class ImageStore:
             with self.blobs.writer() as writer:
                 copy(source, writer, MAX_LAYER_BYTES)
                 digest = writer.commit()
-            with self.blobs.open(digest) as file:
-                magic = file.read(4)
-            ending = (
-                "+gzip" if magic.startswith(b"\x1f\x8b") else "+zstd" if magic == b"\x28\xb5\x2f\xfd" else ""
-            )
-            return self.layers.add_archive(used, digest, OCI_LAYER + ending)
+            return self.layers.add_archive(used, digest, self.layer_type(digest))
+
+    def layer_type(self, digest: str) -> str:
+        """Return the media type of a blob that is a layer's archive, by how it is compressed."""
+        with self.blobs.open(digest) as file:
+            magic = file.read(4)
+        if magic.startswith(b"\x1f\x8b"):
+            return OCI_LAYER + "+gzip"
+        return OCI_LAYER + ("+zstd" if magic == b"\x28\xb5\x2f\xfd" else "")
 
     def commit(
         self,
@@ -215,21 +224,28 @@ class ImageStore:
         Without names it is found by its digest only as long as the lease is held. Hold a lease.
         """
         rootfs = {"type": "layers", "diff_ids": [layer.diff_id for layer in layers]}
-        encoded = _encode({**config, "rootfs": rootfs})
+        target = self.make_manifest(
+            self.blobs.add(_encode({**config, "rootfs": rootfs})), layers, annotations
+        )
+        for name in names:
+            self.tag(name, target)
+        return self.image(target)
+
+    def make_manifest(
+        self, config: str, layers: Sequence[Layer], annotations: Mapping[str, str] | None = None
+    ) -> Descriptor:
+        """Make the manifest of a configuration that is a blob here, and keep it."""
         manifest = {
             "schemaVersion": 2,
             "mediaType": OCI_MANIFEST,
-            "config": {"mediaType": OCI_CONFIG, "digest": self.blobs.add(encoded), "size": len(encoded)},
+            "config": {"mediaType": OCI_CONFIG, "digest": config, "size": self.blobs.size(config)},
             "layers": [
                 {"mediaType": layer.media_type, "digest": layer.digest, "size": layer.size}
                 for layer in layers
             ],
             **({"annotations": dict(annotations)} if annotations else {}),
         }
-        target = self.add_manifest(_encode(manifest), OCI_MANIFEST)
-        for name in names:
-            self.tag(name, target)
-        return self._image(target)
+        return self.add_manifest(_encode(manifest), OCI_MANIFEST)
 
     def add_manifest(self, data: bytes, media_type: str = "") -> Descriptor:
         """Keep a manifest or an index, byte for byte; return its descriptor."""
@@ -255,13 +271,17 @@ class ImageStore:
             raise ImageNotFound(f"{target.digest} is not here and cannot be tagged")
         self.names.change(edit)
 
+    def keep(self, target: Descriptor) -> None:
+        """Keep an image that has no name: it is found by its id, and goes with the next prune."""
+        self.names.change(lambda names: names.update({f"{_NO_NAME}{target.digest}": target}))
+
     def untag(self, name: str) -> StoredImage | None:
         """Take one name from its image; without any left it is collected. Return what it meant, None without such."""
         found = self.resolve(name)
         if found is None:
             return None
         if is_digest(name) or not (names := self._names_meant(name, found)):
-            names = {*found.tags, *found.repo_digests}
+            names = {*found.tags, *found.repo_digests, f"{_NO_NAME}{found.target.digest}"}
 
         def edit(index: dict[str, Descriptor]) -> None:
             for one in names:

@@ -117,8 +117,11 @@ class _Gzip:
 
 
 def _open(file: BinaryIO) -> _Source:
-    magic = file.read(4)
-    file.seek(0)
+    if hasattr(file, "peek"):  # a pipe cannot go back
+        magic = file.peek(4)[:4]
+    else:
+        magic = file.read(4)
+        file.seek(0)
     if magic.startswith(_GZIP):
         return _Gzip(file)
     if magic == _ZSTD:

@@ -63,7 +63,7 @@ def unpack(file: BinaryIO, directory: str, means: Means, limit: int) -> Unpacked
             if str(error) != "empty file":
                 raise
         tree.finish()
-    except tarfile.TarError as error:
+    except (tarfile.TarError, RecursionError, UnicodeDecodeError) as error:
         raise InvalidImage(f"the layer is no tar archive that can be read: {error}") from error
     finally:
         tree.close()
