@@ -14,6 +14,7 @@ VERBS = {
     "leave": "take this machine's node out of the cluster that it has joined",
     "backup": "write all objects and keys of the running cluster to one file",
     "restore": "bring a stopped cluster back to what a backup has",
+    "images": "list, pull, load, save and remove images",
     "doctor": "try what this machine offers, and say how to fix what is missing",
     "build": "build an image of a Dockerfile; the cluster runs it by its name at once",
     "kubeconfig": "print the kubeconfig for kubectl and every other client",

@@ -290,6 +290,11 @@ class ImageStore:
         self.names.change(edit)
         return found
 
+    def names_without(self, name: str, image: StoredImage) -> set[str]:
+        """Return the tags that an image keeps when a name is taken from it."""
+        gone = self._names_meant(name, image)
+        return {*image.tags} - gone if gone else set()
+
     def _names_meant(self, name: str, image: StoredImage) -> set[str]:
         """Return the names that go with a name: a repository's last tag takes its digest along."""
         with contextlib.suppress(InvalidReference):
