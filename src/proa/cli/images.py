@@ -82,7 +82,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     made["rm"].add_argument(
         "--force", action="store_true", help="also of what containers use: it goes after them"
     )
-    made["prune"].add_argument("-a", "--all", action="store_true", help="every image that no container uses")
+    made["prune"].add_argument(
+        "-a", "--all", action="store_true", help="every image that no container uses, and the build cache"
+    )
     pull = made["pull"]
     pull.add_argument(
         "name", nargs="+", metavar="IMAGE", help="as nginx:1.27, or registry.example:5000/team/app:v1"
@@ -347,7 +349,7 @@ def _remove(store: ImageStore, options: argparse.Namespace, home: Home) -> int:
                 f"containers use {name}: end them first, or --force takes its name, and it goes after them"
             )
         store.untag(name)
-    _collect(store, options, grace_seconds=0.0)
+    _collect(store, options)
     return 0
 
 
@@ -356,14 +358,14 @@ def _prune(store: ImageStore, options: argparse.Namespace, home: Home) -> int:
     for image in store.images():
         if image.id not in pinned and (options.all or not image.tags):
             store.untag(image.id)
-    _collect(store, options)
+    _collect(store, options, with_build_cache=options.all)
     return 0
 
 
-def _collect(store: ImageStore, options: argparse.Namespace, grace_seconds: float | None = None) -> None:
-    from proa.images.garbage import GRACE_SECONDS, collect
+def _collect(store: ImageStore, options: argparse.Namespace, *, with_build_cache: bool = False) -> None:
+    from proa.images.garbage import collect
 
-    freed = collect(store, grace_seconds=GRACE_SECONDS if grace_seconds is None else grace_seconds)
+    freed = collect(store, grace_seconds=0.0, with_build_cache=with_build_cache)
     if options.output == "json":
         print_json({"freedBytes": freed.size, "layers": freed.layers, "blobs": freed.blobs})
     else:

@@ -1,4 +1,4 @@
-"""Free what no image needs any more: blobs and layers that no name and no container leads to.
+"""Free what no image needs any more: blobs and layers that no name, no container and no build leads to.
 
 What is newer than the oldest lease, or than a grace, stays: somebody may be about to name it. What is taken away is
 moved aside first and looked at again, so that who has just asked for it (which shows in its time) keeps it.
@@ -7,9 +7,10 @@ moved aside first and looked at again, so that who has just asked for it (which 
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from proa.images.errors import ImageError
@@ -32,12 +33,16 @@ class Freed:
     size: int
 
 
-def collect(store: ImageStore, *, grace_seconds: float = GRACE_SECONDS) -> Freed:
-    """Remove what nothing leads to; blocking."""
+def collect(
+    store: ImageStore, *, grace_seconds: float = GRACE_SECONDS, with_build_cache: bool = False
+) -> Freed:
+    """Remove what nothing leads to, `with_build_cache` also what only later builds would use; blocking."""
     now = time.time()
     with locked(store.directory / "collect.lock"):
         oldest = store.oldest_lease()
         before = min(now - grace_seconds, oldest if oldest is not None else now)
+        if with_build_cache:
+            _drop_build_cache(store, before)
         blobs, layers = find_roots(store)
         old_layers = [d for d, found in store.layers.all() if d not in layers and found.st_mtime < before]
         old_blobs = [d for d, found in store.blobs.all() if d not in blobs and found.st_mtime < before]
@@ -51,7 +56,7 @@ def collect(store: ImageStore, *, grace_seconds: float = GRACE_SECONDS) -> Freed
 
 
 def find_roots(store: ImageStore) -> tuple[set[str], set[str]]:
-    """Return the blobs and the layers (by diff_id) that names and containers lead to."""
+    """Return the blobs and the layers (by diff_id) that names, containers and the build cache lead to."""
     blobs: set[str] = set()
     layers: set[str] = set()
     for target in store.names.all().values():
@@ -63,7 +68,25 @@ def find_roots(store: ImageStore) -> tuple[set[str], set[str]]:
             config = read_document(store.blobs.read(image_id))
             blobs.add(image_id)
             layers |= set((config.get("rootfs") or {}).get("diff_ids") or ())
+    for _, made in _build_records(store):
+        layers |= set(made[:1])
+        blobs |= set(made[1:])
     return blobs, layers
+
+
+def _build_records(store: ImageStore) -> Iterator[tuple[Path, list[str]]]:
+    """Yield the records of `proa build` (builder/cache.py) with the diff_id and blob of the layer that each made."""
+    folder = store.directory / "build-cache" / "records"
+    for path in folder.iterdir() if folder.is_dir() else ():
+        with contextlib.suppress(FileNotFoundError, ValueError, KeyError, TypeError):
+            yield path, [str(part) for part in (json.loads(path.read_bytes())["layer"] or ())[:2]]
+
+
+def _drop_build_cache(store: ImageStore, before: float) -> None:
+    for path, _ in [*_build_records(store)]:
+        with contextlib.suppress(FileNotFoundError):
+            if path.stat().st_mtime < before:
+                path.unlink()
 
 
 def _follow(store: ImageStore, digest: str, found: set[str]) -> None:

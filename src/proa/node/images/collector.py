@@ -7,12 +7,13 @@ than two minutes. When the node is short of disk, all unused ones go. Follows pk
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 from collections.abc import Awaitable, Callable
 from math import inf
 
 from proa.images.errors import ImageError
-from proa.images.garbage import collect, disk_usage
+from proa.images.garbage import Freed, collect, disk_usage
 from proa.images.store import ImageStore, StoredImage
 from proa.node.images.pull_records import PullRecords
 from proa.node.images.puller import run_in_thread
@@ -109,7 +110,12 @@ class ImageCollector:
         """Remove every image that no container uses; return how many bytes went."""
         async with self._busy:
             self._detect()
-            return await self._free(inf, 0.0)
+            freed = await self._free(inf, 0.0)
+            return freed + (await self._collect(with_build_cache=True)).size
+
+    async def _collect(self, *, with_build_cache: bool = False) -> Freed:
+        work = functools.partial(collect, self._store, with_build_cache=with_build_cache)
+        return await run_in_thread(work, "collect images")
 
     def _detect(self) -> list[StoredImage]:
         """Note which images are here, and which are used now."""
@@ -129,7 +135,7 @@ class ImageCollector:
                 break
             logger.info("removing an unused image image=%s", image_id)
             self._store.untag(image_id)
-            freed += (await run_in_thread(lambda: collect(self._store), "collect images")).size
+            freed += (await self._collect()).size
         if freed:
             self._records.prune({image.id for image in self._store.images()})
             self._changed()
