@@ -361,6 +361,29 @@ def test_sysctls_that_are_none_are_refused(pods: Pods) -> None:
     assert "kernel.shmmax" not in told
 
 
+def test_a_variable_comes_from_what_an_init_container_wrote(pods: Pods) -> None:
+    def of_file(name: str, key: str, **more: Any) -> dict[str, Any]:
+        reference = {"volumeName": "workdir", "path": "config.env", "key": key, **more}
+        return {"name": name, "valueFrom": {"fileKeyRef": reference}}
+
+    mounts = [{"name": "workdir", "mountPath": "/work"}]
+    writer = shell("writer", "echo \"CONFIG='one two'\" > /work/config.env", volumeMounts=mounts)
+    pods.run(
+        "from-file",
+        env(of_file("SAID", "CONFIG"), of_file("LEFT_OUT", "OTHER", optional=True)),
+        initContainers=[writer],
+        volumes=WORKDIR,
+    )
+    pods.run("from-nowhere", env(of_file("SAID", "CONFIG")), volumes=WORKDIR)
+
+    lines = pods.output("from-file").splitlines()
+    assert "SAID=one two" in lines
+    assert not [line for line in lines if line.startswith("LEFT_OUT")]
+    pod = pods.until("from-nowhere", lambda pod: state(pod, "main", "waiting").get("message"))
+    assert state(pod, "main", "waiting")["reason"] == "CreateContainerConfigError"
+    pods.delete("from-nowhere")
+
+
 def test_python_runs_where_nothing_is_said(pods: Pods) -> None:
     """An image's own command runs where a pod names none: Python reads no input, and ends."""
     pods.run("defaults", {"name": "main", "image": "proa.local/python"})

@@ -10,9 +10,11 @@ import base64
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import field
 from ipaddress import ip_address
+from pathlib import Path
 
 from proa.client.protocol import Object
 from proa.node.downward import DownwardSource, field_value, resource_value
+from proa.node.env_files import EnvFileError, read_variable
 from proa.objects.errors import NotFound
 from proa.objects.meta import name, namespace
 from proa.objects.quick_dataclass import dataclass
@@ -104,16 +106,29 @@ def _bracketed(host: str) -> str:
 
 
 async def make_environment(
-    pod: Object, container: Object, services: Iterable[Object], lookup: Lookup, source: DownwardSource
+    pod: Object,
+    container: Object,
+    services: Iterable[Object],
+    lookup: Lookup,
+    source: DownwardSource,
+    volumes: Mapping[str, Path],
 ) -> Environment:
-    """Return the container's variables; raise ConfigError in upstream's words when something is missing."""
+    """Return the container's variables; raise ConfigError in upstream's words when something is missing.
+
+    `volumes` says where the pod's volumes are.
+    """
     links = pod["spec"].get("enableServiceLinks", True) is not False
     from_services = service_variables(services, namespace(pod), links)
     environment = Environment({})
     for entry in container.get("envFrom") or []:
         await _add_all(environment, entry, namespace(pod), lookup)
     for variable in container.get("env") or []:
-        value = await _value(variable, environment.variables, from_services, pod, container, lookup, source)
+        if "fileKeyRef" in (variable.get("valueFrom") or {}):
+            value = _value_in_file(variable["valueFrom"]["fileKeyRef"], volumes)
+        else:
+            value = await _value(
+                variable, environment.variables, from_services, pod, container, lookup, source
+            )
         if value is not None:
             environment.variables[variable["name"]] = value
     environment.variables = from_services | environment.variables
@@ -175,6 +190,22 @@ async def _value(
     kind = "Secret" if is_secret else "ConfigMap"
     place = f"{namespace(pod)}/{key_reference['name']}"
     raise ConfigError(f"couldn't find key {key_reference['key']} in {kind} {place}")
+
+
+def _value_in_file(reference: Object, volumes: Mapping[str, Path]) -> str | None:
+    """Return what a file in a volume says, None when it need not."""
+    volume, key = volumes.get(reference["volumeName"]), reference["key"]
+    if volume is None:
+        raise ConfigError(f'cannot find the volume "{reference["volumeName"]}" referenced by FileKeyRef')
+    try:
+        value = read_variable(volume, reference["path"], key)
+    except EnvFileError as error:
+        if reference.get("optional") and isinstance(error.__cause__, FileNotFoundError):
+            return None
+        raise ConfigError(f"couldn't parse env file: {error}") from error
+    if value is None and not reference.get("optional"):
+        raise ConfigError(f'environment variable key "{key}" not found in file "{reference["path"]}"')
+    return value
 
 
 async def _find(lookup: Lookup, resource: Resource, pod_namespace: str, reference: Object) -> Object | None:

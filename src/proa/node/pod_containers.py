@@ -151,8 +151,14 @@ class PodContainers:
 
     async def _create_and_start(self, container: Object, attempt: int, images: dict[str, FoundImage]) -> str:
         node = self._node
+        volumes = self._mounted() or MountedVolumes()
         environment = await make_environment(
-            self._pod.pod, container, node.services(), node.sources.get, self._pod.downward()
+            self._pod.pod,
+            container,
+            node.services(),
+            node.sources.get,
+            self._pod.downward(),
+            volumes.paths,
         )
         for source, keys in environment.skipped.items():
             message = (
@@ -161,9 +167,7 @@ class PodContainers:
             self._pod.event(
                 "Warning", "InvalidEnvironmentVariableNames", f"{message}invalid environment variable names."
             )
-        mounted = replace(
-            self._mounted() or MountedVolumes(), images={n: f.image.layers for n, f in images.items() if n}
-        )
+        mounted = replace(volumes, images={n: f.image.layers for n, f in images.items() if n})
         given = node.devices.given(uid(self._pod.pod), container["name"])
         gpus = [gpu for found in given.values() for gpu in found]
         config = make_container_config(

@@ -119,7 +119,7 @@ async def lookup(resource: Resource, namespace: str, name: str) -> dict[str, Any
 
 def variables_of(container: dict[str, Any], pod: dict[str, Any] = POD) -> dict[str, str]:
     services = [make_service("a")]
-    return asyncio.run(make_environment(pod, container, services, lookup, SOURCE)).variables
+    return asyncio.run(make_environment(pod, container, services, lookup, SOURCE, {})).variables
 
 
 @pytest.mark.parametrize(
@@ -166,7 +166,7 @@ def test_what_is_missing_is_said_in_upstreams_words(value_from: dict[str, Any], 
 def test_all_of_a_config_map_with_a_prefix_and_without_what_cannot_be_a_name() -> None:
     container = {"name": "app", "envFrom": [{"prefix": "P_", "configMapRef": {"name": "c"}}]}
 
-    made = asyncio.run(make_environment(POD, container, [], lookup, SOURCE))
+    made = asyncio.run(make_environment(POD, container, [], lookup, SOURCE, {}))
 
     assert made.variables == {"P_A": "1", "P_b.c": "2"}
     assert made.skipped == {"ConfigMap default/c": ["="]}
