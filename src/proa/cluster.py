@@ -272,7 +272,8 @@ class Cluster:
         from proa.controllers.local_path.controller import make_storage_class
         from proa.network.dns import service_object
         from proa.network.gateway.starter import make_ingress_class
-        from proa.objects.resource import INGRESS_CLASSES, SERVICES, STORAGE_CLASSES
+        from proa.node.runtime_classes import make_runtime_class
+        from proa.objects.resource import INGRESS_CLASSES, RUNTIME_CLASSES, SERVICES, STORAGE_CLASSES
 
         await server.catalog.allocators.claims.repair()
         address = (API_ADDRESS, API_PORT)
@@ -284,6 +285,8 @@ class Cluster:
         await ensure(self._client, SERVICES, service_object(DNS_SERVICE_IP), "kube-system")
         await ensure(self._client, STORAGE_CLASSES, make_storage_class(), None)
         await ensure(self._client, INGRESS_CLASSES, make_ingress_class(), None)
+        for handler in self._nodes.handlers:
+            await ensure(self._client, RUNTIME_CLASSES, make_runtime_class(handler), None)
         await publish_authentication(self._client, pki)
 
     async def _start_components(

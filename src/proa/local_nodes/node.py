@@ -129,6 +129,11 @@ class LocalNode:
         return self._status.level if self._status is not None else ""
 
     @property
+    def handlers(self) -> tuple[str, ...]:
+        """What can run pods here, by the names that RuntimeClasses give; nothing while the node is down."""
+        return tuple(self._status.handlers) if self._status is not None else ()
+
+    @property
     def end(self) -> Mapping[str, Any]:
         """This node as the end of a wire."""
         return {

@@ -57,6 +57,11 @@ class LocalNodes:
         self._linking = asyncio.Lock()
 
     @property
+    def handlers(self) -> list[str]:
+        """The names by which RuntimeClasses may ask for what runs pods on the nodes that are up."""
+        return sorted({name for node in self._nodes.values() for name in node.handlers})
+
+    @property
     def has_own_network(self) -> bool:
         """Tell whether pods have a network of their own, or (without namespaces) the host's."""
         return all(node.has_own_network for node in self._nodes.values())

@@ -42,10 +42,11 @@ class ServicePort:
     """One port of a Service in one family. `affinity_seconds` is 0 without affinity, `node_port` 0 without a NodePort.
 
     `endpoints` serve the ClusterIPs, `node_port_endpoints` what comes from outside of the cluster: to the NodePort,
-    `external_addresses` (externalIPs) and `balancer_addresses` (a load balancer's that nodes are to take as their own).
-    They differ under a traffic policy. With `is_external_local`, who asks these from inside of the cluster gets
-    `cluster_endpoints`, whatever the policies. `source_ranges` may use the balancer's addresses; none is all. At
-    `health_check_port` (0: none) the node says how many pods it has that are ready, `local_ready`.
+    `external_addresses` (externalIPs), `balancer_addresses` (a load balancer's that nodes are to take as their own) and
+    `host_addresses` (which the node has anyway: hostPorts of pods). They differ under a traffic policy. With
+    `is_external_local`, who asks these from inside of the cluster gets `cluster_endpoints`, whatever the policies.
+    `source_ranges` may use the balancer's addresses; none is all. At `health_check_port` (0: none) the node says how
+    many pods it has that are ready, `local_ready`.
     """
 
     service: ServiceKey
@@ -65,6 +66,7 @@ class ServicePort:
     cluster_endpoints: tuple[Endpoint, ...] = ()
     health_check_port: int = 0
     local_ready: int = 0
+    host_addresses: tuple[str, ...] = ()
 
 
 DataPath = dict[ServiceKey, tuple[ServicePort, ...]]

@@ -10,12 +10,13 @@ from __future__ import annotations
 import logging
 
 from proa.client.protocol import Client, Object
+from proa.network import pod_ports
 from proa.network.data_path import ServiceKey
 from proa.network.hostports import HostPorts
 from proa.network.load_balancers import LoadBalancers, lowest_port
 from proa.network.protocol import DataPathBackend, NodeNetwork
 from proa.network.services import ServiceProxy
-from proa.objects.resource import ENDPOINT_SLICES, SERVICES
+from proa.objects.resource import ENDPOINT_SLICES, PODS, SERVICES
 from proa.reconcile.informer import InformerFactory
 from proa.reconcile.protocol import EventRecorder
 
@@ -39,8 +40,11 @@ class HostEntrance:
         backends: list[DataPathBackend] = [ports]
         if client is not None:
             backends.append(LoadBalancers(node_network, self._find, client, events, lowest_port()))
+        self._pods = informers.informer(PODS)
         slices = informers.informer(ENDPOINT_SLICES)
-        self._proxy = ServiceProxy(self._services, slices, backends, "", only_offered_on_host=True)
+        self._proxy = ServiceProxy(
+            self._services, slices, backends, "", pods=self._pods, only_offered_on_host=True
+        )
 
     async def start(self) -> None:
         """Serve from now on."""
@@ -60,4 +64,6 @@ class HostEntrance:
             self._events.event(service, "Warning", reason, message)
 
     def _find(self, key: ServiceKey) -> Object | None:
+        if key.name.startswith(pod_ports.PREFIX):
+            return self._pods.get(key.name.removeprefix(pod_ports.PREFIX), key.namespace)
         return self._services.get(key.name, key.namespace)

@@ -1,4 +1,4 @@
-"""Offer each Service's NodePorts on the host, which is outside of the node's network namespace.
+"""Offer each Service's NodePorts, and pods' hostPorts, on the host, which is outside of the node's network namespace.
 
 Listeners are made in the server's own (the host's) namespace, at loopback unless told otherwise; connections go on
 to the service's endpoints through sockets of the node's namespace. A port that is taken on the host is told in an
@@ -7,6 +7,7 @@ Event and tried again; the rest goes on.
 
 from __future__ import annotations
 
+import ipaddress
 import socket
 from collections.abc import Callable, Iterable, Mapping
 
@@ -44,6 +45,10 @@ class HostPorts:
         if port.node_port:
             place = Place(port.protocol, self._listen_address, port.node_port)
             yield Wish(place, port.service, port.node_port_endpoints, port.affinity_seconds)
+        for address in port.host_addresses:
+            if ipaddress.ip_address(address).is_loopback:
+                place = Place(port.protocol, address, port.port)
+                yield Wish(place, port.service, port.node_port_endpoints)
 
     def _blocked(self, wish: Wish, why: str) -> None:
         place = wish.place

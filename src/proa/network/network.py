@@ -28,7 +28,7 @@ from proa.network.outside_addresses import OutsideAddresses
 from proa.network.protocol import DataPathBackend, DivertingNetwork, NetworkSettings, RuntimeStatus
 from proa.network.services import ServiceProxy
 from proa.network.userspace import UserspaceDataPath
-from proa.objects.resource import ENDPOINT_SLICES, NODES, SERVICES
+from proa.objects.resource import ENDPOINT_SLICES, NODES, PODS, SERVICES
 from proa.reconcile.informer import InformerFactory
 from proa.reconcile.protocol import EventRecorder
 
@@ -62,6 +62,7 @@ class Network:
         self._services = informers.informer(SERVICES)
         self._slices = informers.informer(ENDPOINT_SLICES)
         self._nodes = informers.informer(NODES)
+        self._pods = informers.informer(PODS)
         self._services.add_index(CLUSTER_IP_INDEX, index_cluster_ips)
         self._slices.add_index(ENDPOINT_IP_INDEX, index_endpoint_ips)
         self._node_ips = settings.node_ips or (runtime_status.node_ip,)
@@ -90,6 +91,7 @@ class Network:
             node,
             excluded_addresses={address},
             nodes=self._nodes,
+            pods=self._pods,
         )
         await self._proxy.start()
         self._dns = self._make_dns()

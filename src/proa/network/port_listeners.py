@@ -41,7 +41,7 @@ class Wish:
     place: Place
     service: ServiceKey
     endpoints: tuple[Endpoint, ...]
-    affinity_seconds: int
+    affinity_seconds: int = 0
     sources: tuple[str, ...] = ()
 
 

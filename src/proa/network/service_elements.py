@@ -104,7 +104,7 @@ class _Port:
         for address in port.addresses:
             key = self._key(address, port.port)
             self._lead("services", key, "inside", port.endpoints, Plan(len(port.endpoints)))
-        for address in (*port.external_addresses, *port.balancer_addresses):
+        for address in (*port.external_addresses, *port.balancer_addresses, *port.host_addresses):
             self._lead_external(self._key(address, port.port), is_node_port=False)
         if port.node_port:
             self._lead_external(self._key("", port.node_port), is_node_port=True)

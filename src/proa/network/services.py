@@ -1,7 +1,7 @@
 """Keep the data path equal to what Services and EndpointSlices say, one changed service at a time.
 
-Watches services and endpointslices; writes nothing but the node's data path (nftables.py or userspace.py) and the
-host's NodePorts (hostports.py). Follows pkg/proxy/config and pkg/proxy/servicechangetracker.go.
+Watches services, endpointslices, and pods for their hostPorts; writes nothing but the node's data path (nftables.py or
+userspace.py) and the host's NodePorts (hostports.py). Follows pkg/proxy/config and pkg/proxy/servicechangetracker.go.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import logging
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 
 from proa.client.protocol import Object
+from proa.network import pod_ports
 from proa.network.data_path import (
     SERVICE_NAME_LABEL,
     ServiceKey,
@@ -35,7 +36,7 @@ class ServiceProxy:
 
     `excluded_addresses` are ClusterIPs that somebody else serves (the cluster's DNS). With `only_offered_on_host`
     services that nobody outside of the cluster reaches are left out. `nodes` tells the node's zone; without it there
-    is none.
+    is none. `pods` are those whose hostPorts are served.
     """
 
     def __init__(
@@ -47,6 +48,7 @@ class ServiceProxy:
         excluded_addresses: Collection[str] = (),
         *,
         nodes: Informer | None = None,
+        pods: Informer | None = None,
         only_offered_on_host: bool = False,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
@@ -56,6 +58,7 @@ class ServiceProxy:
         self._node_name = node_name
         self._excluded = frozenset(excluded_addresses)
         self._nodes = nodes
+        self._pods = pods
         self._only_offered_on_host = only_offered_on_host
         self._sleep = sleep
         self._applied: dict[ServiceKey, tuple[ServicePort, ...]] = {}
@@ -71,6 +74,8 @@ class ServiceProxy:
         self._slices.listen(self._slice_changed)
         if self._nodes is not None:
             self._nodes.listen(self._node_changed)
+        if self._pods is not None:
+            self._pods.listen(self._pod_changed)
         self._follow()
 
     async def renew(self) -> None:
@@ -88,6 +93,8 @@ class ServiceProxy:
         self._slices.unlisten(self._slice_changed)
         if self._nodes is not None:
             self._nodes.unlisten(self._node_changed)
+        if self._pods is not None:
+            self._pods.unlisten(self._pod_changed)
         await self._end()
 
     async def _end(self) -> None:
@@ -114,9 +121,15 @@ class ServiceProxy:
         if meta.name(node) == self._node_name and _zone_of(old) != _zone_of(new):
             self._note_all()
 
+    def _pod_changed(self, old: Object | None, new: Object | None) -> None:
+        if pod_ports.takes_ports(new) or pod_ports.takes_ports(old):
+            self._note(pod_ports.key_of(new or old or {}))
+
     def _note_all(self) -> None:
         for service in self._services.list():
             self._service_changed(None, service)
+        for pod in self._pods.list() if self._pods is not None else ():
+            self._pod_changed(None, pod)
 
     def _note(self, key: ServiceKey) -> None:
         self._changed.add(key)
@@ -125,6 +138,8 @@ class ServiceProxy:
     async def _run(self) -> None:
         await self._services.wait_synced()
         await self._slices.wait_synced()
+        if self._pods is not None:
+            await self._pods.wait_synced()
         failures = 0
         while True:
             await self._wake.wait()
@@ -149,6 +164,10 @@ class ServiceProxy:
         return changes
 
     def _ports_of(self, key: ServiceKey) -> tuple[ServicePort, ...]:
+        if key.name.startswith(pod_ports.PREFIX):
+            name = key.name.removeprefix(pod_ports.PREFIX)
+            pod = self._pods.get(name, key.namespace) if self._pods is not None else None
+            return pod_ports.plan_pod(pod, self._node_name)
         service = self._services.get(key.name, key.namespace)
         if self._only_offered_on_host and not is_offered_on_host(service):
             return ()

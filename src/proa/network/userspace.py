@@ -60,6 +60,9 @@ class UserspaceDataPath:
         for address in port.addresses:
             place = Place(port.protocol, address, port.port)
             yield Wish(place, port.service, port.endpoints, port.affinity_seconds)
+        for address in port.host_addresses:
+            place = Place(port.protocol, address, port.port)
+            yield Wish(place, port.service, port.node_port_endpoints, port.affinity_seconds)
         if port.node_port and not self._node_ip.startswith("127."):
             place = Place(port.protocol, self._node_ip, port.node_port)
             yield Wish(place, port.service, port.node_port_endpoints, port.affinity_seconds)

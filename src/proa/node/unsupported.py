@@ -22,8 +22,6 @@ def unsupported_fields(pod: Object, offered: Collection[str] = ()) -> list[str]:
     for container in [*init_containers(pod), *containers(pod), *ephemeral_containers(pod)]:
         path = f"spec.containers{{{container['name']}}}"
         found += _of_container(container, path, offered)
-        if not spec.get("hostNetwork") and any(port.get("hostPort") for port in container.get("ports") or []):
-            found.append(f"{path}.ports.hostPort")
     return found
 
 

@@ -217,8 +217,7 @@ def test_huge_pages_are_limited_by_their_size() -> None:
             ["spec.containers{app}.resources.limits.nvidia.com/gpu"],
         ),
         ({}, {"securityContext": {"procMount": "Default"}}, []),
-        ({}, {"ports": [{"containerPort": 80, "hostPort": 80}]}, ["spec.containers{app}.ports.hostPort"]),
-        ({"hostNetwork": True}, {"ports": [{"containerPort": 80, "hostPort": 80}]}, []),
+        ({}, {"ports": [{"containerPort": 80, "hostPort": 80}]}, []),
     ],
 )
 def test_what_has_no_effect_is_named(
