@@ -43,6 +43,7 @@ async def _measure(folder: Path, rounds: int) -> list[dict[str, Any]]:
             rounds, lambda: _run_container(client, sandbox.id, [sys.executable, "-c", "pass"])
         )
         pod = await _median(rounds, lambda: _run_pod(client))
+        handlers = await _median_of_handlers(client, rounds)
         pid = running_pid(folder / "node")
         memory = _resident_mebibytes(pid or os.getpid())
     finally:
@@ -58,6 +59,10 @@ async def _measure(folder: Path, rounds: int) -> list[dict[str, Any]]:
     ]
     for name, command in _others(folder).items():
         rows.append(_row(f"container, {TRUE} ({level})", container, name, _median_of(rounds, command)))
+    for name, taken in handlers.items() if len(handlers) > 1 else ():
+        rows.append(
+            _row(f"container in a pod, {TRUE} ({level})", handlers["native"], f"handler {name}", taken)
+        )
     rows.append({
         "name": "noded's memory", "value": memory, "unit": "MiB", "baseline": "an idle python",
         "baseline_value": _idle_python_mebibytes(), "ratio": round(_idle_python_mebibytes() / memory, 2),
@@ -85,6 +90,22 @@ async def _run_container(client: NodedClient, sandbox_id: str, argv: list[str]) 
         if event.type == "resync" and (found := await client.get_container(identifier)) and found.finished_at:
             break
     await client.remove_container(identifier)
+
+
+async def _median_of_handlers(client: NodedClient, rounds: int) -> dict[str, float]:
+    """Return what a container takes with each handler of RuntimeClasses, in pods that are there, turn by turn."""
+    names = [name for name in (await client.status()).handlers if name != "process"]
+    sandboxes = {
+        name: await client.run_sandbox(SandboxConfig("default", name, name, name, runtime_handler=name))
+        for name in names
+    }
+    taken: dict[str, list[float]] = {name: [] for name in names}
+    for _ in range(rounds):
+        for name in names:
+            begun = time.perf_counter()
+            await _run_container(client, sandboxes[name].id, [TRUE])
+            taken[name].append((time.perf_counter() - begun) * 1000)
+    return {name: statistics.median(times) for name, times in taken.items()}
 
 
 async def _run_pod(client: NodedClient) -> None:

@@ -48,7 +48,7 @@ class Cgroups:
         self._v1 = {controller: place for controller, place in places.items() if not tried[place]}
         self.features |= {f"cgroup-{controller}": tried[place] for controller, place in places.items()}
         if unified:
-            self._set_up_unified(unified, [c for c in wanted if c not in hierarchies])
+            self.set_up_unified(unified, [c for c in wanted if c not in hierarchies])
         for controller in wanted:
             self.features.setdefault(f"cgroup-{controller}", "no cgroup file system has this controller")
         self.features.pop("cgroup-cpuacct", None)
@@ -59,7 +59,7 @@ class Cgroups:
         every = {f"{mount}/{self.name}" for mount in (*hierarchies.values(), unified) if mount}
         self._foreign = sorted(every - {*self.directories()})
 
-    def _set_up_unified(self, mount: str, wanted: list[str]) -> None:
+    def set_up_unified(self, mount: str, wanted: list[str]) -> None:
         """Make the node's group in the first place that has any of the controllers and takes it.
 
         systemd delegates memory and pids to users, cpu only when told to: each controller has its own answer.

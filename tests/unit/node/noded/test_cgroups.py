@@ -118,7 +118,7 @@ def test_controllers_that_are_delegated_are_used_when_others_are_not(tmp_path: P
     for name in ("cgroup.controllers", "cgroup.subtree_control"):
         (tmp_path / name).write_text("cpuset cpu io memory pids\n")
     groups = Delegated("node")
-    groups._set_up_unified(str(tmp_path), ["cpu", "memory", "pids"])
+    groups.set_up_unified(str(tmp_path), ["cpu", "memory", "pids"])
     refused = {name: why for name, why in groups.features.items() if why}
     assert list(refused) == ["cgroup-cpu"]
     assert "the cpu controller is not delegated to it; `systemd-run" in refused["cgroup-cpu"]
@@ -130,7 +130,7 @@ def test_where_nothing_is_delegated_no_group_is_left(tmp_path: Path) -> None:
     for name, text in (("cgroup.controllers", "cpu\n"), ("cgroup.subtree_control", "cpu\n")):
         (tmp_path / name).write_text(text)
     groups = Delegated("node")
-    groups._set_up_unified(str(tmp_path), ["cpu", "memory"])
+    groups.set_up_unified(str(tmp_path), ["cpu", "memory"])
     assert "not delegated" in groups.features["cgroup-cpu"]
     assert groups.directories() == []
 
