@@ -1,7 +1,7 @@
 """Read a container's log (CRI format) as `kubectl logs` asks: from where, how much, with times, and following.
 
 A line is `<time> <stream> <P|F> <content>`; P goes on in the next line. Only the current file is read, as by
-upstream; a follower goes on in the new one when the log is rotated, and ends when the container does.
+upstream; a follower goes on in the next ones when the log is rotated, and ends when the container does.
 Follows cri-client/pkg/logs/logs.go.
 """
 
@@ -166,12 +166,16 @@ def find_tail(file: BufferedReader, lines: int) -> int:
 
 
 def _open_successor(path: Path, file: BufferedReader | None) -> BufferedReader | None:
-    """Return the file that is now at `path` when it is another than `file`."""
+    """Return the file that follows `file`, which has been rotated away: the one at `path` unless others lie between."""
     try:
-        found = os.stat(path)
-        if file is not None and os.path.samestat(found, os.fstat(file.fileno())):
+        if file is None:
+            return open(path, "rb")
+        own = os.fstat(file.fileno())
+        if os.path.samestat(os.stat(path), own):
             return None
-        return open(path, "rb")
+        rotated = sorted(path.parent.glob(f"{path.name}.*"))
+        at = next((i for i, each in enumerate(rotated) if os.path.samestat(os.stat(each), own)), -1)
+        return open([*rotated[at + 1 :], path][0], "rb")
     except FileNotFoundError:
         return None
 

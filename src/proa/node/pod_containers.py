@@ -187,7 +187,12 @@ class PodContainers:
         label = node.devices.label(uid(self._pod.pod), config.name)
         stored = ",".join(sorted({f.image.id for f in images.values() if f.image.id}))
         label = {**label, **({STORED_IMAGES_LABEL: stored} if stored else {})}
-        config = replace(config, labels={**config.labels, **label})
+        config = replace(
+            config,
+            labels={**config.labels, **label},
+            log_max_bytes=node.settings.container_log_max_bytes,
+            log_max_files=node.settings.container_log_max_files,
+        )
         make_message_file(config.termination_message_file)
         self._tell_mounts(config)
         async with node.start_slots:

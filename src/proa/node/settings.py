@@ -54,6 +54,10 @@ class KubeletSettings:
     image_gc_high_percent: int = 85
     image_gc_low_percent: int = 80
     image_minimum_age_seconds: float = 120.0
+    container_log_max_bytes: int = 10 << 20
+    """How large a container's log may become before it goes on in a new file (containerLogMaxSize)."""
+    container_log_max_files: int = 5
+    """How many files of a container's log are kept (containerLogMaxFiles)."""
     drain_seconds: float = 10.0
     """The most that a container may take to end when the node is drained, however long its own grace."""
 

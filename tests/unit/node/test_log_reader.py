@@ -117,10 +117,11 @@ def test_a_follower_goes_on_after_a_rotation(tmp_path: Path) -> None:
         with path.open("a") as file:
             file.write(f"{T1} stdout F two\n")
         path.rename(tmp_path / "0.log.20260102-030405")
-        path.write_text(f"{T2} stdout F three\n")
+        (tmp_path / "0.log.20260102-030405.001").write_text(f"{T2} stdout F three\n")
+        path.write_text(f"{T2} stdout F four\n")
         exited.set()
 
-        assert await asyncio.wait_for(task, 5) == b"one\ntwo\nthree\n"
+        assert await asyncio.wait_for(task, 5) == b"one\ntwo\nthree\nfour\n"
 
     asyncio.run(main())
 

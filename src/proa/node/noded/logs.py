@@ -123,6 +123,6 @@ def _suffix(path: str) -> str:
     """Return what makes a rotated name new when two rotations fall in one second."""
     base = path + time.strftime(".%Y%m%d-%H%M%S", time.gmtime())
     count = 0
-    while os.path.exists(base + (f".{count}" if count else "")):
+    while os.path.exists(base + (f".{count:03}" if count else "")):
         count += 1
-    return f".{count}" if count else ""
+    return f".{count:03}" if count else ""

@@ -247,7 +247,7 @@ class Supervisor:
         config = record["config"]
         sandbox = self._sandboxes.items[record["sandbox_id"]]
         beside = self._target(config)
-        running = _Running(Output(self._loop, LogFile(config["log_path"])))
+        running = _Running(Output(self._loop, _open_log(config)))
         ours, theirs = make_pipes(stdin=config["stdin"], tty=config["tty"])
         try:
             spawned = self._runtime.start(record, sandbox, theirs, beside=beside)
@@ -623,6 +623,11 @@ class Supervisor:
         """End noded, and with it every container."""
         reply.send({})
         self._loop.stop()
+
+
+def _open_log(config: Record) -> LogFile:
+    limits = {key: config[f"log_{key}"] for key in ("max_bytes", "max_files") if f"log_{key}" in config}
+    return LogFile(config["log_path"], **limits)
 
 
 def _answer(reply: Reply, reason: str, error: str) -> None:

@@ -157,6 +157,8 @@ class ContainerConfig:
     stdin_once: bool = False
     tty: bool = False
     log_path: str = ""
+    log_max_bytes: int = 10 << 20
+    log_max_files: int = 5
     termination_message_path: str = "/dev/termination-log"
     termination_message_file: str = ""
     stop_signal: str = "SIGTERM"
