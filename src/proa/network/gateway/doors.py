@@ -102,3 +102,11 @@ def merge(doors: Iterable[Door]) -> list[Door]:
 
 def _in_order(routes: Sequence[Route]) -> tuple[Route, ...]:
     return tuple(sorted(dict.fromkeys(routes), key=lambda route: route.order))
+
+
+def sites_by_port(doors: Iterable[Door]) -> list[Door]:
+    """Return one door for each port, with all that is behind the port's doors: where hostnames are looked up.
+
+    Which certificate it was entered by makes no difference.
+    """
+    return merge(Door(door.key._replace(hostname=ANY_HOST), door.sites) for door in doors)

@@ -6,17 +6,16 @@ proxies at the edge has it (docs: configuration/best_practices/edge).
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from proa.network.data_path import Endpoint
 from proa.network.gateway.certificates import Certificate
 from proa.network.gateway.model import (
     ANY_HOST,
     HTTP,
-    HTTPS,
     BackendKey,
     Cors,
     Door,
@@ -34,6 +33,7 @@ Json = dict[str, Any]
 
 ACCESS_LOG = "logs/access.log"
 ADMIN_SOCKET = "admin.sock"
+ENDPOINTS_SOCKET = "endpoints.sock"
 NOWHERE = "nowhere"
 """A cluster that there is not: requests to it are answered with 500."""
 MAX_CONNECTIONS = 10_000
@@ -55,6 +55,17 @@ REDIRECT_CODES = {
     308: "PERMANENT_REDIRECT",
 }
 SCHEME_PORTS = {"http": 80, "https": 443}
+STATS = ("server.", "cluster_manager.", "listener_manager.", "http.", "control_plane.")
+CLUSTER_STATS = (
+    *(
+        f".upstream_rq_{what}"
+        for what in ("total", "active", "time", "timeout", "retry", "2xx", "4xx", "5xx")
+    ),
+    *(f".upstream_cx_{what}" for what in ("total", "active", "connect_fail", "overflow")),
+    *(".membership_total", ".downstream_cx_total", ".downstream_cx_active", ".downstream_cx_overflow"),
+    *(".downstream_global_cx_overflow", ".ssl.connection_error", ".ssl.handshake"),
+)
+"""Of hundreds of thousands of statistics that Envoy would keep, those that tell people something, or us."""
 _TYPE = "type.googleapis.com/envoy."
 _HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 
@@ -74,7 +85,6 @@ CLUSTER = f"{_TYPE}config.cluster.v3.Cluster"
 LISTENER = f"{_TYPE}config.listener.v3.Listener"
 ROUTES = f"{_TYPE}config.route.v3.RouteConfiguration"
 ENDPOINTS = f"{_TYPE}config.endpoint.v3.ClusterLoadAssignment"
-SECRET = f"{_TYPE}extensions.transport_sockets.tls.v3.Secret"
 
 
 def _source(path: str) -> Json:
@@ -84,8 +94,9 @@ def _source(path: str) -> Json:
 # Backends
 
 
+@functools.lru_cache(maxsize=16384)
 def make_cluster(backend: BackendKey) -> Json:
-    """Return the cluster that stands for a backend."""
+    """Return the cluster that stands for a backend; it is not to be changed."""
     name = str(backend)
     http: Json = {"http2_protocol_options": {}} if backend.is_http2 else {"http_protocol_options": {}}
     limits = {"max_connections": MAX_CONNECTIONS, "max_pending_requests": MAX_CONNECTIONS}
@@ -93,7 +104,7 @@ def make_cluster(backend: BackendKey) -> Json:
     return {
         "name": name,
         "type": "EDS",
-        "eds_cluster_config": {"eds_config": _source(file_name("eds", name))},
+        "eds_cluster_config": {"eds_config": {"ads": {}, "resource_api_version": "V3"}},
         "connect_timeout": f"{CONNECT_SECONDS}s",
         "lb_policy": "LEAST_REQUEST",
         "common_lb_config": {"healthy_panic_threshold": {"value": 0}},
@@ -109,20 +120,8 @@ def make_cluster(backend: BackendKey) -> Json:
     }
 
 
-def make_assignment(backend: BackendKey, endpoints: Iterable[Endpoint]) -> Json:
-    """Return where a backend's requests go."""
-    hosts = [{"endpoint": {"address": _address(e.address, e.port)}} for e in endpoints]
-    return {"cluster_name": str(backend), "endpoints": [{"lb_endpoints": hosts}] if hosts else []}
-
-
 def _address(address: str, port: int) -> Json:
     return {"socket_address": {"address": address, "port_value": port}}
-
-
-def make_secret(key: ObjectKey, certificate: Certificate) -> Json:
-    """Return a server's certificate."""
-    chain, private = ({"inline_string": text} for text in certificate)
-    return {"name": str(key), "tls_certificate": {"certificate_chain": chain, "private_key": private}}
 
 
 # Routes
@@ -321,7 +320,12 @@ def _origin(origin: str) -> Json:
 # Listeners
 
 
-def make_listener(port: int, doors: Sequence[Door], addresses: Sequence[tuple[str, int]]) -> Json:
+def make_listener(
+    port: int,
+    doors: Sequence[Door],
+    addresses: Sequence[tuple[str, int]],
+    certificates: Mapping[ObjectKey, Certificate],
+) -> Json:
     """Return the listener of a port, with all of its doors; `addresses` are where it listens."""
     first, *others = (_address(host, number) for host, number in addresses)
     protocol = doors[0].key.protocol
@@ -333,11 +337,11 @@ def make_listener(port: int, doors: Sequence[Door], addresses: Sequence[tuple[st
         "per_connection_buffer_limit_bytes": BUFFER_BYTES,
     }
     if protocol == HTTP:
-        return made | {"filter_chains": [{"filters": [_http_filter(port, door_name(doors[0]))]}]}
+        return made | {"filter_chains": [{"filters": [_http_filter(port, protocol)]}]}
     inspector = {"@type": f"{_TYPE}extensions.filters.listener.tls_inspector.v3.TlsInspector"}
     return made | {
         "listener_filters": [{"name": "envoy.filters.listener.tls_inspector", "typed_config": inspector}],
-        "filter_chains": [_tls_chain(port, door) for door in sorted(doors, key=lambda d: d.key)],
+        "filter_chains": [_tls_chain(door, certificates) for door in sorted(doors, key=lambda d: d.key)],
     }
 
 
@@ -346,27 +350,18 @@ def listener_name(port: int, protocol: str) -> str:
     return f"{protocol.lower()}-{port}"
 
 
-def door_name(door: Door) -> str:
-    """Return what Envoy calls the routes behind a door; a plain port has one door, whatever the hostname."""
-    name = listener_name(door.key.port, door.key.protocol)
-    return f"{name}/{door.key.hostname or '*'}" if door.key.protocol == HTTPS else name
-
-
-def _tls_chain(port: int, door: Door) -> Json:
-    secrets = [
-        {"name": str(key), "sds_config": _source(file_name("sds", str(key)))} for key in door.certificates
-    ]
+def _tls_chain(door: Door, certificates: Mapping[ObjectKey, Certificate]) -> Json:
     tls = {
         "@type": f"{_TYPE}extensions.transport_sockets.tls.v3.DownstreamTlsContext",
         "common_tls_context": {
             "tls_params": {"tls_minimum_protocol_version": "TLSv1_2"},
             "alpn_protocols": ["h2", "http/1.1"],
-            "tls_certificate_sds_secret_configs": secrets,
+            "tls_certificates": [_certificate(certificates[key]) for key in door.certificates],
         },
     }
     chain: Json = {
-        "name": door_name(door),
-        "filters": [_http_filter(port, door_name(door))],
+        "name": door.key.hostname or "*",
+        "filters": [_http_filter(door.key.port, door.key.protocol)],
         "transport_socket": {"name": "envoy.transport_sockets.tls", "typed_config": tls},
         "transport_socket_connect_timeout": "10s",
     }
@@ -375,7 +370,15 @@ def _tls_chain(port: int, door: Door) -> Json:
     return chain
 
 
-def _http_filter(port: int, routes: str) -> Json:
+def _certificate(certificate: Certificate) -> Json:
+    return {
+        "certificate_chain": {"inline_string": certificate.chain},
+        "private_key": {"inline_string": certificate.key},
+    }
+
+
+def _http_filter(port: int, protocol: str) -> Json:
+    routes = listener_name(port, protocol)
     cors = {"@type": f"{_TYPE}extensions.filters.http.cors.v3.Cors"}
     router = {
         "@type": f"{_TYPE}extensions.filters.http.router.v3.Router",
@@ -454,10 +457,15 @@ def make_bootstrap(metrics_address: tuple[str, int]) -> Json:
         "dynamic_resources": {
             "cds_config": _source("cds.json"),
             "lds_config": _source("lds.json"),
+            "ads_config": {
+                "api_type": "GRPC",
+                "transport_api_version": "V3",
+                "grpc_services": [{"envoy_grpc": {"cluster_name": "endpoints"}}],
+            },
         },
         "cluster_manager": {"enable_deferred_cluster_creation": True},
         "static_resources": {
-            "clusters": [_admin_cluster()],
+            "clusters": [_socket_cluster("admin", ADMIN_SOCKET), _endpoints_cluster()],
             "listeners": [_metrics_listener(metrics_address)],
         },
         "overload_manager": {
@@ -470,11 +478,10 @@ def make_bootstrap(metrics_address: tuple[str, int]) -> Json:
         },
         "stats_config": {
             "stats_matcher": {
-                "exclusion_list": {
+                "inclusion_list": {
                     "patterns": [
-                        {"safe_regex": {"regex": r"cluster\..*\.(circuit_breakers|lb_|upstream_flow).*"}},
-                        {"safe_regex": {"regex": r"listener\..*\.worker_.*"}},
-                        {"prefix": "workers."},
+                        *({"prefix": prefix} for prefix in STATS),
+                        *({"suffix": suffix} for suffix in CLUSTER_STATS),
                     ]
                 }
             }
@@ -482,12 +489,23 @@ def make_bootstrap(metrics_address: tuple[str, int]) -> Json:
     }
 
 
-def _admin_cluster() -> Json:
-    endpoint = {"endpoint": {"address": {"pipe": {"path": ADMIN_SOCKET}}}}
+def _socket_cluster(name: str, path: str) -> Json:
+    endpoint = {"endpoint": {"address": {"pipe": {"path": path}}}}
     return {
-        "name": "admin",
+        "name": name,
         "connect_timeout": "1s",
-        "load_assignment": {"cluster_name": "admin", "endpoints": [{"lb_endpoints": [endpoint]}]},
+        "load_assignment": {"cluster_name": name, "endpoints": [{"lb_endpoints": [endpoint]}]},
+    }
+
+
+def _endpoints_cluster() -> Json:
+    """Return our own Endpoint Discovery Service (endpoints.py)."""
+    options = {
+        "@type": f"type.googleapis.com/{_HTTP_OPTIONS}",
+        "explicit_http_config": {"http2_protocol_options": {}},
+    }
+    return _socket_cluster("endpoints", ENDPOINTS_SOCKET) | {
+        "typed_extension_protocol_options": {_HTTP_OPTIONS: options}
     }
 
 

@@ -17,6 +17,8 @@ import socket
 import struct
 from pathlib import Path
 
+from proa.network.gateway.protobuf import field, fields, integer
+
 logger = logging.getLogger(__name__)
 
 VERSION = "11.104"
@@ -113,9 +115,9 @@ class Handover:
         except BlockingIOError:
             return
         self._forget_memory()  # whoever asks has it
-        request = _fields(_fields(data[8:]).get(_REQUEST, b""))
+        request = dict(fields(dict(fields(data[8:])).get(_REQUEST, b"")))
         if _PASS_SOCKET in request:
-            self._pass(_fields(request[_PASS_SOCKET]).get(1, b"").decode(), sender)
+            self._pass(dict(fields(request[_PASS_SOCKET])).get(1, b"").decode(), sender)
         elif _SHUTDOWN_ADMIN in request:
             self._send(_message(_SHUTDOWN_ADMIN, b""), sender)
         elif _STATS in request:
@@ -125,11 +127,11 @@ class Handover:
         listener = self._sockets.get(address)
         if listener is None:
             logger.error("Envoy asks for a socket that it was not given address=%s", address)
-            self._send(_message(_PASS_SOCKET, b"\x08" + _varint(_NO_SOCKET)), sender)
+            self._send(_message(_PASS_SOCKET, integer(1, _NO_SOCKET)), sender)
             return
         rights = array.array("i", [listener.fileno()])
         ancillary = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)]
-        self._send(_message(_PASS_SOCKET, b"\x08\x01"), sender, ancillary)
+        self._send(_message(_PASS_SOCKET, integer(1, 1)), sender, ancillary)
 
     def _send(
         self, message: bytes, sender: str, ancillary: list[tuple[int, int, array.array[int]]] | None = None
@@ -147,39 +149,5 @@ def _url(address: tuple[str, int]) -> str:
 
 def _message(kind: int, body: bytes) -> bytes:
     """Return a reply as it goes over the wire: its length, then a HotRestartMessage."""
-    reply = _field(_REPLY, _field(kind, body))
+    reply = field(_REPLY, field(kind, body))
     return struct.pack(">Q", len(reply)) + reply
-
-
-def _field(number: int, body: bytes) -> bytes:
-    return _varint(number << 3 | 2) + _varint(len(body)) + body
-
-
-def _varint(number: int) -> bytes:
-    out = bytearray()
-    while number > 0x7F:
-        out.append(number & 0x7F | 0x80)
-        number >>= 7
-    return bytes((*out, number))
-
-
-def _read_varint(data: bytes, at: int) -> tuple[int, int]:
-    number = shift = 0
-    while True:
-        number |= (data[at] & 0x7F) << shift
-        at, shift = at + 1, shift + 7
-        if not data[at - 1] & 0x80:
-            return number, at
-
-
-def _fields(data: bytes) -> dict[int, bytes]:
-    """Return a message's length-delimited fields; of others there are only numbers, which nobody here needs."""
-    found: dict[int, bytes] = {}
-    at = 0
-    while at < len(data):
-        tag, at = _read_varint(data, at)
-        value, at = _read_varint(data, at)
-        if tag & 7 == 2:
-            found[tag >> 3] = data[at : at + value]
-            at += value
-    return found

@@ -192,17 +192,5 @@ def make_doors(plans: Sequence[IngressPlan]) -> list[Door]:
     ]
     for host, key in certificates.items():
         if key != DEFAULT_CERTIFICATE:
-            doors.append(Door(DoorKey(HTTPS_PORT, HTTPS, host), _behind(host, sites), (key,)))
+            doors.append(Door(DoorKey(HTTPS_PORT, HTTPS, host), {}, (key,)))
     return doors
-
-
-def _behind(server_name: str, sites: dict[str, tuple[Route, ...]]) -> dict[str, tuple[Route, ...]]:
-    """Return what is behind a server name: its own site and the wildcard's, and for a wildcard all below."""
-    if server_name.startswith("*."):
-        found = {host: routes for host, routes in sites.items() if host.endswith(server_name[1:])}
-    else:
-        wildcard = f"*.{server_name.partition('.')[2]}"
-        found = {host: sites[host] for host in (server_name, wildcard) if host in sites}
-    if ANY_HOST in sites:
-        found[ANY_HOST] = sites[ANY_HOST]
-    return found

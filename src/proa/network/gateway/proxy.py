@@ -1,7 +1,7 @@
 """Have Envoy do what a snapshot says, without dropping a request, and tell what it refuses.
 
-In this order: certificates and endpoints; clusters, old and new ones; when Envoy has these, routes and listeners; the
-old clusters go half a minute later. Endpoints alone are written at once.
+In this order: endpoints; clusters, old and new ones; when Envoy has these, routes and listeners; the old clusters go
+half a minute later. Endpoints alone are told at once (endpoints.py).
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ from proa.network.data_path import Endpoint
 from proa.network.gateway import envoy_config
 from proa.network.gateway.admin import AdminError
 from proa.network.gateway.certificates import Certificate
+from proa.network.gateway.doors import sites_by_port
+from proa.network.gateway.endpoints import EndpointServer
 from proa.network.gateway.envoy import NOBODY, Envoy
 from proa.network.gateway.model import BackendKey, Door, ObjectKey
 from proa.network.gateway.ports import Address, Ports
@@ -82,6 +84,7 @@ class Proxy:
         self._envoy = Envoy(folder, uid, lambda: place.namespaces)
         self.ports = Ports(self._envoy.handover, listen_address)
         self.metrics: Address = ("", 0)
+        self._endpoints = EndpointServer(folder, uid)
         self._clusters: dict[BackendKey, float] = {}
         self._rejected = 0
         self._log_task: asyncio.Task[None] | None = None
@@ -89,9 +92,10 @@ class Proxy:
     async def start(self, snapshot: Snapshot) -> None:
         """Start Envoy with a first snapshot; raise EnvoyMissing, EnvoyFailed, and what the node's sockets raise."""
         self._files.make()
+        await self._endpoints.open()
         await self._open_metrics()
         await self._open_ports(snapshot)
-        self._write_leaves(snapshot)
+        self._write_endpoints(snapshot)
         self._write_clusters(snapshot)
         self._write_routes(snapshot)
         await self._envoy.start()
@@ -105,6 +109,7 @@ class Proxy:
             await asyncio.gather(self._log_task, return_exceptions=True)
             self._log_task = None
         await self._envoy.stop()
+        await self._endpoints.close()
         self.ports.close()
         self._envoy.handover.close_sockets()
         self._files.clean()
@@ -113,6 +118,7 @@ class Proxy:
     async def renew(self, snapshot: Snapshot) -> None:
         """Begin anew in a node that was made anew; the host's ports stay open meanwhile."""
         await self._envoy.stop()
+        await self._endpoints.close()
         self.ports.forget_node()
         self._envoy.handover.withdraw(self.metrics)
         await self.start(snapshot)
@@ -120,22 +126,19 @@ class Proxy:
     async def apply(self, snapshot: Snapshot) -> None:
         """Bring Envoy to a snapshot; raise Refused where it does not take it, AdminError where it does not answer."""
         await self._open_ports(snapshot)
-        self._write_leaves(snapshot)
-        if version := self._write_clusters(snapshot):
+        self._write_endpoints(snapshot)
+        if version := await asyncio.to_thread(self._write_clusters, snapshot):
             await self._check({version})
-        await self._check(self._write_routes(snapshot))
-        self._files.keep_only("rds", [envoy_config.door_name(door) for door in snapshot.doors])
-        self._files.keep_only("eds", map(str, self._clusters))
-        self._files.keep_only("sds", map(str, snapshot.certificates))
+        await self._check(await asyncio.to_thread(self._write_routes, snapshot))
+        self._files.keep_only(envoy_config.listener_name(d.key.port, d.key.protocol) for d in snapshot.doors)
+        self._endpoints.keep_only(self._clusters)
         await self.ports.ensure(
             {door.key.port for door in snapshot.doors}, self._place.address, self._place.open_listener
         )
 
     def write_endpoints(self, backend: BackendKey, endpoints: Iterable[Endpoint]) -> None:
         """Have requests for a backend go to these from now on."""
-        assignment = envoy_config.make_assignment(backend, endpoints)
-        name = envoy_config.file_name("eds", str(backend))
-        self._files.write(name, envoy_config.ENDPOINTS, [assignment])
+        self._endpoints.update(backend, endpoints)
 
     def write_places(self, places: list[dict[str, Any]]) -> None:
         """Write where the ports are on the host, for whoever asks."""
@@ -157,12 +160,9 @@ class Proxy:
         wanted = {door.key.port for door in snapshot.doors} | {*self.ports.in_node}
         await self.ports.ensure(wanted, self._place.address, self._place.open_listener)
 
-    def _write_leaves(self, snapshot: Snapshot) -> None:
-        for key, certificate in snapshot.certificates.items():
-            secret = envoy_config.make_secret(key, certificate)
-            self._files.write(envoy_config.file_name("sds", str(key)), envoy_config.SECRET, [secret])
+    def _write_endpoints(self, snapshot: Snapshot) -> None:
         for backend, endpoints in snapshot.endpoints.items():
-            self.write_endpoints(backend, endpoints)
+            self._endpoints.update(backend, endpoints)
 
     def _write_clusters(self, snapshot: Snapshot) -> str:
         now = time.monotonic()
@@ -177,18 +177,17 @@ class Proxy:
 
     def _write_routes(self, snapshot: Snapshot) -> set[str]:
         versions = set()
-        doors = snapshot.doors
-        for door in doors:
-            name = envoy_config.door_name(door)
-            routes = envoy_config.make_routes(name, door, self.ports.public)
+        for behind in sites_by_port(snapshot.doors):
+            name = envoy_config.listener_name(behind.key.port, behind.key.protocol)
+            routes = envoy_config.make_routes(name, behind, self.ports.public)
             path = envoy_config.file_name("rds", name)
             versions.add(self._files.write(path, envoy_config.ROUTES, [routes]))
         by_port: dict[int, list[Door]] = {}
-        for door in doors:
+        for door in snapshot.doors:
             by_port.setdefault(door.key.port, []).append(door)
         listeners = [
-            envoy_config.make_listener(port, behind, self.ports.addresses(port))
-            for port, behind in sorted(by_port.items())
+            envoy_config.make_listener(port, doors, self.ports.addresses(port), snapshot.certificates)
+            for port, doors in sorted(by_port.items())
         ]
         versions.add(self._files.write("lds.json", envoy_config.LISTENER, listeners))
         return versions - {""}

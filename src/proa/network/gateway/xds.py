@@ -1,7 +1,7 @@
 """Hand Envoy its configuration as files, each put in place at once: it sees a file when it is moved there.
 
-Clusters come before the routes that lead to them, and stay for a while after the last of these is gone: no request is
-dropped. Endpoints, routes and certificates are one file each, so that a pod that gets ready is one small write.
+One file has all clusters, one all listeners with their certificates, and one each the routes of a port: Envoy watches
+each file with an inotify instance, of which there are few.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from proa.network.gateway import envoy_config
 from proa.network.gateway.envoy_config import Json
 
 PLACES = "ports.json"
-FOLDERS = ("eds", "rds", "sds", "logs")
+FOLDERS = ("rds", "logs")
 
 
 class Files:
@@ -36,9 +36,9 @@ class Files:
             path.mkdir(mode=0o700, exist_ok=True)
             if self._uid >= 0:
                 os.chown(path, self._uid, self._uid)
-        for name in FOLDERS[:-1]:
-            for path in (self.folder / name).iterdir():
-                path.unlink()
+        for path in (self.folder / "rds").iterdir():
+            path.unlink()
+        self.clean()
         self._written.clear()
 
     def write_bootstrap(self, bootstrap: Json) -> None:
@@ -55,10 +55,10 @@ class Files:
         self._written[path] = content
         return version
 
-    def keep_only(self, kind: str, names: Iterable[str]) -> None:
-        """Remove the files of one kind that nothing refers to any more."""
-        wanted = {envoy_config.file_name(kind, name) for name in names}
-        for path in [p for p in self._written if p.startswith(f"{kind}/") and p not in wanted]:
+    def keep_only(self, names: Iterable[str]) -> None:
+        """Remove the routes that nothing refers to any more."""
+        wanted = {envoy_config.file_name("rds", name) for name in names}
+        for path in [p for p in self._written if p.startswith("rds/") and p not in wanted]:
             (self.folder / path).unlink(missing_ok=True)
             del self._written[path]
 
@@ -70,9 +70,8 @@ class Files:
 
     def clean(self) -> None:
         """Leave no private key behind, and no word of ports that are closed."""
-        (self.folder / PLACES).unlink(missing_ok=True)
-        for path in (self.folder / "sds").glob("*.json"):
-            path.unlink(missing_ok=True)
+        for name in (PLACES, "lds.json"):
+            (self.folder / name).unlink(missing_ok=True)
 
     def _put(self, path: str, content: bytes) -> None:
         target = self.folder / path
