@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import struct
 
 from hypothesis import given, settings
@@ -71,7 +72,7 @@ def test_messages_arrive_whole_however_their_bytes_come(bodies, cuts):
     stream, transport, heard = make_stream()
 
     edges = sorted({0, len(data), *(min(cut, len(data)) for cut in cuts)})
-    for start, end in zip(edges, edges[1:], strict=False):
+    for start, end in itertools.pairwise(edges):
         stream.data_received(data[start:end])
 
     assert heard == ["open", *bodies]
