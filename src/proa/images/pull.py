@@ -24,7 +24,7 @@ from proa.images.manifests import (
     read_manifest,
 )
 from proa.images.media_types import INDEXES
-from proa.images.reference import Reference
+from proa.images.reference import LOCAL_REGISTRY, Reference
 from proa.images.registries import Registries
 from proa.images.registry import Registry
 from proa.images.store import ImageStore, StoredImage
@@ -74,6 +74,8 @@ def pull(
 
     Blocking: call it in a thread; `stop.set()` from another one calls it off.
     """
+    if reference.registry == LOCAL_REGISTRY:
+        return Pulled(_find_local(store, reference), None)
     stop = stop or Stop()
     fitting = find([*credentials, *registries.credentials()], reference)
     failure: ImageError | None = None
@@ -88,6 +90,16 @@ def pull(
             return Pulled(image, credential)
     assert failure is not None
     raise failure
+
+
+def _find_local(store: ImageStore, reference: Reference) -> StoredImage:
+    """Return an image of the cluster's own registry, which is this store."""
+    image = store.resolve(str(reference))
+    if image is None:
+        raise ImageNotFound(
+            f"{reference}: not found: nothing was pushed or built by that name (`proa build -t {reference} .`)"
+        )
+    return image
 
 
 class _Pull:

@@ -11,6 +11,8 @@ from proa.images.errors import InvalidReference
 from proa.objects.quick_dataclass import dataclass
 
 DEFAULT_REGISTRY = "docker.io"
+LOCAL_REGISTRY = "proa.local:5000"
+"""The cluster's own (registry/): its images are in the store, and nowhere to be pulled from."""
 DEFAULT_TAG = "latest"
 _OFFICIAL = "library"
 _MAX_NAME = 255
