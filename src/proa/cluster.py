@@ -35,6 +35,7 @@ from proa.local_nodes.addresses import (
     API_PORT,
     API_SERVICE_IP,
     DNS_SERVICE_IP,
+    REGISTRY_NAME,
     SERVICE_CIDR,
     joined_pod_cidrs,
 )
@@ -44,6 +45,8 @@ from proa.local_nodes.node_set import LocalNodes
 from proa.local_nodes.removal import remove_nodes
 
 if TYPE_CHECKING:
+    import ssl
+
     from proa.apiserver.app import ApiServer
     from proa.apiserver.audit.log import AuditLog
     from proa.apiserver.audit.policy import AuditPolicy
@@ -54,6 +57,8 @@ if TYPE_CHECKING:
     from proa.client.protocol import Client
     from proa.network.gateway.starter import GatewayStarter
     from proa.reconcile.manager import Manager
+    from proa.registry.access import Access
+    from proa.registry.server import RegistryServer
     from proa.scheduler.configuration import Configuration
     from proa.store.protocol import Store
 
@@ -114,6 +119,8 @@ class Cluster:
         """Whether it is to end, pods included; a start that fails leaves the pods that it found alone."""
         self.removed_nodes: list[str] = []
         """Those that the cluster had before, when it was to have more."""
+        self.registry_address = ""
+        """Where the host reaches the cluster's registry."""
         self.settings: Settings
         self._client: Client
         self._manager: Manager
@@ -319,15 +326,17 @@ class Cluster:
             client_of=lambda account: make_account_client(server, account),
         )
         informers, events = manager.informers, manager.events
+        registry = self._open_registry(server, pki)
         around = Surroundings(
             informers,
             events,
             lambda node: make_client(server, f"system:node:{node}", "system:nodes"),
-            lambda noded: NodeDoor(noded, make_http),
+            lambda noded: NodeDoor(noded, make_http, registry),
             self.settings.node_monitor_grace_seconds,
             self.settings.outside_network,
             make_account_client(server, BALANCER_ACCOUNT),
             self._kubelet_changes,
+            registry_name=REGISTRY_NAME,
         )
         metrics = MetricsServer(make_account_client(server, METRICS_ACCOUNT), informers, time.time)
         for api in metrics.apis:
@@ -360,6 +369,32 @@ class Cluster:
             time.time,
         )
         self._stack.push_async_callback(self._gateway.stop)
+
+    def _open_registry(self, server: ApiServer, pki: Pki) -> RegistryServer:
+        """Listen for the cluster's registry on the host's loopback; nodes open doors of their own to it."""
+        from proa.registry.server import RegistryServer, listen_on_loopback
+
+        loop = asyncio.get_running_loop()
+
+        def make_access() -> Access:
+            from proa.registry.access import ACCOUNT, ApiAccess
+
+            return ApiAccess(loop, make_account_client(server, ACCOUNT))
+
+        def make_context() -> ssl.SSLContext:
+            from proa.apiserver.http_server import make_server_context
+
+            return make_server_context(str(pki.server.certificate), str(pki.server.key))
+
+        hosts = frozenset({LOOPBACK, "localhost", REGISTRY_NAME, API_ADDRESS})
+        registry = RegistryServer(self.home.images, make_access, make_context, hosts)
+        self._stack.push_async_callback(registry.close)
+        listener = listen_on_loopback()
+        if listener is not None:
+            on_host = registry.listen(listener, is_host=True)
+            self._stack.callback(on_host.close)
+            self.registry_address = f"{LOOPBACK}:{on_host.port}"
+        return registry
 
     def _start_scheduler(self, server: ApiServer, manager: Manager) -> None:
         from proa.scheduler.cycle import DEFAULT_CONFIGURATION, Scheduler
@@ -439,6 +474,7 @@ class Cluster:
         from proa.apiserver.pki import ensure_pki, find_own_names
 
         names = {LOOPBACK, "localhost", self.settings.address, API_SERVICE_IP, API_ADDRESS, *SERVICE_NAMES}
+        names.add(REGISTRY_NAME)
         if self.settings.listen in EVERYWHERE:
             names |= find_own_names()
         pki = ensure_pki(self.home.pki, sorted(names), datetime.now(UTC))

@@ -85,6 +85,7 @@ async def _serve(
         server = {
             "pid": os.getpid(),
             "server": cluster.url,
+            "registry": cluster.registry_address,
             "startedAt": time.time(),
             "startSeconds": round(time.monotonic() - started, 3),
             "ready": True,

@@ -131,16 +131,6 @@ class BuildCache:
         return gone
 
 
-def kept_layers(directory: Path) -> Iterator[Layer]:
-    """Yield the layers that a store's build cache refers to: they are not to be collected."""
-    with contextlib.suppress(FileNotFoundError):
-        for path in (directory / "build-cache" / "records").iterdir():
-            with contextlib.suppress(FileNotFoundError, ValueError, KeyError, TypeError):
-                layer = _decode(path.read_bytes()).layer
-                if layer:
-                    yield layer
-
-
 def _by_age(folder: Path) -> list[tuple[float, Path]]:
     found = []
     for path in folder.iterdir():

@@ -16,6 +16,7 @@ from proa.cli.terminal import GREEN, RED, Terminal, format_bytes, format_table, 
 from proa.client.protocol import Object
 from proa.cluster_settings import read_settings
 from proa.home import Home, find_home, option_for
+from proa.local_nodes.addresses import REGISTRY_NAME, REGISTRY_PORT
 from proa.objects.errors import ApiError
 
 DESCRIPTION = """\
@@ -62,7 +63,7 @@ def find_status(home: Home) -> dict[str, Any]:
     for node in sorted(home.nodes.iterdir()) if home.nodes.is_dir() else []:
         processes += find_noded(node)
     status |= {"running": True, "kubeconfig": str(home.kubeconfig), "processes": processes}
-    status |= {key: server.get(key) for key in ("pid", "server", "startedAt", "startSeconds")}
+    status |= {key: server.get(key) for key in ("pid", "server", "registry", "startedAt", "startSeconds")}
     status |= describe_settings(home)
     status["gateway"] = find_places(home)
     try:
@@ -212,6 +213,10 @@ def print_status(status: dict[str, Any]) -> None:
         terminal.line(line)
     for line in places_lines(status["gateway"]):
         terminal.line(line)
+    if status.get("registry"):
+        terminal.line(
+            f"registry: {status['registry']}, in pods and images' names {REGISTRY_NAME}:{REGISTRY_PORT}"
+        )
     used = ", ".join(f"{p['name']} {format_bytes(p['memoryBytes'])}" for p in status["processes"])
     terminal.line(f"memory: {used}")
     if "kubeconfig" in status:

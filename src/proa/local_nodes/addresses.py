@@ -18,6 +18,9 @@ API_SERVICE_IP = "10.96.0.1"
 DNS_SERVICE_IP = "10.96.0.10"
 API_ADDRESS = "10.243.255.1"
 API_PORT = 6443
+REGISTRY_NAME = "proa.local"
+REGISTRY_PORT = 5000
+"""Where pods reach the cluster's registry: at the API's address."""
 HOST_ADDRESS = "10.243.255.2"
 """What stands for the host's loopback, where pods may reach it."""
 INSIDE_CIDRS = (CLUSTER_POD_CIDR, SERVICE_CIDR, "10.243.0.0/16")

@@ -1,15 +1,16 @@
-"""Let pods reach the API: a listener of the API server at API_ADDRESS, in the network of one node."""
+"""Let pods reach the API and the registry: listeners at API_ADDRESS, in the network of one node."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
-from proa.local_nodes.addresses import API_ADDRESS, API_PORT
+from proa.local_nodes.addresses import API_ADDRESS, API_PORT, REGISTRY_PORT
 
 if TYPE_CHECKING:
     from proa.apiserver.http_server import ApiHttpServer
     from proa.node.noded.client import NodedClient
+    from proa.registry.server import Listener, RegistryServer
 
 
 class Door(Protocol):
@@ -26,9 +27,13 @@ class Door(Protocol):
 
 
 class NodeDoor:
-    """One node's listener; `make_server` returns an HTTP server that is not serving yet."""
+    """One node's listeners; `make_server` returns an HTTP server of the API that is not serving yet."""
 
-    def __init__(self, client: NodedClient, make_server: Callable[[], ApiHttpServer]) -> None:
+    def __init__(
+        self, client: NodedClient, make_server: Callable[[], ApiHttpServer], registry: RegistryServer | None
+    ) -> None:
+        self._registry = registry
+        self._registry_listener: Listener | None = None
         self._client = client
         self._make_server = make_server
         self._server = make_server()
@@ -37,13 +42,23 @@ class NodeDoor:
         """Listen; raise RuntimeFailure."""
         await self._client.add_addresses([f"{API_ADDRESS}/32"])
         await self._server.serve(await self._client.open_socket("tcp-listen", API_ADDRESS, API_PORT))
+        if self._registry is not None:
+            listener = await self._client.open_socket("tcp-listen", API_ADDRESS, REGISTRY_PORT)
+            self._registry_listener = self._registry.listen(listener, is_host=False)
 
     async def renew(self) -> None:
         """Cut what came from the node that is gone, and listen in the new one; raise RuntimeFailure."""
+        self._close_registry()
         await self._server.close(0)
         self._server = self._make_server()
         await self.open()
 
     async def close(self, grace_seconds: float | None = None) -> None:
         """Stop listening, and end the connections."""
+        self._close_registry()
         await (self._server.close() if grace_seconds is None else self._server.close(grace_seconds))
+
+    def _close_registry(self) -> None:
+        if self._registry_listener is not None:
+            self._registry_listener.close()
+            self._registry_listener = None

@@ -52,7 +52,8 @@ class Surroundings:
     `make_client` returns the client of a node by its name; `make_door` the way to the API in a node's network;
     `node_monitor_grace_seconds` is how long a silent node counts as alive; `outside_network` says whether pods
     reach the host's networks; `balancer_client` writes where load balancers are; `kubelet` is what of its settings is
-    to be other than by default, and `adapt` gives a kubelet's settings what only some nodes have.
+    to be other than by default, and `adapt` gives a kubelet's settings what only some nodes have; `registry_name` is
+    what pods call the cluster's registry, "" where the node has none.
     """
 
     informers: InformerFactory
@@ -64,6 +65,7 @@ class Surroundings:
     balancer_client: Client
     kubelet: Mapping[str, Any] = field(default_factory=dict)
     adapt: Callable[[KubeletSettings], KubeletSettings] = lambda settings: settings
+    registry_name: str = ""
 
 
 @dataclass(slots=True)
@@ -255,6 +257,7 @@ class LocalNode:
             inside_cidrs=INSIDE_CIDRS,
             host_address=HOST_ADDRESS,
             api_address=API_ADDRESS,
+            registry_name=around.registry_name,
         )
         return Network(around.informers, noded, status, events, settings)
 

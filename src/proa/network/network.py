@@ -205,6 +205,8 @@ class Network:
         zone = ClusterZone(self._services, self._slices, settings.cluster_domain)
         forwarder = Forwarder(read_resolvers(settings.resolv_conf, excluded=[settings.dns_address]))
         names = {} if settings.outside == modes.NO else {modes.HOST_NAME: self._host_address}
+        if settings.registry_name:
+            names[settings.registry_name] = lambda: settings.api_address
         resolver = Resolver(
             zone, forwarder, lambda: self._services.has_synced and self._slices.has_synced, names
         )

@@ -76,6 +76,7 @@ class NetworkSettings:
     runtime says; who comes from outside of `cluster_cidrs` (all pods' networks) is outside of the cluster.
     `outside` says whether pods reach other networks (outside/modes.py), `inside_cidrs` which are the cluster's own,
     and `host_address` is what stands for the host's loopback, `api_address` where the API listens on the node.
+    `registry_name` is what pods call the cluster's registry, which listens there too; "" where there is none.
     """
 
     node_name: str
@@ -89,3 +90,4 @@ class NetworkSettings:
     inside_cidrs: tuple[str, ...] = ("10.96.0.0/16", "10.243.0.0/16", "10.244.0.0/16")
     host_address: str = "10.243.255.2"
     api_address: str = "10.243.255.1"
+    registry_name: str = ""

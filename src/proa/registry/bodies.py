@@ -24,11 +24,13 @@ class Body:
             raise Refused("SIZE_INVALID", "the request says in no clear way how long it is")
         self._left = int(length)
         self.is_done = not self._is_chunked and not self._left
+        self._pieces = self._read()
 
     def pieces(self) -> Iterator[bytes]:
-        """Yield what comes; raise ConnectionError where it is cut."""
-        if self.is_done:
-            return
+        """Return what comes, from where it was left; raise ConnectionError where it is cut."""
+        return self._pieces
+
+    def _read(self) -> Iterator[bytes]:
         yield from self._chunks() if self._is_chunked else self._exactly(self._left)
         self.is_done = True
 

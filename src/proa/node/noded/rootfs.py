@@ -231,11 +231,15 @@ class _Root:
                 self.bind(path, path, read_only=True, shown=True)
 
     def _lowers(self, layers: Sequence[str]) -> list[str]:
-        """Return layers, the topmost first, by names so short that 500 of them fit into a mount's options."""
+        """Return layers, the topmost first, by names so short that 500 of them fit into a mount's options.
+
+        Of a layer that an image has twice (an empty one, say) only the upper one counts: overlayfs takes none twice.
+        """
+        distinct = list(dict.fromkeys(reversed(layers)))
         if self._users >= 0:
-            return [self._with_ids(layer) for layer in reversed(layers)]
+            return [self._with_ids(layer) for layer in distinct]
         names = []
-        for layer in reversed(layers):
+        for layer in distinct:
             self._made += 1
             os.symlink(layer, f"l{self._made}")
             names.append(f"l{self._made}")
