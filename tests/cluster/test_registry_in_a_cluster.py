@@ -130,11 +130,9 @@ def test_a_pod_pushes_to_its_namespace_when_a_role_lets_it(cluster: Cluster, nam
     account = f"--serviceaccount={namespace}:default"
     cluster.kubectl("-n", namespace, "create", "rolebinding", "pushes", "--clusterrole=edit", account)
     cluster.kubectl("-n", namespace, "create", "configmap", "push", f"--from-literal=push.py={script}")
-    volumes = [
-        {"name": name, "configMap": {"name": name, "defaultMode": 0o755}} for name in ("push", "hello")
-    ]
-    mounts = [{"name": "push", "mountPath": "/push"}, {"name": "hello", "mountPath": "/files"}]
-    command = "cp /files/hello /tmp/hello && python3 /push/push.py"
+    volumes = [{"name": "push", "configMap": {"name": "push"}}]
+    mounts = [{"name": "push", "mountPath": "/push"}]
+    command = f"cp {BUSYBOX} /tmp/hello && python3 /push/push.py"
     pod = {
         "apiVersion": "v1",
         "kind": "Pod",

@@ -116,10 +116,6 @@ class ImageStore:
                 found.setdefault(image.id, image)
         return sorted(found.values(), key=lambda image: (*image.tags[:1], *image.repo_digests[:1], image.id))
 
-    def image_of(self, target: Descriptor) -> StoredImage:
-        """Return the image that a manifest or an index here leads to; raise ImageNotFound, InvalidImage."""
-        return self._image(target)
-
     def _by_id(self, text: str) -> StoredImage | None:
         digits = text.removeprefix("sha256:")
         if len(digits) < _MIN_ID_CHARACTERS or digits.strip("0123456789abcdef"):

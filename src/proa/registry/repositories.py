@@ -174,7 +174,7 @@ class Repositories:
         return True
 
     def _unpack(self, target: Descriptor) -> None:
-        image = self.store.image_of(target)
+        image = self.store.image(target)
         with self.store.workers() as workers:
             for layer in image.layers:
                 self.store.layers.unpack(workers, layer)
