@@ -318,6 +318,21 @@ def test_killed_servers_leave_pods_alone_and_everything_follows_when_they_are_ba
     cluster.kubectl("wait", "pod/later", "--for=jsonpath={.status.phase}=Succeeded", "--timeout=60s")
 
 
+def test_a_node_whose_supervisor_ends_is_reached_again(joined: Joined) -> None:
+    cluster = joined.cluster
+    noded = (joined.far.home / "nodes" / NODE / "noded.pid").read_text().split()[0]
+    os.kill(int(noded), signal.SIGKILL)
+    near = pod_on(cluster, "proa-1")["metadata"]["name"]
+
+    def ask() -> bool:
+        address = pod_on(cluster, NODE)["status"].get("podIP", "192.0.2.9")
+        script = f"import urllib.request; urllib.request.urlopen('http://{address}:8080', timeout=2)"
+        return cluster.kubectl("exec", near, "--", "python3", "-c", script, check=False).returncode == 0
+
+    wait_until(lambda: pod_on(cluster, NODE)["status"]["containerStatuses"][0]["restartCount"] > 0)
+    wait_until(ask)
+
+
 def test_a_machine_that_is_cut_off_is_given_up_and_comes_back(joined: Joined) -> None:
     cluster = joined.cluster
     cluster.kubectl("apply", "-f", "-", stdin=json.dumps(make_movable()))

@@ -71,6 +71,8 @@ class Agent:
         self._overlay: Overlay
         self._entrance: HostEntrance
         self._listener: socket.socket
+        self._make_inside: Callable[[], ApiHttpServer] | None = None
+        self._inside: ApiHttpServer | None = None
         self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.is_stopping = False
 
@@ -302,16 +304,28 @@ class Agent:
         context = make_server_context(str(files.serving_key), str(files.serving_key), str(files.authority))
         access = KubeletAccess(self._client, membership.node_name)
         port = KubeletPort(lambda: self._node.kubelet.server if self._node.kubelet else None, access)
-        http = self._http = ApiHttpServer(port.handle, context)
+        http = ApiHttpServer(port.handle, context)
         self._stack.push_async_callback(http.close)
         await http.serve(self._listener)
+        self._make_inside = lambda: ApiHttpServer(port.handle, context)
+        self._stack.push_async_callback(self._close_inside)
         await self._serve_inside()
         self._run("serving certificate", keeper.run())
 
     async def _serve_inside(self) -> None:
-        if (noded := self._node.noded) is not None:
-            inside = await noded.open_socket("tcp-listen", self._node.place.ip, self._membership.kubelet_port)
-            await self._http.serve(inside)
+        """Serve in the node's network too, and let go of what was one before: it lasts as long as any socket of it."""
+        await self._close_inside()
+        if (noded := self._node.noded) is not None and self._make_inside is not None:
+            listener = await noded.open_socket(
+                "tcp-listen", self._node.place.ip, self._membership.kubelet_port
+            )
+            self._inside = self._make_inside()
+            await self._inside.serve(listener)
+
+    async def _close_inside(self) -> None:
+        if self._inside is not None:
+            inside, self._inside = self._inside, None
+            await inside.close(0)
 
     async def _on_renewed(self, node: LocalNode) -> None:
         self._overlay.renewed(node)

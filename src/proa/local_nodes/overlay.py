@@ -35,6 +35,7 @@ CONDITION = "NetworkUnavailable"
 PORT = 8472
 """Linux' own (and flannel's), not IANA's 4789, which clouds like to keep for themselves."""
 OVERHEAD_BYTES = {socket.AF_INET: 50, socket.AF_INET6: 70}
+NUMBERS_AT_ONCE = 8
 RETRY_SECONDS = 1.0
 MAX_RETRY_SECONDS = 30.0
 _IP_MTU, _IPV6_MTU = 14, 24
@@ -94,9 +95,9 @@ def make_annotation(address: str, vni: int) -> str:
     return json.dumps(said, separators=(",", ":"))
 
 
-def choose_vni(directory: str) -> int:
+def choose_vni(directory: str, attempt: int = 0) -> int:
     """Return the number of a node's device: no two nodes of a machine may have the same."""
-    return zlib.crc32(directory.encode()) % ((1 << 24) - 1) + 1
+    return (zlib.crc32(directory.encode()) + attempt) % ((1 << 24) - 1) + 1
 
 
 def find_way_out(address: str) -> tuple[str, int]:
@@ -136,6 +137,7 @@ class Overlay:
         self._sleep = sleep
         self._applied: dict[str, Any] = {}
         self._told: set[tuple[str, str]] = set()
+        self._numbers: dict[str, int] = {}
         self._poked = asyncio.Event()
 
     def renewed(self, node: LocalNode) -> None:
@@ -171,7 +173,7 @@ class Overlay:
         return all(outcomes)
 
     async def _apply(self, node: LocalNode, ways: Sequence[Way]) -> bool:
-        if node.noded is None or (not ways and not self._far and node.name not in self._applied):
+        if node.noded is None or (not ways and not self._has_any(node)):
             return True
         from proa.node.runtimes.protocol import RuntimeFailure
 
@@ -184,6 +186,9 @@ class Overlay:
                 self._applied[node.name] = state
         except (RuntimeFailure, OSError) as failure:
             self._applied.pop(node.name, None)
+            is_taken = isinstance(failure, OSError) and failure.errno == errno.EEXIST
+            if is_taken and self._take_another_number(node):
+                return await self._apply(node, ways)
             problem = words_of(failure)
             self._tell(node, ways, problem)
         try:
@@ -193,13 +198,27 @@ class Overlay:
             return False
         return not problem
 
+    def _has_any(self, node: LocalNode) -> bool:
+        """Tell whether a node has, or is to have, a device whoever else there is; an earlier server may have made one."""
+        known = self._nodes.get(node.name)
+        is_told = known is not None and ANNOTATION in meta.annotations(known)
+        return bool(self._far) or node.name in self._applied or is_told
+
+    def _take_another_number(self, node: LocalNode) -> bool:
+        """Have the node's device called otherwise; False when that has been tried often.
+
+        What was the node's network before goes only with its last socket, and its device with it.
+        """
+        tried = self._numbers[node.name] = self._numbers.get(node.name, 0) + 1
+        return tried % NUMBERS_AT_ONCE != 0
+
     def _device(self, node: LocalNode, ways: Sequence[Way]) -> dict[str, Any]:
         if not ways and not self._far:
             return {}
         local, mtu = find_way_out(self._far or ways[0].address)
         family = socket.AF_INET6 if ":" in local else socket.AF_INET
         return {
-            "vni": choose_vni(str(node.directory.resolve())),
+            "vni": choose_vni(str(node.directory.resolve()), self._numbers.get(node.name, 0)),
             "local": local,
             "port": PORT,
             "mtu": mtu - OVERHEAD_BYTES[family],

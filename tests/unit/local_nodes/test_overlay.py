@@ -75,6 +75,7 @@ def test_a_way_by_ipv6_is_one() -> None:
 def test_numbers_of_devices_differ_with_the_folder_and_fit() -> None:
     found = {choose_vni(f"/home/{number}") for number in range(100)}
     assert len(found) == 100
+    assert len({choose_vni("/home", attempt) for attempt in range(100)}) == 100
     assert all(0 < number < 1 << 24 for number in found)
 
 
