@@ -431,9 +431,13 @@ class Cluster:
 
     async def _dial_kubelet(self, name: str) -> KubeletApi | DistantKubelet:
         """Return the kubelet that logs, exec and port-forward of a node's pods go to, of this machine or another."""
+        from proa.objects.errors import ServiceUnavailable
+
         kubelet = self._nodes.find_kubelet(name)
         if kubelet is not None:
             return kubelet.server
+        if self._nodes.has(name):
+            raise ServiceUnavailable(f'the kubelet of node "{name}" cannot be reached')
         return await self._remote_kubelets.find(name)
 
     def _make_remote_kubelets(self, pki: Pki) -> RemoteKubelets:

@@ -67,6 +67,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="yes",
         help="whether pods here reach this machine's networks, as with `proa up` (default: yes)",
     )
+    parser.add_argument(
+        "--kubelet-config",
+        metavar="FILE",
+        help="a KubeletConfiguration (kubelet.config.k8s.io/v1beta1) for this node, as with `proa up`",
+    )
     parser.add_argument("--ready-fd", type=int, help=argparse.SUPPRESS)
 
 
@@ -156,8 +161,16 @@ def read_wanted(options: argparse.Namespace) -> Any:
         raise UsageError(f"--kubelet-port {port}: a port is a number from 0 (any free one) to 65535")
     if options.node_ports:
         check_address(options.node_ports)
+    kubelet_config = os.path.abspath(options.kubelet_config) if options.kubelet_config else ""
     return Wanted(
-        server, token, options.ca_hash, name, port, options.node_ports or "", options.outside_network
+        server,
+        token,
+        options.ca_hash,
+        name,
+        port,
+        options.node_ports or "",
+        options.outside_network,
+        kubelet_config,
     )
 
 

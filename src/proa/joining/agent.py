@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from proa.apiserver.http_server import ApiHttpServer, make_server_context
 from proa.client.api import ApiClient
 from proa.client.kubeconfig import make_ssl_context, make_transport
-from proa.cluster import StartFailure, listen
+from proa.cluster import StartFailure, listen, read_kubelet_changes
 from proa.home import Home, write_private
 from proa.joining.certificates import Keeper, client_purpose, serving_purpose
 from proa.joining.door import RelayDoor
@@ -79,6 +79,7 @@ class Agent:
     async def start(self) -> None:
         """Start everything; return when the node is Ready. Raises JoinFailure, StartFailure."""
         self._stack.push_async_callback(self._client.close)
+        self._kubelet_changes = read_kubelet_changes(self._membership.kubelet_config)
         self._far = self._find_own_address()
         self._listener = self._listen()
         place = await self._insist(self._find_place)
@@ -104,7 +105,8 @@ class Agent:
             lease_seconds,
             self._membership.outside_network,
             self._client,
-            adapt=self._adapt,
+            self._kubelet_changes,
+            self._adapt,
         )
         nodes = informers.informer(NODES)
         self._overlay = Overlay(nodes, lambda: [node], {node.name}, lambda name: self._client, far=self._far)

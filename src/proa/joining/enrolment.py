@@ -32,6 +32,7 @@ class Wanted(NamedTuple):
     kubelet_port: int
     node_ports: str
     outside_network: str
+    kubelet_config: str
 
 
 async def enrol(home: Home, wanted: Wanted) -> Membership:
@@ -64,6 +65,7 @@ async def enrol(home: Home, wanted: Wanted) -> Membership:
         wanted.kubelet_port,
         wanted.node_ports or address,
         outside_network=wanted.outside_network,
+        kubelet_config=wanted.kubelet_config,
     )
     keep_membership(home, membership)
     return membership

@@ -22,7 +22,8 @@ class Membership(NamedTuple):
     `far_address` the server's, as it was last.
 
     `pod_cidr` is "" until the cluster has given it one; `kubelet_port` is where its kubelet answers, and `node_ports`
-    the address at which NodePorts are offered here. `outside_network` is one of network/outside/modes.py.
+    the address at which NodePorts are offered here. `outside_network` is one of network/outside/modes.py,
+    `kubelet_config` a file, "" for none.
     """
 
     server: str
@@ -33,6 +34,7 @@ class Membership(NamedTuple):
     pod_cidr: str = ""
     far_address: str = ""
     outside_network: str = "yes"
+    kubelet_config: str = ""
 
 
 class KeyFiles(NamedTuple):

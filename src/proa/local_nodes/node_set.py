@@ -82,6 +82,10 @@ class LocalNodes:
         self._on_entrance = on_renewed
         return GatewayPlace(self._find_entrance)
 
+    def has(self, name: str) -> bool:
+        """Tell whether a node of that name is this machine's, up or not."""
+        return name in self._nodes
+
     async def dial(self, host: str, port: int) -> ByteStream:
         """Connect to a pod's address by the network of any node that is up; raise ServiceUnavailable."""
         from proa.node.runtimes.protocol import RuntimeFailure

@@ -199,7 +199,7 @@ class Overlay:
         return not problem
 
     def _has_any(self, node: LocalNode) -> bool:
-        """Tell whether a node has, or is to have, a device whoever else there is; an earlier server may have made one."""
+        """Tell whether a node has, or is to have, a device anyway; an earlier server may have made one."""
         known = self._nodes.get(node.name)
         is_told = known is not None and ANNOTATION in meta.annotations(known)
         return bool(self._far) or node.name in self._applied or is_told

@@ -268,3 +268,18 @@ def test_a_token_may_change():
 
     talk(server, scenario)
     assert [b"Bearer one" in server.requests[0], b"Bearer two" in server.requests[1]] == [True, True]
+
+
+def test_with_other_settings_connections_made_before_are_used_no_more():
+    """A renewed certificate counts from the next request on."""
+
+    async def scenario(transport: HttpTransport) -> None:
+        for _ in range(2):
+            await body_of(await transport.send(Request("GET", "/a")))
+        assert server.connections == 1
+        transport.use(None)  # type: ignore[arg-type]
+        await body_of(await transport.send(Request("GET", "/b")))
+        assert server.connections == 2
+
+    server = Server([OK], [OK], [OK])
+    talk(server, scenario)

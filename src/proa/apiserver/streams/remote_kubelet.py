@@ -18,7 +18,7 @@ from urllib.parse import quote, urlencode
 
 from proa.apiserver.streams.context import UpgradedConnection
 from proa.apiserver.streams.http_backend import Backend, Head
-from proa.apiserver.streams.splice import splice
+from proa.apiserver.streams.splice import splice_whole
 from proa.apiserver.streams.upgraded import Upgraded
 from proa.client.kubelet_api import ByteStream, LogOptions, PodRef
 from proa.client.protocol import Object, Request, Response
@@ -142,7 +142,7 @@ class RemoteKubelet:
             )
 
         async def upgrade(connection: UpgradedConnection) -> None:
-            await splice(Upgraded(connection), backend.raw_stream())
+            await splice_whole(Upgraded(connection), backend.raw_stream())
 
         return Response(status=101, headers=head.headers, upgrade=upgrade)
 
