@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from pathlib import Path
 
 from proa.cli import Failure, UsageError
 from proa.cli.down import stop
@@ -22,6 +23,7 @@ OURS = (
     "kubeconfig",
     "store",
     "volumes",
+    "images",
     "server.pid",
     "server.lock",
     "server.log",
@@ -81,8 +83,23 @@ def remove(home: Home) -> None:
 
     for path in (*(home.path / name for name in OURS), *home.path.glob("audit-*.log")):
         if path.is_dir() and not path.is_symlink():
-            remove_tree(str(path))  # unlike shutil's, it enters the closed folders of an overlay
+            try:
+                remove_tree(str(path))  # unlike shutil's, it enters the closed folders of an overlay
+            except PermissionError:
+                remove_as_users(home, path)
         else:
             path.unlink(missing_ok=True)
     if not any(home.path.iterdir()):
         home.path.rmdir()
+
+
+def remove_as_users(home: Home, path: Path) -> None:
+    """Remove what belongs to users of containers: to subordinate ids of this one."""
+    from proa.images.errors import ImageError
+    from proa.images.workers import Workers
+
+    try:
+        with Workers(home.path) as workers:
+            workers.run("remove", target=str(path))
+    except ImageError as error:
+        raise Failure(f"{path} cannot be removed: {error}") from None

@@ -200,6 +200,7 @@ class Kubelet:
             wake=self._wake_pod,
             changed=lambda: self._registration.images_changed(),
             on_use=usage.use,
+            on_forget=usage.used,
         )
 
     @property

@@ -86,7 +86,7 @@ class ImageManager:
     """One node's images. `store` is the machine's, None where the node has only its own Python environment.
 
     `secrets` returns a pod's credentials, `wake` has a pod's worker look again, `changed` hears of images that came or
-    went, `on_use` of the id of each that a container is about to use.
+    went, `on_use` of the id of each that a container is about to use, `on_forget` that some pod is gone.
     """
 
     def __init__(
@@ -103,7 +103,9 @@ class ImageManager:
         wake: Callable[[str], None] = lambda pod_uid: None,
         changed: Callable[[], None] = lambda: None,
         on_use: Callable[[str], None] = lambda image_id: None,
+        on_forget: Callable[[], object] = lambda: None,
     ) -> None:
+        self._on_forget = on_forget
         self._on_use = on_use
         self._runtime = runtime
         self._aliases = aliases
@@ -153,6 +155,7 @@ class ImageManager:
         if not wanted:
             for key in [k for k in self._pulls if k[0] == pod_uid]:
                 self._pulls.pop(key).cancel()
+            self._on_forget()
 
     def stored(self) -> list[StoredImage]:
         """Return the images that are in the store."""

@@ -11,7 +11,7 @@ from proa.images.store import ImageStore
 from proa.node.runtime_cache import STORED_IMAGES_LABEL
 from proa.node.runtimes.protocol import Container
 
-SOON_SECONDS = 600.0
+SOON_SECONDS = 120.0
 
 
 class ImageUsage:
