@@ -23,7 +23,6 @@ OURS = (
     "kubeconfig",
     "store",
     "volumes",
-    "images",
     "server.pid",
     "server.lock",
     "server.log",

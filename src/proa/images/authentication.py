@@ -21,7 +21,7 @@ from proa.images.transport import Transport
 _MAX_BYTES = 1 << 20
 _DEFAULT_SECONDS = 60.0
 _MARGIN_SECONDS = 5.0
-_SCHEME = re.compile(r"\s*,?\s*([A-Za-z][\w-]*)(?:\s+|$)")
+_SCHEME = re.compile(r"\s*,?\s*([A-Za-z][\w-]*)(?=[\s,]|$)")
 _PARAMETER = re.compile(r'\s*,?\s*([\w-]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s,"]+))')
 
 

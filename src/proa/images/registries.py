@@ -56,7 +56,7 @@ class Registries:
 
     def __init__(self, document: Mapping[str, Any] | None = None, folder: Path = Path()) -> None:
         self._folder = folder
-        document = _mapping(document or {}, "registries.yaml", {"mirrors", "configs"})
+        document = _mapping({} if document is None else document, "registries.yaml", {"mirrors", "configs"})
         self._mirrors = {
             name: _endpoints(_mapping(value, f"mirrors.{name}", {"endpoint"}), f"mirrors.{name}.endpoint")
             for name, value in _mapping(document.get("mirrors") or {}, "mirrors").items()
@@ -113,7 +113,13 @@ class Registries:
 
     def _make_context(self, host: str, *, may_be_plain: bool) -> ssl.SSLContext:
         tls = self._tls(host)
-        context = ssl.create_default_context()
+        is_believed = bool(tls.get("insecure_skip_verify") or may_be_plain)
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        if is_believed:
+            context.check_hostname = False
+            context.verify_mode = ssl.CERT_NONE
+        else:
+            context.load_default_certs()
         try:
             if tls.get("ca_file"):
                 context.load_verify_locations(self._folder / tls["ca_file"])
@@ -121,9 +127,6 @@ class Registries:
                 context.load_cert_chain(self._folder / tls["cert_file"], self._folder / tls["key_file"])
         except (OSError, KeyError, ssl.SSLError) as error:
             raise InvalidConfiguration(f"configs.{host}.tls: {error}") from None
-        if tls.get("insecure_skip_verify") or may_be_plain:
-            context.check_hostname = False
-            context.verify_mode = ssl.CERT_NONE
         return context
 
     def _tls(self, host: str) -> dict[str, Any]:
