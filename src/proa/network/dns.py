@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import struct
-import time
 from collections.abc import Callable, Mapping
 from typing import Any, cast
 
@@ -18,9 +17,12 @@ from proa.network.dns_forward import Forwarder
 from proa.network.dns_message import (
     AAAA,
     ANY,
+    AXFR,
+    BADVERS,
     CNAME,
     FORMERR,
     IN,
+    IXFR,
     NOERROR,
     NOTIMP,
     NXDOMAIN,
@@ -30,13 +32,12 @@ from proa.network.dns_message import (
     MalformedMessage,
     Query,
     Record,
-    a_record,
+    address_record,
     build_answer,
     build_failure,
     encode_name,
     parse_query,
     read_name,
-    soa_record,
 )
 from proa.network.dns_records import TTL_SECONDS, Answer, ClusterZone
 from proa.network.protocol import NodeNetwork
@@ -90,7 +91,6 @@ class Resolver:
         self._own_names = own_names or {}
         self._forwarder = forwarder
         self._is_ready = is_ready
-        self._serial = int(time.time())
 
     def answer_now(self, packet: bytes, *, tcp: bool) -> bytes | Query | None:
         """Return the answer, None for what deserves none, or the Query of a name that others must be asked for."""
@@ -100,7 +100,9 @@ class Resolver:
             return build_failure(packet, FORMERR)
         if query.opcode != 0:
             return build_answer(query, NOTIMP, is_authoritative=False)
-        if query.cls != IN:
+        if query.edns_version > 0:
+            return build_answer(query, BADVERS, is_authoritative=False)
+        if query.cls != IN or query.type in (AXFR, IXFR):
             return build_answer(query, REFUSED, is_authoritative=False)
         if not self._is_ready():
             return build_answer(query, SERVFAIL, is_authoritative=False)
@@ -119,15 +121,19 @@ class Resolver:
             return build_answer(query, SERVFAIL, is_authoritative=False)
         return answer
 
+    async def close(self) -> None:
+        """Ask nobody any more."""
+        await self._forwarder.close()
+
     def _find(self, name: str, type_: int) -> Answer | None:
         if (own := self._own_names.get(name)) is None:
             return self._zone.find(name, type_)
         address = own()
-        records = (a_record(name, address, TTL_SECONDS),) if address and type_ in (A, ANY) else ()
+        records = (address_record(name, address, TTL_SECONDS),) if address and type_ in (A, ANY) else ()
         return Answer(NOERROR if address else NXDOMAIN, records)
 
     def _encode(self, query: Query, answer: Answer, *, tcp: bool) -> bytes:
-        negative = () if answer.records else (soa_record(self._zone.zone, TTL_SECONDS, self._serial),)
+        negative = () if answer.records else (self._zone.soa(),)
         limit = 65535 if tcp else query.udp_bytes
         return build_answer(query, answer.rcode, answer.records, negative, answer.additional, limit=limit)
 
@@ -146,7 +152,7 @@ class Resolver:
         return Answer(NOERROR, tuple(records))
 
     async def _ask_others(self, name: str, type_: int) -> list[Record]:
-        query = Query(0, 0x0100, name, type_, IN, 4096, has_edns=False)
+        query = Query(0, 0x0100, name, type_, IN, 4096)
         answer = await self._forwarder.resolve(query, question_packet(query), tcp=False)
         return read_answers(answer) if answer else []
 
@@ -209,6 +215,7 @@ class DnsServer:
             connection.close()
         for task in [*self.tasks]:
             task.cancel()
+        await self.resolver.close()
         await asyncio.gather(*self.tasks, return_exceptions=True)
         await self._node_network.remove_addresses([f"{self._address}/32"])
 

@@ -14,7 +14,8 @@ from proa.objects.quick_dataclass import dataclass
 
 A, NS, CNAME, SOA, PTR, TXT, AAAA, SRV, OPT, ANY = 1, 2, 5, 6, 12, 16, 28, 33, 41, 255
 IN = 1
-NOERROR, FORMERR, SERVFAIL, NXDOMAIN, NOTIMP, REFUSED = 0, 1, 2, 3, 4, 5
+NOERROR, FORMERR, SERVFAIL, NXDOMAIN, NOTIMP, REFUSED, BADVERS = 0, 1, 2, 3, 4, 5, 16
+IXFR, AXFR = 251, 252
 QUERY_FLAG, AUTHORITATIVE, TRUNCATED, RECURSION_DESIRED, RECURSION_AVAILABLE = (
     0x8000,
     0x0400,
@@ -33,7 +34,8 @@ class MalformedMessage(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """One question. `name` is as asked, without the final dot; `udp_bytes` is what the client can take by UDP."""
+    """One question. `name` is as asked, without the final dot; `udp_bytes` is what the client can take by UDP, and
+    `edns_version` -1 for one that says nothing of EDNS."""
 
     id: int
     flags: int
@@ -41,7 +43,7 @@ class Query:
     type: int
     cls: int
     udp_bytes: int
-    has_edns: bool
+    edns_version: int = -1
 
     @property
     def opcode(self) -> int:
@@ -68,16 +70,20 @@ def parse_query(packet: bytes) -> Query:
         name, at = read_name(packet, 12)
         type_, cls = struct.unpack_from(">2H", packet, at)
         at += 4
-        udp_bytes, has_edns = MIN_UDP_BYTES, False
+        udp_bytes, version = MIN_UDP_BYTES, -1
         for _ in range(additional):
             _, at = read_name(packet, at)
-            kind, size, _, length = struct.unpack_from(">HHIH", packet, at)
+            kind, size, more, length = struct.unpack_from(">HHIH", packet, at)
             at += 10 + length
             if kind == OPT:
-                udp_bytes, has_edns = min(max(size, MIN_UDP_BYTES), MAX_UDP_BYTES), True
+                if version >= 0:
+                    raise MalformedMessage("two OPT records")
+                udp_bytes, version = min(max(size, MIN_UDP_BYTES), MAX_UDP_BYTES), more >> 16 & 0xFF
+        if at > len(packet):
+            raise MalformedMessage("a record is cut short")
     except struct.error as error:
         raise MalformedMessage("the message is cut short") from error
-    return Query(id_, flags, name, type_, cls, udp_bytes, has_edns)
+    return Query(id_, flags, name, type_, cls, udp_bytes, version)
 
 
 def read_name(packet: bytes, at: int) -> tuple[str, int]:
@@ -123,9 +129,16 @@ def encode_name(name: str) -> bytes:
     return b"".join(bytes((len(label),)) + label for label in labels) + b"\0"
 
 
-def a_record(name: str, address: str, ttl: int) -> Record:
-    """Return an A record."""
+def address_record(name: str, address: str, ttl: int) -> Record:
+    """Return an A or AAAA record."""
+    if ":" in address:
+        return Record(name, AAAA, ttl, socket.inet_pton(socket.AF_INET6, address))
     return Record(name, A, ttl, socket.inet_aton(address))
+
+
+def ns_record(zone: str, target: str, ttl: int) -> Record:
+    """Return an NS record."""
+    return Record(zone, NS, ttl, encode_name(target))
 
 
 def cname_record(name: str, target: str, ttl: int) -> Record:
@@ -165,16 +178,17 @@ def build_answer(
     limit: int = 65535,
 ) -> bytes:
     """Return the answer to a query, with the TC flag and no records where it is over `limit` bytes."""
-    flags = QUERY_FLAG | query.flags & (RECURSION_DESIRED | 0x7800) | RECURSION_AVAILABLE | rcode
+    flags = QUERY_FLAG | query.flags & (RECURSION_DESIRED | 0x7800) | RECURSION_AVAILABLE | rcode & 0xF
     flags |= AUTHORITATIVE if is_authoritative else 0
     question = encode_name(query.name) + struct.pack(">2H", query.type, query.cls)
     sections = [
         [_encode(record, query.name) for record in records] for records in (answers, authorities, additional)
     ]
-    if query.has_edns:
-        sections[2].append(b"\0" + struct.pack(">HHIH", OPT, MAX_UDP_BYTES, 0, 0))
+    has_edns = query.edns_version >= 0
+    if has_edns:
+        sections[2].append(b"\0" + struct.pack(">HHIH", OPT, MAX_UDP_BYTES, rcode >> 4 << 24, 0))
     if 12 + len(question) + sum(map(len, sections[2])) > limit or _size(question, sections) > limit:
-        sections[2] = sections[2][-1:] if query.has_edns else []
+        sections[2] = sections[2][-1:] if has_edns else []
     if _size(question, sections) > limit:
         sections[:2] = [], []
         flags |= TRUNCATED
@@ -187,7 +201,7 @@ def _size(question: bytes, sections: list[list[bytes]]) -> int:
 
 
 def _encode(record: Record, asked: str) -> bytes:
-    name = b"\xc0\x0c" if record.name == asked else encode_name(record.name)
+    name = b"\xc0\x0c" if record.name == asked.lower() else encode_name(record.name)
     return name + struct.pack(">HHIH", record.type, IN, record.ttl, len(record.data)) + record.data
 
 

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Sequence
+from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
 from proa.network.data_path import ServiceKey
 from proa.network.dns import DnsServer, Resolver
-from proa.network.dns_forward import Forwarder, read_resolvers
+from proa.network.dns_forward import Forwarder, ResolvConf
 from proa.network.dns_records import (
     CLUSTER_IP_INDEX,
     ENDPOINT_IP_INDEX,
@@ -28,7 +30,7 @@ from proa.network.outside_addresses import OutsideAddresses
 from proa.network.protocol import DataPathBackend, DivertingNetwork, NetworkSettings, RuntimeStatus
 from proa.network.services import ServiceProxy
 from proa.network.userspace import UserspaceDataPath
-from proa.objects.resource import ENDPOINT_SLICES, NODES, PODS, SERVICES
+from proa.objects.resource import ENDPOINT_SLICES, NAMESPACES, NODES, PODS, SERVICES
 from proa.reconcile.informer import InformerFactory
 from proa.reconcile.protocol import EventRecorder
 
@@ -63,6 +65,7 @@ class Network:
         self._slices = informers.informer(ENDPOINT_SLICES)
         self._nodes = informers.informer(NODES)
         self._pods = informers.informer(PODS)
+        self._namespaces = informers.informer(NAMESPACES)
         self._services.add_index(CLUSTER_IP_INDEX, index_cluster_ips)
         self._slices.add_index(ENDPOINT_IP_INDEX, index_endpoint_ips)
         self._node_ips = settings.node_ips or (runtime_status.node_ip,)
@@ -117,17 +120,11 @@ class Network:
             await self._policies.renew()
 
     async def stop(self) -> None:
-        """Leave no listener, rule or address."""
-        try:
-            if self._policies is not None:
-                await self._policies.stop()
-            if self._way_out is not None:
-                await self._way_out.stop()
-            if self._dns is not None:
-                await self._dns.stop()
-        finally:
-            if self._proxy is not None:
-                await self._proxy.stop()
+        """Leave no listener, rule or address; whatever one part raises, the others end too."""
+        async with AsyncExitStack() as parts:
+            for part in (self._proxy, self._dns, self._way_out, self._policies):
+                if part is not None:
+                    parts.push_async_callback(part.stop)
 
     async def _why_no_cluster_addresses(self) -> str:
         """Return "" when the node can have them, as found by giving it the first."""
@@ -202,14 +199,13 @@ class Network:
 
     def _make_dns(self) -> DnsServer:
         settings = self._settings
-        zone = ClusterZone(self._services, self._slices, settings.cluster_domain)
-        forwarder = Forwarder(read_resolvers(settings.resolv_conf, excluded=[settings.dns_address]))
+        caches = self._services, self._slices, self._namespaces
+        zone = ClusterZone(*caches, settings.cluster_domain, serial=int(time.time()))
+        forwarder = Forwarder(ResolvConf(settings.resolv_conf).read)
         names = {} if settings.outside == modes.NO else {modes.HOST_NAME: self._host_address}
         if settings.registry_name:
             names[settings.registry_name] = lambda: settings.api_address
-        resolver = Resolver(
-            zone, forwarder, lambda: self._services.has_synced and self._slices.has_synced, names
-        )
+        resolver = Resolver(zone, forwarder, lambda: all(cache.has_synced for cache in caches), names)
         return DnsServer(self._node_network, settings.dns_address, resolver)
 
     def _host_address(self) -> str:

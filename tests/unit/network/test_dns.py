@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import socket
 import struct
 from typing import Any
@@ -12,15 +13,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proa.network.dns import DnsServer, Resolver, read_answers, service_object
-from proa.network.dns_forward import Forwarder, read_resolvers
+from proa.network.dns_forward import Forwarder, lifetime
 from proa.network.dns_message import (
     AAAA,
+    ANY,
+    AXFR,
     CNAME,
     IN,
     NOERROR,
+    NS,
     NXDOMAIN,
     PTR,
+    REFUSED,
     SERVFAIL,
+    SOA,
     SRV,
     TXT,
     A,
@@ -39,7 +45,7 @@ from proa.network.dns_records import (
     index_cluster_ips,
     index_endpoint_ips,
 )
-from proa.objects.resource import ENDPOINT_SLICES, SERVICES
+from proa.objects.resource import ENDPOINT_SLICES, NAMESPACES, SERVICES
 from proa.reconcile.informer import Informer
 from proa.reconcile.reflector import Scope
 
@@ -50,6 +56,10 @@ def make_service(name: str, cluster_ip: str, **spec: Any) -> Object:
     meta = {"name": name, "namespace": "shop", "uid": name, "resourceVersion": "1"}
     ports = [{"name": "http", "port": 80, "protocol": "TCP"}]
     return {"metadata": meta, "spec": {"clusterIP": cluster_ip, "ports": ports, **spec}}
+
+
+def in_kube_system(name: str) -> Object:
+    return {"name": name, "namespace": "kube-system", "uid": name, "resourceVersion": "1"}
 
 
 def make_slice(service: str, *endpoints: Object) -> Object:
@@ -73,6 +83,9 @@ def endpoint(address: str, *, ready: bool = True, hostname: str = "") -> Object:
 def make_zone() -> ClusterZone:
     services: Informer = Informer(None, Scope(SERVICES))  # type: ignore[arg-type]
     slices: Informer = Informer(None, Scope(ENDPOINT_SLICES))  # type: ignore[arg-type]
+    namespaces: Informer = Informer(None, Scope(NAMESPACES))  # type: ignore[arg-type]
+    for name in ("shop", "kube-system"):
+        namespaces.wrote({"metadata": {"name": name, "uid": name, "resourceVersion": "1"}})
     services.add_index(CLUSTER_IP_INDEX, index_cluster_ips)
     slices.add_index(ENDPOINT_IP_INDEX, index_endpoint_ips)
     for service in (
@@ -80,6 +93,11 @@ def make_zone() -> ClusterZone:
         make_service("db", "None"),
         make_service("empty", "None"),
         make_service("docs", "", type="ExternalName", externalName="docs.example.com"),
+        make_service("dual", "10.96.0.8", clusterIPs=["10.96.0.8", "fd00:10:96::8"]),
+        make_service("both", "None"),
+        make_service("address", "", type="ExternalName", externalName="192.0.2.9"),
+        make_service("kube-dns", "10.96.0.10") | {"metadata": in_kube_system("kube-dns")},
+        make_service("proa-gateway", "10.96.0.99") | {"metadata": in_kube_system("proa-gateway")},
         make_service("alias", "", type="ExternalName", externalName="web.shop.svc.cluster.local"),
     ):
         services.wrote(service)
@@ -92,13 +110,21 @@ def make_zone() -> ClusterZone:
             endpoint("10.244.1.4", ready=False, hostname="db-2"),
         )
     )
+    for family, address in (("IPv4", "10.244.1.6"), ("IPv6", "fd00:10:244:1::6")):
+        made = make_slice("both", endpoint(address, hostname="both-0"))
+        made["metadata"]["name"] += family
+        slices.wrote(made | {"addressType": family})
     slices.wrote(make_slice("empty", endpoint("10.244.1.5", ready=False)))
-    return ClusterZone(services, slices, "cluster.local")
+    return ClusterZone(services, slices, namespaces, "cluster.local")
 
 
 def spell(record: Record) -> str:
     if record.type == A:
         return socket.inet_ntoa(record.data)
+    if record.type == AAAA:
+        return socket.inet_ntop(socket.AF_INET6, record.data)
+    if record.type == SOA:
+        return read_name(record.data, 0)[0]
     if record.type == SRV:
         return f"{struct.unpack('>3H', record.data[:6])[2]} {read_name(record.data, 6)[0]}"
     if record.type == TXT:
@@ -114,6 +140,31 @@ SVC = "shop.svc.cluster.local"
     [
         (f"web.{SVC}", A, NOERROR, ["10.96.0.7"]),
         (f"web.{SVC}", AAAA, NOERROR, []),
+        (f"dual.{SVC}", A, NOERROR, ["10.96.0.8"]),
+        (f"dual.{SVC}", AAAA, NOERROR, ["fd00:10:96::8"]),
+        (f"dual.{SVC}", ANY, NOERROR, ["10.96.0.8", "fd00:10:96::8"]),
+        (f"both.{SVC}", AAAA, NOERROR, ["fd00:10:244:1::6"]),
+        (f"both-0.both.{SVC}", A, NOERROR, ["10.244.1.6"]),
+        (f"both-0.both.{SVC}", AAAA, NOERROR, ["fd00:10:244:1::6"]),
+        (f"address.{SVC}", A, NXDOMAIN, []),
+        (f"web.{SVC}", SRV, NOERROR, [f"80 web.{SVC}"]),
+        (f"_http._tcp.web.{SVC}", A, NOERROR, ["10.96.0.7"]),
+        (f"10-244-1-9.web.{SVC}", A, NOERROR, ["10.244.1.9"]),
+        (f"_http._tcp.both.{SVC}", SRV, NOERROR, [f"8080 both-0.both.{SVC}"]),
+        ("cluster.local", SOA, NOERROR, ["ns.dns.cluster.local"]),
+        ("cluster.local", NS, NOERROR, ["ns.dns.cluster.local"]),
+        ("ns.dns.cluster.local", A, NOERROR, ["10.96.0.10"]),
+        ("shop.pod.cluster.local", A, NOERROR, []),
+        ("none.pod.cluster.local", A, NXDOMAIN, []),
+        ("10-244-1-9.none.pod.cluster.local", A, NXDOMAIN, []),
+        ("fd00-10-244-1--6.shop.pod.cluster.local", AAAA, NOERROR, ["fd00:10:244:1::6"]),
+        ("9.1.244.10.in-addr.arpa", PTR, NOERROR, [f"10-244-1-9.web.{SVC}"]),
+        (ipaddress.ip_address("fd00:10:96::8").reverse_pointer, PTR, NOERROR, [f"dual.{SVC}"]),
+        (ipaddress.ip_address("fd00:10:244:1::6").reverse_pointer, PTR, NOERROR, [f"both-0.both.{SVC}"]),
+        ("localhost", A, NOERROR, ["127.0.0.1"]),
+        ("any.localhost", AAAA, NOERROR, ["::1"]),
+        ("web.proa.localhost", A, NOERROR, ["10.96.0.99"]),
+        ("web.proa.localhost", AAAA, NOERROR, []),
         (f"db.{SVC}", A, NOERROR, ["10.244.1.2", "10.244.1.3"]),
         (f"db-0.db.{SVC}", A, NOERROR, ["10.244.1.2"]),
         (f"10-244-1-3.db.{SVC}", A, NOERROR, ["10.244.1.3"]),
@@ -144,7 +195,15 @@ def test_names_of_the_cluster(name: str, type_: int, rcode: int, records: list[s
 
 
 @pytest.mark.parametrize(
-    "name", ["pypi.org", "cluster.local.org", "9.1.244.10.in-addr.arpa", "xcluster.local"]
+    "name",
+    [
+        "pypi.org",
+        "cluster.local.org",
+        "9.9.244.10.in-addr.arpa",
+        "1.ip6.arpa",
+        "xcluster.local",
+        "xlocalhost",
+    ],
 )
 def test_other_names_are_not_ours(name: str) -> None:
     assert make_zone().find(name, A) is None
@@ -162,7 +221,7 @@ def rcode_of(packet: bytes) -> int:
 
 @given(st.binary(max_size=600))
 def test_any_bytes_are_answered_or_ignored(packet: bytes) -> None:
-    resolver = Resolver(make_zone(), Forwarder([]), lambda: True)
+    resolver = Resolver(make_zone(), Forwarder(list), lambda: True)
     answer = resolver.answer_now(packet, tcp=False)
     assert answer is None or isinstance(answer, bytes | Query)
 
@@ -170,7 +229,7 @@ def test_any_bytes_are_answered_or_ignored(packet: bytes) -> None:
 @given(st.binary(max_size=80), st.sampled_from([A, SRV, PTR]))
 def test_any_name_after_a_good_head_is_answered(tail: bytes, type_: int) -> None:
     packet = query_packet(f"web.{SVC}", type_)[:12] + tail
-    resolver = Resolver(make_zone(), Forwarder([]), lambda: True)
+    resolver = Resolver(make_zone(), Forwarder(list), lambda: True)
     assert resolver.answer_now(packet, tcp=False) is not None
 
 
@@ -191,7 +250,7 @@ def test_an_answer_over_the_clients_size_is_truncated_by_udp_and_whole_by_tcp() 
 
 
 def test_before_the_caches_are_filled_names_fail_softly() -> None:
-    resolver = Resolver(make_zone(), Forwarder([]), lambda: False)
+    resolver = Resolver(make_zone(), Forwarder(list), lambda: False)
     answer = resolver.answer_now(query_packet(f"web.{SVC}"), tcp=False)
     assert isinstance(answer, bytes)
     assert rcode_of(answer) == SERVFAIL
@@ -277,7 +336,7 @@ def test_the_server_answers_own_names_and_forwards_others_with_a_cache() -> None
         upstream_transport, upstream = await loop.create_datagram_endpoint(
             Upstream, local_addr=("127.0.0.1", 0)
         )
-        forwarder = Forwarder([upstream_transport.get_extra_info("sockname")])
+        forwarder = Forwarder(lambda: [upstream_transport.get_extra_info("sockname")])
         network, port = LoopbackNetwork(), free_port()
         server = DnsServer(network, "127.0.0.1", Resolver(make_zone(), forwarder, lambda: True), port)
         await server.start()
@@ -304,20 +363,13 @@ def test_the_server_answers_own_names_and_forwards_others_with_a_cache() -> None
 
 def test_without_resolvers_other_names_fail() -> None:
     async def scenario() -> None:
-        resolver = Resolver(make_zone(), Forwarder([]), lambda: True)
+        resolver = Resolver(make_zone(), Forwarder(list), lambda: True)
         packet = query_packet("pypi.org")
         query = resolver.answer_now(packet, tcp=False)
         assert isinstance(query, Query)
         assert rcode_of(await resolver.answer_later(query, packet, tcp=False)) == SERVFAIL
 
     asyncio.run(scenario())
-
-
-def test_resolvers_are_read_from_resolv_conf(tmp_path: Any) -> None:
-    path = tmp_path / "resolv.conf"
-    path.write_text("search x\nnameserver 10.96.0.10\n# nameserver 9.9.9.9\nnameserver 1.1.1.1\nnameserver\n")
-    assert read_resolvers(str(path), excluded=["10.96.0.10"]) == [("1.1.1.1", 53)]
-    assert read_resolvers(str(tmp_path / "missing")) == []
 
 
 def test_the_service_has_no_selector_and_both_ports() -> None:
@@ -327,3 +379,25 @@ def test_the_service_has_no_selector_and_both_ports() -> None:
         ("dns", 53, "UDP"),
         ("dns-tcp", 53, "TCP"),
     ]
+
+
+def answer_to(packet: bytes) -> bytes:
+    answer = Resolver(make_zone(), Forwarder(list), lambda: True).answer_now(packet, tcp=False)
+    assert isinstance(answer, bytes)
+    return answer
+
+
+def test_what_is_not_offered_is_refused_in_the_protocols_words() -> None:
+    assert rcode_of(answer_to(query_packet("cluster.local", AXFR))) == REFUSED
+    newer = bytearray(query_packet(f"web.{SVC}", edns=1232))
+    newer[-5] = 1  # the version of EDNS
+    answer = answer_to(bytes(newer))
+    assert rcode_of(answer) == 0
+    assert answer[-6] == 1  # the upper bits of BADVERS
+
+
+def test_negative_answers_say_for_how_long_they_may_be_kept() -> None:
+    answer = answer_to(query_packet(f"nope.{SVC}"))
+    assert rcode_of(answer) == NXDOMAIN
+    assert lifetime(answer)[0] == 5
+    assert lifetime(answer_to(query_packet(f"web.{SVC}", AAAA)))[0] == 5
