@@ -203,6 +203,8 @@ class ClusterZone:
                 for host in _ready_hosts(slice_)
                 if host.address == address
             ]
+        dashed = f"{_label_of(address)}."
+        targets.sort(key=lambda target: target.startswith(dashed))  # first the names that somebody chose
         records = [ptr_record(name, target, TTL_SECONDS) for target in dict.fromkeys(targets)]
         return _answer(records, type_) if records else None
 

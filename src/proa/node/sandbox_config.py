@@ -6,6 +6,7 @@ pkg/kubelet/kuberuntime/kuberuntime_sandbox.go, pkg/kubelet/network/dns/dns.go a
 
 from __future__ import annotations
 
+import ipaddress
 from pathlib import Path
 
 from proa.client.protocol import Object
@@ -22,7 +23,7 @@ HOSTNAME_LIMIT = 63
 KERNEL_HOSTNAME_LIMIT = 64
 MAX_DNS_SERVERS = 3
 MAX_DNS_SEARCHES = 32
-NODE_RESOLV_CONF = Path("/etc/resolv.conf")
+MAX_DNS_SEARCH_CHARACTERS = 2048
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,17 +110,18 @@ def log_directory(pod: Object, logs_directory: Path) -> Path:
 def make_dns(pod: Object, settings: KubeletSettings) -> Dns:
     """Return the pod's resolv.conf by its dnsPolicy and dnsConfig."""
     spec = pod["spec"]
+    node = read_resolv_conf(settings.resolv_conf)
     policy = spec.get("dnsPolicy") or "ClusterFirst"
     if policy == "ClusterFirst" and spec.get("hostNetwork"):
         policy = "Default"
     if policy == "None":
         base = Dns()
     elif policy == "Default" or not settings.cluster_dns:
-        base = read_resolv_conf(NODE_RESOLV_CONF)
+        base = Dns(reachable(node.servers, settings.cluster_dns), node.searches, node.options)
     else:
         domain = settings.cluster_domain
         searches = (f"{namespace(pod)}.svc.{domain}", f"svc.{domain}", domain)
-        base = Dns(settings.cluster_dns, searches, ("ndots:5",))
+        base = Dns(settings.cluster_dns, (*searches, *node.searches), ("ndots:5",))
     return _merged(base, spec.get("dnsConfig") or {})
 
 
@@ -130,7 +132,32 @@ def _merged(base: Dns, more: Object) -> Dns:
         options[option["name"]] = option["name"] if value in (None, "") else f"{option['name']}:{value}"
     servers = dict.fromkeys([*base.servers, *(more.get("nameservers") or [])])
     searches = dict.fromkeys([*base.searches, *(more.get("searches") or [])])
-    return Dns(tuple(servers)[:MAX_DNS_SERVERS], tuple(searches)[:MAX_DNS_SEARCHES], tuple(options.values()))
+    return Dns(tuple(servers)[:MAX_DNS_SERVERS], _fitting([*searches]), tuple(options.values()))
+
+
+def _fitting(searches: list[str]) -> tuple[str, ...]:
+    """Return as many as upstream lets a resolv.conf have."""
+    found = searches[:MAX_DNS_SEARCHES]
+    while sum(map(len, found)) + len(found) - 1 > MAX_DNS_SEARCH_CHARACTERS:
+        found.pop()
+    return tuple(found)
+
+
+def reachable(servers: tuple[str, ...], cluster_dns: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the host's resolvers as pods reach them: by way of the cluster's DNS, which asks them from the host, where
+    they are at the host's loopback (systemd-resolved) or at a link-local address (some clouds)."""
+    found: dict[str, None] = {}
+    for server in servers:
+        found.update(dict.fromkeys(cluster_dns if _is_the_hosts_alone(server) and cluster_dns else [server]))
+    return tuple(found)
+
+
+def _is_the_hosts_alone(server: str) -> bool:
+    try:
+        address = ipaddress.ip_address(server.partition("%")[0])
+    except ValueError:
+        return False
+    return address.is_loopback or address.is_link_local
 
 
 def read_resolv_conf(path: Path) -> Dns:
@@ -146,7 +173,7 @@ def read_resolv_conf(path: Path) -> Dns:
         if words[0] == "nameserver":
             servers.append(words[1])
         elif words[0] in ("search", "domain"):
-            searches = words[1:]
+            searches = [word.rstrip(".") or word for word in words[1:]]
         elif words[0] == "options":
             options += words[1:]
     return Dns(tuple(servers[:MAX_DNS_SERVERS]), tuple(searches), tuple(options))

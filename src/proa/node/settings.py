@@ -26,6 +26,7 @@ class KubeletSettings:
     directory: Path
     cluster_dns: tuple[str, ...] = ("10.96.0.10",)
     cluster_domain: str = "cluster.local"
+    resolv_conf: Path = Path("/etc/resolv.conf")
     max_pods: int = 250
     image_aliases: Mapping[str, str] | None = None
     labels: Mapping[str, str] = field(default_factory=dict)

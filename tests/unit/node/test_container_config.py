@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -263,7 +264,47 @@ def test_what_has_no_effect_is_named(
     ],
 )
 def test_resolv_conf(spec: dict[str, Any], expected: Dns) -> None:
-    assert make_dns(make_pod(**spec), SETTINGS) == expected
+    assert make_dns(make_pod(**spec), replace(SETTINGS, resolv_conf=Path("/nowhere"))) == expected
+
+
+@pytest.mark.parametrize(
+    ("spec", "servers", "searches", "options"),
+    [
+        (
+            {},
+            ("10.96.0.10",),
+            ("team.svc.cluster.local", "svc.cluster.local", "cluster.local", "corp.example"),
+            ("ndots:5",),
+        ),
+        ({"dnsPolicy": "Default"}, ("10.96.0.10", "192.0.2.53"), ("corp.example",), ("rotate",)),
+        ({"hostNetwork": True}, ("10.96.0.10", "192.0.2.53"), ("corp.example",), ("rotate",)),
+        (
+            {"hostNetwork": True, "dnsPolicy": "ClusterFirstWithHostNet"},
+            ("10.96.0.10",),
+            ("team.svc.cluster.local", "svc.cluster.local", "cluster.local", "corp.example"),
+            ("ndots:5",),
+        ),
+    ],
+)
+def test_what_the_host_has_is_reached_as_pods_can(
+    spec: dict[str, Any],
+    servers: tuple[str, ...],
+    searches: tuple[str, ...],
+    options: tuple[str, ...],
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "resolv.conf"
+    servers_there = "nameserver 127.0.0.53\nnameserver 192.0.2.53\nnameserver 169.254.169.254\n"
+    path.write_text(f"{servers_there}search corp.example.\noptions rotate\n")
+    dns = make_dns(make_pod(**spec), replace(SETTINGS, resolv_conf=path))
+    assert dns == Dns(servers, searches, options)
+
+
+def test_searches_are_bounded() -> None:
+    config = {"searches": [f"{number:060}.example" for number in range(60)]}
+    dns = make_dns(make_pod(dnsPolicy="None", dnsConfig=config), SETTINGS)
+    assert len(dns.searches) <= 32
+    assert len(" ".join(dns.searches)) <= 2048
 
 
 def test_the_nodes_own_resolv_conf(tmp_path: Path) -> None:
