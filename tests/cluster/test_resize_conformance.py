@@ -122,3 +122,16 @@ def test_a_pod_is_resized_by_replacing_it(running: Pods) -> None:
     node = running.api.get(f"/api/v1/nodes/{found['spec']['nodeName']}")
     if "cgroup-cpu" not in (node["metadata"].get("annotations") or {}).get("proa.local/missing-features", ""):
         assert running.exec("replaced", "sh", "-c", quota).strip() == str(to_millis("25m") * 100)
+
+
+def test_a_whole_pod_is_resized(pods: Pods) -> None:
+    had = resources(("100m", "200m", "64Mi", "128Mi"))
+    wanted = resources(("150m", "300m", "96Mi", "160Mi"))
+    pods.run("whole", shell("c1", "sleep 1000"), resources=had)
+    pods.until("whole", lambda pod: is_ready(pod) and pod["status"].get("resources") == had)
+
+    pods.api.patch(f"{pods.path(name='whole')}/resize", {"spec": {"resources": wanted}})
+
+    pod = pods.until("whole", lambda pod: pod["status"].get("resources") == wanted)
+    assert pod["status"]["allocatedResources"] == wanted["requests"]
+    assert container_status(pod)["restartCount"] == 0

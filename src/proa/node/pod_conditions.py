@@ -9,7 +9,7 @@ from typing import Any
 
 from proa.client.protocol import Object
 from proa.node.pod_view import PodView, has_begun
-from proa.node.resize import find_changes
+from proa.node.resize import find_changes, is_pod_changed
 from proa.objects.meta import format_time
 from proa.objects.pods import containers, init_containers, is_sidecar
 
@@ -41,7 +41,7 @@ def _resize(view: PodView) -> list[Object]:
         return [_condition("PodResizePending", True, reason, message)]
     if view.resize_error:
         return [_condition("PodResizeInProgress", True, "Error", view.resize_error)]
-    return [_condition("PodResizeInProgress", True)] if find_changes(view) else []
+    return [_condition("PodResizeInProgress", True)] if find_changes(view) or is_pod_changed(view) else []
 
 
 def _condition(type: str, holds: bool, reason: str = "", message: str = "") -> Object:

@@ -243,9 +243,12 @@ class PodContainers:
             self.hooks.pop(container_id, None)
         self._wake()
 
-    async def resize(self, step: lifecycle.ResizeContainer) -> None:
-        """Change what a running container has; raise RuntimeFailure."""
+    async def resize(self, step: lifecycle.ResizeContainer | lifecycle.ResizePod) -> None:
+        """Change what a running container, or the whole pod, has; raise RuntimeFailure."""
         node = self._node
+        if isinstance(step, lifecycle.ResizePod):
+            await self._limit_pod(node.cache.sandboxes(self._pod.uid)[0], pod_resources(self._pod.pod))
+            return
         container = {**self._pod.container(step.name), "resources": step.resources}
         resources = container_resources(self._pod.pod, container, node.machine.memory_bytes)
         of_pod = pod_resources(self._pod.resized(step.name, step.resources))

@@ -23,7 +23,7 @@ from proa.node.pod_view import (
     will_restart,
     will_restart_init,
 )
-from proa.node.resize import find_changes
+from proa.node.resize import find_changes, is_pod_changed
 from proa.node.runtime_cache import WANTED_IMAGE_LABEL
 from proa.node.runtimes.protocol import Container
 from proa.objects.meta import is_deleting, parse_time
@@ -78,6 +78,11 @@ class ResizeContainer:
 
 
 @dataclass(frozen=True, slots=True)
+class ResizePod:
+    """Give the pod as a whole what the spec now asks for."""
+
+
+@dataclass(frozen=True, slots=True)
 class RemoveContainer:
     """Forget an attempt that nobody asks for any more."""
 
@@ -107,6 +112,7 @@ Step = (
     | StartContainer
     | KillContainer
     | ResizeContainer
+    | ResizePod
     | RemoveContainer
     | StopSandbox
     | UnmountVolumes
@@ -244,6 +250,10 @@ def _resizes(view: PodView, now: float) -> tuple[tuple[Step, ...], float]:
             retry_at = view.resize_retry_at
         else:
             steps.append(ResizeContainer(change.running.id, change.name, change.resources))
+    if not steps and is_pod_changed(view):
+        if view.resize_retry_at > now:
+            return (), min(retry_at, view.resize_retry_at)
+        steps.append(ResizePod())
     return tuple(steps), retry_at
 
 

@@ -11,6 +11,7 @@ from proa.node.container_status import container_status
 from proa.node.pod_conditions import pod_conditions, with_transitions
 from proa.node.pod_phase import pod_phase
 from proa.node.pod_view import PodView
+from proa.node.resize import pod_level_status
 from proa.objects.meta import format_time, is_deleting
 from proa.objects.pods import containers, ephemeral_containers, init_containers
 
@@ -37,7 +38,7 @@ def pod_status(view: PodView, now: float) -> Object:
     ]
     if ephemeral:
         status["ephemeralContainerStatuses"] = ephemeral
-    status |= _reason(view, old, phase) | _addresses(view, old)
+    status |= _reason(view, old, phase) | _addresses(view, old) | pod_level_status(view)
     conditions = pod_conditions(view, phase, [*init_statuses, *statuses])
     status["conditions"] = with_transitions(conditions, old.get("conditions") or [], view, now)
     return status

@@ -286,7 +286,7 @@ class PodWorker:
                 await self._containers.start(step)
             case lifecycle.KillContainer():
                 self._containers.begin_kill(step)
-            case lifecycle.ResizeContainer():
+            case lifecycle.ResizeContainer() | lifecycle.ResizePod():
                 try:
                     await self._containers.resize(step)
                 except RuntimeFailure as failure:

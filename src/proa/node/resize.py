@@ -15,6 +15,7 @@ import orjson
 
 from proa.client.protocol import Object
 from proa.node.pod_view import PodView
+from proa.node.resources import pod_resources
 from proa.node.runtime_cache import RESOURCES_LABEL
 from proa.node.runtimes.protocol import Container
 from proa.objects.pods import containers, init_containers, is_sidecar, resource_requests
@@ -64,8 +65,31 @@ def find_changes(view: PodView) -> tuple[Change, ...]:
 
 
 def has_changes(view: PodView) -> bool:
-    """Tell whether a container was last given something else than the spec now asks for, running or not."""
-    return any(True for _ in _differences(view))
+    """Tell whether a container, or the pod, was last given something else than the spec now asks for."""
+    return is_pod_changed(view) or any(True for _ in _differences(view))
+
+
+def is_pod_changed(view: PodView) -> bool:
+    """Tell whether the pod as a whole is to have other resources than it was given (KEP-5419)."""
+    sandbox = view.sandbox
+    if sandbox is None or sandbox.state != "Ready" or not view.pod["spec"].get("resources"):
+        return False
+    return sandbox.config.resources != pod_resources(view.pod)
+
+
+def pod_level_status(view: PodView) -> Object:
+    """Return what the status says of resources of the whole pod, {} where it has none of its own."""
+    wanted = view.pod["spec"].get("resources")
+    if not wanted:
+        return {}
+    old = view.pod.get("status") or {}
+    if is_pod_changed(view):
+        return {key: old[key] for key in ("resources", "allocatedResources") if key in old}
+    said = {
+        "resources": _limits_and_requests(wanted),
+        "allocatedResources": dict(wanted.get("requests") or {}),
+    }
+    return {key: value for key, value in said.items() if value}
 
 
 def _differences(view: PodView) -> Iterator[Change]:

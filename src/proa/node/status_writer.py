@@ -24,6 +24,7 @@ MAX_RETRY_SECONDS = 10.0
 OWN_FIELDS = (
     "phase", "reason", "message", "observedGeneration", "startTime", "hostIP", "hostIPs", "podIP", "podIPs",
     "containerStatuses", "initContainerStatuses", "ephemeralContainerStatuses",
+    "resources", "allocatedResources",
 )  # fmt: skip
 PASSING_CONDITIONS = ("PodResizePending", "PodResizeInProgress")
 """Conditions that are there only while they hold."""

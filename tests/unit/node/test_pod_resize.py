@@ -63,6 +63,35 @@ def test_a_container_gets_what_the_pod_asks_for_without_a_restart(tmp_path: Path
     asyncio.run(main())
 
 
+def test_the_whole_pod_gets_what_it_asks_for(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with harness(tmp_path) as node:
+            had = {"requests": {"cpu": "200m"}, "limits": {"cpu": "1", "memory": "256Mi"}}
+            await node.client.create(PODS, make_pod("web", make_container(), resources=had))
+            await node.until(lambda: node.status().get("phase") == "Running")
+            (sandbox,) = node.runtime.sandboxes
+            assert node.status()["resources"] == had
+
+            async def ask_all(wanted: dict[str, Any]) -> None:
+                pod = node.pod()
+                assert pod is not None
+                await node.client.update(PODS, {**pod, "spec": {**pod["spec"], "resources": wanted}})
+
+            has = {"requests": {"cpu": "400m"}, "limits": {"cpu": "2", "memory": "512Mi"}}
+            await ask_all(has)
+            await node.until(lambda: node.status().get("resources") == has)
+            limits = node.runtime.sandboxes[sandbox].config.resources
+            assert (limits.cpu_quota_millis, limits.memory_limit_bytes) == (2000, 512 << 20)
+            assert node.status()["allocatedResources"] == {"cpu": "400m"}
+            assert node.container_status()["restartCount"] == 0
+
+            await ask_all({**has, "requests": {"cpu": "1000"}})
+            await node.until(lambda: conditions(node) == {"PodResizePending": "Infeasible"})
+            assert node.status()["resources"] == has
+
+    asyncio.run(main())
+
+
 def test_a_policy_may_ask_for_a_restart(tmp_path: Path) -> None:
     async def main() -> None:
         async with harness(tmp_path) as node:
