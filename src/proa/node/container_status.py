@@ -64,8 +64,9 @@ def container_status(view: PodView, container: Object, role: Role, has_ended: bo
     wanted = container.get("resources") or {}
     given = given_resources(newest)
     resources = wanted if given is None else given
-    if is_running and resources:
-        status["resources"] = resources
+    if newest is not None and newest.state != "Created" and role != "ephemeral":
+        status["resources"] = resources if is_running else wanted
+    if is_running:
         allocated = view.held_back.get(container["name"], wanted)
         if allocated.get("requests"):
             status["allocatedResources"] = allocated["requests"]
