@@ -26,6 +26,7 @@ from proa.cluster_settings import (
     BadSettings,
     Settings,
     Wanted,
+    default_families,
     keep_settings,
     read_settings,
 )
@@ -37,6 +38,7 @@ from proa.local_nodes.addresses import (
     DNS_SERVICE_IP,
     REGISTRY_NAME,
     SERVICE_CIDR,
+    SERVICE_CIDR_V6,
     joined_pod_cidrs,
 )
 from proa.local_nodes.door import NodeDoor
@@ -133,10 +135,18 @@ class Cluster:
         """Return the API server's address, as clients on the host use it."""
         return url_of(self.settings.address, self.settings.port)
 
+    @property
+    def _service_cidr(self) -> str:
+        return f"{SERVICE_CIDR},{SERVICE_CIDR_V6}" if "IPv6" in self.settings.ip_families else SERVICE_CIDR
+
     async def start(self, wanted: Wanted) -> None:
         """Start everything; return when the API answers, default/kubernetes exists and the nodes are Ready."""
         kept = self._read_settings()
-        self._nodes = LocalNodes(self.home, wanted.nodes or (kept.nodes if kept else 1))
+        if kept is None and wanted.ip_families is None:
+            wanted = wanted._replace(ip_families=default_families())
+        families = wanted.ip_families or (kept.ip_families if kept else "")
+        is_dual = "IPv6" in families
+        self._nodes = LocalNodes(self.home, wanted.nodes or (kept.nodes if kept else 1), is_dual=is_dual)
         self._stack.push_async_callback(self._end_nodes)
         booting = self._nodes.boot()
         try:
@@ -240,7 +250,7 @@ class Cluster:
 
         audit_policy, audit_log = self._open_audit(wanted)
         settings = ApiSettings(
-            service_cidr=SERVICE_CIDR,
+            service_cidr=self._service_cidr,
             advertise_address=self.settings.address,
             advertise_port=self.settings.port,
             token_private_key=pki.service_account.key,
@@ -287,7 +297,7 @@ class Cluster:
         if not self._nodes.has_own_network:
             address = (self.settings.address, self.settings.port)
         await ensure_system_objects(
-            self._client, service_cidr=SERVICE_CIDR, address=address[0], port=address[1]
+            self._client, service_cidr=self._service_cidr, address=address[0], port=address[1]
         )
         await ensure(self._client, SERVICES, service_object(DNS_SERVICE_IP), "kube-system")
         await ensure(self._client, STORAGE_CLASSES, make_storage_class(), None)

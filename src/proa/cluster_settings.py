@@ -6,6 +6,7 @@ Standard library only, and no dataclasses: `proa up` reads this before anything 
 from __future__ import annotations
 
 import json
+import os
 from typing import NamedTuple
 
 from proa.home import Home, write_private
@@ -15,6 +16,8 @@ EVERYWHERE = {"0.0.0.0": LOOPBACK, "::": "::1"}  # noqa: S104 - what `--listen` 
 """Addresses that are to be listened on and not to be connected to, and which one to take instead."""
 LOG = "log"
 """What `--store` calls the home's own log."""
+FAMILIES = ("IPv4", "IPv4,IPv6")
+"""What `--ip-families` may ask for."""
 SEPARABLE = ("controllers", "scheduler")
 """Components that `--without` may name: they have verbs of their own."""
 
@@ -41,6 +44,7 @@ class Wanted(NamedTuple):
     without: str | None = None
     scheduler_config: str | None = None
     outside_network: str | None = None
+    ip_families: str | None = None
     kubelet_config: str | None = None
 
     def options(self) -> list[str]:
@@ -58,7 +62,7 @@ class Settings(NamedTuple):
     the components, with commas between, that run elsewhere. `node_monitor_grace_period` is for how long a node may be
     silent (`4s`) before it counts as unreachable. `scheduler_config` is the scheduler's configuration, "" for none,
     `kubelet_config` that of the nodes' kubelets. `outside_network` says whether pods reach the host's networks: one of
-    network/outside/modes.py.
+    network/outside/modes.py. `ip_families` are those of pods' and services' addresses: one of FAMILIES.
     """
 
     id: str
@@ -73,6 +77,7 @@ class Settings(NamedTuple):
     node_monitor_grace_period: str = DEFAULT_GRACE_PERIOD
     scheduler_config: str = ""
     outside_network: str = "yes"
+    ip_families: str = "IPv4"
     kubelet_config: str = ""
 
     @property
@@ -88,6 +93,7 @@ class Settings(NamedTuple):
             nodes=wanted.nodes or self.nodes,
             node_monitor_grace_period=wanted.node_monitor_grace_period or self.node_monitor_grace_period,
             outside_network=wanted.outside_network or self.outside_network,
+            ip_families=wanted.ip_families or self.ip_families,
         )
 
     @property
@@ -109,11 +115,17 @@ class Settings(NamedTuple):
             without=self.without,
             scheduler_config=self.scheduler_config,
             outside_network=self.outside_network,
+            ip_families=self.ip_families,
             kubelet_config=self.kubelet_config,
         )
         asked = wanted._replace(port=wanted.port or None)
         met = [name for name in Wanted._fields if getattr(asked, name) == getattr(has, name)]
         return asked._replace(**dict.fromkeys(met))
+
+
+def default_families() -> str:
+    """Return the address families of a new cluster: both where this machine's kernel has both."""
+    return FAMILIES[-1] if os.path.exists("/proc/net/if_inet6") else FAMILIES[0]
 
 
 def read_settings(home: Home) -> Settings | None:

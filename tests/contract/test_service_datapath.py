@@ -253,7 +253,7 @@ def run(request: pytest.FixtureRequest) -> Callable[[Scenario], None]:
             await node.serve(A)
             await node.serve(B)
             if backend == "userspace":
-                path: Any = UserspaceDataPath(node, NODE_IP, lambda *problem: problems.append(str(problem)))
+                path: Any = UserspaceDataPath(node, [NODE_IP], lambda *problem: problems.append(str(problem)))
             else:
                 path = NftablesDataPath(node, [NODE_IP], ["10.244.0.0/16"])
             await path.start()

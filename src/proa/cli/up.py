@@ -20,7 +20,7 @@ from typing import Any
 
 from proa.cli import Failure, UsageError, grace_period
 from proa.cli.terminal import Terminal
-from proa.cluster_settings import LOG, SEPARABLE, Wanted, read_settings
+from proa.cluster_settings import FAMILIES, LOG, SEPARABLE, Wanted, read_settings
 from proa.home import Home, find_home
 from proa.local_nodes.addresses import MAX_NODES
 from proa.network.outside.modes import MODES
@@ -64,6 +64,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="how many nodes (default: 1 or the last number); with fewer than before the last ones are removed, "
         "and their pods start elsewhere",
+    )
+    parser.add_argument(
+        "--ip-families",
+        choices=FAMILIES,
+        help="the families of pods' and services' addresses, IPv4 first (default: both where the kernel has both, or "
+        "the last ones)",
     )
     parser.add_argument(
         "--outside-network",

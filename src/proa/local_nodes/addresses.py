@@ -1,5 +1,7 @@
 """Name this machine's nodes and their addresses: node N is `proa-N`, at 10.243.0.N, its pods in 10.244.N.0/24.
 
+With IPv6 it is also at fd00:10:243::N, its pods in fd00:10:244:N::/64, N in hexadecimal.
+
 The API is at the same address on every node, where the node's own listener has it: what runs on a node reaches the API
 without any other node. Standard library only: the command line reads this before anything else.
 """
@@ -14,6 +16,7 @@ JOINED_NUMBERS = range(MAX_NODES + 1, 255)
 """The numbers of nodes on other machines (controllers/node_ipam.py hands them out)."""
 CLUSTER_POD_CIDR = "10.244.0.0/16"
 SERVICE_CIDR = "10.96.0.0/16"
+SERVICE_CIDR_V6 = "fd00:10:96::/112"
 API_SERVICE_IP = "10.96.0.1"
 DNS_SERVICE_IP = "10.96.0.10"
 API_ADDRESS = "10.243.255.1"
@@ -48,6 +51,16 @@ class Place(NamedTuple):
     def pod_cidr(self) -> str:
         """Where its pods' addresses are from."""
         return f"10.244.{self.number}.0/24"
+
+    @property
+    def ipv6(self) -> str:
+        """Its InternalIP of that family, where the cluster has it."""
+        return f"fd00:10:243::{self.number:x}"
+
+    @property
+    def pod_cidr_v6(self) -> str:
+        """Where its pods' IPv6 addresses are from."""
+        return f"fd00:10:244:{self.number:x}::/64"
 
 
 def places(count: int) -> list[Place]:

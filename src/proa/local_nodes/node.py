@@ -20,6 +20,7 @@ from proa.local_nodes.addresses import (
     HOST_ADDRESS,
     INSIDE_CIDRS,
     SERVICE_CIDR,
+    SERVICE_CIDR_V6,
     Place,
 )
 from proa.local_nodes.door import Door
@@ -91,12 +92,14 @@ class LocalNode:
         neighbours: tuple[Path, ...],
         masked: Path,
         on_renewed: Callable[[LocalNode], Awaitable[None]],
+        is_dual: bool = False,
     ) -> None:
         self.place = place
         self.directory = directory
         self._neighbours = neighbours
         self._masked = masked
         self._on_renewed = on_renewed
+        self._is_dual = is_dual
         self._noded: NodedClient | None = None
         self._status: RuntimeStatus | None = None
         self._parts: _Parts | None = None
@@ -142,6 +145,8 @@ class LocalNode:
             "number": self.place.number,
             "node_ip": self.place.ip,
             "pod_cidr": self.place.pod_cidr,
+            "node_ipv6": self._status.node_ipv6 if self._status is not None else "",
+            "pod_cidr_v6": self.place.pod_cidr_v6,
         }
 
     async def boot(self) -> None:
@@ -154,6 +159,9 @@ class LocalNode:
             pod_cidr=self.place.pod_cidr,
             service_cidr=SERVICE_CIDR,
             cluster_cidr=CLUSTER_POD_CIDR,
+            node_ipv6=self.place.ipv6 if self._is_dual else "",
+            pod_cidr_v6=self.place.pod_cidr_v6 if self._is_dual else "",
+            service_cidr_v6=SERVICE_CIDR_V6 if self._is_dual else "",
             masked_paths=(str(self._masked),),
             neighbours=tuple(str(path.resolve()) for path in self._neighbours),
         )
@@ -230,6 +238,7 @@ class LocalNode:
             lease_duration_seconds=lease_seconds,
             devices_directory=Path("/dev") if self.place.number == 1 else None,  # they are the machine's
             lease_renew_seconds=lease_seconds / RENEWALS_A_LEASE,
+            pod_cidr_v6=self.place.pod_cidr_v6,
             images_directory=home / "images",
             registries_file=home / "registries.yaml",
             labels={MACHINE_LABEL: OWN_MACHINE},
@@ -253,6 +262,8 @@ class LocalNode:
         settings = NetworkSettings(
             self.name,
             dns_address=DNS_SERVICE_IP,
+            service_cidrs=(SERVICE_CIDR, SERVICE_CIDR_V6) if status.node_ipv6 else (SERVICE_CIDR,),
+            node_ips=(status.node_ip, status.node_ipv6) if status.node_ipv6 else (status.node_ip,),
             outside=around.outside_network,
             inside_cidrs=INSIDE_CIDRS,
             host_address=HOST_ADDRESS,

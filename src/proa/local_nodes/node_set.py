@@ -32,9 +32,9 @@ RETRY_SECONDS = 5.0
 
 
 class LocalNodes:
-    """The nodes 1 to `count` of a home."""
+    """The nodes 1 to `count` of a home; where `is_dual`, each has IPv6 too."""
 
-    def __init__(self, home: Home, count: int) -> None:
+    def __init__(self, home: Home, count: int, *, is_dual: bool = False) -> None:
         directories = {place.name: home.node(place.name) for place in places(count)}
         self._nodes = {
             place.name: LocalNode(
@@ -43,6 +43,7 @@ class LocalNodes:
                 neighbours=tuple(path for name, path in directories.items() if name != place.name),
                 masked=home.path,
                 on_renewed=self._on_renewed,
+                is_dual=is_dual,
             )
             for place in places(count)
         }

@@ -148,6 +148,11 @@ def family_of(address: str) -> str:
     return "IPv6" if ":" in address else "IPv4"
 
 
+def host_cidr(address: str) -> str:
+    """Return the network that is this address alone."""
+    return f"{address}/128" if ":" in address else f"{address}/32"
+
+
 def _of_family(family: str, addresses: Iterable[str]) -> tuple[str, ...]:
     return tuple(address for address in addresses if family_of(address) == family)
 

@@ -85,7 +85,7 @@ class Network:
             return
         await self._enforce_policies(self._why_no_netfilter())
         node = self._settings.node_name
-        outside = OutsideAddresses(self._node_network, self._settings.service_cidr)
+        outside = OutsideAddresses(self._node_network, self._settings.service_cidrs)
         checks = HealthChecks(self._node_network, self._node_ips)
         self._proxy = ServiceProxy(
             self._services,
@@ -148,7 +148,7 @@ class Network:
             else:
                 return path
         logger.warning("services are served in userspace reason=%s", reason)
-        return UserspaceDataPath(self._node_network, self._node_ips[0], self._problem)
+        return UserspaceDataPath(self._node_network, self._node_ips, self._problem)
 
     async def _enforce_policies(self, why_not: str) -> None:
         """Enforce network policies from now on, or tell of each that it is not."""

@@ -8,18 +8,18 @@ from __future__ import annotations
 
 import ipaddress
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
-from proa.network.data_path import ServiceKey, ServicePort
+from proa.network.data_path import ServiceKey, ServicePort, host_cidr
 from proa.network.protocol import NodeNetwork
 
 
 class OutsideAddresses:
     """A DataPathBackend."""
 
-    def __init__(self, node_network: NodeNetwork, service_cidr: str) -> None:
+    def __init__(self, node_network: NodeNetwork, service_cidrs: Sequence[str]) -> None:
         self._node_network = node_network
-        self._network = ipaddress.IPv4Network(service_cidr)
+        self._networks = [ipaddress.ip_network(cidr) for cidr in service_cidrs]
         self._applied: dict[ServiceKey, frozenset[str]] = {}
         self._used: Counter[str] = Counter()
 
@@ -39,15 +39,15 @@ class OutsideAddresses:
                 used.update(outside)
         used = +used
         if added := sorted(used.keys() - before.keys()):
-            await self._node_network.add_addresses([f"{address}/32" for address in added])
+            await self._node_network.add_addresses([host_cidr(address) for address in added])
         if removed := sorted(before.keys() - used.keys()):
-            await self._node_network.remove_addresses([f"{address}/32" for address in removed])
+            await self._node_network.remove_addresses([host_cidr(address) for address in removed])
         self._applied, self._used = applied, used
 
     async def stop(self) -> None:
         """See DataPathBackend."""
         if addresses := sorted(+self._used):
-            await self._node_network.remove_addresses([f"{address}/32" for address in addresses])
+            await self._node_network.remove_addresses([host_cidr(address) for address in addresses])
         self._applied.clear()
         self._used.clear()
 
@@ -56,5 +56,5 @@ class OutsideAddresses:
             address
             for port in ports
             for address in port.addresses
-            if ipaddress.IPv4Address(address) not in self._network
+            if not any(ipaddress.ip_address(address) in network for network in self._networks)
         )

@@ -71,7 +71,7 @@ class DataPathBackend(Protocol):
 class NetworkSettings:
     """One node's share of the network.
 
-    `dns_address` is the ClusterIP of kube-system/kube-dns, `service_cidr` the network that leads to the node;
+    `dns_address` is the ClusterIP of kube-system/kube-dns, `service_cidrs` the networks that lead to the node;
     `resolv_conf` names the resolvers of last resort. `node_ips` are the node's addresses, where they are not what the
     runtime says; who comes from outside of `cluster_cidrs` (all pods' networks) is outside of the cluster.
     `outside` says whether pods reach other networks (outside/modes.py), `inside_cidrs` which are the cluster's own,
@@ -82,7 +82,7 @@ class NetworkSettings:
     node_name: str
     cluster_domain: str = "cluster.local"
     dns_address: str = "10.96.0.10"
-    service_cidr: str = "10.96.0.0/16"
+    service_cidrs: tuple[str, ...] = ("10.96.0.0/16",)
     resolv_conf: str = "/etc/resolv.conf"
     node_ips: tuple[str, ...] = ()
     cluster_cidrs: tuple[str, ...] = ("10.244.0.0/16", "fd00:10:244::/48")

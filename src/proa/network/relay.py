@@ -245,7 +245,7 @@ class TcpRelay(ConnectionRelay):
             while candidates := [e for e in self._balancer.candidates(client) if e not in tried]:
                 endpoint = candidates[0]
                 tried.add(endpoint)
-                sock = await self._sockets.take()
+                sock = await self._sockets.take(endpoint.address)
                 try:
                     async with asyncio.timeout(timeout_seconds):
                         await asyncio.get_running_loop().sock_connect(sock, (endpoint.address, endpoint.port))
@@ -319,7 +319,7 @@ class UdpRelay(asyncio.DatagramProtocol):
         if not candidates:
             raise ConnectionRefusedError("the service has no endpoints")
         loop = asyncio.get_running_loop()
-        sock = await self._sockets.take()
+        sock = await self._sockets.take(candidates[0].address)
         conversation = _Conversation(candidates[0], lambda data: self._reply(data, client))
         conversation.last_used = loop.time()
         try:

@@ -8,9 +8,9 @@ address as the client's, and open connections end with the server.
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from proa.network.data_path import ServiceKey, ServicePort
+from proa.network.data_path import ServiceKey, ServicePort, family_of, host_cidr
 from proa.network.port_listeners import Place, PortListeners, Wish
 from proa.network.protocol import NodeNetwork
 
@@ -19,10 +19,13 @@ class UserspaceDataPath:
     """A DataPathBackend. `on_problem(service, reason, message)` hears of listeners that cannot be."""
 
     def __init__(
-        self, node_network: NodeNetwork, node_ip: str, on_problem: Callable[[ServiceKey, str, str], None]
+        self,
+        node_network: NodeNetwork,
+        node_ips: Sequence[str],
+        on_problem: Callable[[ServiceKey, str, str], None],
     ) -> None:
         self._node_network = node_network
-        self._node_ip = node_ip
+        self._node_ips = {family_of(ip): ip for ip in node_ips}
         self._on_problem = on_problem
         self._listeners = PortListeners(node_network, self._wishes_of, self._open, self._blocked)
         self._addresses: dict[ServiceKey, frozenset[str]] = {}
@@ -34,13 +37,15 @@ class UserspaceDataPath:
     async def apply(self, changes: Mapping[ServiceKey, tuple[ServicePort, ...]]) -> None:
         """See DataPathBackend."""
         for service, ports in changes.items():
-            if addresses := frozenset(address for port in ports for address in port.addresses):
+            if addresses := frozenset(
+                address for port in ports if port.family in self._node_ips for address in port.addresses
+            ):
                 self._addresses[service] = addresses
             else:
                 self._addresses.pop(service, None)
         wanted = set().union(*self._addresses.values())
         if missing := sorted(wanted - self._present):
-            await self._node_network.add_addresses([f"{address}/32" for address in missing])
+            await self._node_network.add_addresses([host_cidr(address) for address in missing])
             self._present |= {*missing}
         await self._listeners.apply(changes)
         await self._remove(self._present - wanted)
@@ -53,18 +58,21 @@ class UserspaceDataPath:
 
     async def _remove(self, addresses: set[str]) -> None:
         if addresses:
-            await self._node_network.remove_addresses([f"{address}/32" for address in sorted(addresses)])
+            await self._node_network.remove_addresses([host_cidr(address) for address in sorted(addresses)])
             self._present -= addresses
 
     def _wishes_of(self, port: ServicePort) -> Iterable[Wish]:
+        if port.family not in self._node_ips:
+            return
         for address in port.addresses:
             place = Place(port.protocol, address, port.port)
             yield Wish(place, port.service, port.endpoints, port.affinity_seconds)
         for address in port.host_addresses:
             place = Place(port.protocol, address, port.port)
             yield Wish(place, port.service, port.node_port_endpoints, port.affinity_seconds)
-        if port.node_port and not self._node_ip.startswith("127."):
-            place = Place(port.protocol, self._node_ip, port.node_port)
+        node_ip = self._node_ips[port.family]
+        if port.node_port and not node_ip.startswith("127."):
+            place = Place(port.protocol, node_ip, port.node_port)
             yield Wish(place, port.service, port.node_port_endpoints, port.affinity_seconds)
 
     async def _open(self, place: Place) -> socket.socket:

@@ -29,6 +29,8 @@ class DownwardSource:
     host_ip: str
     pod_ip: str
     allocatable: dict[str, str]
+    host_ipv6: str = ""
+    pod_ipv6: str = ""
 
 
 def field_value(pod: Object, path: str, source: DownwardSource) -> str:
@@ -46,9 +48,9 @@ def field_value(pod: Object, path: str, source: DownwardSource) -> str:
         "spec.nodeName": spec.get("nodeName", ""),
         "spec.serviceAccountName": spec.get("serviceAccountName", ""),
         "status.hostIP": source.host_ip,
-        "status.hostIPs": source.host_ip,
+        "status.hostIPs": ",".join(ip for ip in (source.host_ip, source.host_ipv6) if ip),
         "status.podIP": source.pod_ip,
-        "status.podIPs": source.pod_ip,
+        "status.podIPs": ",".join(ip for ip in (source.pod_ip, source.pod_ipv6) if ip),
     }
     if path not in values:
         raise FieldError(f"unsupported fieldPath: {path}")

@@ -213,7 +213,7 @@ class Kubelet:
         status = await self._runtime.status()
         machine = self._node.machine
         self._node.machine = Machine(
-            status.node_ip, machine.memory_bytes, machine.allocatable, status.features
+            status.node_ip, machine.memory_bytes, machine.allocatable, status.features, status.node_ipv6
         )
         self._informers.start()
         await self._registration.register(status)

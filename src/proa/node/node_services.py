@@ -36,6 +36,7 @@ class Machine:
     memory_bytes: int
     allocatable: dict[str, str]
     features: Mapping[str, str] = field(default_factory=dict)
+    ipv6: str = ""
 
 
 @dataclass(slots=True)

@@ -142,7 +142,8 @@ def make_node(settings: KubeletSettings, machine: MachineInfo, runtime: RuntimeS
     """Return the Node to register, without its status."""
     spec: Object = {}
     if runtime.pod_cidr:
-        spec = {"podCIDR": runtime.pod_cidr, "podCIDRs": [runtime.pod_cidr]}
+        second = [settings.pod_cidr_v6] if runtime.node_ipv6 and settings.pod_cidr_v6 else []
+        spec = {"podCIDR": runtime.pod_cidr, "podCIDRs": [runtime.pod_cidr, *second]}
     return {
         "apiVersion": "v1",
         "kind": "Node",
@@ -171,7 +172,8 @@ def make_node_status(
     capacity = extended_resources(old.get("capacity") or {}) | make_capacity(machine, settings.max_pods)
     addresses = [{"type": "Hostname", "address": settings.node_name}]
     if runtime.node_ip:
-        addresses.insert(0, {"type": "InternalIP", "address": runtime.node_ip})
+        found = [ip for ip in (runtime.node_ip, runtime.node_ipv6) if ip]
+        addresses = [*({"type": "InternalIP", "address": ip} for ip in found), *addresses]
     addresses += [{"type": kind, "address": address} for kind, address in settings.addresses]
     ordered = sorted(images, key=lambda i: (-i[1], i[0]))[:MAX_IMAGES]
     return {

@@ -74,7 +74,10 @@ class PodHandle:
     def downward(self) -> DownwardSource:
         """Return what the pod may learn of itself beside its object."""
         machine = self.node.machine
-        return DownwardSource(machine.ip, self.pod_ip(), machine.allocatable)
+        sandboxes = self.node.cache.sandboxes(self.uid)
+        is_host = bool(sandboxes) and sandboxes[0].config.host_network
+        second = machine.ipv6 if is_host else sandboxes[0].ipv6 if sandboxes else ""
+        return DownwardSource(machine.ip, self.pod_ip(), machine.allocatable, machine.ipv6, second)
 
     def known_as(self, container_name: str, container_id: str) -> Known:
         """Return what the API says of this attempt at a container."""

@@ -67,13 +67,19 @@ def _reason(view: PodView, old: Object, phase: str) -> Object:
 
 
 def _addresses(view: PodView, old: Object) -> Object:
-    """Return host and pod addresses; a pod keeps the address that it had when its sandbox is gone."""
+    """Return host and pod addresses; a pod keeps the addresses that it had when its sandbox is gone."""
     found: Object = {}
     if view.host_ip:
-        found |= {"hostIP": view.host_ip, "hostIPs": [{"ip": view.host_ip}]}
-    address = old.get("podIP", "")
+        found |= {"hostIP": view.host_ip, "hostIPs": _as_list(view.host_ip, view.host_ipv6)}
+    address, every = old.get("podIP", ""), old.get("podIPs") or _as_list(old.get("podIP", ""))
     if view.sandbox is not None and view.sandbox.ip:
-        address = view.host_ip if view.sandbox.config.host_network and view.host_ip else view.sandbox.ip
+        is_host = view.sandbox.config.host_network and view.host_ip
+        address = view.host_ip if is_host else view.sandbox.ip
+        every = _as_list(address, view.host_ipv6 if is_host else view.sandbox.ipv6)
     if address:
-        found |= {"podIP": address, "podIPs": [{"ip": address}]}
+        found |= {"podIP": address, "podIPs": every}
     return found
+
+
+def _as_list(*addresses: str) -> list[Object]:
+    return [{"ip": address} for address in addresses if address]

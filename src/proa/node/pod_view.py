@@ -78,6 +78,7 @@ class PodView:
     backoffs: Mapping[str, BackOff] = field(default_factory=dict)
     ended: Ended | None = None
     host_ip: str = ""
+    host_ipv6: str = ""
     started_at: float = 0.0
     """When the kubelet first saw the pod."""
     resize_pending: tuple[str, str] = ("", "")

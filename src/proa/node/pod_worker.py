@@ -175,6 +175,7 @@ class PodWorker:
                 backoffs=dict(self._containers.backoffs),
                 ended=self._ended,
                 host_ip=node.machine.ip,
+                host_ipv6=node.machine.ipv6,
                 started_at=self._first_seen,
             )
         )

@@ -61,6 +61,8 @@ class KubeletSettings:
     """How many files of a container's log are kept (containerLogMaxFiles)."""
     drain_seconds: float = 10.0
     """The most that a container may take to end when the node is drained, however long its own grace."""
+    pod_cidr_v6: str = ""
+    """Where the pods' IPv6 addresses are from, should the node have them."""
 
     @property
     def manifests_directory(self) -> Path:

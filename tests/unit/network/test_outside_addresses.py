@@ -37,7 +37,7 @@ def port(key: ServiceKey, *addresses: str) -> ServicePort:
 def test_addresses_come_and_go_with_the_last_service_that_has_them() -> None:
     async def body() -> None:
         node = Node()
-        outside = OutsideAddresses(node, "10.96.0.0/16")  # type: ignore[arg-type]
+        outside = OutsideAddresses(node, ["10.96.0.0/16"])  # type: ignore[arg-type]
         await outside.start()
         await outside.apply({A: (port(A, "10.96.0.7", "10.200.0.7"), port(A, "10.200.0.7"))})
         assert node.has == {"10.200.0.7/32"}
@@ -56,7 +56,7 @@ def test_what_failed_is_done_the_next_time() -> None:
     async def body() -> None:
         node = Node()
         node.refuses = True
-        outside = OutsideAddresses(node, "10.96.0.0/16")  # type: ignore[arg-type]
+        outside = OutsideAddresses(node, ["10.96.0.0/16"])  # type: ignore[arg-type]
         changes = {A: (port(A, "10.200.0.7"),)}
         with pytest.raises(OSError, match="noded is gone"):
             await outside.apply(changes)

@@ -20,7 +20,7 @@ from proa.network.relay import TcpRelay
 class SlowSockets:
     """Sockets that take a moment, as those that noded hands over do: the client is faster."""
 
-    async def take(self) -> socket.socket:
+    async def take(self, address: str = "") -> socket.socket:
         await asyncio.sleep(0.01)
         sock = socket.socket()
         sock.setblocking(False)

@@ -39,8 +39,9 @@ _STOP_SECONDS = 10.0
 
 @dataclass(frozen=True, slots=True)
 class NodedSettings:
-    """How a node is made. `masked_paths` are hidden from containers; `visible_paths` are shown, read-only.
+    """How a node is made, with IPv6 where `node_ipv6` is an address.
 
+    `masked_paths` are hidden from containers; `visible_paths` are shown, read-only.
     `neighbours` are the directories of the cluster's other nodes on this machine, beside this one's.
     """
 
@@ -49,6 +50,9 @@ class NodedSettings:
     pod_cidr: str = "10.244.1.0/24"
     service_cidr: str = "10.96.0.0/16"
     cluster_cidr: str = "10.244.0.0/16"
+    node_ipv6: str = ""
+    pod_cidr_v6: str = ""
+    service_cidr_v6: str = ""
     level: Literal["auto", "root", "rootless", "process"] = "auto"
     masked_paths: tuple[str, ...] = ()
     visible_paths: tuple[str, ...] = ()

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import contextlib
 
-from proa.node.noded import linux, netlink
+from proa.node.noded import ipv6, linux, netlink
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
     End = dict[str, Any]
-    """A node: its `number`, `node_ip` and `pod_cidr`."""
+    """A node: its `number`, `node_ip` and `pod_cidr`, and where it has IPv6 `node_ipv6` and `pod_cidr_v6`."""
 
 
 def link(route: netlink.Rtnetlink, home: int, far_namespace: int, here: End, there: End) -> None:
@@ -57,4 +57,5 @@ def _routes(index: int, here: End, there: End) -> list[netlink.Message]:
     return [
         netlink.new_route(index, f"{address}/32", scope=netlink.SCOPE_LINK, source=source),
         netlink.new_route(index, there["pod_cidr"], gateway=address, source=source),
+        *ipv6.link_routes(index, here, there),
     ]

@@ -29,6 +29,7 @@ _VXLAN_ID, _VXLAN_LOCAL, _VXLAN_LEARNING, _VXLAN_PORT, _VXLAN_LOCAL6 = 1, 4, 7, 
 _NDA_DST, _NDA_LLADDR, _NDA_PORT, _NDA_VNI = 1, 2, 6, 7
 _NUD_PERMANENT, _NTF_SELF, _AF_BRIDGE = 0x80, 0x02, 7
 _IFA_ADDRESS, _IFA_LOCAL = 1, 2
+_IFA_F_NODAD = 0x02
 _RTA_DST, _RTA_OIF, _RTA_GATEWAY, _RTA_PREFSRC = 1, 4, 5, 7
 _TABLE_MAIN, _TABLE_LOCAL, _PROTOCOL_BOOT = 254, 255, 3
 SCOPE_GLOBAL, SCOPE_LINK, SCOPE_HOST, _SCOPE_ANY = 0, 253, 254, 255
@@ -90,14 +91,15 @@ class Rtnetlink:
         return found
 
     def addresses(self, index: int | None = None) -> set[str]:
-        """Return the IPv4 addresses ("10.0.0.1/32") of an interface, or of all."""
+        """Return the addresses ("10.0.0.1/32") of an interface, or of all."""
         found = set()
-        for kind, _, body in self._dump(_GETADDR, struct.pack("=BBBBi", socket.AF_INET, 0, 0, 0, 0)):
+        for kind, _, body in self._dump(_GETADDR, struct.pack("=BBBBi", socket.AF_UNSPEC, 0, 0, 0, 0)):
             if kind != _NEWADDR or (index is not None and struct.unpack_from("=i", body, 4)[0] != index):
                 continue
-            local = _attributes(body[8:]).get(_IFA_LOCAL)
+            attributes = _attributes(body[8:])
+            local = attributes.get(_IFA_LOCAL) or attributes.get(_IFA_ADDRESS)
             if local:
-                found.add(f"{socket.inet_ntoa(local)}/{body[1]}")
+                found.add(f"{socket.inet_ntop(body[0], local)}/{body[1]}")
         return found
 
     def _dump(self, kind: int, body: bytes) -> Iterator[tuple[int, int, bytes]]:
@@ -222,7 +224,7 @@ def delete_link(name: str) -> Message:
 
 
 def new_address(index: int, address: str, scope: int = SCOPE_GLOBAL) -> Message:
-    """Give an interface an IPv4 address in CIDR notation."""
+    """Give an interface an address in CIDR notation; one of IPv6 counts at once, without being looked for elsewhere."""
     return Message(_NEWADDR, _CREATE | _EXCL, _address(index, address, scope), f"add address {address}")
 
 
@@ -269,24 +271,31 @@ def _route(
     index: int, destination: str, table: int, kind: int, scope: int, gateway: str, source: str
 ) -> Message:
     network, _, bits = destination.partition("/")
-    length = int(bits or 32)
-    body = struct.pack("=BBBBBBBBI", socket.AF_INET, length, 0, 0, table, _PROTOCOL_BOOT, scope, kind, 0)
+    family, raw = _packed(network)
+    length = int(bits or len(raw) * 8)
+    body = struct.pack("=BBBBBBBBI", family, length, 0, 0, table, _PROTOCOL_BOOT, scope, kind, 0)
     if length:
-        body += _attribute(_RTA_DST, socket.inet_aton(network))
+        body += _attribute(_RTA_DST, raw)
     if index:
         body += _attribute(_RTA_OIF, _u32(index))
     if gateway:
-        body += _attribute(_RTA_GATEWAY, socket.inet_aton(gateway))
+        body += _attribute(_RTA_GATEWAY, _packed(gateway)[1])
     if source:
-        body += _attribute(_RTA_PREFSRC, socket.inet_aton(source))
+        body += _attribute(_RTA_PREFSRC, _packed(source)[1])
     return Message(_NEWROUTE, _CREATE | _EXCL, body, f"add route {destination}")
 
 
 def _address(index: int, address: str, scope: int) -> bytes:
     ip, _, bits = address.partition("/")
-    raw = socket.inet_aton(ip)
-    header = struct.pack("=BBBBi", socket.AF_INET, int(bits or 32), 0, scope, index)
+    family, raw = _packed(ip)
+    flags = _IFA_F_NODAD if family == socket.AF_INET6 else 0
+    header = struct.pack("=BBBBi", family, int(bits or len(raw) * 8), flags, scope, index)
     return header + _attribute(_IFA_LOCAL, raw) + _attribute(_IFA_ADDRESS, raw)
+
+
+def _packed(ip: str) -> tuple[int, bytes]:
+    family = socket.AF_INET6 if ":" in ip else socket.AF_INET
+    return family, socket.inet_pton(family, ip)
 
 
 def _link(index: int = 0, *, up: bool = False) -> bytes:

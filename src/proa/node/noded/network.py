@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from typing import Any
 
+    from proa.node.noded.ipv6 import Ipv6
+
 BRIDGE = "proa0"
 _SYSCTLS = {
     "ipv4/ip_forward": "1",
@@ -81,12 +83,13 @@ class Addresses:
 class NodeNetwork:
     """The network namespace that noded is in, and the pods' that hang off it."""
 
-    def __init__(self, node_ip: str, pod_cidr: str, service_cidr: str) -> None:
+    def __init__(self, node_ip: str, pod_cidr: str, service_cidr: str, second: Ipv6 | None = None) -> None:
         self.namespace = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
         self.addresses = Addresses(pod_cidr)
         self.node_ip = node_ip
         self._pod_cidr = pod_cidr
         self._service_cidr = service_cidr
+        self._second = second
         self._route = netlink.Rtnetlink()
         self._bridge = 0
         self._made = 0
@@ -108,6 +111,22 @@ class NodeNetwork:
             messages.append(netlink.new_local_route(1, self._service_cidr, self.node_ip))
         self._route.send(messages)
         return refused
+
+    def set_up_ipv6(self) -> None:
+        """Make the IPv6 side; raise OSError, and be without it from then on."""
+        second, self._second = self._second, None
+        if second is not None:
+            second.set_up(self._route, self._bridge)
+            self._second = second
+
+    @property
+    def node_ipv6(self) -> str:
+        """The node's IPv6 address, "" where it has none."""
+        return self._second.node_ip if self._second is not None else ""
+
+    def ipv6_of(self, pod_ip: str) -> str:
+        """Return the IPv6 address of the pod with this IPv4 one, "" where pods have none."""
+        return self._second.address_of(pod_ip) if self._second is not None else ""
 
     def divert_outside(self, inside: list[str]) -> None:
         """Bring what is meant for other networks to this node's own sockets: packets that rules mark, and its own.
@@ -155,6 +174,9 @@ class NodeNetwork:
                 netlink.new_route(index, f"{gateway}/32", scope=netlink.SCOPE_LINK, source=address),
                 netlink.new_route(index, "0.0.0.0/0", gateway=gateway, source=address),
             ])  # fmt: skip
+            if self._second is not None:
+                with linux.entered(namespace, self.namespace):
+                    self._second.connect(inside, index, address)
         finally:
             inside.close()
 
@@ -195,7 +217,7 @@ def make_socket(kind: str, host: str, port: int) -> socket.socket:
     try:
         if kind.startswith("transparent-"):
             _make_transparent(made)
-        if host or port:
+        if port or host not in ("", "::"):
             if not is_udp:
                 made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             made.bind((host, port))
@@ -265,4 +287,6 @@ def _mac(address: str) -> bytes:
 
 
 def _with_bits(address: str) -> str:
-    return address if "/" in address else f"{address}/32"
+    if "/" in address:
+        return address
+    return f"{address}/128" if ":" in address else f"{address}/32"

@@ -20,7 +20,7 @@ fe00::2\tip6-allrouters
 """
 
 
-def hosts_file(ip: str, config: Record) -> str:
+def hosts_file(ip: str, config: Record, second: str = "") -> str:
     """Return a pod's /etc/hosts (pkg/kubelet/kubelet_pods.go: managedHostsFileContent)."""
     if config["host_network"]:
         with open("/etc/hosts") as file:
@@ -29,7 +29,7 @@ def hosts_file(ip: str, config: Record) -> str:
         domain_name, hostname = config.get("domain_name") or "", config["hostname"]
         short = hostname.partition(".")[0] if hostname == domain_name else hostname  # setHostnameAsFQDN
         names = [name for name in (domain_name, short) if name]
-        text = f"{_HOSTS}{ip}\t" + "\t".join(names) + "\n"
+        text = _HOSTS + "".join(f"{each}\t" + "\t".join(names) + "\n" for each in (ip, second) if each)
     if config["host_aliases"]:
         lines = [f"{address}\t" + "\t".join(names) for address, names in config["host_aliases"]]
         text += "\n# Entries added by HostAliases.\n" + "\n".join(lines) + "\n"

@@ -108,6 +108,7 @@ class Supervisor:
         reply.send({
             "name": "proa-noded", "version": self._version, "level": runtime.level, "features": runtime.features,
             "node_ip": runtime.node_ip, "pod_cidr": self._pod_cidr, "handlers": runtime.handlers,
+            "node_ipv6": runtime.node_ipv6,
         })  # fmt: skip
 
     # Sandboxes

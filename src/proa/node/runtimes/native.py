@@ -15,6 +15,7 @@ import socket
 from proa.node.noded import child, disks, holder, linux, network, pod_cgroups, rootfs, seccomp
 from proa.node.noded.cgroups import Cgroups
 from proa.node.noded.failures import Failure, no_runtime, no_user_namespaces
+from proa.node.noded.ipv6 import Ipv6
 from proa.node.noded.pod_files import hosts_file, resolv_conf
 from proa.node.noded.pod_users import PodUsers
 from proa.node.noded.privileges import Identity
@@ -77,8 +78,11 @@ class NativeRuntime:
         self.features |= self.cgroups.features
         self._add_handlers(self._settings.get("programs") or {})
         self.features |= {"pid-namespace": "", "user-namespace": "", "seccomp": seccomp.why_not()}
+        settings, second = self._settings, None
+        if settings.get("node_ipv6"):
+            second = Ipv6(settings["node_ipv6"], settings["pod_cidr_v6"], settings["service_cidr_v6"])
         self._network = network.NodeNetwork(
-            self._settings["node_ip"], self._settings["pod_cidr"], self._settings["service_cidr"]
+            settings["node_ip"], settings["pod_cidr"], settings["service_cidr"], second
         )
         try:
             refused = self._network.set_up()
@@ -86,8 +90,22 @@ class NativeRuntime:
             self.features["pod-network"] = f"{error.strerror}: pods share the node's network namespace"
         else:
             self.features["pod-network"] = ""
+            if second is not None:
+                self.features["ipv6"] = self._try_ipv6()
             if refused:
                 self.features["sysctls"] = ", ".join(f"{name}: {why}" for name, why in refused.items())
+
+    def _try_ipv6(self) -> str:
+        try:
+            self._network.set_up_ipv6()
+        except OSError as error:
+            return f"{error.strerror or error}: the node has IPv4 only"
+        return ""
+
+    @property
+    def node_ipv6(self) -> str:
+        """The node's IPv6 address, "" where it has none."""
+        return self._network.node_ipv6
 
     @property
     def node_ip(self) -> str:
@@ -169,12 +187,13 @@ class NativeRuntime:
         shared = set(("net",) if config["host_network"] or self.features["pod-network"] else ())
         shared |= {"ipc"} if config["host_ipc"] else set()
         self._namespaces[record["id"]] = self._make_namespaces(record, shared)
-        record["ip"] = self.node_ip
+        record["ip"], record["ipv6"] = self.node_ip, self.node_ipv6
         if "net" not in shared:
             record["ip"] = self._network.connect_pod(self._namespaces[record["id"]]["net"])
+            record["ipv6"] = self._network.ipv6_of(record["ip"])
         self._make_shm(record)
         _write(f"{folder}/hostname", config["hostname"] + "\n")
-        _write(f"{folder}/hosts", hosts_file(record["ip"], config))
+        _write(f"{folder}/hosts", hosts_file(record["ip"], config, record["ipv6"]))
         _write(f"{folder}/resolv.conf", resolv_conf(config))
         self._pods.add(record)
         if config.get("share_processes") and not config["host_pid"]:

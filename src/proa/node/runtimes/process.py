@@ -43,7 +43,7 @@ class ProcessRuntime:
 
     def set_up(self) -> None:
         """Find the host's address, which is every pod's."""
-        self.node_ip = network.host_address()
+        self.node_ip, self.node_ipv6 = network.host_address(), ""
 
     def cgroup_directories(self) -> list[str]:
         """There are none."""

@@ -22,7 +22,7 @@ class RuntimeStatus:
     `level` is the rung of the ladder; `features` maps names (pod-network, overlay, cgroup-memory, cgroup-cpu,
     cgroup-pids, user-namespace, netfilter (the kernel's nftables), nftables (nft's commands), pid-namespace) to "" when
     they work, else to why not. `handlers` are the names that a RuntimeClass may give, each with what it can (as in the
-    Node's status: userNamespaces, …).
+    Node's status: userNamespaces, …). `node_ipv6` is the node's address of that family, "" where it has none.
     """
 
     name: str
@@ -32,6 +32,7 @@ class RuntimeStatus:
     node_ip: str
     pod_cidr: str
     handlers: Mapping[str, Mapping[str, bool]] = field(default_factory=dict)
+    node_ipv6: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,13 +84,17 @@ class SandboxConfig:
 
 @dataclass(frozen=True, slots=True)
 class Sandbox:
-    """A sandbox that exists. `ip` is "" before it has one; `state` is NotReady once its namespaces are gone."""
+    """A sandbox that exists. `ip` is "" before it has one, `ipv6` where it has none of that family.
+
+    `state` is NotReady once its namespaces are gone.
+    """
 
     id: str
     config: SandboxConfig
     ip: str
     state: Literal["Ready", "NotReady"]
     created_at: float
+    ipv6: str = ""
 
 
 @dataclass(frozen=True, slots=True)

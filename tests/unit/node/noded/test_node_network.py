@@ -19,7 +19,8 @@ linux.unshare(linux.CLONE_NEWNET)
 node = network.NodeNetwork("10.243.0.1", "10.244.1.0/24", "10.96.0.0/16")
 node.set_up()
 route = netlink.Rtnetlink()
-assert route.addresses() == {"127.0.0.1/8", "10.243.0.1/32", "10.244.1.1/24"}, route.addresses()
+found = {a for a in route.addresses() if ":" not in a}
+assert found == {"127.0.0.1/8", "10.243.0.1/32", "10.244.1.1/24"}, found
 assert route.link_index("proa0") and route.link_index("nonesuch") is None
 node.add_addresses(["10.96.0.10", "10.96.0.11/32"]); node.add_addresses(["10.96.0.10/32"])
 node.remove_addresses(["10.96.0.11"]); node.remove_addresses(["10.96.0.11", "10.96.0.99"])
