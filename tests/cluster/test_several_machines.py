@@ -377,6 +377,27 @@ def test_a_pod_with_a_volume_of_this_machine_stays_here(joined: Joined) -> None:
     assert joined.cluster.get("pod", "keeper")["spec"]["nodeName"] == "proa-1"
 
 
+def test_a_hosts_port_is_taken_on_the_machine_of_the_pod_alone(joined: Joined) -> None:
+    container = {
+        "name": "web",
+        "image": "proa.local/python",
+        "command": ["python3", "-c", WEB],
+        "ports": [{"containerPort": 8080, "hostPort": 8999}],
+        "readinessProbe": {"tcpSocket": {"port": 8080}, "periodSeconds": 1},
+    }
+    spec = {"nodeName": NODE, "containers": [container], "terminationGracePeriodSeconds": 0}
+    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "porter"}, "spec": spec}
+    joined.cluster.kubectl("create", "-f", "-", stdin=json.dumps(pod))
+    joined.cluster.kubectl("wait", "pod/porter", "--for=condition=Ready", "--timeout=60s")
+
+    def ask(machine: Machine) -> str:
+        script = f"import urllib.request; print(urllib.request.urlopen('http://{machine.address}:8999').read().decode())"
+        return machine.run(sys.executable, "-c", script, check=False).stdout.strip()
+
+    assert wait_until(lambda: ask(joined.far)) == "porter"
+    assert ask(joined.near) == ""
+
+
 def test_tokens_are_listed_and_removed_and_end(joined: Joined) -> None:
     made = joined.near("token", "create", "--ttl", "1s", "--description", "short").stdout.strip()
     gone = joined.near("token", "create").stdout.strip().partition(".")[0]

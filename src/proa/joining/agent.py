@@ -111,7 +111,13 @@ class Agent:
         nodes = informers.informer(NODES)
         self._overlay = Overlay(nodes, lambda: [node], {node.name}, lambda name: self._client, far=self._far)
         recorder = events.recorder("kube-proxy", node.name)
-        self._entrance = HostEntrance(informers, AnyNode(lambda: node), recorder, self._membership.node_ports)
+        self._entrance = HostEntrance(
+            informers,
+            AnyNode(lambda: node),
+            recorder,
+            self._membership.node_ports,
+            is_here=lambda name: name == node.name,
+        )
         self._stack.push_async_callback(lambda: node.stop(drain=self.is_stopping))
         await self._insist(partial(self._start_node, around))
         await self._entrance.start()

@@ -118,7 +118,12 @@ class LocalNodes:
         self._links = Links(around.make_client)
         events = around.events.recorder("kube-proxy", next(iter(self._nodes)))
         host = HostEntrance(
-            around.informers, AnyNode(self._find_entrance), events, listen_address, around.balancer_client
+            around.informers,
+            AnyNode(self._find_entrance),
+            events,
+            listen_address,
+            around.balancer_client,
+            is_here=self.has,
         )
         self._host = host
         self._entrance = self._find_entrance()

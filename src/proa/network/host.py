@@ -8,6 +8,7 @@ one host, whatever the number of its nodes: connections go out from any node tha
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 
 from proa.client.protocol import Client, Object
 from proa.network import pod_ports
@@ -24,7 +25,10 @@ logger = logging.getLogger(__name__)
 
 
 class HostEntrance:
-    """The listeners at `listen_address`; `node_network` makes sockets of a node that runs."""
+    """The listeners at `listen_address`; `node_network` makes sockets of a node that runs.
+
+    `is_here` tells of a node by its name whether it is of this machine, and its pods' hostPorts are taken here.
+    """
 
     def __init__(
         self,
@@ -33,6 +37,8 @@ class HostEntrance:
         events: EventRecorder,
         listen_address: str,
         client: Client | None = None,
+        *,
+        is_here: Callable[[str], bool] = lambda node: True,
     ) -> None:
         self._events = events
         self._services = informers.informer(SERVICES)
@@ -43,7 +49,13 @@ class HostEntrance:
         self._pods = informers.informer(PODS)
         slices = informers.informer(ENDPOINT_SLICES)
         self._proxy = ServiceProxy(
-            self._services, slices, backends, "", pods=self._pods, only_offered_on_host=True
+            self._services,
+            slices,
+            backends,
+            "",
+            pods=self._pods,
+            is_here=is_here,
+            only_offered_on_host=True,
         )
 
     async def start(self) -> None:

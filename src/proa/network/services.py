@@ -22,6 +22,7 @@ from proa.network.data_path import (
 )
 from proa.network.protocol import DataPathBackend
 from proa.objects import meta
+from proa.objects.pods import node_name
 from proa.reconcile.informer import Informer
 
 logger = logging.getLogger(__name__)
@@ -36,7 +37,8 @@ class ServiceProxy:
 
     `excluded_addresses` are ClusterIPs that somebody else serves (the cluster's DNS). With `only_offered_on_host`
     services that nobody outside of the cluster reaches are left out. `nodes` tells the node's zone; without it there
-    is none. `pods` are those whose hostPorts are served.
+    is none. `pods` are those whose hostPorts are served, as far as `is_here` says of their nodes that they are this
+    machine's.
     """
 
     def __init__(
@@ -49,6 +51,7 @@ class ServiceProxy:
         *,
         nodes: Informer | None = None,
         pods: Informer | None = None,
+        is_here: Callable[[str], bool] = lambda node: True,
         only_offered_on_host: bool = False,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
@@ -59,6 +62,7 @@ class ServiceProxy:
         self._excluded = frozenset(excluded_addresses)
         self._nodes = nodes
         self._pods = pods
+        self._is_here = is_here
         self._only_offered_on_host = only_offered_on_host
         self._sleep = sleep
         self._applied: dict[ServiceKey, tuple[ServicePort, ...]] = {}
@@ -167,7 +171,8 @@ class ServiceProxy:
         if key.name.startswith(pod_ports.PREFIX):
             name = key.name.removeprefix(pod_ports.PREFIX)
             pod = self._pods.get(name, key.namespace) if self._pods is not None else None
-            return pod_ports.plan_pod(pod, self._node_name)
+            is_here = pod is not None and self._is_here(node_name(pod))
+            return pod_ports.plan_pod(pod, self._node_name) if is_here else ()
         service = self._services.get(key.name, key.namespace)
         if self._only_offered_on_host and not is_offered_on_host(service):
             return ()
