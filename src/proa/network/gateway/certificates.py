@@ -12,6 +12,9 @@ from proa.client.protocol import Object
 
 DEFAULT_NAMES = ("localhost", "*.localhost", "proa.localhost", "*.proa.localhost")
 DEFAULT_DAYS = 3650
+MIN_RSA_BITS = 2048
+CURVES = ("secp256r1", "secp384r1", "secp521r1")
+"""What Envoy takes; for anything else it refuses all listeners."""
 
 
 class Certificate(NamedTuple):
@@ -43,6 +46,7 @@ def _check(chain: bytes, key: bytes) -> str:
     """Return why a chain and a key are of no use, "" where they are fine."""
     from cryptography import x509
     from cryptography.exceptions import UnsupportedAlgorithm
+    from cryptography.hazmat.primitives.asymmetric import ec, rsa
     from cryptography.hazmat.primitives.serialization import (
         Encoding,
         PublicFormat,
@@ -57,6 +61,11 @@ def _check(chain: bytes, key: bytes) -> str:
         private = load_pem_private_key(key, None)
     except (ValueError, TypeError, UnsupportedAlgorithm):
         return "has a tls.key that is not a PEM private key without passphrase"
+    if isinstance(private, rsa.RSAPrivateKey):
+        if private.key_size < MIN_RSA_BITS:
+            return f"has an RSA key of {private.key_size} bits: {MIN_RSA_BITS} are the least"
+    elif not (isinstance(private, ec.EllipticCurvePrivateKey) and private.curve.name in CURVES):
+        return "has a key that is neither RSA nor of the curves P-256, P-384 and P-521"
     shapes = [
         public.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
         for public in (certificates[0].public_key(), private.public_key())

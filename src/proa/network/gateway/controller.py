@@ -55,6 +55,8 @@ logger = logging.getLogger(__name__)
 REST_FACTOR = 4.0
 MAX_REST_SECONDS = 1.0
 RETRY_SECONDS = 5.0
+IDLE_SECONDS = 30.0
+"""After how long without Ingresses and Gateways Envoy is ended."""
 FIRST_BACK_OFF_SECONDS = 0.5
 MAX_BACK_OFF_SECONDS = 30.0
 EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 (what users asked to listen on, told as an address)
@@ -81,6 +83,8 @@ class GatewayController:
         self._proxy = Proxy(folder, place, listen_address)
         self._address = EVERYWHERE.get(listen_address, listen_address)
         self._is_running = False
+        self._idle_since = 0.0
+        self._later: asyncio.TimerHandle | None = None
         self._must_renew = False
         self._default: Certificate | None = None
         self._services: dict[ObjectKey, set[BackendKey]] = {}
@@ -114,6 +118,8 @@ class GatewayController:
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
+        if self._later is not None:
+            self._later.cancel()
         await self._reports.stop()
         await self._proxy.stop()
 
@@ -205,6 +211,7 @@ class GatewayController:
         self._late.clear()
         refusal = await self._carry_out(snapshot)
         self._write_endpoints(self._late)
+        self._look_later()
         if self._is_running:
             self._write_places()
         self._report(objects, plan, refusal)
@@ -237,21 +244,23 @@ class GatewayController:
         )
 
     def _certificate(self, key: ObjectKey) -> Certificate:
-        if key == DEFAULT_CERTIFICATE:
-            if self._default is None:
-                self._default = make_default_certificate(datetime.fromtimestamp(self._now(), UTC))
-            return self._default
-        secret = self._caches.secret(key)
-        found = read_certificate(secret) if secret is not None else "is gone"
-        if isinstance(found, str):
-            raise AssertionError(f"Secret {key} {found}")  # planners let no such Secret through
-        return found
+        """Return a Secret's certificate; ours where it has become useless since it was planned with."""
+        secret = self._caches.secret(key) if key != DEFAULT_CERTIFICATE else None
+        found = read_certificate(secret) if secret is not None else ""
+        if isinstance(found, Certificate):
+            return found
+        if self._default is None:
+            self._default = make_default_certificate(datetime.fromtimestamp(self._now(), UTC))
+        return self._default
 
     async def _carry_out(self, snapshot: Snapshot) -> str:
         """Return why the proxy does not do what it is told, "" where it does."""
         must_renew, self._must_renew = self._must_renew, False
         try:
-            if self._is_running and must_renew:
+            if self._is_running and self._has_rested(snapshot):
+                await self._proxy.stop()
+                self._is_running = False
+            elif self._is_running and must_renew:
                 await self._proxy.renew(snapshot)
             elif self._is_running:
                 await self._proxy.apply(snapshot)
@@ -280,6 +289,20 @@ class GatewayController:
             for port, number in sorted(self._proxy.ports.public.items())
         ]
         self._proxy.write_places(places)
+
+    def _has_rested(self, snapshot: Snapshot) -> bool:
+        """Tell whether nothing has needed Envoy for a while."""
+        now = time.monotonic()
+        self._idle_since = 0.0 if snapshot.doors else self._idle_since or now
+        return bool(self._idle_since) and now - self._idle_since > IDLE_SECONDS
+
+    def _look_later(self) -> None:
+        """Look again where something ends by itself: an Envoy that is not needed, a backend that no route leads to."""
+        if self._later is not None:
+            self._later.cancel()
+            self._later = None
+        if self._is_running and (self._idle_since or self._proxy.has_retired):
+            self._later = asyncio.get_running_loop().call_later(IDLE_SECONDS + 1, self._poke)
 
     async def _ensure_class(self) -> None:
         """See that there is a GatewayClass, once the server has such."""

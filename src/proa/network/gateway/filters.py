@@ -105,6 +105,8 @@ def _read_modifier(modifier: Mapping[str, Any]) -> HeaderEdits:
         add=tuple((e["name"], e["value"]) for e in modifier.get("add") or ()),
         remove=tuple(modifier.get("remove") or ()),
     )
+    for _, value in (*edits.set, *edits.add):
+        check_text(value)
     named = [*(name for name, _ in (*edits.set, *edits.add)), *edits.remove]
     if any(name.lower() == "host" for name in named):
         raise Unsupported("the Host header is changed by a filter of type URLRewrite only")
@@ -115,8 +117,15 @@ def _read_path(path: Mapping[str, Any] | None) -> PathChange | None:
     if not path:
         return None
     if path["type"] == "ReplaceFullPath":
-        return PathChange("full", path.get("replaceFullPath") or "/")
-    return PathChange("prefix", path.get("replacePrefixMatch") or "/")
+        return PathChange("full", check_text(path.get("replaceFullPath") or "/"))
+    return PathChange("prefix", check_text(path.get("replacePrefixMatch") or "/"))
+
+
+def check_text(text: str) -> str:
+    """Return what may stand in a header; raise Unsupported for control characters, of which Envoy takes none."""
+    if any(character < " " and character != "\t" or character == "\x7f" for character in text):
+        raise Unsupported(f"{text!r} has control characters")
+    return text
 
 
 def _read_redirect(redirect: Mapping[str, Any]) -> Redirect:

@@ -337,6 +337,18 @@ def test_requests_go_to_the_listener_that_is_closest_to_their_hostname():
             id="host",
         ),
         pytest.param(
+            {
+                "filters": [
+                    {
+                        "type": "ResponseHeaderModifier",
+                        "responseHeaderModifier": {"set": [{"name": "x", "value": "a\r\nb: c"}]},
+                    }
+                ]
+            },
+            "control characters",
+            id="a header within a header",
+        ),
+        pytest.param(
             {"backendRefs": [to("a", filters=[{"type": "URLRewrite", "urlRewrite": {}}])]},
             "single backends",
             id="a backend's rewrite",
