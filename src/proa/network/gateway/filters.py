@@ -123,7 +123,7 @@ def _read_path(path: Mapping[str, Any] | None) -> PathChange | None:
 
 def check_text(text: str) -> str:
     """Return what may stand in a header; raise Unsupported for control characters, of which Envoy takes none."""
-    if any(character < " " and character != "\t" or character == "\x7f" for character in text):
+    if any((character < " " and character != "\t") or character == "\x7f" for character in text):
         raise Unsupported(f"{text!r} has control characters")
     return text
 
