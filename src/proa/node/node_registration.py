@@ -205,7 +205,7 @@ class NodeRegistration:
         self._node = await self._client.patch(
             NODES,
             self._settings.node_name,
-            {"status": status},
+            {"status": _with_whole_addresses(status)},
             patch_type=STRATEGIC_MERGE_PATCH,
             subresource="status",
         )
@@ -265,3 +265,13 @@ def _health(node: Object) -> dict[str, str]:
     """Return the status of each condition that a kubelet reports."""
     conditions = (node.get("status") or {}).get("conditions") or []
     return {c["type"]: c["status"] for c in conditions if c["type"] in REPORTED_CONDITIONS}
+
+
+def _with_whole_addresses(status: Object) -> Object:
+    """Return the status as a patch that replaces the addresses: they merge by type, of which there are two InternalIPs.
+
+    As upstream's component-helpers/node/util/status.go.
+    """
+    if "addresses" not in status:
+        return status
+    return {**status, "addresses": [*status["addresses"], {"$patch": "replace"}]}
