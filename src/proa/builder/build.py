@@ -33,6 +33,10 @@ def build(workshop: Workshop, context: Context) -> StoredImage:
         given.name_before_stages(arg, dockerfile.escape)
     built: dict[int, Built] = {}
     sources = Sources(workshop, dockerfile, context, built)
+    if workshop.single_uid:
+        workshop.progress.warn(
+            "without subordinate ids (/etc/subuid, newuidmap) root is the only user: all files will belong to root"
+        )
     needed = needed_stages(dockerfile, target, given.before_stages())
     for stage in needed:
         built[stage.index] = _build_stage(workshop, sources, dockerfile, stage, given, built, len(needed) > 1)
@@ -115,7 +119,8 @@ def _start(
     workshop.progress.begin(stage.base.stage, stage.base.statement.source)
     try:
         image = workshop.get_image(name, platform)
-    except ImageError as error:
+        image_config.check(image.config)
+    except (ImageError, image_config.BadConfig) as error:
         raise BuildFailed(f"{name}: {error}", line) from error
     workshop.progress.end(cached=True)
     return Built(image.layers, dict(image.config))

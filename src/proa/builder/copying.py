@@ -41,7 +41,6 @@ class Target:
     def __init__(self, root: int) -> None:
         self._root = root
         self._links: dict[tuple[int, int], str] = {}
-        self.lost_owner = False
 
     def is_folder(self, path: str) -> bool:
         """Tell whether a path leads to a folder."""
@@ -211,7 +210,6 @@ class Target:
         except OSError as error:
             if error.errno != errno.EINVAL:
                 raise
-            self.lost_owner = True
 
     def _copy_bytes(self, tree: Tree, entry: Entry, parent: int, name: str) -> None:
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC

@@ -26,6 +26,30 @@ def empty(platform: str) -> Config:
     return {**found, "config": {"Env": [f"PATH={DEFAULT_PATH}"], "WorkingDir": "/"}, "history": []}
 
 
+class BadConfig(Exception):
+    """An image's configuration is not what one should be."""
+
+
+def check(config: Mapping[str, Any]) -> None:
+    """Raise BadConfig where an image that others made cannot be built on."""
+    inner, history = config.get("config"), config.get("history")
+    if not isinstance(inner, dict | None) or not isinstance(history, list | None):
+        raise BadConfig("its configuration has parts of another form than they should have")
+    for name in ("Env", "Cmd", "Entrypoint", "OnBuild", "Shell"):
+        value = (inner or {}).get(name)
+        if value is not None and not (isinstance(value, list) and all(isinstance(one, str) for one in value)):
+            raise BadConfig(f"its configuration has a {name} that is no list of words")
+    for name, kind in (
+        ("WorkingDir", str),
+        ("User", str),
+        ("Labels", dict),
+        ("ExposedPorts", dict),
+        ("Volumes", dict),
+    ):
+        if not isinstance((inner or {}).get(name), kind | None):
+            raise BadConfig(f"its configuration has a {name} of another form than it should have")
+
+
 def based_on(config: Mapping[str, Any]) -> Config:
     """Return what an image's configuration hands on to what is built on it."""
     kept = {

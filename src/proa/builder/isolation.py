@@ -16,7 +16,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from typing import Literal
 
-from proa.images.user_namespace import enter_users
+from proa.images.user_namespace import enter_users, has_many_users, is_inside
 from proa.node.noded import ladder, linux
 
 Level = Literal["root", "rootless-subids", "rootless"]
@@ -85,18 +85,25 @@ def _enter_and_build(build: Callable[[Level], int], told: int) -> None:
 
 
 def _enter() -> Level:
-    level: Level = "root"
-    if os.geteuid() != 0 or not _may_make_namespaces():
-        try:
-            level = "rootless-subids" if enter_users() else "rootless"
-        except OSError as error:
-            raise NotIsolated(ladder.user_namespace_mend(error)) from error
+    level = _enter_users()
     try:
         linux.unshare(_NAMESPACES)
         linux.mount("", "/", "", linux.MS_REC | linux.MS_PRIVATE)
     except OSError as error:
         raise NotIsolated(f"namespaces are refused ({error.strerror}): `proa doctor` says more") from error
     return level
+
+
+def _enter_users() -> Level:
+    """Be root: that of the machine, that of the user namespace that we are in, or that of a new one."""
+    if os.geteuid() == 0 and _may_make_namespaces():
+        if not is_inside():
+            return "root"
+        return "rootless-subids" if has_many_users() else "rootless"
+    try:
+        return "rootless-subids" if enter_users() else "rootless"
+    except OSError as error:
+        raise NotIsolated(ladder.user_namespace_mend(error)) from error
 
 
 def _may_make_namespaces() -> bool:
@@ -118,6 +125,7 @@ def _become_first(build: Callable[[Level], int], level: Level) -> None:
         linux.prctl(linux.PR_SET_PDEATHSIG, signal.SIGKILL)
         linux.mount("proc", "/proc", "proc", linux.MS_NOSUID | linux.MS_NODEV | linux.MS_NOEXEC)
         signal.signal(signal.SIGINT, signal.default_int_handler)
+        os.umask(0o022)
         code = build(level)
     except KeyboardInterrupt:
         code = INTERRUPTED

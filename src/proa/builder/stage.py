@@ -229,10 +229,6 @@ class StageBuild:
                 raise BuildFailed(f"{error.strerror or error}{where}", instruction.line) from error
             finally:
                 os.close(root)
-            if target.lost_owner:
-                self.workshop.progress.warn(
-                    "files belong to root: without subordinate ids (/etc/subuid) there is nobody else"
-                )
             layer = self.workshop.commit(mounted)
         return Done(self.workshop.keep(key, layer), words, cached=False)
 

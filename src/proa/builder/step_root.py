@@ -13,11 +13,13 @@ import stat
 from dataclasses import dataclass
 
 from proa.node.noded import linux
+from proa.node.noded.child import StartFailure
 from proa.node.noded.rootfs import DEVICES, MASKED_PROC, READONLY_PROC
 
 _QUIET = linux.MS_NOSUID | linux.MS_NODEV | linux.MS_NOEXEC
 _LINKS = {"ptmx": "pts/ptmx", "fd": "/proc/self/fd", "stdin": "/proc/self/fd/0", "stdout": "/proc/self/fd/1",
           "stderr": "/proc/self/fd/2"}  # fmt: skip
+_KERNEL_FOLDERS = ("proc", "sys", "dev")
 PIPES = "/dev/pipes"
 
 
@@ -130,7 +132,7 @@ def _is_opaque(path: str) -> bool:
 def prepare(root: int, shown: list[Shown]) -> Stubs:
     """Make what `enter` mounts on, where it is missing. The caller removes it when the step has ended."""
     stubs = Stubs(root)
-    for name in ("proc", "sys", "dev"):
+    for name in _KERNEL_FOLDERS:
         stubs.ensure(f"/{name}", folder=True)
     for one in shown:
         if not one.target.startswith(("/dev/", "/proc/", "/sys/")):
@@ -141,6 +143,9 @@ def prepare(root: int, shown: list[Shown]) -> Stubs:
 def enter(directory: str, shown: list[Shown]) -> None:
     """Mount all of it on the root in `directory` and make that `/`. Call it in a new mount namespace."""
     os.chdir(directory)
+    for name in _KERNEL_FOLDERS:
+        if os.path.islink(name):
+            raise StartFailure(f"/{name} is a symbolic link in this stage: nothing can be mounted there")
     root = os.open(".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     _mount_kernel_files(root)
     _mask()

@@ -31,6 +31,22 @@ def enter_users() -> bool:
     return False
 
 
+def is_inside() -> bool:
+    """Tell whether we are in some user namespace already: a build's, or that of a container around us."""
+    return _id_maps() != ["0 0 4294967295"]
+
+
+def has_many_users() -> bool:
+    """Tell whether the user namespace that we are in has more users than root."""
+    maps = _id_maps()
+    return len(maps) > 1 or maps[0].split()[2] != "1"
+
+
+def _id_maps() -> list[str]:
+    with open("/proc/self/uid_map") as file:
+        return [" ".join(line.split()) for line in file]
+
+
 def _enter_subordinate(tools: list[str], ranges: list[tuple[str, str] | None]) -> bool:
     """Have newuidmap and newgidmap, which may, map the ids of a namespace that a child makes first as a trial."""
     if not _try(tools, ranges):

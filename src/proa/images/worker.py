@@ -47,10 +47,13 @@ def describe(error: Exception) -> str:
 def find_means() -> Means:
     """Become root of the users that containers have, and find out what the file system lets us do."""
     from proa.images.unpack import Means
-    from proa.images.user_namespace import enter_users
+    from proa.images.user_namespace import enter_users, has_many_users, is_inside
 
     is_root = os.geteuid() == 0 and _can_mark("trusted.overlay.")
-    many = is_root or (_has_many_users() if _is_inside() else enter_users())
+    is_within = (
+        os.geteuid() == 0 and is_inside()
+    )  # a build's worker: its users are those that containers have
+    many = is_root or (has_many_users() if is_within else enter_users())
     prefix = "trusted.overlay." if is_root else "user.overlay."
     return Means(owners=many, devices=is_root, whiteout_devices=_can_make_whiteouts(), prefix=prefix)
 
@@ -124,20 +127,6 @@ JOBS: dict[str, Callable[[Any, Job], Job]] = {
     "move": _move,
     "remove": _remove,
 }
-
-
-def _is_inside() -> bool:
-    """Tell whether we are root of a user namespace already: that of a build (builder/isolation.py)."""
-    return os.geteuid() == 0 and not _id_map().endswith(" 4294967295")
-
-
-def _has_many_users() -> bool:
-    return _id_map().split("\n")[-1].split()[-1] != "1" or "\n" in _id_map()
-
-
-def _id_map() -> str:
-    with open("/proc/self/uid_map") as file:
-        return "\n".join(" ".join(line.split()) for line in file)
 
 
 def _can_mark(prefix: str) -> bool:

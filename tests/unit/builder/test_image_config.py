@@ -98,3 +98,20 @@ def test_only_the_stages_that_the_target_is_made_of_are_built() -> None:
     found = needed_stages(dockerfile, dockerfile.target("4"), {"X": "a"})
     assert [stage.name for stage in found] == ["a", "b", "c", "d", "4"]
     assert [stage.name for stage in needed_stages(dockerfile, dockerfile.target(""), {})] == ["last"]
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"config": []},
+        {"config": {"Env": "A=1"}},
+        {"config": {"OnBuild": [1]}},
+        {"config": {"User": 0}},
+        {"history": {}},
+    ],
+    ids=str,
+)
+def test_a_hostile_configuration_is_refused(config: dict[str, object]) -> None:
+    with pytest.raises(image_config.BadConfig):
+        image_config.check(config)
+    image_config.check({"config": {"Env": None, "Cmd": ["x"], "Labels": {}}, "history": None})
