@@ -28,6 +28,7 @@ BENCHES = {
     "scheduler_throughput": "pods placed a second",
     "container_start": "how fast a container starts",
     "service_relay": "what a userspace service costs a request",
+    "gateway": "what a route through Envoy costs, and how quick its changes are",
     "network_policies": "what a pod's change costs network policies",
 }
 

@@ -62,6 +62,7 @@ def find_status(home: Home) -> dict[str, Any]:
     processes = [{"name": "server", **measure(int(server["pid"]))}]
     for node in sorted(home.nodes.iterdir()) if home.nodes.is_dir() else []:
         processes += find_noded(node)
+    processes += find_envoy(home)
     status |= {"running": True, "kubeconfig": str(home.kubeconfig), "processes": processes}
     status |= {key: server.get(key) for key in ("pid", "server", "registry", "startedAt", "startSeconds")}
     status |= describe_settings(home)
@@ -130,6 +131,17 @@ def find_noded(node: Path) -> list[dict[str, Any]]:
     try:
         pid = int((node / "noded.pid").read_text().split()[0])
         return [{"name": f"noded {node.name}", **measure(pid)}]
+    except (OSError, ValueError, IndexError):
+        return []
+
+
+def find_envoy(home: Home) -> list[dict[str, Any]]:
+    """Return the gateway's Envoy, as a list of one or none."""
+    try:
+        pid = int((home.gateway / "envoy.pid").read_text())
+        if "--restart-epoch" not in Path(f"/proc/{pid}/cmdline").read_text():
+            return []
+        return [{"name": "envoy", **measure(pid)}]
     except (OSError, ValueError, IndexError):
         return []
 

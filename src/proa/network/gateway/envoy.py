@@ -35,6 +35,8 @@ SETTLED_SECONDS = 60.0
 DRAIN_SECONDS = 10
 LINE_BYTES = 65536
 REJECTED = "update rejected"
+OUR_SIGNAL = "caught ENVOY_SIGTERM"
+PID_FILE = "envoy.pid"
 
 
 class EnvoyMissing(Exception):
@@ -104,6 +106,7 @@ class Envoy:
             stderr=asyncio.subprocess.PIPE,
             limit=LINE_BYTES,
         )
+        (self._folder / PID_FILE).write_text(str(self._process.pid))
         reading = asyncio.create_task(self._read_output(self._process), name="envoy's output")
         try:
             await self._wait_ready(self._process)
@@ -135,7 +138,7 @@ class Envoy:
         while line := await _read_line(process.stderr):
             if REJECTED in line:
                 self.last_refusal = line.partition(REJECTED)[2].lstrip(": ")
-            logger.warning("envoy: %s", line)
+            logger.log(logging.INFO if OUR_SIGNAL in line else logging.WARNING, "envoy: %s", line)
 
     async def _keep(self) -> None:
         """Start it again whenever it ends; the longer it lasted, the sooner."""
@@ -164,6 +167,7 @@ class Envoy:
                 with contextlib.suppress(ProcessLookupError):
                     process.kill()
                 await process.wait()
+        (self._folder / PID_FILE).unlink(missing_ok=True)
         self.handover.close()
 
 
