@@ -7,10 +7,9 @@ import os
 import socket
 from pathlib import Path
 
-from support.envoy import HostPlace
-
 from proa.network.gateway.handover import Handover
 from proa.network.gateway.ports import Ports
+from support.envoy import HostPlace
 
 
 def ensure(ports, *wanted):
