@@ -32,6 +32,7 @@ _SYSCTLS = {
     "ipv4/icmp_ratelimit": "0",
     "ipv4/ip_unprivileged_port_start": "0",
     "bridge/bridge-nf-call-iptables": "0",
+    "bridge/bridge-nf-call-ip6tables": "0",
 }
 OUTSIDE_MARK = 0x1000000
 """The bit of the mark by which nftables rules say that a packet is delivered here, wherever it is meant for."""
