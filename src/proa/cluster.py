@@ -327,7 +327,7 @@ class Cluster:
             pki.authority.key,
             pki.service_account.key,
             node_monitor_grace_seconds=self.settings.node_monitor_grace_seconds,
-            pod_cidrs=joined_pod_cidrs(),
+            pod_cidrs=joined_pod_cidrs(is_dual="IPv6" in self.settings.ip_families),
         )
         manager = self._manager = Manager(
             make_client(server, "system:kube-controller-manager"),

@@ -32,8 +32,14 @@ class Handler(http.server.BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers["content-length"]))
         self.send_response(200); self.end_headers(); self.wfile.write(str(len(body)).encode())
     def log_message(self, *arguments): pass
+class Server(http.server.ThreadingHTTPServer):
+    address_family = socket.AF_INET6 if socket.has_dualstack_ipv6() else socket.AF_INET
+    def server_bind(self):
+        if self.address_family == socket.AF_INET6:
+            self.socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        super().server_bind()
 print("serving", flush=True)
-http.server.ThreadingHTTPServer(("", 8080), Handler).serve_forever()
+Server(("", 8080), Handler).serve_forever()
 """
 ASK = """
 import json, ssl, time, urllib.request
@@ -125,6 +131,11 @@ def make_movable() -> dict[str, Any]:
     return {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "movable"}, "spec": spec}
 
 
+def has_ipv6() -> bool:
+    """Tell whether clusters have IPv6 here unless told otherwise."""
+    return os.path.exists("/proc/net/if_inet6")
+
+
 def wait_until(is_so: Callable[[], Any], seconds: float = 60) -> Any:
     """Return what is_so says once that is true."""
     deadline = time.monotonic() + seconds
@@ -153,9 +164,11 @@ def server_of(machine: Machine) -> int:
 
 def test_a_node_has_what_the_cluster_gives_and_says_where_it_is(joined: Joined) -> None:
     node = joined.cluster.get("node", NODE)
-    assert node["spec"]["podCIDRs"] == ["10.244.33.0/24"] == [node["spec"]["podCIDR"]]
-    addresses = {a["type"]: a["address"] for a in node["status"]["addresses"]}
-    assert addresses == {"InternalIP": "10.243.0.33", "ExternalIP": joined.far.address, "Hostname": NODE}
+    second = ["fd00:10:244:21::/64"] if has_ipv6() else []
+    assert node["spec"]["podCIDRs"] == ["10.244.33.0/24", *second]
+    addresses = {(a["type"], a["address"]) for a in node["status"]["addresses"]}
+    inner = {("InternalIP", ip) for ip in ("10.243.0.33", *(["fd00:10:243::21"] if has_ipv6() else []))}
+    assert addresses == {*inner, ("ExternalIP", joined.far.address), ("Hostname", NODE)}
     conditions = {c["type"]: c["status"] for c in node["status"]["conditions"]}
     assert conditions["NetworkUnavailable"] == "False"
     said = json.loads(node["metadata"]["annotations"]["proa.local/overlay"])
@@ -172,9 +185,12 @@ def test_pods_services_dns_and_the_api_are_reached_from_both_machines(joined: Jo
     pods = {node: pod_on(cluster, node) for node in ("proa-1", NODE)}
     names = sorted(pod["metadata"]["name"] for pod in pods.values())
     for node, other in (("proa-1", NODE), (NODE, "proa-1")):
-        ask = ASK.format(far=pods[other]["status"]["podIP"])
-        said = cluster.kubectl("exec", pods[node]["metadata"]["name"], "--", "python3", "-c", ask).stdout
-        assert json.loads(said) == {"names": names, "api": "ok", "sent": 20_000_000}
+        addresses = [entry["ip"] for entry in pods[other]["status"]["podIPs"]]
+        assert len(addresses) == 1 + has_ipv6()
+        for address in addresses:
+            ask = ASK.format(far=f"[{address}]" if ":" in address else address)
+            said = cluster.kubectl("exec", pods[node]["metadata"]["name"], "--", "python3", "-c", ask).stdout
+            assert json.loads(said) == {"names": names, "api": "ok", "sent": 20_000_000}
     for machine in (joined.near, joined.far):
         script = (
             f"import urllib.request; print(urllib.request.urlopen('http://{machine.address}:30080').read())"

@@ -24,6 +24,7 @@ from proa.apiserver.http_server import ApiHttpServer, make_server_context
 from proa.client.api import ApiClient
 from proa.client.kubeconfig import make_ssl_context, make_transport
 from proa.cluster import StartFailure, listen, read_kubelet_changes
+from proa.cluster_settings import default_families
 from proa.home import Home, write_private
 from proa.joining.certificates import Keeper, client_purpose, serving_purpose
 from proa.joining.door import RelayDoor
@@ -37,7 +38,15 @@ from proa.local_nodes.any_node import AnyNode
 from proa.local_nodes.node import DEFAULT_LEASE_SECONDS, LocalNode, Surroundings
 from proa.local_nodes.overlay import ANNOTATION, Overlay, choose_vni, make_annotation
 from proa.network.host import HostEntrance
-from proa.objects.errors import AlreadyExists, ApiError, Forbidden, NotFound, Unauthorized
+from proa.objects.errors import (
+    AlreadyExists,
+    ApiError,
+    BadRequest,
+    Forbidden,
+    Invalid,
+    NotFound,
+    Unauthorized,
+)
 from proa.objects.resource import CONFIG_MAPS, NODES
 from proa.process import told_to_stop
 from proa.reconcile.events import EventSink
@@ -90,6 +99,7 @@ class Agent:
             neighbours=(),
             masked=self._home.path,
             on_renewed=self._on_renewed,
+            is_dual=self._membership.is_dual,
         )
         self._stack.push_async_callback(self._end_node)
         await self._boot(node)
@@ -155,19 +165,27 @@ class Agent:
                 f"the cluster gives node {membership.node_name} the addresses {node['spec']['podCIDR']}, of another "
                 "network"
             )
-        if membership.pod_cidr != place.pod_cidr:
-            self._membership = membership._replace(pod_cidr=place.pod_cidr)
+        is_dual = place.pod_cidr_v6 in (node["spec"].get("podCIDRs") or ())
+        if is_dual and "IPv6" not in default_families():
+            raise JoinFailure(
+                "the cluster has IPv6 addresses for pods, and this machine's kernel has no IPv6: turn it on here, or "
+                "start the cluster with `proa up --ip-families IPv4`"
+            )
+        if (membership.pod_cidr, membership.is_dual) != (place.pod_cidr, is_dual):
+            self._membership = membership._replace(pod_cidr=place.pod_cidr, is_dual=is_dual)
             keep_membership(self._home, self._membership)
         return place
 
     async def _create_node(self) -> Object:
         """Make the Node with what says that it is another machine's; one that is back keeps its addresses."""
         name, kept = self._membership.node_name, self._membership.pod_cidr
+        place = place_of(name, kept)
+        second = [place.pod_cidr_v6] if place is not None and self._membership.is_dual else []
         wanted = {
             "apiVersion": "v1",
             "kind": "Node",
             "metadata": {"name": name, "annotations": {ANNOTATION: self._annotation()}},
-            "spec": {"podCIDR": kept, "podCIDRs": [kept]} if kept else {},
+            "spec": {"podCIDR": kept, "podCIDRs": [kept, *second]} if kept else {},
         }
         try:
             return await self._client.create(NODES, wanted)
@@ -234,6 +252,8 @@ class Agent:
                 ) from None
             except RuntimeFailure as failure:
                 raise StartFailure(f"the node does not answer: {failure.message}; try again") from None
+            except (BadRequest, Invalid) as error:
+                raise StartFailure(f"the cluster refuses what this node says: {error.message}") from None
             except ApiError as error:
                 logger.warning("the API server does not answer, will try again error=%s", error.message)
             await asyncio.sleep(delay)

@@ -21,9 +21,9 @@ class Membership(NamedTuple):
     """What a node keeps of the cluster that it has joined. `address` is this machine's, as others reach it, and
     `far_address` the server's, as it was last.
 
-    `pod_cidr` is "" until the cluster has given it one; `kubelet_port` is where its kubelet answers, and `node_ports`
-    the address at which NodePorts are offered here. `outside_network` is one of network/outside/modes.py,
-    `kubelet_config` a file, "" for none.
+    `is_dual` tells whether pods have IPv6 too. `pod_cidr` is "" until the cluster has given it one; `kubelet_port` is
+    where its kubelet answers, and `node_ports` the address at which NodePorts are offered here. `outside_network` is
+    one of network/outside/modes.py, `kubelet_config` a file, "" for none.
     """
 
     server: str
@@ -32,6 +32,7 @@ class Membership(NamedTuple):
     kubelet_port: int = 10250
     node_ports: str = ""
     pod_cidr: str = ""
+    is_dual: bool = False
     far_address: str = ""
     outside_network: str = "yes"
     kubelet_config: str = ""

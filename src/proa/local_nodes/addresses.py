@@ -68,9 +68,10 @@ def places(count: int) -> list[Place]:
     return [Place(number) for number in range(1, count + 1)]
 
 
-def joined_pod_cidrs() -> tuple[tuple[str, ...], ...]:
-    """Return what nodes on other machines are given for their pods, an entry a node."""
-    return tuple((Place(number).pod_cidr,) for number in JOINED_NUMBERS)
+def joined_pod_cidrs(*, is_dual: bool = False) -> tuple[tuple[str, ...], ...]:
+    """Return what nodes on other machines are given for their pods, an entry a node, with a range a family."""
+    places = map(Place, JOINED_NUMBERS)
+    return tuple((place.pod_cidr, *([place.pod_cidr_v6] if is_dual else [])) for place in places)
 
 
 def place_of(name: str, pod_cidr: str) -> Place | None:

@@ -50,10 +50,13 @@ class Way(NamedTuple):
     address: str
     port: int
     vni: int
+    node_ipv6: str = ""
+    pod_cidr_v6: str = ""
 
-    def peer(self, source: str) -> dict[str, Any]:
-        """Return it as noded is told, for a node whose own address is `source`."""
-        return {**self._asdict(), "source": source}
+    def peer(self, source: str, source_v6: str = "") -> dict[str, Any]:
+        """Return it as noded is told, for a node whose own addresses are these; IPv6 needs two that have it."""
+        told = {**self._asdict(), "source": source, "source_v6": source_v6}
+        return told if source_v6 else {**told, "node_ipv6": "", "pod_cidr_v6": ""}
 
 
 def plan_ways(nodes: Iterable[Object], own: Collection[str]) -> list[Way]:
@@ -74,7 +77,9 @@ def plan_ways(nodes: Iterable[Object], own: Collection[str]) -> list[Way]:
             continue
         taken.add(pod_cidr)
         if said is not None and not meta.is_deleting(node):
-            found[name] = Way(name, place.ip, pod_cidr, *said)
+            has_v6 = place.pod_cidr_v6 in (node["spec"].get("podCIDRs") or ())
+            second = (place.ipv6, place.pod_cidr_v6) if has_v6 else ()
+            found[name] = Way(name, place.ip, pod_cidr, *said, *second)
     return [found[name] for name in sorted(found)]
 
 
@@ -180,7 +185,7 @@ class Overlay:
         problem = ""
         try:
             device = self._device(node, ways)
-            state = (device, [way.peer(node.place.ip) for way in ways])
+            state = (device, [way.peer(node.place.ip, node.end["node_ipv6"]) for way in ways])
             if self._applied.get(node.name) != state:
                 await node.noded.set_overlay(*state)
                 self._applied[node.name] = state
@@ -279,6 +284,6 @@ def words_of(failure: Exception) -> str:
     return getattr(failure, "message", "") or str(failure)
 
 
-def _said(node: Object) -> tuple[str | None, str | None, bool]:
+def _said(node: Object) -> tuple[str | None, Sequence[str], bool]:
     spec = node.get("spec") or {}
-    return meta.annotations(node).get(ANNOTATION), spec.get("podCIDR"), meta.is_deleting(node)
+    return meta.annotations(node).get(ANNOTATION), spec.get("podCIDRs") or (), meta.is_deleting(node)

@@ -37,6 +37,16 @@ def test_each_node_of_another_machine_has_a_way() -> None:
     assert way.peer("10.243.0.1")["source"] == "10.243.0.1"
 
 
+def test_ipv6_leads_where_both_nodes_have_it() -> None:
+    far = make_node("far", 33)
+    far["spec"]["podCIDRs"] = ["10.244.33.0/24", "fd00:10:244:21::/64"]
+    (way,) = plan_ways([far], {"proa-1"})
+    assert (way.node_ipv6, way.pod_cidr_v6) == ("fd00:10:243::21", "fd00:10:244:21::/64")
+    assert way.peer("10.243.0.1", "fd00:10:243::1")["node_ipv6"] == "fd00:10:243::21"
+    assert way.peer("10.243.0.1")["node_ipv6"] == ""
+    assert joined_pod_cidrs(is_dual=True)[0] == ("10.244.33.0/24", "fd00:10:244:21::/64")
+
+
 def test_of_two_nodes_with_the_same_addresses_the_older_is_reached_and_our_own_always() -> None:
     nodes = [make_node("late", 33, age=9), make_node("early", 33, age=1), make_node("sly", 1, age=0)]
     ways = plan_ways([*nodes, make_node("proa-1", 1, age=5)], {"proa-1"})

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from typing import Any
 
     Peer = dict[str, Any]
-    """A far node: its `node_ip` and `pod_cidr` here, the machine's `address` and `port`, its device's `vni`."""
+    """A far node: its `node_ip` and `pod_cidr`, and where both have IPv6 `node_ipv6` and `pod_cidr_v6`; the machine's
+    `address` and `port`, its device's `vni`; `source` and `source_v6` are this node's own addresses."""
 
 NAME = "overlay"
 
@@ -59,24 +60,39 @@ class Overlay:
         return False
 
     def _forget(self, index: int, peer: Peer) -> None:
-        for message in (
+        messages = [
             netlink.delete_route(index, peer["pod_cidr"]),
             netlink.delete_route(index, f"{peer['node_ip']}/32"),
             netlink.delete_forwarding(index, mac_of(peer["node_ip"])),
             netlink.delete_neighbour(index, peer["node_ip"]),
-        ):
+        ]
+        if peer.get("node_ipv6"):
+            messages += [
+                netlink.delete_route(index, peer["pod_cidr_v6"]),
+                netlink.delete_route(index, f"{peer['node_ipv6']}/128"),
+                netlink.delete_neighbour(index, peer["node_ipv6"]),
+            ]
+        for message in messages:
             with contextlib.suppress(OSError):  # it is not there
                 self._route.send([message])
 
 
 def _messages(index: int, peer: Peer) -> list[netlink.Message]:
     node_ip, mac = peer["node_ip"], mac_of(peer["node_ip"])
-    return [
+    messages = [
         netlink.new_neighbour(index, node_ip, mac),
         netlink.new_forwarding(index, mac, peer["address"], peer["port"], peer["vni"]),
         netlink.new_route(index, f"{node_ip}/32", scope=netlink.SCOPE_LINK, source=peer["source"]),
         netlink.new_route(index, peer["pod_cidr"], gateway=node_ip, source=peer["source"]),
     ]
+    if peer.get("node_ipv6"):
+        source = peer["source_v6"]
+        messages += [
+            netlink.new_neighbour(index, peer["node_ipv6"], mac),
+            netlink.new_route(index, f"{peer['node_ipv6']}/128", source=source),
+            netlink.new_route(index, peer["pod_cidr_v6"], gateway=peer["node_ipv6"], source=source),
+        ]
+    return messages
 
 
 def mac_of(node_ip: str) -> bytes:
