@@ -47,10 +47,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Examine and print."""
-    from proa.node.noded.probe import chosen_level, probe_features
+    from proa.node.noded.probe import chosen_level, probe_features, probe_runtimes
 
     features, level = dict(probe_features()), chosen_level()
-    findings = [*examine_machine(options.home), *examine_isolation(features)]
+    runtimes = [make_finding(name, why) for name, why in probe_runtimes().items()]
+    findings = [*examine_machine(options.home), *examine_isolation(features), *runtimes]
     if options.output == "json":
         print_json({"version": __version__, "level": level, "findings": [asdict(f) for f in findings]})
     else:
@@ -105,7 +106,12 @@ def examine_isolation(features: dict[str, str]) -> list[Finding]:
     rungs = [name for name in LEVELS if name in features]
     reached = next((i for i, name in enumerate(rungs) if not features[name]), len(rungs) - 1)
     shown = [*rungs[: reached + 1], *(name for name in features if name not in rungs)]
-    return [Finding(name, "less" if features[name] else "yes", features[name] or "works") for name in shown]
+    return [make_finding(name, features[name]) for name in shown]
+
+
+def make_finding(name: str, why_not: str) -> Finding:
+    """Turn what was tried into a finding; `why_not` is "" where it works."""
+    return Finding(name, "less" if why_not else "yes", why_not or "works")
 
 
 def print_findings(findings: list[Finding], level: str) -> None:

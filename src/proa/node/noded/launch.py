@@ -32,6 +32,8 @@ from proa.process import descriptor_limit_of_start
 
 _MAIN = Path(__file__).with_name("main.py")
 _CONFIGURATION = "noded.json"
+OTHER_RUNTIMES = ("runc", "crun")
+"""Programs that RuntimeClasses may name where they are installed."""
 _PROGRAM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _START_SECONDS = 20.0
 _STOP_SECONDS = 10.0
@@ -175,7 +177,7 @@ def _make_configuration(directory: Path, settings: NodedSettings) -> dict[str, A
 
 def find_programs() -> dict[str, str]:
     """Return the runtimes of others that are installed, by the name that a RuntimeClass gives."""
-    found = {name: shutil.which(name, path=_PROGRAM_PATH) for name in ("runc", "crun")}
+    found = {name: shutil.which(name, path=_PROGRAM_PATH) for name in OTHER_RUNTIMES}
     return {name: path for name, path in found.items() if path}
 
 

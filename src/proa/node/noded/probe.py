@@ -12,8 +12,12 @@ import json
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from proa.node.noded.client import NodedClient
 
 _PROBE_SECONDS = 20.0
 
@@ -32,6 +36,50 @@ def chosen_level() -> str:
     return next((name for name, why in rungs.items() if not why), "process")
 
 
+def probe_runtimes() -> Mapping[str, str]:
+    """Return what can run a pod's containers here, by the names of RuntimeClasses: "", or why it cannot.
+
+    Each runs one, and so does a pod with ids of its own (hostUsers: false).
+    """
+    from proa.node.noded.launch import OTHER_RUNTIMES
+
+    async def ask(client: NodedClient) -> dict[str, str]:
+        handlers = (await client.status()).handlers
+        found = {f"runtime {name}": await _try_runtime(client, name) for name in handlers}
+        if "native" in handlers:
+            found["pods with ids of their own"] = await _try_runtime(client, "native", host_users=False)
+        missing = {f"runtime {name}": "not installed; nothing needs it" for name in OTHER_RUNTIMES}
+        return missing | found
+
+    return _ask_node(ask)
+
+
+async def _try_runtime(client: NodedClient, handler: str, *, host_users: bool = True) -> str:
+    """Run a program to its end; return "" when it did."""
+    from proa.node.runtimes.protocol import ContainerConfig, RuntimeFailure, SandboxConfig
+
+    config = SandboxConfig(
+        "default", "probe", "probe", "probe", runtime_handler=handler, host_users=host_users
+    )
+    try:
+        sandbox = await client.run_sandbox(config)
+    except RuntimeFailure as failure:
+        return failure.message
+    try:
+        container = ContainerConfig("probe", "proa.local/python", ("/bin/sh", "-c", "exit 7"), ())
+        identifier = await client.create_container(sandbox.id, container)
+        await client.start_container(identifier)
+        async for _ in client.events():
+            found = await client.get_container(identifier)
+            if found is None or found.state == "Exited":
+                break
+        return "" if found is not None and found.exit_code == 7 else "its exit code is not the program's"
+    except RuntimeFailure as failure:
+        return failure.message
+    finally:
+        await client.remove_sandbox(sandbox.id)
+
+
 @functools.cache
 def _probe_rungs() -> dict[str, str]:
     command = [sys.executable, "-I", "-S", str(Path(__file__).with_name("main.py")), "proa-noded-probe"]
@@ -41,15 +89,23 @@ def _probe_rungs() -> dict[str, str]:
 
 @functools.cache
 def _probe_node() -> dict[str, str]:
+    async def ask(client: NodedClient) -> dict[str, str]:
+        return dict((await client.status()).features)
+
+    return _ask_node(ask)
+
+
+def _ask_node(ask: Callable[[NodedClient], Awaitable[dict[str, str]]]) -> dict[str, str]:
+    """Ask a noded that is there for no longer."""
     from proa.node.noded.launch import NodedSettings, ensure_noded, stop_noded
 
-    async def ask(directory: Path) -> dict[str, str]:
+    async def main(directory: Path) -> dict[str, str]:
         client = await ensure_noded(directory, NodedSettings(node_name="probe"))
         try:
-            return dict((await client.status()).features)
+            return await ask(client)
         finally:
             await client.close()
             await stop_noded(directory)
 
     with tempfile.TemporaryDirectory(prefix="proa-probe-") as folder:
-        return asyncio.run(ask(Path(folder) / "node"))
+        return asyncio.run(main(Path(folder) / "node"))
