@@ -13,6 +13,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import textwrap
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import replace
@@ -1516,5 +1517,110 @@ def test_what_containers_write_is_counted(node: Node, folder: Path) -> None:
         assert (logged.used_bytes, logged.inodes) == (8192, 1)
         assert {unknown.used_bytes, missing.used_bytes} == {0}
         await client.remove_sandbox(sandbox.id)
+
+    run(node, body)
+
+
+@pytest.mark.parametrize("where", ["first", "exec"])
+def test_nothing_of_the_node_is_left_open_in_a_container(node: Node, where: str) -> None:
+    if not node.isolated:
+        pytest.skip("not on this machine: processes have no isolation")
+    script = "import os; print(sorted(int(f) for f in os.listdir('/proc/self/fd'))[:-1])"
+
+    async def body(client: NodedClient) -> None:
+        if where == "first":
+            assert await output(client, make_config(node, "python3", "-c", script)) == ["[0, 1, 2]"]
+            return
+        container = await start(client, await make_sandbox(client), shell(node, "exec sleep 60"))
+        session = await client.exec(container, ("python3", "-c", script), stdin=True, tty=False)
+        assert (await collect(session))["stdout"] == b"[0, 1, 2]\n"
+        await session.close()
+
+    run(node, body)
+
+
+def test_an_exec_is_no_freer_than_its_container(node: Node) -> None:
+    """It has the container's namespaces, control groups, capabilities, filter and no_new_privs."""
+    if not node.isolated:
+        pytest.skip("not on this machine: processes have no isolation")
+    script = """
+        for kind in cgroup ipc mnt net pid uts user; do readlink /proc/self/ns/$kind; done
+        grep -E '^(Cap...|NoNewPrivs|Seccomp|Uid|Gid|Groups):' /proc/self/status; cat /proc/self/cgroup
+    """
+    security = Security(
+        run_as_user=1000,
+        supplemental_groups=(7,),
+        allow_privilege_escalation=False,
+        drop_capabilities=("KILL",),
+    )
+
+    async def body(client: NodedClient) -> None:
+        config = shell(node, f"{script}\necho ready; exec sleep 60", security=security)
+        container = await start(client, await make_sandbox(client), config)
+        await until(lambda: "ready" in Path(config.log_path).read_text())
+        session = await client.exec(container, ("sh", "-c", script), stdin=False, tty=False)
+        seen = (await collect(session))["stdout"].decode().splitlines()
+        assert seen == [text for _, text in log_lines(config)][:-1]
+        assert "NoNewPrivs:\t1" in seen
+        await session.close()
+
+    run(node, body)
+
+
+def test_a_link_where_a_container_expects_a_folder_leads_nowhere(node: Node, folder: Path) -> None:
+    """A volume that links to the host, mounted through by later mounts, by working folder and by exec."""
+    if not node.isolated:
+        pytest.skip("not on this machine: processes share the host's files")
+    node.needs("links in targets")
+    (folder / "secret").mkdir()
+    (folder / "secret" / "file").write_text("of the host")
+    (folder / "volume").mkdir()
+    (folder / "volume" / "out").symlink_to(f"{'../' * 20}{folder}/secret")
+    (folder / "other").mkdir()
+    for path in (folder / "volume", folder / "other"):
+        path.chmod(0o777)
+
+    async def body(client: NodedClient) -> None:
+        mounts = (Mount(str(folder / "volume"), "/volume"), Mount(str(folder / "other"), "/volume/out/below"))
+        script = (
+            f"cat {folder}/secret/file /volume/out/file 2>/dev/null; touch /volume/out/below/mark; pwd -P"
+        )
+        lines = await output(client, shell(node, script, mounts=mounts, working_dir="/volume/out"))
+        assert lines == [f"{folder}/secret"]
+
+    run(node, body)
+    assert sorted(path.name for path in (folder / "secret").iterdir()) == ["file"]
+    assert (folder / "other" / "mark").exists()
+
+
+def test_who_may_trace_gains_nothing_of_what_starts_an_exec(node: Node) -> None:
+    """SYS_PTRACE inside looks at every process that it can see, the one that becomes an exec too."""
+    if not node.isolated:
+        pytest.skip("not on this machine: processes have no isolation")
+    script = """
+        import glob, os
+        print("ready", flush=True)
+        while not os.path.exists("/tmp/stop"):
+            for fd in glob.glob("/proc/[0-9]*/fd/*"):
+                try:
+                    target = os.readlink(fd)
+                except OSError:
+                    continue
+                if "noded" in target or target.startswith("/proc/") or "/state/" in target:
+                    print(target, flush=True)
+    """
+
+    async def body(client: NodedClient) -> None:
+        security = Security(add_capabilities=("SYS_PTRACE",))
+        config = make_config(node, "python3", "-c", textwrap.dedent(script), security=security)
+        container = await start(client, await make_sandbox(client), config)
+        await until(lambda: "ready" in Path(config.log_path).read_text())
+        for command in [("true",)] * 5 + [("touch", "/tmp/stop")]:
+            session = await client.exec(container, command, stdin=False, tty=False)
+            await collect(session)
+            await session.close()
+        await ended(client, container)
+        own = [line for _, line in log_lines(config)]
+        assert [line for line in own if "noded" in line or "state" in line] == []
 
     run(node, body)

@@ -51,7 +51,7 @@ def run(
         program.argv, dict(program.env), program.working_directory, identity, streams=(-1, written, written)
     )
     begin = _make_begin(process, root, shown, has_network=program.has_network, single_uid=single_uid)
-    spawned = child.spawn(begin, pid_namespace=-1, own_pid_namespace=own_pid_namespace)
+    spawned = child.spawn(begin, in_new_pid_namespace=True, own_pid_namespace=own_pid_namespace)
     os.close(written)
     try:
         while piece := os.read(output, _PIECE):

@@ -85,23 +85,20 @@ class StartFailure(Exception):
 
 
 def spawn(
-    run: Callable[[socket.socket], None], *, pid_namespace: int | None, own_pid_namespace: int
+    run: Callable[[socket.socket], None], *, in_new_pid_namespace: bool = False, own_pid_namespace: int = -1
 ) -> Spawned:
     """Fork a child that calls `run(channel)`, which ends in exec.
 
-    `pid_namespace` is the one to be born in: None for the node's, -1 for a new one, else a descriptor.
+    It is born in the node's PID namespace (`own_pid_namespace`) or as the first one in a new PID namespace.
     """
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    moved = pid_namespace is not None
-    if pid_namespace == -1:
+    if in_new_pid_namespace:
         linux.unshare(linux.CLONE_NEWPID)
-    elif pid_namespace is not None:
-        linux.setns(pid_namespace, linux.CLONE_NEWPID)
     pid = -1
     try:
         pid = os.fork()
     finally:
-        if moved and pid != 0:
+        if in_new_pid_namespace and pid != 0:
             linux.setns(own_pid_namespace, linux.CLONE_NEWPID)
     if pid == 0:
         _run(run, theirs)
@@ -141,9 +138,13 @@ def run_container(
     join: Callable[[], None],
     *,
     users: int,
+    processes: int,
     has_groups: bool,
 ) -> Callable[[socket.socket], None]:
-    """Return what a container's first process does. `users` is the pod's own user namespace, -1 without one."""
+    """Return what a container's first process does.
+
+    `users` is the pod's own user namespace, `processes` a PID namespace that others are in already; -1 without one.
+    """
 
     def run(channel: socket.socket) -> None:
         os.setsid()
@@ -154,7 +155,15 @@ def run_container(
             linux.setns(namespace)
         linux.unshare(linux.CLONE_NEWNS | linux.CLONE_NEWCGROUP)
         rootfs.enter(directory, image, view)
-        become(process, channel, null, enter=users, first_id=view.first_id, has_groups=has_groups)
+        become(
+            process,
+            channel,
+            null,
+            enter=users,
+            processes=processes,
+            first_id=view.first_id,
+            has_groups=has_groups,
+        )
 
     return run
 
@@ -178,7 +187,8 @@ def run_exec(
             linux.setns(namespace)
         linux.setns(inside["cgroup"], linux.CLONE_NEWCGROUP)
         linux.setns(inside["mnt"], linux.CLONE_NEWNS)
-        become(process, channel, null, enter=inside.get("user", -1), has_groups=has_groups)
+        users, processes = inside.get("user", -1), inside["pid"]
+        become(process, channel, null, enter=users, processes=processes, has_groups=has_groups)
 
     return run
 
@@ -197,14 +207,19 @@ def become(
     null: int,
     *,
     enter: int = -1,
+    processes: int = -1,
     first_id: int = 0,
     has_groups: bool,
 ) -> None:
-    """Become the program, in the root that is there now; `enter` is a user namespace to join, whose 0 is `first_id`."""
+    """Become the program, in the root that is there now; `enter` is a user namespace to join, whose 0 is `first_id`.
+
+    `processes` is a PID namespace to join.
+    """
     identity = process.identity
-    linux.close_all_but(
-        {0, 1, 2, null, channel.fileno(), enter, process.stdin, process.stdout, process.stderr}
-    )
+    streams = (process.stdin, process.stdout, process.stderr)
+    linux.close_all_but({0, 1, 2, null, channel.fileno(), enter, processes, *streams})
+    if processes >= 0:
+        _be_among(processes, channel)
     _resolve(identity)
     set_streams(process, channel, null, first_id)
     channel.send(json.dumps({"user": identity.described}).encode())
@@ -217,6 +232,21 @@ def become(
     _confine(process.apparmor)
     privileges.assume(identity, enter=enter, has_groups=has_groups)
     execute(process.argv, process.env)
+
+
+def _be_among(processes: int, channel: socket.socket) -> None:
+    """Go on as a process of a PID namespace that others are in, and as noded's child; say the pid.
+
+    Only now, when nothing of the node is in reach any more (root, descriptors): somebody there may trace others
+    (SYS_PTRACE), and sees this process from here on.
+    """
+    linux.setns(processes, linux.CLONE_NEWPID)
+    os.close(processes)
+    pid = linux.fork_sibling()
+    if pid:
+        channel.send(json.dumps({"pid": pid}).encode())
+        os._exit(0)
+    os.setsid()
 
 
 def _resolve(identity: Identity) -> None:

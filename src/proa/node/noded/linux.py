@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
+import signal
 import struct
 
 TYPE_CHECKING = False
@@ -62,6 +63,8 @@ _SYS_PIVOT_ROOT = {
     "x86_64": 155, "aarch64": 41, "riscv64": 41, "loongarch64": 41, "i686": 217, "armv7l": 218, "ppc64le": 203,
     "s390x": 217,
 }  # fmt: skip
+_SYS_CLONE = {"x86_64": 56, "aarch64": 220, "riscv64": 220, "loongarch64": 220}
+_CLONE_PARENT = 0x00008000
 _SYS_SECCOMP = {"x86_64": 317, "aarch64": 277}
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -158,6 +161,14 @@ def close_all_but(kept: Iterable[int]) -> None:
             _syscall(_SYS_CLOSE_RANGE, "close_range", first, fd - 1, 0)
         first = max(first, fd + 1)
     _syscall(_SYS_CLOSE_RANGE, "close_range", first, 0xFFFFFFFF, 0)
+
+
+def fork_sibling() -> int:
+    """Fork a child of our parent (CLONE_PARENT): return its pid, 0 in it. Only for a process with one thread."""
+    number = _SYS_CLONE.get(os.uname().machine)
+    if number is None:
+        raise OSError(38, f"clone is not known on {os.uname().machine}")
+    return _syscall(number, "clone", _CLONE_PARENT | signal.SIGCHLD, 0, 0, 0, 0)
 
 
 def prctl(option: int, argument: int = 0, second: int = 0) -> None:

@@ -101,6 +101,7 @@ class View:
         "masked",
         "mounts",
         "privileged",
+        "proc",
         "read_only",
         "shm",
         "users",
@@ -119,6 +120,7 @@ class View:
         read_only: bool,
         users: int = -1,
         first_id: int = 0,
+        proc: str = "",
         layers: Sequence[str] = (),
         volumes: Sequence[str] = (),
     ) -> None:
@@ -133,6 +135,7 @@ class View:
         self.read_only = read_only
         self.users = users
         self.first_id = first_id
+        self.proc = proc
 
 
 def enter(directory: str, image: HostImage, view: View) -> None:
@@ -517,7 +520,10 @@ def _mount_kernel_files(root: _Root, view: View) -> None:
     quiet = linux.MS_NOSUID | linux.MS_NODEV | linux.MS_NOEXEC
     for name in ("proc", "sys", "dev"):
         os.makedirs(f"root/{name}", exist_ok=True)
-    linux.mount("proc", "root/proc", "proc", quiet)
+    if view.proc:
+        _cover(view.proc, "root/proc", read_only=False, recursive=False)
+    else:
+        linux.mount("proc", "root/proc", "proc", quiet)
     root.protect_proc()
     try:
         linux.mount("sysfs", "root/sys", "sysfs", quiet | (0 if view.privileged else linux.MS_RDONLY))
@@ -568,8 +574,8 @@ def _mask_kernel_files() -> None:
             _cover("/dev/null", f"root{path}", read_only=False)
 
 
-def _cover(source: str, path: str, *, read_only: bool) -> None:
-    tree = linux.clone_tree(source)
+def _cover(source: str, path: str, *, read_only: bool, recursive: bool = True) -> None:
+    tree = linux.clone_tree(source, recursive=recursive)
     if read_only:
         linux.set_mount_attributes(tree, linux.MOUNT_ATTR_RDONLY)
     target = os.open(path, os.O_PATH | os.O_CLOEXEC)

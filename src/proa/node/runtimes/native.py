@@ -235,7 +235,9 @@ class NativeRuntime:
         return made
 
     def _start_holder(self, record: Record) -> None:
-        pid = holder.start(self.home["pid"], self.sandbox_folder(record), single_uid=self.single_uid)
+        folder = self.sandbox_folder(record)
+        os.mkdir(f"{folder}/proc")
+        pid = holder.start(self.home["pid"], folder, f"{folder}/proc", single_uid=self.single_uid)
         self._holders[record["id"]] = pid
         self._namespaces[record["id"]]["pid"] = os.open(f"/proc/{pid}/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
 
@@ -246,6 +248,7 @@ class NativeRuntime:
             return
         if record["id"] in self._holders:  # its namespace, and all in it, end with it
             os.kill(self._holders.pop(record["id"]), signal.SIGKILL)
+            linux.umount(f"{self.sandbox_folder(record)}/proc")
         _close_all(namespaces)
         with contextlib.suppress(FileNotFoundError):  # it failed before it had any
             linux.umount(f"{self.sandbox_folder(record)}/shm")
@@ -304,8 +307,9 @@ class NativeRuntime:
         """The names that a RuntimeClass may give, with what each can."""
         return {name: handler.abilities for name, handler in self._handlers.items()}
 
-    def view(self, record: Record, sandbox: Record) -> rootfs.View:
-        """Return what a container sees beyond its image."""
+    def view(self, record: Record, sandbox: Record, beside: Record | None = None) -> rootfs.View:
+        """Return what a container sees beyond its image; `beside` is the container whose processes it is among."""
+        proc = f"{self.sandbox_folder(sandbox)}/proc" if sandbox["id"] in self._holders else ""
         config = record["config"]
         security = config["security"]
         folder = self.sandbox_folder(sandbox)
@@ -323,6 +327,7 @@ class NativeRuntime:
             read_only=bool(security["read_only_root"]),
             users=self._namespaces[sandbox["id"]].get("user", -1),
             first_id=sandbox.get("first_id", 0),
+            proc=f"/proc/{beside['pid']}/root/proc" if beside is not None else proc,
             layers=config.get("layers") or (),
             volumes=[path for path in config.get("volumes") or () if path not in mounted],
         )

@@ -28,26 +28,27 @@ class NativeContainers:
         """Fork the container's first process."""
         node = self._node
         namespaces = dict(node.namespaces(sandbox))
-        users, pids = namespaces.pop("user", -1), namespaces.pop("pid", -1)
-        run = child.run_container(
-            process,
-            node.root_folder(record),
-            node.image,
-            node.view(record, sandbox),
-            namespaces,
-            child.joiner(node.cgroups, node.cgroup(record, sandbox)),
-            users=users,
-            has_groups=not node.single_uid,
-        )
-        own = node.home["pid"]
-        if sandbox["config"]["host_pid"] or beside is None:
-            pid_namespace = None if sandbox["config"]["host_pid"] else pids
-            return child.spawn(run, pid_namespace=pid_namespace, own_pid_namespace=own)
-        shared = os.open(f"/proc/{beside['pid']}/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
+        users, processes = namespaces.pop("user", -1), namespaces.pop("pid", -1)
+        of_target = -1
+        if beside is not None:
+            processes = of_target = os.open(f"/proc/{beside['pid']}/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
         try:
-            return child.spawn(run, pid_namespace=shared, own_pid_namespace=own)
+            run = child.run_container(
+                process,
+                node.root_folder(record),
+                node.image,
+                node.view(record, sandbox, beside),
+                namespaces,
+                child.joiner(node.cgroups, node.cgroup(record, sandbox)),
+                users=users,
+                processes=processes,
+                has_groups=not node.single_uid,
+            )
+            is_alone = processes < 0 and not sandbox["config"]["host_pid"]
+            return child.spawn(run, in_new_pid_namespace=is_alone, own_pid_namespace=node.home["pid"])
         finally:
-            os.close(shared)
+            if of_target >= 0:
+                os.close(of_target)
 
     def exec(self, record: Record, sandbox: Record, process: child.Process) -> child.Spawned:
         """Fork another process into a running container."""
@@ -65,7 +66,7 @@ class NativeContainers:
                 child.joiner(node.cgroups, node.cgroup(record, sandbox)),
                 has_groups=not node.single_uid,
             )
-            return child.spawn(run, pid_namespace=inside["pid"], own_pid_namespace=node.home["pid"])
+            return child.spawn(run)
         finally:
             for fd in inside.values():
                 os.close(fd)

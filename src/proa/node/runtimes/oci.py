@@ -80,7 +80,7 @@ class OciContainers:
             self._call(directory, ["start", record["id"]], (-1, -1, -1))
             os._exit(0)
 
-        return child.spawn(run, pid_namespace=None, own_pid_namespace=node.home["pid"])
+        return child.spawn(run)
 
     def exec(self, record: Record, sandbox: Record, process: child.Process) -> child.Spawned:
         """Fork the starter of another process in a running container."""
@@ -99,7 +99,7 @@ class OciContainers:
             remove_tree(directory)
             os._exit(0)
 
-        return child.spawn(run, pid_namespace=None, own_pid_namespace=self._node.home["pid"])
+        return child.spawn(run)
 
     def ended(self, record: Record, sandbox: Record) -> None:
         """Kill what a failed start left, and forget what the program kept."""

@@ -122,7 +122,7 @@ class ProcessRuntime:
             list(argv), env, folder, Identity(config["security"], single_uid=False), tty=tty, streams=streams
         )
         asked = config["security"]["run_as_user"] is not None
-        return child.spawn(_runner(process, asked=asked), pid_namespace=None, own_pid_namespace=-1)
+        return child.spawn(_runner(process, asked=asked))
 
     def ended(self, record: Record, sandbox: Record) -> int:
         """Kill what the container's first process left behind."""
