@@ -1246,7 +1246,7 @@ def test_thirty_pods_leave_nothing(own_node: Node) -> None:
             await asyncio.gather(*(one(client, number) for number in range(10)))
         assert await client.list_containers() == []
         await until(lambda: len(os.listdir(f"/proc/{pid}/fd")) == fds)
-        assert Path(f"/proc/{pid}/mountinfo").read_text() == mounts
+        assert not own_node.isolated or Path(f"/proc/{pid}/mountinfo").read_text() == mounts
         roots = own_node.directory / "state" / "roots"
         await until(lambda: list(roots.iterdir()) == [])
         await until(
