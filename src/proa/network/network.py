@@ -74,16 +74,16 @@ class Network:
         self._way_out: WayOut | None = None
         self._policies: PolicyAgent | None = None
         self._informers = informers
-        self._started = asyncio.Event()
+        self._guarding: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Serve from now on; raise what noded raises where DNS gets no socket."""
         address = self._settings.dns_address
         if reason := await self._why_no_cluster_addresses():
             logger.warning("no ClusterIPs and no DNS on this node address=%s reason=%s", address, reason)
-            await self._enforce_policies(f"its pods have no network of their own: {reason}")
+            self._guard(f"its pods have no network of their own: {reason}", way_out=False)
             return
-        await self._enforce_policies(self._why_no_netfilter())
+        self._guard(self._why_no_netfilter(), way_out=True)
         node = self._settings.node_name
         outside = OutsideAddresses(self._node_network, self._settings.service_cidrs)
         checks = HealthChecks(self._node_network, self._node_ips)
@@ -99,11 +99,21 @@ class Network:
         await self._proxy.start()
         self._dns = self._make_dns()
         await self._dns.start()
-        await self._open_way_out()
+
+    def _guard(self, why_no_policies: str, *, way_out: bool) -> None:
+        """Begin to enforce policies and open the way out: nobody waits for it but pods that are to start."""
+
+        async def begin() -> None:
+            await self._enforce_policies(why_no_policies)
+            if way_out:
+                await self._open_way_out()
+
+        self._guarding = asyncio.create_task(begin(), name=f"policies of {self._settings.node_name}")
 
     async def protect(self, pod: Object, addresses: Sequence[str]) -> None:
         """Return when network policies hold for a pod with these addresses; raise what noded says."""
-        await self._started.wait()
+        if self._guarding is not None:
+            await asyncio.shield(self._guarding)
         if self._policies is not None:
             await self._policies.protect(pod, addresses)
 
@@ -114,6 +124,8 @@ class Network:
         if self._dns is not None:
             await self._dns.stop()
             await self._dns.start()
+        if self._guarding is not None:
+            await self._guarding
         if self._way_out is not None:
             await self._way_out.renew()
         if self._policies is not None:
@@ -121,6 +133,9 @@ class Network:
 
     async def stop(self) -> None:
         """Leave no listener, rule or address; whatever one part raises, the others end too."""
+        if self._guarding is not None:
+            self._guarding.cancel()
+            await asyncio.gather(self._guarding, return_exceptions=True)
         async with AsyncExitStack() as parts:
             for part in (self._proxy, self._dns, self._way_out, self._policies):
                 if part is not None:
@@ -165,7 +180,6 @@ class Network:
             why_not=why_not,
         )
         await self._policies.start()
-        self._started.set()
 
     async def _open_way_out(self) -> None:
         """Let pods reach other networks, or tell the Node why they do not."""
@@ -181,13 +195,13 @@ class Network:
         if settings.outside == modes.NO:
             await found.stop()
             return
+        self._way_out = found
         try:
             await found.start()
         except Exception as error:  # noded's refusal, in its words: the kernel may lack nft_tproxy
+            self._way_out = None
             await found.close()
             self._tell_node("NoOutsideNetwork", f"pods reach no network outside of the cluster: {error}")
-            return
-        self._way_out = found
 
     def _why_no_netfilter(self) -> str:
         return self._runtime_status.features.get("netfilter", "noded does not say")
