@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 from collections.abc import Callable, Sequence
@@ -14,7 +15,7 @@ LOOPBACK = "127.0.0.1"
 
 
 class GatewayPlace:
-    """`find` returns the node to use, None while none runs; what needs one then raises RuntimeFailure."""
+    """`find` returns the node to use, None while none runs; what needs one then raises OSError."""
 
     def __init__(self, find: Callable[[], LocalNode | None]) -> None:
         self._find = find
@@ -42,18 +43,19 @@ class GatewayPlace:
         return os.geteuid() == 0 and self._node().has_own_network
 
     async def open_listener(self, address: str, port: int) -> socket.socket:
-        """Return a listening socket of the node's network; raise RuntimeFailure."""
+        """Return a listening socket of the node's network."""
         from proa.node.runtimes.protocol import RuntimeFailure
 
         noded = self._node().noded
         if noded is None:
-            raise RuntimeFailure("NodeUnavailable", "the node's supervisor is not there")
-        return await noded.open_socket("tcp-listen", address, port)
+            raise OSError(errno.ENETDOWN, "the node's supervisor is not there")
+        try:
+            return await noded.open_socket("tcp-listen", address, port)
+        except RuntimeFailure as failure:
+            raise OSError(errno.ENETDOWN, failure.message) from failure
 
     def _node(self) -> LocalNode:
-        from proa.node.runtimes.protocol import RuntimeFailure
-
         node = self._find()
         if node is None:
-            raise RuntimeFailure("NodeUnavailable", "no node of this machine is up")
+            raise OSError(errno.ENETDOWN, "no node of this machine is up")
         return node

@@ -6,12 +6,15 @@ Also makes the certificate for hosts that have none of their own: self-signed, a
 from __future__ import annotations
 
 import datetime
+import functools
 from typing import NamedTuple
 
 from proa.client.protocol import Object
 
 DEFAULT_NAMES = ("localhost", "*.localhost", "proa.localhost", "*.proa.localhost")
 DEFAULT_DAYS = 3650
+CACHED = 4096
+"""Secrets that are not read again while they stay the same: a thousand are half a second."""
 MIN_RSA_BITS = 2048
 CURVES = ("secp256r1", "secp384r1", "secp521r1")
 """What Envoy takes; for anything else it refuses all listeners."""
@@ -26,20 +29,25 @@ class Certificate(NamedTuple):
 
 def read_certificate(secret: Object) -> Certificate | str:
     """Return the certificate in a Secret, or what is wrong with it, to follow its name in a sentence."""
+    data = secret.get("data") or {}
+    return _read(data.get("tls.crt") or "", data.get("tls.key") or "")
+
+
+@functools.lru_cache(maxsize=CACHED)
+def _read(chain: str, key: str) -> Certificate | str:
     import base64
     import binascii
 
-    data = secret.get("data") or {}
     parts = []
-    for field in ("tls.crt", "tls.key"):
-        if not data.get(field):
+    for field, encoded in (("tls.crt", chain), ("tls.key", key)):
+        if not encoded:
             return f"has no {field}"
         try:
-            parts.append(base64.b64decode(data[field], validate=True))
+            parts.append(base64.b64decode(encoded, validate=True))
         except binascii.Error:
             return f"has a {field} that is not base64"
     wrong = _check(*parts)
-    return wrong or Certificate(parts[0].decode(), parts[1].decode())
+    return wrong or Certificate(*(part.decode(errors="replace") for part in parts))
 
 
 def _check(chain: bytes, key: bytes) -> str:
@@ -54,8 +62,8 @@ def _check(chain: bytes, key: bytes) -> str:
     )
 
     try:
-        certificates = x509.load_pem_x509_certificates(chain)
-    except ValueError:
+        public = x509.load_pem_x509_certificates(chain)[0].public_key()
+    except (ValueError, UnsupportedAlgorithm):
         return "has a tls.crt that is not a PEM certificate"
     try:
         private = load_pem_private_key(key, None)
@@ -67,8 +75,8 @@ def _check(chain: bytes, key: bytes) -> str:
     elif not (isinstance(private, ec.EllipticCurvePrivateKey) and private.curve.name in CURVES):
         return "has a key that is neither RSA nor of the curves P-256, P-384 and P-521"
     shapes = [
-        public.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-        for public in (certificates[0].public_key(), private.public_key())
+        half.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+        for half in (public, private.public_key())
     ]
     return "" if shapes[0] == shapes[1] else "has a tls.key that does not belong to its tls.crt"
 

@@ -265,8 +265,7 @@ class GatewayController:
             elif self._is_running:
                 await self._proxy.apply(snapshot)
             elif snapshot.doors:
-                await self._proxy.start(snapshot)
-                self._is_running = True
+                await self._begin(snapshot)
         except Refused as refused:
             logger.error("Envoy refuses its configuration error=%s", refused)
             return str(refused)
@@ -274,13 +273,25 @@ class GatewayController:
             return str(missing)
         except EnvoyFailed as failed:
             logger.error("Envoy does not run, will try again error=%s", failed)
-            self._must_renew = must_renew
+            self._must_renew = self._is_running
             asyncio.get_running_loop().call_later(RETRY_SECONDS, self._poke)
             return str(failed)
         except BaseException:
             self._must_renew = must_renew
             raise
         return ""
+
+    async def _begin(self, snapshot: Snapshot) -> None:
+        """Start Envoy, or leave nothing; one that refuses its first configuration runs all the same."""
+        self._is_running = True
+        try:
+            await self._proxy.start(snapshot)
+        except Refused:
+            raise
+        except BaseException:
+            self._is_running = False
+            await self._proxy.stop()
+            raise
 
     def _write_places(self) -> None:
         """Have `proa status` know where the ports are on the host."""

@@ -42,7 +42,7 @@ STATS_PATH = "/stats?format=json&filter=" + (
 
 
 class Place(Protocol):
-    """Where Envoy runs."""
+    """Where Envoy runs; everything of it raises OSError where there is nowhere."""
 
     @property
     def address(self) -> str:
@@ -99,8 +99,9 @@ class Proxy:
         self._write_clusters(snapshot)
         self._write_routes(snapshot)
         await self._envoy.start()
+        if self._log_task is None:
+            self._log_task = asyncio.create_task(self._bound_log(), name="envoy's access log")
         await self._check(set())
-        self._log_task = asyncio.create_task(self._bound_log(), name="envoy's access log")
 
     async def stop(self) -> None:
         """End Envoy, close the ports, leave no key."""
