@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import functools
+import hashlib
+import http.server
 import json
 import os
 import shutil
@@ -9,6 +12,7 @@ import signal
 import subprocess
 import sys
 import tarfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -277,6 +281,55 @@ RUN test "$(cat /h/EOF /h/RAW /1 /2 /3 /4 /5 | tr '\\n' ' ')" = \\
   'hello you raw $WHO one you /dev/pipes/EOF 4 5 you '
 """
     build(proa, text)
+
+
+@pytest.fixture
+def files_by_http(tmp_path: Path) -> Iterator[str]:
+    """Serve file.txt and archive.tgz; return the URL."""
+    (tmp_path / "file.txt").write_text("content")
+    with tarfile.open(tmp_path / "archive.tgz", "w:gz") as archive:
+        archive.add(tmp_path / "file.txt", "inner.txt")
+    make = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(tmp_path))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), make) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
+        thread.join()
+
+
+def test_triggers_of_the_base_come_first_and_flags_do_what_they_say(
+    proa: ProaCommand, build: Callable[..., Any], files_by_http: str
+) -> None:
+    triggers = "ONBUILD COPY src/a.txt /onbuild/\nONBUILD RUN <<X\necho ran > /onbuild/ran\nX\n"
+    build(proa, f"{BASE}{triggers}", "-t", "with-triggers:1")
+    checksum = hashlib.sha256(b"content").hexdigest()
+    text = f"""ARG FROM=with-triggers:1
+FROM ${{FROM}} AS one
+ADD --checksum=sha256:{checksum} {files_by_http}/file.txt /dl/
+ADD --unpack=true {files_by_http}/archive.tgz /un/
+ADD --unpack=false archive.tgz /kept/
+COPY --parents src/./sub src/*.txt /p/
+COPY --exclude=sub --exclude=out src /e/
+COPY --from=with-triggers:1 /bin/busybox /other/
+COPY --link --chmod=0755 d/y /l/run
+FROM one
+ARG TARGETARCH
+ARG UNSET
+RUN --mount=type=bind,target=/ctx,rw touch /ctx/new && test -n "$TARGETARCH" && test -z "$UNSET"
+"""
+    build(proa, text, "-t", "flags:1")
+    files = stored(proa, "flags:1").files
+    wanted = {"onbuild/ran", "dl/file.txt", "un/inner.txt", "kept/archive.tgz", "p/sub/b.txt", "p/src/a.txt",
+              "e/a.txt", "other/busybox", "l/run"}  # fmt: skip
+    assert wanted <= files.keys()
+    assert not {"e/sub", "e/out", "ctx", "new"} & files.keys()
+    assert (files["dl/file.txt"][1], files["l/run"][1]) == (0o600, 0o755)
+    assert "ONBUILD" not in json.dumps(stored(proa, "flags:1").config["config"])
+    wrong = build(
+        proa, f"FROM scratch\nADD --checksum=sha256:{'0' * 64} {files_by_http}/file.txt /\n", check=False
+    )
+    assert "digest mismatch" in wrong.stderr
 
 
 def test_links_of_a_context_lead_to_nothing_of_this_machine(

@@ -109,6 +109,8 @@ class _Tree:
             return
         if not path:
             raise UnsafeArchive(f"{member.name!r} would replace the root of the layer")
+        if (member.ischr() or member.isblk()) and not self._is_made(member):
+            return
         parent = self._parent(above, member.name)
         self._clear(path, name, parent)
         if member.isreg():
@@ -230,6 +232,14 @@ class _Tree:
             )
         os.link(target, name, src_dir_fd=self._root, dst_dir_fd=parent, follow_symlinks=False)
 
+    def _is_made(self, member: tarfile.TarInfo) -> bool:
+        """Tell whether a device file is made: without root it is left out, for nobody could open it anyway."""
+        if member.ischr() and os.makedev(member.devmajor, member.devminor) == 0:
+            raise UnsafeArchive(
+                f"{member.name!r} is a 0:0 device, with which a layer would hide what is below"
+            )
+        return self._means.devices
+
     def _add_special(self, name: str, parent: int, member: tarfile.TarInfo) -> None:
         if member.isfifo():
             os.mkfifo(name, 0o600, dir_fd=parent)
@@ -237,12 +247,6 @@ class _Tree:
         if not (member.ischr() or member.isblk()):
             raise InvalidImage(f"{member.name!r} is of a type ({member.type!r}) that images do not have")
         number = os.makedev(member.devmajor, member.devminor)
-        if member.ischr() and number == 0:
-            raise UnsafeArchive(
-                f"{member.name!r} is a 0:0 device, with which a layer would hide what is below"
-            )
-        if not self._means.devices:
-            raise UnsafeArchive(f"{member.name!r} is a device file, which only root can make")
         os.mknod(name, 0o600 | (stat.S_IFCHR if member.ischr() else stat.S_IFBLK), number, dir_fd=parent)
 
     # Whiteouts
