@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import subprocess
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -61,10 +62,15 @@ def run_registry(folder: Path, *, users: bool = False, authority: Authority | No
                 break
         else:
             raise AssertionError("docker-registry did not start: " + "".join(said))
+        reader = threading.Thread(target=process.stdout.read, daemon=True)  # a full pipe would stop it
+        reader.start()
         yield found[1]
+        process.kill()
+        reader.join()
     finally:
         process.kill()
-        process.communicate()
+        process.wait()
+        process.stdout.close()
 
 
 def skopeo(*arguments: str) -> str:

@@ -58,12 +58,11 @@ class PullRecords:
     def may_use(self, name: str, repository: str, image_id: str, credentials: Iterable[Credential]) -> bool:
         """Tell whether a pod with these credentials may use an image that is here, without asking its registry."""
         records = self._read()
-        whose = records["pulled"].get(image_id)
-        if whose is None:
+        known = records["pulled"].get(image_id, {}).get(repository)
+        if known is None:  # it did not come by a pull of that name: somebody loaded, tagged or built it here
             return not records["pulling"].get(name)
-        known = whose.get(repository)
-        if known is None or known == _ANYBODY:
-            return bool(known)
+        if known == _ANYBODY:
+            return True
         fingerprints = {*known.values()}
         return any(
             one.source and (one.fingerprint() in fingerprints or one.source in known) for one in credentials
