@@ -341,7 +341,7 @@ class Connection(asyncio.Protocol):
                     if chunk and not self._write_chunk(chunk):
                         await self._drained()
                         self._write_chunk(chunk)
-            self._write(b"0\r\n\r\n")
+                self._write(b"0\r\n\r\n")
         except (ConnectionError, asyncio.CancelledError):
             raise
         except Exception:
