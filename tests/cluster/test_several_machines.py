@@ -316,7 +316,10 @@ def test_killed_servers_leave_pods_alone_and_everything_follows_when_they_are_ba
     cluster = joined.cluster
     before = pod_on(cluster, NODE)["status"]["containerStatuses"][0]["containerID"]
     os.kill(server_of(joined.far), signal.SIGKILL)
-    assert "ready" in joined.far("join", "--detach").stdout
+    nowhere = joined.far("join", "--detach", "--server", "https://192.0.2.1:6444", check=False)
+    assert "proa up --listen ADDRESS" in nowhere.stderr
+    assert "ready" in joined.far("join", "--detach", "--server", "https://192.0.2.1:6443").stdout
+    assert joined.far.status()["nodes"][0]["name"] == NODE
     os.kill(server_of(joined.near), signal.SIGKILL)
     joined.near("up", "--detach")
     name = pod_on(cluster, NODE)["metadata"]["name"]

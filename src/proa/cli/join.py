@@ -33,6 +33,7 @@ On the cluster's machine:
 Here:
   proa join --detach --server https://192.0.2.1:6443 --token abcdef.0123456789abcdef --ca-hash sha256:…
   proa down                    stop the node and its pods; `proa join --detach` starts it again
+  proa join --server URL       the cluster has moved to another address
   proa leave                   be its node no more
 Between all machines UDP port 8472 (the pods' network) must be open, and TCP port 10250 (the kubelet's) from the
 cluster's to each.
@@ -88,7 +89,7 @@ def run(options: argparse.Namespace) -> int:
         if membership is None:
             membership = enrol(home, options)
         else:
-            check_same(membership, options, home)
+            membership = check_same(membership, options, home)
     except JoinFailure as failure:
         raise Failure(str(failure)) from None
     try:
@@ -99,13 +100,25 @@ def run(options: argparse.Namespace) -> int:
         raise
 
 
-def check_same(membership: Membership, options: argparse.Namespace, home: Home) -> None:
-    """Refuse to be a node of two clusters, or to be called otherwise."""
-    for asked, has in ((options.server, membership.server), (options.name, membership.node_name)):
-        if asked and asked.rstrip("/") != has:
-            raise Failure(
-                f"{home.path} is node {membership.node_name} of {membership.server} already: `proa leave` ends that"
-            )
+def check_same(membership: Membership, options: argparse.Namespace, home: Home) -> Membership:
+    """Refuse to be a node of two clusters, or to be called otherwise; a cluster may have moved to another address."""
+    already = (
+        f"{home.path} is node {membership.node_name} of {membership.server} already: `proa leave` ends that"
+    )
+    if options.name and options.name != membership.node_name:
+        raise Failure(already)
+    asked = (options.server or membership.server).rstrip("/")
+    if asked == membership.server:
+        return membership
+    if home.is_running():
+        raise Failure(f"the node runs: `proa down` first, then it can go to {asked}")
+    import asyncio
+
+    from proa.joining.enrolment import move
+
+    if (moved := asyncio.run(move(home, membership, asked))) is None:
+        raise Failure(already)
+    return moved
 
 
 def enrol(home: Home, options: argparse.Namespace) -> Membership:

@@ -15,7 +15,7 @@ from proa.client.protocol import Client
 from proa.home import Home, write_private
 from proa.joining.certificates import client_purpose, request_certificate, write_pair
 from proa.joining.discovery import AGAIN, discover, explain
-from proa.joining.membership import JoinFailure, Membership, keep_membership, key_files
+from proa.joining.membership import JoinFailure, Membership, keep_membership, key_files, node_of
 from proa.local_nodes.overlay import find_way_out
 from proa.objects.errors import ApiError, NotFound, Unauthorized
 from proa.objects.meta import find_condition
@@ -69,6 +69,27 @@ async def enrol(home: Home, wanted: Wanted) -> Membership:
     )
     keep_membership(home, membership)
     return membership
+
+
+async def move(home: Home, membership: Membership, server: str) -> Membership | None:
+    """Return the membership with another address of the same cluster, kept; None where it does not know the node there.
+
+    It is the same where the authority of old has signed its certificate. Raises JoinFailure where nobody answers.
+    """
+    moved = membership._replace(server=server)
+    client = ApiClient(make_transport(node_of(home, moved)), "proa-join")
+    try:
+        await client.get(NODES, moved.node_name)
+    except Unauthorized:
+        return None
+    except NotFound:
+        pass  # it was removed while this machine was away: it may make itself again
+    except ApiError as error:
+        raise JoinFailure(explain(server, error.message)) from None
+    finally:
+        await client.close()
+    keep_membership(home, moved)
+    return moved
 
 
 def find_addresses(server: str) -> tuple[str, str]:

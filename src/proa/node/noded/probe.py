@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -90,7 +91,7 @@ def _probe_rungs() -> dict[str, str]:
 @functools.cache
 def _probe_node() -> dict[str, str]:
     async def ask(client: NodedClient) -> dict[str, str]:
-        return dict((await client.status()).features)
+        return {**(await client.status()).features, "vxlan": await _why_no_overlay(client)}
 
     return _ask_node(ask)
 
@@ -109,3 +110,19 @@ def _ask_node(ask: Callable[[NodedClient], Awaitable[dict[str, str]]]) -> dict[s
 
     with tempfile.TemporaryDirectory(prefix="proa-probe-") as folder:
         return asyncio.run(main(Path(folder) / "node"))
+
+
+async def _why_no_overlay(client: NodedClient) -> str:
+    """Return "" where nodes of other machines can be reached from here."""
+    from proa.node.noded.overlay import PORT
+    from proa.node.runtimes.protocol import RuntimeFailure
+
+    device = {"vni": os.getpid(), "local": "127.0.0.1", "port": PORT, "mtu": 1450, "node_ip": "10.243.0.1"}
+    try:
+        await client.set_overlay(device, [])
+    except PermissionError:
+        return "nodes of other machines need root: the way to them is a VXLAN device of the machine's network"
+    except (OSError, RuntimeFailure) as error:
+        why = error.message if isinstance(error, RuntimeFailure) else error.strerror or str(error)
+        return f"no nodes of other machines: {why}; it takes the kernel's module vxlan and UDP port {PORT}"
+    return ""
