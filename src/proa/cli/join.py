@@ -86,10 +86,7 @@ def run(options: argparse.Namespace) -> int:
     try:
         membership = read_membership(home)
         is_new = membership is None
-        if membership is None:
-            membership = enrol(home, options)
-        else:
-            membership = check_same(membership, options, home)
+        membership = check_same(membership, options, home) if membership else enrol(home, options)
     except JoinFailure as failure:
         raise Failure(str(failure)) from None
     try:

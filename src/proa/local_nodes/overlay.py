@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from proa.client.protocol import STRATEGIC_MERGE_PATCH, Client, Object
 from proa.local_nodes.addresses import place_of
+from proa.node.noded.overlay import PORT
 from proa.objects import meta
 from proa.objects.errors import ApiError
 from proa.objects.resource import NODES
@@ -32,8 +33,6 @@ logger = logging.getLogger(__name__)
 
 ANNOTATION = "proa.local/overlay"
 CONDITION = "NetworkUnavailable"
-PORT = 8472
-"""Linux' own (and flannel's), not IANA's 4789, which clouds like to keep for themselves."""
 OVERHEAD_BYTES = {socket.AF_INET: 50, socket.AF_INET6: 70}
 NUMBERS_AT_ONCE = 8
 RETRY_SECONDS = 1.0

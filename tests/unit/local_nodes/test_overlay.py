@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from proa.local_nodes.addresses import JOINED_NUMBERS, MAX_NODES, Place, joined_pod_cidrs, place_of
-from proa.local_nodes.overlay import PORT, choose_vni, make_annotation, plan_ways, read_annotation, words_of
+from proa.local_nodes.overlay import choose_vni, make_annotation, plan_ways, read_annotation, words_of
+from proa.node.noded.overlay import PORT
 
 
 def make_node(

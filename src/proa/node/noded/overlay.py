@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     `address` and `port`, its device's `vni`; `source` and `source_v6` are this node's own addresses."""
 
 NAME = "overlay"
+PORT = 8472
+"""Linux' own (and flannel's), not IANA's 4789, which clouds like to keep for themselves."""
 
 
 class Overlay:
