@@ -34,10 +34,6 @@ class AnyNode:
         """Take them away again."""
         await self._noded().remove_addresses(addresses)
 
-    async def apply_nftables(self, commands: str) -> None:
-        """Run nft commands in one transaction."""
-        await self._noded().apply_nftables(commands)
-
     async def ask_netfilter(self, request: bytes) -> bytes:
         """Send netlink messages to netfilter, and return its answers."""
         return await self._noded().ask_netfilter(request)

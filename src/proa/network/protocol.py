@@ -29,9 +29,6 @@ class NodeNetwork(Protocol):
     async def remove_addresses(self, addresses: list[str]) -> None:
         """Take them away again."""
 
-    async def apply_nftables(self, commands: str) -> None:
-        """Run nft commands in one transaction."""
-
     async def ask_netfilter(self, request: bytes) -> bytes:
         """Send netlink messages to netfilter, and return everything that it answers."""
 

@@ -278,9 +278,6 @@ class LoopbackNetwork:
         for address in addresses:
             self.addresses.remove(address)
 
-    async def apply_nftables(self, commands: str) -> None:
-        raise NotImplementedError
-
 
 class Upstream(asyncio.DatagramProtocol):
     """A resolver of the host that knows one address for every name."""

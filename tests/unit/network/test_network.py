@@ -21,7 +21,7 @@ class Status:
     """A RuntimeStatus of plain processes."""
 
     node_ip: str = "127.0.0.1"
-    features: Mapping[str, str] = field(default_factory=lambda: {"nftables": "no", "pod-network": "no"})
+    features: Mapping[str, str] = field(default_factory=lambda: {"netfilter": "no", "pod-network": "no"})
 
 
 class ProcessNetwork:
@@ -38,9 +38,6 @@ class ProcessNetwork:
 
     async def remove_addresses(self, addresses: list[str]) -> None:
         raise AssertionError(addresses)
-
-    async def apply_nftables(self, commands: str) -> None:
-        raise AssertionError(commands)
 
 
 class Recorder:

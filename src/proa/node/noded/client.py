@@ -261,10 +261,6 @@ class NodedClient:
         answer = await self._call("overlay", device=dict(device), peers=peers)
         return not answer["missing"]
 
-    async def apply_nftables(self, commands: str) -> None:
-        """Run nft commands in one transaction."""
-        await self._call("nftables", commands=commands)
-
     async def ask_netfilter(self, request: bytes) -> bytes:
         """Send netlink messages to netfilter in the node's network, and return its answers."""
         said = await self._call("netfilter", messages=binascii.b2a_base64(request, newline=False).decode())

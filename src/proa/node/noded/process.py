@@ -16,7 +16,7 @@ import signal
 import sys
 
 from proa import __version__
-from proa.node.noded import faults, linux, netfilter, nftables, outer, server
+from proa.node.noded import faults, linux, netfilter, outer, server
 from proa.node.noded.cgroups import remove_group
 from proa.node.noded.loop import READ, Loop
 from proa.node.noded.records import remove_tree
@@ -75,7 +75,6 @@ def _serve(settings: dict[str, Any], level: str, state: str) -> None:
         file.write("\n".join(runtime.cgroup_directories()))
     runtime.clear()
     if level != "process":
-        runtime.features["nftables"] = nftables.probe()
         runtime.features["netfilter"] = netfilter.probe()
     remove_tree(f"{state}/probe")
     loop = Loop()

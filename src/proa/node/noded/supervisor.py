@@ -14,7 +14,7 @@ import socket
 import sys
 import time
 
-from proa.node.noded import child, disks, faults, netfilter, network, nftables
+from proa.node.noded import child, disks, faults, netfilter, network
 from proa.node.noded.descriptors import close_all, make_pipes
 from proa.node.noded.early_ends import EarlyEnds
 from proa.node.noded.execs import Execs
@@ -601,15 +601,6 @@ class Supervisor:
         self._runtime.divert_outside(arguments["inside"])
         reply.send({})
 
-    def do_nftables(self, arguments: Record, reply: Reply) -> None:
-        """Run nft commands in the node's network namespace."""
-        why = self._runtime.features.get("nftables", "")
-        if why:
-            raise Failure("NftablesError", why)
-        nftables.apply(
-            arguments["commands"], lambda error: _answer(reply, "NftablesError", error), self._loop
-        )
-
     def do_netfilter(self, arguments: Record, reply: Reply) -> None:
         """Pass messages on to netfilter in the node's network namespace."""
         if why := self._runtime.features.get("netfilter", ""):
@@ -629,13 +620,6 @@ class Supervisor:
 def _open_log(config: Record) -> LogFile:
     limits = {key: config[f"log_{key}"] for key in ("max_bytes", "max_files") if f"log_{key}" in config}
     return LogFile(config["log_path"], **limits)
-
-
-def _answer(reply: Reply, reason: str, error: str) -> None:
-    if error:
-        reply.fail(reason, error)
-    else:
-        reply.send({})
 
 
 def _new_id() -> str:

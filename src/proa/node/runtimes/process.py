@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 _MISSING = (
     "pod-network", "overlay", "cgroup-cpu", "cgroup-memory", "cgroup-pids", "user-namespace", "pid-namespace",
-    "nftables", "netfilter", "mounts",
+    "netfilter", "mounts",
 )  # fmt: skip
 _NONE = "this node runs plain processes, without isolation (`proa doctor` says why)"
 

@@ -20,7 +20,7 @@ class RuntimeStatus:
     """What this node's isolation really is, as found by trying.
 
     `level` is the rung of the ladder; `features` maps names (pod-network, overlay, cgroup-memory, cgroup-cpu,
-    cgroup-pids, user-namespace, netfilter (the kernel's nftables), nftables (nft's commands), pid-namespace) to "" when
+    cgroup-pids, user-namespace, netfilter (the kernel's nftables), pid-namespace) to "" when
     they work, else to why not. `handlers` are the names that a RuntimeClass may give, each with what it can (as in the
     Node's status: userNamespaces, …). `node_ipv6` is the node's address of that family, "" where it has none.
     """
@@ -341,9 +341,6 @@ class NodeNetwork(Protocol):
     async def divert_outside(self, inside: list[str]) -> None:
         """Bring what is meant for other networks to sockets of this one: what rules mark, and what the node sends
         to others than those of `inside` (CIDR)."""
-
-    async def apply_nftables(self, commands: str) -> None:
-        """Run nft commands in one transaction; raise RuntimeFailure("NftablesError", nft's own words)."""
 
     async def ask_netfilter(self, request: bytes) -> bytes:
         """Send netlink messages to netfilter, and return its answers; raise RuntimeFailure("NetfilterError")."""

@@ -17,7 +17,7 @@ def test_every_feature_has_an_answer() -> None:
         "overlay",
         "pod-network",
         "cgroup-memory",
-        "nftables",
+        "netfilter",
     } <= set(features)
     assert all(isinstance(why, str) for why in features.values())
     level = chosen_level()
