@@ -24,7 +24,7 @@ BODY = b"x" * 512
 class LocalSockets:
     """Sockets of this namespace, where a node's would come from noded."""
 
-    async def take(self) -> socket.socket:
+    async def take(self, address: str = "") -> socket.socket:
         sock = socket.socket()
         sock.setblocking(False)
         return sock
