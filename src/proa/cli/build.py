@@ -135,9 +135,8 @@ def make_request(options: argparse.Namespace, context: Context, text: str, path:
         raise UsageError("--push needs a name: -t REGISTRY/NAME")
     if options.platform and not re.fullmatch(r"[a-z0-9]+/[a-z0-9_]+(/v[0-9]+)?", options.platform):
         raise UsageError(f"--platform {options.platform}: it should be like linux/amd64")
-    arguments = {
-        name: value for name in _PROXIES for key in (name, name.lower()) if (value := os.environ.get(key))
-    }
+    names = (*_PROXIES, *(name.lower() for name in _PROXIES))
+    arguments = {name: os.environ[name] for name in names if os.environ.get(name)}
     arguments |= _pairs(options.build_arg, "--build-arg")
     epoch = arguments.get("SOURCE_DATE_EPOCH") or os.environ.get("SOURCE_DATE_EPOCH") or ""
     if epoch and not epoch.isdigit():
@@ -263,10 +262,12 @@ class _Puller:
     def push(self, image: StoredImage, request: Request, progress: Progress) -> None:
         """Send the image to the registry of each of its names; raise ImageError."""
         from proa.images.push import push
-        from proa.images.reference import parse
+        from proa.images.reference import LOCAL_REGISTRY, parse
 
         for name in request.names:
             reference = parse(name)
+            if reference.registry == LOCAL_REGISTRY:  # the image is there: it has its name
+                continue
             progress.begin("", f"push {reference}")
             sent = push(
                 self._store,
