@@ -223,7 +223,7 @@ def print_status(status: dict[str, Any]) -> None:
     )
     for line in settings_lines(status):
         terminal.line(line)
-    for line in places_lines(status["gateway"]):
+    for line in places_lines(status.get("gateway") or []):
         terminal.line(line)
     if status.get("registry"):
         terminal.line(
