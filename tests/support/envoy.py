@@ -57,17 +57,23 @@ def fetch(
     tls: str = "",
 ) -> Answer:
     """Send one request on a connection of its own; `tls` is the server name to ask for."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
-    if tls:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-        connection.connect()
-        connection.sock = context.wrap_socket(connection.sock, server_hostname=tls)
+    connection = connect(port, tls)
     try:
         connection.request(method, path, headers={"Host": host, **(headers or {})})
         return Answer(connection.getresponse())
     finally:
         connection.close()
+
+
+def connect(port: int, tls: str = "") -> http.client.HTTPConnection:
+    """Return a connection; `tls` is the server name to ask for, "" for none."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    connection.connect()
+    if tls:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        connection.sock = context.wrap_socket(connection.sock, server_hostname=tls)
+    return connection
 
 
 def served_certificate(port: int, server_name: str) -> str:
@@ -211,7 +217,7 @@ class Load:
         connection: http.client.HTTPConnection | None = None
         while not self._ending.is_set():
             try:
-                connection = connection or http.client.HTTPConnection("127.0.0.1", self._port, timeout=10)
+                connection = connection or connect(self._port, self._tls)
                 connection.request("POST", "/load", body=b"x" * 100, headers={"Host": "x.io"})
                 response = connection.getresponse()
                 response.read()

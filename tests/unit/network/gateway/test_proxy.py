@@ -80,7 +80,7 @@ def test_no_request_fails_while_everything_changes(tmp_path):
         start = make_snapshot(doors, backends, {SECRET: some_certificate(0)})
         async with running_proxy(tmp_path, start) as proxy:
             port, tls_port = (proxy.ports.public[n] for n in (PORT, PORT + 1))
-            async with Load(port) as load:
+            async with Load(port) as load, Load(tls_port, 2, tls="x.io") as tls_load:
                 proxy.write_endpoints(backend("a"), [backends["b"].endpoint])
                 await load.more()
                 proxy.write_endpoints(backend("a"), [backends["a"].endpoint, backends["b"].endpoint])
@@ -97,6 +97,8 @@ def test_no_request_fails_while_everything_changes(tmp_path):
                     while served_certificate(tls_port, "x.io") != some_certificate(2).chain:
                         await asyncio.sleep(0.01)
             assert load.failures == []
+            assert tls_load.failures == []
+            assert tls_load.answered > 20
             assert {*proxy.ports.public} == {PORT, PORT + 1}
 
     with running_backends("a", "b", "c") as backends:
