@@ -29,6 +29,7 @@ MAX_WORKERS = 4
 READY_SECONDS = 20.0
 POLL_SECONDS = 0.01
 STOP_SECONDS = 5.0
+REFUSAL_SECONDS = 2.0
 FIRST_BACK_OFF_SECONDS = 0.2
 MAX_BACK_OFF_SECONDS = 10.0
 SETTLED_SECONDS = 60.0
@@ -67,7 +68,8 @@ class Envoy:
         self._binary = ""
         self._process: asyncio.subprocess.Process | None = None
         self._keeper: asyncio.Task[None] | None = None
-        self.last_refusal = ""
+        self._refusal = ""
+        self._refused = asyncio.Event()
         self.admin = Admin(folder, ADMIN_SOCKET)
         self.handover = Handover(folder, zlib.crc32(str(folder).encode()) % BASE_IDS + 1)
 
@@ -81,6 +83,19 @@ class Envoy:
         self._binary = self._binary or find_binary()
         await self._spawn()
         self._keeper = asyncio.create_task(self._keep(), name="envoy's keeper")
+
+    def forget_refusal(self) -> None:
+        """Begin anew: what was refused before is of no interest."""
+        self._refused.clear()
+
+    async def why_refused(self) -> str:
+        """Return what Envoy has said, or is about to say, of a configuration that it refuses."""
+        try:
+            async with asyncio.timeout(REFUSAL_SECONDS):
+                await self._refused.wait()
+        except TimeoutError:
+            return "the log says why"
+        return self._refusal
 
     async def stop(self) -> None:
         """End it; connections to our sockets wait from now on."""
@@ -137,7 +152,8 @@ class Envoy:
             return
         while line := await _read_line(process.stderr):
             if REJECTED in line:
-                self.last_refusal = line.partition(REJECTED)[2].lstrip(": ")
+                self._refusal = line.partition(REJECTED)[2].lstrip(": ")
+                self._refused.set()
             logger.log(logging.INFO if OUR_SIGNAL in line else logging.WARNING, "envoy: %s", line)
 
     async def _keep(self) -> None:

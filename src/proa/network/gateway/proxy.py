@@ -126,6 +126,7 @@ class Proxy:
 
     async def apply(self, snapshot: Snapshot) -> None:
         """Bring Envoy to a snapshot; raise Refused where it does not take it, AdminError where it does not answer."""
+        self._envoy.forget_refusal()
         await self._open_ports(snapshot)
         self._write_endpoints(snapshot)
         if version := await asyncio.to_thread(self._write_clusters, snapshot):
@@ -202,7 +203,7 @@ class Proxy:
             if rejected != self._rejected:
                 self._rejected = rejected
                 if rejected:
-                    raise Refused(self._envoy.last_refusal or "the log says why")
+                    raise Refused(await self._envoy.why_refused())
             accepted = {str(value) for name, value in stats.items() if name.endswith("version_text")}
             warming = sum(
                 int(v) for name, v in stats.items() if name.endswith(("_warming", "warming_clusters"))
