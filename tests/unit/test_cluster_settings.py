@@ -43,6 +43,8 @@ def test_what_no_cluster_has_written_is_told(text: str, tmp_path: Path) -> None:
             [],
         ),
         (Wanted(port=7001), ["--port", "7001"]),
+        (Wanted(outside_network="yes"), []),
+        (Wanted(outside_network="no"), ["--outside-network", "no"]),
         (Wanted(store="etcd://a"), ["--store", "etcd://a"]),
         (Wanted(audit_policy=""), ["--audit-policy", ""]),
     ],

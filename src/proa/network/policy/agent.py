@@ -31,6 +31,7 @@ TABLES = ("proa_policy_a", "proa_policy_b")
 MAX_TRANSACTION_BYTES = 96 << 10
 FIRST_BACK_OFF_SECONDS = 0.5
 MAX_BACK_OFF_SECONDS = 30.0
+FAILURES_UNTOLD = 2
 OBJECTS_A_TURN = 50
 """So many changes are worked out in one go; then others have their turn."""
 DNS_POD = PodKey("kube-system", "(the cluster's DNS)")
@@ -187,7 +188,7 @@ class PolicyAgent:
                 failures = 0
             except Exception as error:
                 logger.exception("network policies not applied attempt=%d", failures + 1)
-                if not failures:
+                if failures == FAILURES_UNTOLD:  # a node that is made anew refuses the first few
                     self._tell_all(str(error))
                 self._wake.set()
                 await self._sleep(min(FIRST_BACK_OFF_SECONDS * 2.0**failures, MAX_BACK_OFF_SECONDS))
