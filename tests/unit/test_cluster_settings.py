@@ -48,7 +48,16 @@ def test_what_no_cluster_has_written_is_told(text: str, tmp_path: Path) -> None:
         (Wanted(store="etcd://a"), ["--store", "etcd://a"]),
         (Wanted(audit_policy=""), ["--audit-policy", ""]),
     ],
-    ids=["nothing", "any port", "the same", "a port", "outside as it is", "outside no", "a store", "no audit"],
+    ids=[
+        "nothing",
+        "any port",
+        "the same",
+        "a port",
+        "outside as it is",
+        "outside no",
+        "a store",
+        "no audit",
+    ],
 )
 def test_only_what_is_otherwise_is_unmet(wanted: Wanted, options: list[str]) -> None:
     assert Settings("id", 7000, audit_policy="default").unmet(wanted).options() == options
