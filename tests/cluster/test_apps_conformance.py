@@ -11,7 +11,7 @@ import pytest
 
 from support.pods_api import Object, Pods, container_status, is_ready, phase, python, shell
 
-pytestmark = [pytest.mark.cluster, pytest.mark.xdist_group("cluster")]
+pytestmark = [pytest.mark.cluster, pytest.mark.xdist_group("pods")]
 
 FAIL_ONCE = "if [ -r /data/foo ]; then exit 0; fi; touch /data/foo; exit 1"
 HEALTHY = {"exec": {"command": ["test", "-f", "/tmp/healthy"]}}

@@ -12,7 +12,7 @@ import pytest
 
 from support.pods_api import Pods, phase, python, shell, state
 
-pytestmark = [pytest.mark.cluster, pytest.mark.xdist_group("cluster")]
+pytestmark = [pytest.mark.cluster, pytest.mark.xdist_group("containers")]
 
 DATA = {"data-1": "value-1", "data-2": "value-2", "data-3": "value-3"}
 PREFIXES = ("p-", "p.", "p_", "#p@", "1 ")

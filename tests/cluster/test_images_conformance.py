@@ -19,7 +19,7 @@ import pytest
 from support.images import digest, make_archive, make_entry, make_folder
 from support.pods_api import Pods, shell
 
-pytestmark = [pytest.mark.cluster, pytest.mark.xdist_group("cluster")]
+pytestmark = [pytest.mark.cluster, pytest.mark.xdist_group("containers")]
 
 MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json"
 CONFIG_TYPE = "application/vnd.oci.image.config.v1+json"

@@ -26,7 +26,7 @@ from support.pods_api import (
     state,
 )
 
-pytestmark = [pytest.mark.cluster, pytest.mark.xdist_group("cluster")]
+pytestmark = [pytest.mark.cluster, pytest.mark.xdist_group("pods")]
 
 FOREVER = "trap exit TERM; sleep 1000 & wait"
 COUNTED = """

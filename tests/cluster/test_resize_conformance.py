@@ -9,7 +9,7 @@ import pytest
 from proa.objects.quantity import to_millis
 from support.pods_api import Object, Pods, condition, container_status, is_ready, shell
 
-pytestmark = [pytest.mark.cluster, pytest.mark.xdist_group("cluster")]
+pytestmark = [pytest.mark.cluster, pytest.mark.xdist_group("containers")]
 
 Said = tuple[str, str, str, str]
 """CPU request and limit, memory request and limit; "" for none."""
