@@ -140,10 +140,12 @@ def run_container(
     users: int,
     processes: int,
     has_groups: bool,
+    target: int = 0,
 ) -> Callable[[socket.socket], None]:
     """Return what a container's first process does.
 
     `users` is the pod's own user namespace, `processes` a PID namespace that others are in already; -1 without one.
+    `target` is the pid of the container whose /proc this one is to have too, 0 for none.
     """
 
     def run(channel: socket.socket) -> None:
@@ -153,6 +155,10 @@ def run_container(
         null = _leave_own_streams()
         for namespace in namespaces.values():
             linux.setns(namespace)
+        if target:
+            of_target = os.open(f"/proc/{target}/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
+            view.proc_tree = linux.clone_tree_elsewhere(of_target, "/proc")
+            os.close(of_target)
         linux.unshare(linux.CLONE_NEWNS | linux.CLONE_NEWCGROUP)
         rootfs.enter(directory, image, view)
         become(

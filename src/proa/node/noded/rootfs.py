@@ -102,6 +102,7 @@ class View:
         "mounts",
         "privileged",
         "proc",
+        "proc_tree",
         "read_only",
         "shm",
         "users",
@@ -136,6 +137,8 @@ class View:
         self.users = users
         self.first_id = first_id
         self.proc = proc
+        self.proc_tree = -1
+        """A detached mount of /proc, where another container's is to be had."""
 
 
 def enter(directory: str, image: HostImage, view: View) -> None:
@@ -520,7 +523,12 @@ def _mount_kernel_files(root: _Root, view: View) -> None:
     quiet = linux.MS_NOSUID | linux.MS_NODEV | linux.MS_NOEXEC
     for name in ("proc", "sys", "dev"):
         os.makedirs(f"root/{name}", exist_ok=True)
-    if view.proc:
+    if view.proc_tree >= 0:
+        place = os.open("root/proc", os.O_PATH | os.O_CLOEXEC)
+        linux.attach_tree(view.proc_tree, place)
+        os.close(place)
+        os.close(view.proc_tree)
+    elif view.proc:
         _cover(view.proc, "root/proc", read_only=False, recursive=False)
     else:
         linux.mount("proc", "root/proc", "proc", quiet)

@@ -307,8 +307,8 @@ class NativeRuntime:
         """The names that a RuntimeClass may give, with what each can."""
         return {name: handler.abilities for name, handler in self._handlers.items()}
 
-    def view(self, record: Record, sandbox: Record, beside: Record | None = None) -> rootfs.View:
-        """Return what a container sees beyond its image; `beside` is the container whose processes it is among."""
+    def view(self, record: Record, sandbox: Record) -> rootfs.View:
+        """Return what a container sees beyond its image."""
         proc = f"{self.sandbox_folder(sandbox)}/proc" if sandbox["id"] in self._holders else ""
         config = record["config"]
         security = config["security"]
@@ -327,7 +327,7 @@ class NativeRuntime:
             read_only=bool(security["read_only_root"]),
             users=self._namespaces[sandbox["id"]].get("user", -1),
             first_id=sandbox.get("first_id", 0),
-            proc=f"/proc/{beside['pid']}/root/proc" if beside is not None else proc,
+            proc=proc,
             layers=config.get("layers") or (),
             volumes=[path for path in config.get("volumes") or () if path not in mounted],
         )

@@ -37,12 +37,13 @@ class NativeContainers:
                 process,
                 node.root_folder(record),
                 node.image,
-                node.view(record, sandbox, beside),
+                node.view(record, sandbox),
                 namespaces,
                 child.joiner(node.cgroups, node.cgroup(record, sandbox)),
                 users=users,
                 processes=processes,
                 has_groups=not node.single_uid,
+                target=beside["pid"] if beside is not None else 0,
             )
             is_alone = processes < 0 and not sandbox["config"]["host_pid"]
             return child.spawn(run, in_new_pid_namespace=is_alone, own_pid_namespace=node.home["pid"])
