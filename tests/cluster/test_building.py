@@ -182,7 +182,7 @@ def test_an_image_is_what_buildah_makes_of_the_same_dockerfile(
         "-f",
         str(dockerfile),
     ]
-    run([*buildah, "bud", *options, str(context)])
+    run([*buildah, "bud", *options, str(context)], timeout=300)
     run([*buildah, "push", "-q", "other", f"oci:{tmp_path}/layout"])
     ours, theirs = stored(proa, "everything:1"), read_image(tmp_path / "layout")
     assert ours.files == {path: found for path, found in theirs.files.items() if path not in OF_BUILDAH}

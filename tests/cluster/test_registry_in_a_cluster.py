@@ -120,7 +120,7 @@ def test_buildah_builds_and_pushes_on_the_host(
         "--storage-driver",
         "vfs",
     ]
-    run([*buildah, "bud", "-q", "--isolation", "chroot", "-t", "mine", str(context)])
+    run([*buildah, "bud", "-q", "--isolation", "chroot", "-t", "mine", str(context)], timeout=300)
     run([*buildah, "push", "-q", "--tls-verify=false", "mine", f"docker://{address}/of-buildah:1"])
     assert run_image(cluster, namespace, "buildah", "proa.local:5000/of-buildah:1") == "built\n"
 

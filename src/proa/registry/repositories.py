@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Mapping
 
 from proa.images.digests import is_digest
 from proa.images.errors import ImageError, InvalidImage, InvalidReference
@@ -30,6 +30,20 @@ _MAX_RECENT = 10_000
 _RECENT_SECONDS = 3600.0
 
 
+class _Index:
+    """The registry's part of the store's names, for as long as these are the same: by repository, with what each needs."""
+
+    def __init__(self, names: Mapping[str, Descriptor]) -> None:
+        self.names = names
+        self.targets: dict[str, dict[str, Descriptor]] = {}
+        self.referred: dict[str, set[str]] = {}
+        prefix = f"{LOCAL_REGISTRY}/"
+        for name, target in names.items():
+            if name.startswith(prefix):
+                repository = parse(name).repository
+                self.targets.setdefault(repository, {})[name] = target
+
+
 class Repositories:
     """What one store has for its registry. Every method may be called from several threads."""
 
@@ -37,6 +51,7 @@ class Repositories:
         self.store = store
         self._recent: dict[tuple[str, str], float] = {}
         self._lock = threading.Lock()
+        self._index = _Index({})
 
     # Blobs
 
@@ -69,6 +84,14 @@ class Repositories:
             self._recent.pop((repository, digest), None)
 
     def _referred(self, repository: str) -> set[str]:
+        """Return the digests that a repository's manifests lead to; worked out once for as long as names stay."""
+        index = self._current()
+        known = index.referred.get(repository)
+        if known is None:
+            known = index.referred[repository] = self._find_referred(repository)
+        return known
+
+    def _find_referred(self, repository: str) -> set[str]:
         found: set[str] = set()
         for target in self._targets(repository).values():
             self._follow(target.digest, found)
@@ -202,20 +225,19 @@ class Repositories:
 
     def all(self) -> list[str]:
         """Return the names of all repositories, in order."""
-        return sorted({name.removeprefix(f"{LOCAL_REGISTRY}/") for name in self._repository_names()})
-
-    def _repository_names(self) -> Iterator[str]:
-        for name in self.store.names.all():
-            if name.startswith(f"{LOCAL_REGISTRY}/"):
-                yield parse(name).name
+        return sorted(self._current().targets)
 
     def _targets(self, repository: str) -> dict[str, Descriptor]:
         """Return what each whole name of a repository means."""
-        prefix = f"{LOCAL_REGISTRY}/{repository}"
+        return self._current().targets.get(repository, {})
+
+    def _current(self) -> _Index:
+        """Return what the store's names are now."""
         names = self.store.names.all()
-        return {
-            name: target for name, target in names.items() if name.startswith((f"{prefix}:", f"{prefix}@"))
-        }
+        index = self._index
+        if index.names is not names:
+            index = self._index = _Index(names)
+        return index
 
     def _parse(self, repository: str, reference: str) -> Reference:
         separator = "@" if ":" in reference else ":"
