@@ -31,7 +31,7 @@ _RECENT_SECONDS = 3600.0
 
 
 class _Index:
-    """The registry's part of the store's names, for as long as these are the same: by repository, with what each needs."""
+    """The registry's part of the store's names while these are the same: by repository, with what each needs."""
 
     def __init__(self, names: Mapping[str, Descriptor]) -> None:
         self.names = names
