@@ -10,7 +10,9 @@ from typing import Any, NamedTuple, Protocol
 from proa.client.protocol import Object
 from proa.network.gateway.model import BackendKey, ObjectKey
 
-H2C = "kubernetes.io/h2c"
+HTTP2 = ("kubernetes.io/h2c", "h2c", "http2", "grpc")
+"""What a Service's port says (appProtocol) that speaks HTTP/2 without TLS: Kubernetes' word, and common ones."""
+TLS = ("https", "tls", "kubernetes.io/wss", "wss")
 
 
 class World(Protocol):
@@ -46,8 +48,13 @@ def find_backend(
             "UnsupportedValue", f'Service "{key}" is of type ExternalName, which is no backend here'
         )
     for entry in spec.get("ports") or ():
-        if port in (entry["port"], entry.get("name")) and (entry.get("protocol") or "TCP") == "TCP":
-            return BackendKey(key, entry["port"], is_http2 or entry.get("appProtocol") == H2C)
+        if port not in (entry["port"], entry.get("name")) or (entry.get("protocol") or "TCP") != "TCP":
+            continue
+        protocol = (entry.get("appProtocol") or "").lower()
+        if protocol in TLS:
+            words = f'Service "{key}" wants TLS at port {_quoted(port)} (appProtocol), which it is not sent'
+            return Problem("UnsupportedProtocol", words)
+        return BackendKey(key, entry["port"], is_http2 or protocol in HTTP2)
     return Problem("BackendNotFound", f'Service "{key}" has no TCP port {_quoted(port)}')
 
 

@@ -226,6 +226,12 @@ def test_routes_of_others_gateways_are_left_alone():
         pytest.param(to("nope"), (), (False, "BackendNotFound"), id="no Service"),
         pytest.param(to("a", port=81), (), (False, "BackendNotFound"), id="no port"),
         pytest.param(to("a", kind="Pod"), (), (False, "InvalidKind"), id="no Service's kind"),
+        pytest.param(
+            to("t"),
+            (make_service("t", "default", {"port": 80, "appProtocol": "https"}),),
+            (False, "UnsupportedProtocol"),
+            id="TLS to the backend",
+        ),
         pytest.param(to("c", namespace="other"), (), (False, "RefNotPermitted"), id="not granted"),
         pytest.param(
             to("c", namespace="other"),
@@ -362,6 +368,17 @@ def test_what_cannot_be_carried_out_makes_the_route_not_accepted(rule, words):
     assert (accepted.is_true, accepted.reason) == (False, "UnsupportedValue")
     assert words in accepted.message
     assert planned.doors[0].sites == {}
+
+
+@pytest.mark.parametrize(
+    ("protocol", "is_http2"), [("kubernetes.io/h2c", True), ("grpc", True), ("http", False), ("", False)]
+)
+def test_a_services_port_says_whether_it_speaks_http2(protocol, is_http2):
+    service = make_service("s", "default", {"port": 80, "appProtocol": protocol})
+
+    planned = plan([PLAIN], [make_route("r", {"backendRefs": [to("s")]})], service)
+
+    assert planned.backends == {BackendKey(ObjectKey("default", "s"), 80, is_http2)}
 
 
 @pytest.mark.parametrize(
