@@ -8,7 +8,9 @@ from __future__ import annotations
 import json
 import os
 import socket
+import subprocess
 import urllib.request
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -180,6 +182,50 @@ def test_host_ports_lead_to_their_pods(pods: Pods) -> None:
 
     assert pods.output("asking").split() == ["port-loopback", "port-node", "port-udp"]
     assert urllib.request.urlopen(f"http://127.0.0.1:{port}", timeout=20).read() == b"port-loopback"
+
+
+def test_a_block_volume_is_a_device_in_the_container(pods: Pods, tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    disk.write_bytes(b"written outside".ljust(1 << 20, b"\0"))
+    made = subprocess.run(
+        ["losetup", "--find", "--show", str(disk)], capture_output=True, text=True, check=False
+    )
+    if made.returncode:
+        pytest.skip(f"not on this machine: no loop device: {made.stderr.strip()}")
+    device = made.stdout.strip()
+    try:
+        node = pods.api.get("/api/v1/nodes")["items"][0]["metadata"]["name"]
+        add_block_volume(pods, device, node)
+        script = "head -c 15 /dev/disk; printf inside | dd of=/dev/disk conv=notrunc,fsync status=none"
+        uses = {"volumeDevices": [{"name": "disk", "devicePath": "/dev/disk"}]}
+        claim = [{"name": "disk", "persistentVolumeClaim": {"claimName": "block"}}]
+        pods.run("block", shell("main", script, **uses), volumes=claim)
+
+        assert pods.output("block") == "written outside"
+        assert Path(device).read_bytes()[:15] == b"inside" + b"n outside"
+
+        mounts = {"volumeMounts": [{"name": "disk", "mountPath": "/disk"}]}
+        pods.run("block-as-folder", shell("main", "true", **mounts), volumes=claim)
+        words = pods.until_told("block-as-folder", "FailedMount")["message"]
+        assert "volume disk has volumeMode Block, but is specified in volumeMounts" in words
+        pods.delete("block-as-folder", 0)
+    finally:
+        pods.api.send("DELETE", "/api/v1/persistentvolumes/isolation-block")
+        subprocess.run(["losetup", "--detach", device], check=True)
+
+
+def add_block_volume(pods: Pods, device: str, node: str) -> None:
+    asked = {"accessModes": ["ReadWriteOnce"], "volumeMode": "Block", "storageClassName": "none"}
+    hostname = {"key": "kubernetes.io/hostname", "operator": "In", "values": [node]}
+    spec = {
+        **asked,
+        "capacity": {"storage": "1Mi"},
+        "local": {"path": device},
+        "nodeAffinity": {"required": {"nodeSelectorTerms": [{"matchExpressions": [hostname]}]}},
+    }
+    pods.api.post("/api/v1/persistentvolumes", {"metadata": {"name": "isolation-block"}, "spec": spec})
+    resources = {"requests": {"storage": "1Mi"}}
+    pods.add("persistentvolumeclaims", "block", spec={**asked, "resources": resources})
 
 
 ECHO = """

@@ -35,7 +35,7 @@ from proa.node.seccomp_profiles import find_profile
 from proa.node.termination import make_message_file
 from proa.node.volumes.errors import VolumeError
 from proa.node.volumes.images import image_volumes
-from proa.node.volumes.mounter import MountedVolumes, make_mounts
+from proa.node.volumes.mounter import MountedVolumes, make_mounts, make_volume_devices
 from proa.objects.meta import uid
 
 logger = logging.getLogger(__name__)
@@ -175,7 +175,11 @@ class PodContainers:
             container,
             images[""].image,
             {**make_variables(given), **environment.variables},
-            [*make_mounts(container, mounted, environment.variables), *make_device_mounts(gpus)],
+            [
+                *make_mounts(container, mounted, environment.variables),
+                *make_volume_devices(container, mounted),
+                *make_device_mounts(gpus),
+            ],
             attempt=attempt,
             hostname=hostname_of(self._pod.pod, node.settings.node_name),
             pods_directory=node.settings.pods_directory,

@@ -12,7 +12,6 @@ from proa.node.resources import HUGE_PAGES
 from proa.objects.pods import containers, ephemeral_containers, init_containers
 
 SECURITY_FIELDS = ("seLinuxOptions", "windowsOptions")
-CONTAINER_FIELDS = ("volumeDevices",)
 
 
 def unsupported_fields(pod: Object, offered: Collection[str] = ()) -> list[str]:
@@ -32,7 +31,6 @@ def _of_security(context: Object, path: str) -> Iterator[str]:
 
 
 def _of_container(container: Object, path: str, offered: Collection[str]) -> Iterator[str]:
-    yield from (f"{path}.{key}" for key in CONTAINER_FIELDS if container.get(key))
     yield from _of_security(container.get("securityContext") or {}, f"{path}.securityContext")
     limits = (container.get("resources") or {}).get("limits") or {}
     for resource in limits:

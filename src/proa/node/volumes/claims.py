@@ -1,4 +1,4 @@
-"""Find the directory behind a PersistentVolumeClaim: the hostPath or local path of its PersistentVolume.
+"""Find the directory or block device behind a PersistentVolumeClaim: its PersistentVolume's hostPath or local path.
 
 Follows pkg/kubelet/volumemanager/populator/desired_state_of_world_populator.go (getPVCExtractPV), pkg/volume/local.
 """
@@ -16,8 +16,10 @@ from proa.objects.meta import is_controlled_by, is_deleting, name, namespace, ui
 from proa.objects.resource import PERSISTENT_VOLUME_CLAIMS, PERSISTENT_VOLUMES
 
 
-async def find_claimed_path(claim_name: str, pod: Object, lookup: Lookup, *, of_pod: bool = False) -> str:
-    """Return the path on this node of the claim's volume; raise VolumeError while there is none.
+async def find_claimed_path(
+    claim_name: str, pod: Object, lookup: Lookup, *, of_pod: bool = False
+) -> tuple[str, bool]:
+    """Return the path on this node of the claim's volume, and whether it is a device; raise VolumeError without any.
 
     With `of_pod` the claim is to be the pod's own, that of an ephemeral volume.
     """
@@ -40,7 +42,16 @@ async def find_claimed_path(claim_name: str, pod: Object, lookup: Lookup, *, of_
         raise VolumeError(f'{place}: failed to fetch PV {volume_name}: "{volume_name}" not found') from None
     if (volume["spec"].get("claimRef") or {}).get("uid") != uid(claim):
         raise VolumeError(f"{place}: PV {volume_name} is bound to another claim than {name(claim)}")
-    return path_of_volume(volume)
+    path = path_of_volume(volume)
+    if volume["spec"].get("volumeMode") != "Block":
+        return path, False
+    return _block_device(path, volume, place), True
+
+
+def _block_device(path: str, volume: Object, place: str) -> str:
+    if "local" not in volume["spec"] or not Path(path).is_block_device():
+        raise VolumeError(f"{place}: {path} of PV {name(volume)} is not a local block device")
+    return str(Path(path).resolve())
 
 
 def path_of_volume(volume: Object) -> str:

@@ -31,6 +31,7 @@ from proa.node.volumes.subpath import resolve_subpath
 from proa.objects.errors import ApiError
 from proa.objects.meta import name as pod_name
 from proa.objects.meta import uid
+from proa.objects.pods import containers, ephemeral_containers, init_containers
 from proa.objects.quick_dataclass import dataclass
 
 PAYLOAD_KINDS = ("configMap", "secret", "downwardAPI", "projected")
@@ -46,6 +47,8 @@ class MountedVolumes:
     refresh_at: float = inf
     images: dict[str, tuple[str, ...]] = field(default_factory=dict)
     """Volumes that are images: the folders of their layers, the lowest first."""
+    devices: set[str] = field(default_factory=set)
+    """Volumes that are block devices."""
 
 
 MountMemory = Callable[[str, int, int | None], Awaitable[None]]
@@ -79,7 +82,7 @@ class VolumeMounter:
 
     async def refresh(self, pod: Object, downward: DownwardSource, mounted: MountedVolumes) -> MountedVolumes:
         """Bring what shows ConfigMaps, Secrets, tokens and the pod itself up to date; raise VolumeError."""
-        fresh = MountedVolumes(dict(mounted.paths), set(mounted.read_only))
+        fresh = MountedVolumes(dict(mounted.paths), set(mounted.read_only), devices=mounted.devices)
         for volume in pod["spec"].get("volumes") or []:
             if any(kind in volume for kind in PAYLOAD_KINDS):
                 await self._mount_or_explain(volume, pod, downward, fresh)
@@ -129,13 +132,14 @@ class VolumeMounter:
         elif kind == "hostPath":
             path = Path(prepare_host_path(volume[kind]["path"], volume[kind].get("type") or ""))
         elif kind == "persistentVolumeClaim":
-            path = Path(await find_claimed_path(volume[kind]["claimName"], pod, self._lookup))
-            _own(path, pod)
+            claimed = await find_claimed_path(volume[kind]["claimName"], pod, self._lookup)
+            path = _take_claimed(name, claimed, pod, mounted)
             if volume[kind].get("readOnly"):
                 mounted.read_only.add(name)
         elif kind == "ephemeral":
-            path = Path(await find_claimed_path(f"{pod_name(pod)}-{name}", pod, self._lookup, of_pod=True))
-            _own(path, pod)
+            of_claim = f"{pod_name(pod)}-{name}"
+            claimed = await find_claimed_path(of_claim, pod, self._lookup, of_pod=True)
+            path = _take_claimed(name, claimed, pod, mounted)
         else:
             raise VolumeError(f"no volume plugin matched: this node has none for {kind}")
         mounted.paths[name] = path
@@ -172,6 +176,32 @@ def _own(path: Path, pod: Object) -> None:
     if group is not None:
         policy = (pod["spec"].get("securityContext") or {}).get("fsGroupChangePolicy")
         set_group(path, group, only_if_root_differs=policy == "OnRootMismatch")
+
+
+def _take_claimed(name: str, claimed: tuple[str, bool], pod: Object, mounted: MountedVolumes) -> Path:
+    """Note a claim's volume; raise VolumeError where a container wants a device as a folder, or the reverse."""
+    path, is_device = Path(claimed[0]), claimed[1]
+    wrong, mode = ("volumeMounts", "Block") if is_device else ("volumeDevices", "Filesystem")
+    every = (*init_containers(pod), *containers(pod), *ephemeral_containers(pod))
+    if any(wanted["name"] == name for container in every for wanted in container.get(wrong) or ()):
+        raise VolumeError(f"volume {name} has volumeMode {mode}, but is specified in {wrong}")
+    if is_device:
+        mounted.devices.add(name)
+    else:
+        _own(path, pod)
+    return path
+
+
+def make_volume_devices(container: Object, mounted: MountedVolumes) -> list[Mount]:
+    """Return what brings a container its block devices (volumeDevices); raise VolumeError for an unknown one."""
+    found = []
+    for wanted in container.get("volumeDevices") or []:
+        name = wanted["name"]
+        if name not in mounted.devices:
+            raise VolumeError(f'cannot find volume "{name}" to pass into container "{container["name"]}"')
+        read_only = name in mounted.read_only
+        found.append(Mount(str(mounted.paths[name]), wanted["devicePath"], read_only, is_device=True))
+    return found
 
 
 def make_mounts(container: Object, mounted: MountedVolumes, variables: dict[str, str]) -> list[Mount]:
