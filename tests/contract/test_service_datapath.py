@@ -43,7 +43,16 @@ CLONE_NEWNET = 0x40000000
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
+HAS_IPV6 = os.path.exists("/proc/net/if_inet6")
+ANY = "::" if HAS_IPV6 else "0.0.0.0"
+NODE_IPV6, CLUSTER_IPV6 = "fd00:10:243::1", "fd00:10:96::77"
 NO_UVLOOP = "not on this machine: uvloop is not installed"
+
+
+def in_ipv6(address: str) -> str:
+    """Return the other address of what has this one: 10.244.1.2 is fd00:10:244:1::2 too."""
+    _, _, third, last = address.split(".")
+    return f"fd00:10:244:{third}::{last}"
 
 
 def why_not(backend: str) -> str:
@@ -87,9 +96,10 @@ class Namespace:
 
     @staticmethod
     def _socket(kind: str, host: str, port: int) -> socket.socket:
-        made = socket.socket(socket.AF_INET, socket.SOCK_DGRAM if kind == "udp" else socket.SOCK_STREAM)
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        made = socket.socket(family, socket.SOCK_DGRAM if kind == "udp" else socket.SOCK_STREAM)
         try:
-            if host:
+            if host not in ("", "::") or port:
                 made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 made.bind((host, port))
             if kind == "tcp-listen":
@@ -124,6 +134,14 @@ class Node:
             f"ip route add local 10.96.0.0/16 dev lo src {NODE_IP}",
         ):
             self.namespace.run(command)
+        if HAS_IPV6:
+            for command in (
+                "sysctl -qw net.ipv6.conf.all.forwarding=1",
+                f"ip addr add {in_ipv6(GATEWAY)}/64 dev br0 nodad",
+                f"ip addr add {NODE_IPV6}/128 dev lo nodad",
+                f"ip route add local fd00:10:96::/112 dev lo src {NODE_IPV6}",
+            ):
+                self.namespace.run(command)
 
     def add_pod(self, address: str) -> Namespace:
         pod = self.pods[address] = Namespace()
@@ -138,13 +156,18 @@ class Node:
             f"ip route add default via {GATEWAY}",
         ):
             pod.run(command)
+        if HAS_IPV6:
+            pod.run("sysctl -qw net.ipv6.conf.eth0.accept_redirects=0")
+            pod.run(f"ip addr add {in_ipv6(address)}/128 dev eth0 nodad")
+            pod.run(f"ip route add {in_ipv6(GATEWAY)}/128 dev eth0")
+            pod.run(f"ip route add default via {in_ipv6(GATEWAY)}")
         return pod
 
     async def serve(self, address: str, port: int = 8080) -> None:
         """Answer each TCP connection and datagram in the pod with the pod's address and the client's."""
 
         async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            client = writer.get_extra_info("peername")[0]
+            client = writer.get_extra_info("peername")[0].removeprefix("::ffff:")
             sent = await reader.read()
             writer.write(f"{address} {client} {len(sent)}".encode())
             await writer.drain()
@@ -155,14 +178,14 @@ class Node:
                 self.transport = transport
 
             def datagram_received(self, data: bytes, addr: Any) -> None:
-                self.transport.sendto(f"{address} {addr[0]} {len(data)}".encode(), addr)
+                self.transport.sendto(
+                    f"{address} {addr[0].removeprefix('::ffff:')} {len(data)}".encode(), addr
+                )
 
         pod = self.pods[address]
-        self.servers.append(
-            await asyncio.start_server(answer, sock=pod.socket("tcp-listen", "0.0.0.0", port))
-        )
+        self.servers.append(await asyncio.start_server(answer, sock=pod.socket("tcp-listen", ANY, port)))
         loop = asyncio.get_running_loop()
-        transport, _ = await loop.create_datagram_endpoint(Echo, sock=pod.socket("udp", "0.0.0.0", port))
+        transport, _ = await loop.create_datagram_endpoint(Echo, sock=pod.socket("udp", ANY, port))
         self.servers.append(transport)
 
     async def open_socket(self, kind: str, host: str = "", port: int = 0) -> socket.socket:
@@ -195,7 +218,7 @@ async def ask(
     timeout_seconds: float = 5,
 ) -> list[str]:
     """Connect from a namespace (None: the host's), send, end, and return the words of the answer."""
-    sock = namespace.socket("tcp") if namespace else socket.socket()
+    sock = namespace.socket("tcp", "::" if ":" in address else "") if namespace else socket.socket()
     sock.setblocking(False)
     async with asyncio.timeout(timeout_seconds):
         try:
@@ -250,9 +273,11 @@ def run(request: pytest.FixtureRequest) -> Callable[[Scenario], None]:
             await node.serve(A)
             await node.serve(B)
             if backend == "userspace":
-                path: Any = UserspaceDataPath(node, [NODE_IP], lambda *problem: problems.append(str(problem)))
+                path: Any = UserspaceDataPath(
+                    node, [NODE_IP, NODE_IPV6], lambda *problem: problems.append(str(problem))
+                )
             else:
-                path = NftablesDataPath(node, [NODE_IP], ["10.244.0.0/16"])
+                path = NftablesDataPath(node, [NODE_IP, NODE_IPV6], ["10.244.0.0/16", "fd00:10:244::/48"])
             await path.start()
             try:
                 yield node, path
@@ -365,6 +390,43 @@ def test_datagrams_reach_an_endpoint_and_answers_come_back(run: Callable[[Scenar
                 assert first == await ask_udp(sock, CLUSTER_IP, 80)
                 seen[first[0]] += 1
         assert seen.keys() == {A, B}
+
+    run(scenario)
+
+
+def test_services_are_served_by_ipv6_too(run: Callable[[Scenario], None]) -> None:
+    if not HAS_IPV6:
+        pytest.skip("not on this machine: the kernel has no IPv6")
+
+    async def scenario(node: Node, path: Any) -> None:
+        def both(*pods: str, protocol: str = "TCP", affinity_seconds: int = 0) -> DataPath:
+            port = make_port(*pods, protocol=protocol, affinity_seconds=affinity_seconds)
+            targets = tuple(Endpoint(in_ipv6(pod), 8080) for pod in pods)
+            second = replace(
+                port,
+                family="IPv6",
+                addresses=(CLUSTER_IPV6,),
+                endpoints=targets,
+                node_port_endpoints=targets,
+            )
+            return changed(port, second)
+
+        await path.apply(both(A, B))
+        for client in (node.pods[C], node.namespace):
+            for address, number in ((CLUSTER_IPV6, 80), (NODE_IPV6, 30080), (CLUSTER_IP, 80)):
+                assert {(await ask(client, address, number))[0] for _ in range(20)} == {A, B}
+        await path.apply(both(A, affinity_seconds=60))
+        assert (await ask(node.pods[A], CLUSTER_IPV6, 80))[0] == A
+        await path.apply(both(A, B, affinity_seconds=60))
+        assert {(await ask(node.pods[A], CLUSTER_IPV6, 80))[0] for _ in range(10)} == {A}
+        await path.apply(both())
+        with pytest.raises(ConnectionRefusedError):
+            await ask(node.pods[C], CLUSTER_IPV6, 80)
+        await path.apply(both(A, protocol="UDP"))
+        with node.pods[C].socket("udp", "::") as sock:
+            assert (await ask_udp(sock, CLUSTER_IPV6, 80))[0] == A
+            await path.apply(both(B, protocol="UDP"))
+            assert (await ask_udp(sock, CLUSTER_IPV6, 80))[0] == B
 
     run(scenario)
 

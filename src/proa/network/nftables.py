@@ -46,20 +46,28 @@ class NftablesDataPath:
             for ip in node_ips
         ]
         self._flows = UdpFlows(node_network, node_ips)
+        self._is_fresh = False
 
     async def start(self) -> None:
-        """Replace whatever a previous run has left; raise what the node or its kernel says."""
-        for table in self._tables:
-            await table.start()
+        """Replace whatever a previous run has left; raise what the node or its kernel says.
+
+        A second time, with nothing applied in between, it is done already.
+        """
+        if not self._is_fresh:
+            for table in self._tables:
+                await table.start()
+            self._is_fresh = True
 
     async def apply(self, changes: Mapping[ServiceKey, tuple[ServicePort, ...]]) -> None:
         """See DataPathBackend."""
+        self._is_fresh = False
         for table in self._tables:
             await table.apply(changes)
         await self._flows.apply(changes)
 
     async def stop(self) -> None:
         """See DataPathBackend."""
+        self._is_fresh = False
         for table in self._tables:
             await table.stop()
 

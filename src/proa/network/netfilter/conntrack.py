@@ -15,7 +15,7 @@ from proa.network.netfilter.messages import ACK, DUMP, attribute, attributes_in,
 _CONNTRACK = 1
 _NEW, _GET, _DELETE = 0, 1, 2
 _ORIGINAL, _REPLY, _FILTER = 1, 2, 25
-_BY_ADDRESS_PROTOCOL_AND_PORT = 1 << 1 | 1 << 3 | 1 << 5
+_BY_ADDRESS, _BY_PROTOCOL_AND_PORT = 1 << 1, 1 << 3 | 1 << 5
 _FAMILIES = {4: 2, 6: 10}
 _IP_KINDS = {4: (1, 2), 6: (3, 4)}
 
@@ -32,7 +32,11 @@ class Flow(NamedTuple):
 
 
 def ask_for(address: str, protocol: int, port: int) -> bytes:
-    """Return a request for the connections to this destination; a kernel older than 5.8 answers with all."""
+    """Return a request for the connections to this destination, and maybe others.
+
+    A kernel older than 5.8 answers with all. With IPv6 the address is not asked for: kernels (6.18 is one) then leave
+    out just those that have it.
+    """
     ip = ipaddress.ip_address(address)
     destination = _IP_KINDS[ip.version][1]
     wanted = nested(
@@ -40,9 +44,8 @@ def ask_for(address: str, protocol: int, port: int) -> bytes:
         nested(1, attribute(destination, ip.packed)),
         nested(2, attribute(1, bytes([protocol])), attribute(3, struct.pack(">H", port))),
     )
-    by = nested(
-        _FILTER, attribute(1, struct.pack("=I", _BY_ADDRESS_PROTOCOL_AND_PORT)), attribute(2, bytes(4))
-    )
+    flags = _BY_PROTOCOL_AND_PORT | (_BY_ADDRESS if ip.version == 4 else 0)
+    by = nested(_FILTER, attribute(1, struct.pack("=I", flags)), attribute(2, bytes(4)))
     return request(_CONNTRACK, _GET, DUMP, _FAMILIES[ip.version], wanted + by)
 
 
