@@ -17,12 +17,13 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from proa.network.data_path import Endpoint
-from proa.network.gateway import envoy_config
+from proa.network.gateway import envoy_config, envoy_routes
 from proa.network.gateway.admin import AdminError
 from proa.network.gateway.certificates import Certificate
 from proa.network.gateway.doors import sites_by_port
 from proa.network.gateway.endpoints import EndpointServer
 from proa.network.gateway.envoy import NOBODY, Envoy
+from proa.network.gateway.envoy_bootstrap import make_bootstrap
 from proa.network.gateway.model import BackendKey, Door, ObjectKey
 from proa.network.gateway.ports import Address, Ports
 from proa.network.gateway.xds import Files, stats_of
@@ -155,7 +156,7 @@ class Proxy:
         listener = await self._place.open_listener(self._place.address, 0)
         self.metrics = (self._place.address, listener.getsockname()[1])
         self._envoy.handover.offer(self.metrics, listener)
-        self._files.write_bootstrap(envoy_config.make_bootstrap(self.metrics))
+        self._files.write_bootstrap(make_bootstrap(self.metrics))
 
     async def _open_ports(self, snapshot: Snapshot) -> None:
         """Open new ports; those that are no more are closed after Envoy has let go of them."""
@@ -181,7 +182,7 @@ class Proxy:
         versions = set()
         for behind in sites_by_port(snapshot.doors):
             name = envoy_config.listener_name(behind.key.port, behind.key.protocol)
-            routes = envoy_config.make_routes(name, behind, self.ports.public)
+            routes = envoy_routes.make_routes(name, behind, self.ports.public)
             path = envoy_config.file_name("rds", name)
             versions.add(self._files.write(path, envoy_config.ROUTES, [routes]))
         by_port: dict[int, list[Door]] = {}
