@@ -31,7 +31,7 @@ from proa.node.images.usage import ImageUsage
 from proa.node.node_registration import NodeRegistration
 from proa.node.node_services import Machine, NodeServices, Protect, unprotected
 from proa.node.node_status import make_capacity, read_machine
-from proa.node.pod_lifecycle import grace_seconds
+from proa.node.pod_ending import grace_seconds
 from proa.node.pod_worker import PodWorker, mark_deleting
 from proa.node.probes.manager import ProbeManager
 from proa.node.runtime_cache import POD_NAME_LABEL, POD_NAMESPACE_LABEL, RuntimeCache

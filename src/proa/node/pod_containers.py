@@ -14,7 +14,8 @@ from dataclasses import replace
 from typing import Any
 
 from proa.client.protocol import Object
-from proa.node import pod_lifecycle as lifecycle
+from proa.node import pod_ending as ending
+from proa.node import pod_steps as steps
 from proa.node.backoff import BackOff, next_backoff
 from proa.node.container_config import make_container_config
 from proa.node.container_status import pod_description
@@ -88,7 +89,7 @@ class PodContainers:
         for container_id in self.killing:
             self._run_beside(self._node.runtime.stop_container(container_id, grace_seconds))
 
-    async def start(self, step: lifecycle.StartContainer) -> None:
+    async def start(self, step: steps.StartContainer) -> None:
         container = self._pod.container_to_start(step.name)
         try:
             images = await self._find_images(container)
@@ -116,7 +117,7 @@ class PodContainers:
         if hook:
             self.hooks[container_id] = asyncio.create_task(self._post_start(container_id, container, hook))
 
-    def _raise_backoff(self, step: lifecycle.StartContainer) -> None:
+    def _raise_backoff(self, step: steps.StartContainer) -> None:
         """Let the next restart wait for longer."""
         if step.is_restart:
             settings = self._node.settings
@@ -239,18 +240,18 @@ class PodContainers:
         except (HookFailed, RuntimeFailure) as error:
             self._pod.event("Warning", "FailedPostStartHook", "PostStartHook failed", container["name"])
             logger.info("postStart hook failed pod=%s error=%s", pod_description(self._pod.pod), error)
-            grace = lifecycle.grace_seconds(self._pod.pod)
+            grace = ending.grace_seconds(self._pod.pod)
             self.begin_kill(
-                lifecycle.KillContainer(container_id, container["name"], grace, "FailedPostStartHook")
+                steps.KillContainer(container_id, container["name"], grace, "FailedPostStartHook")
             )
         finally:
             self.hooks.pop(container_id, None)
         self._wake()
 
-    async def resize(self, step: lifecycle.ResizeContainer | lifecycle.ResizePod) -> None:
+    async def resize(self, step: steps.ResizeContainer | steps.ResizePod) -> None:
         """Change what a running container, or the whole pod, has; raise RuntimeFailure."""
         node = self._node
-        if isinstance(step, lifecycle.ResizePod):
+        if isinstance(step, steps.ResizePod):
             await self._limit_pod(node.cache.sandboxes(self._pod.uid)[0], pod_resources(self._pod.pod))
             return
         container = {**self._pod.container(step.name), "resources": step.resources}
@@ -271,7 +272,7 @@ class PodContainers:
             config = replace(sandbox.config, resources=resources)
             self._node.cache.put_sandbox(replace(sandbox, config=config))
 
-    def begin_kill(self, step: lifecycle.KillContainer) -> None:
+    def begin_kill(self, step: steps.KillContainer) -> None:
         if step.container_id in self.killing:
             return
         self._pod.event("Normal", "Killing", step.message, step.name)
@@ -280,7 +281,7 @@ class PodContainers:
             hook.cancel()
         self.killing[step.container_id] = asyncio.create_task(self._kill(step), name=f"kill {step.name}")
 
-    async def _kill(self, step: lifecycle.KillContainer) -> None:
+    async def _kill(self, step: steps.KillContainer) -> None:
         node = self._node
         try:
             begun = node.now()
@@ -299,20 +300,20 @@ class PodContainers:
             self.killing.pop(step.container_id, None)
         self._wake()
 
-    async def _wait_for_turn(self, step: lifecycle.KillContainer, seconds: float) -> None:
+    async def _wait_for_turn(self, step: steps.KillContainer, seconds: float) -> None:
         """Return once the containers that are to end before this one have, or the time is up."""
         if step.after and seconds > 0:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(seconds):
                     await asyncio.gather(*(self._node.cache.wait_exited(each) for each in step.after))
 
-    async def kill_all(self, steps: Iterable[lifecycle.KillContainer]) -> None:
+    async def kill_all(self, kills: Iterable[steps.KillContainer]) -> None:
         """Kill containers, and return when they have ended."""
-        for step in steps:
+        for step in kills:
             self.begin_kill(step)
         await asyncio.gather(*self.killing.values())
 
-    async def _pre_stop(self, step: lifecycle.KillContainer, container: Object, hook: Object) -> None:
+    async def _pre_stop(self, step: steps.KillContainer, container: Object, hook: Object) -> None:
         try:
             await run_hook(
                 self._node.runtime, step.container_id, container, hook, self._pod.pod_ip(), step.grace_seconds

@@ -11,10 +11,21 @@ waits for an event or for `wake_at`. Follows pkg/kubelet/kuberuntime/kuberuntime
 
 from __future__ import annotations
 
-from dataclasses import replace
 from math import inf
 
 from proa.client.protocol import Object
+from proa.node.pod_ending import decide_end, grace_seconds, kills
+from proa.node.pod_steps import (
+    Decision,
+    KillContainer,
+    MakeSandbox,
+    MountVolumes,
+    RemoveContainer,
+    ResizeContainer,
+    ResizePod,
+    StartContainer,
+    Step,
+)
 from proa.node.pod_view import (
     Ended,
     PodView,
@@ -28,110 +39,12 @@ from proa.node.runtime_cache import WANTED_IMAGE_LABEL
 from proa.node.runtimes.protocol import Container
 from proa.objects.meta import is_deleting, parse_time
 from proa.objects.pods import container_statuses, ephemeral_containers, init_containers, is_sidecar
-from proa.objects.quick_dataclass import dataclass
-
-DEFAULT_GRACE_SECONDS = 30
-
-
-@dataclass(frozen=True, slots=True)
-class MountVolumes:
-    """Make every volume of the pod ready."""
-
-
-@dataclass(frozen=True, slots=True)
-class MakeSandbox:
-    """Make the pod's namespaces and address."""
-
-    attempt: int
-
-
-@dataclass(frozen=True, slots=True)
-class StartContainer:
-    """Find the image, create, start. `is_restart` raises the back-off."""
-
-    name: str
-    attempt: int
-    is_restart: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class KillContainer:
-    """Run preStop, then the stop signal, then SIGKILL after `grace_seconds` in all.
-
-    The signal waits until the containers in `after` (ids) have ended, for as long as the grace lasts.
-    """
-
-    container_id: str
-    name: str
-    grace_seconds: float
-    message: str
-    after: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class ResizeContainer:
-    """Give a running container what the spec now asks for."""
-
-    container_id: str
-    name: str
-    resources: Object
-
-
-@dataclass(frozen=True, slots=True)
-class ResizePod:
-    """Give the pod as a whole what the spec now asks for."""
-
-
-@dataclass(frozen=True, slots=True)
-class RemoveContainer:
-    """Forget an attempt that nobody asks for any more."""
-
-    container_id: str
-
-
-@dataclass(frozen=True, slots=True)
-class StopSandbox:
-    """Take the pod's network away."""
-
-    sandbox_id: str
-
-
-@dataclass(frozen=True, slots=True)
-class UnmountVolumes:
-    """Free the pod's volumes; what was only the pod's is gone."""
-
-
-@dataclass(frozen=True, slots=True)
-class Finish:
-    """Forget the pod: its sandboxes, logs, and the API object."""
-
-
-Step = (
-    MountVolumes
-    | MakeSandbox
-    | StartContainer
-    | KillContainer
-    | ResizeContainer
-    | ResizePod
-    | RemoveContainer
-    | StopSandbox
-    | UnmountVolumes
-    | Finish
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Decision:
-    """What to do now, in order, and when to ask again if nothing happens before (inf: never)."""
-
-    steps: tuple[Step, ...] = ()
-    wake_at: float = inf
 
 
 def decide(view: PodView, now: float) -> Decision:
     """Return what must happen next to the pod."""
     if is_deleting(view.pod) or view.ended or is_finished(view):
-        return _decide_end(view, now)
+        return decide_end(view, now)
     return _at_most(_decide_progress(view, now), deadline(view))
 
 
@@ -215,7 +128,7 @@ def _decide_sandbox(view: PodView, now: float) -> Decision:
     old = view.sandbox
     running = [c for c in view.containers if c.state == "Running"]
     if running:
-        return Decision(_kills(view, running, 0, "Pod sandbox changed, it will be killed and re-created."))
+        return Decision(kills(view, running, 0, "Pod sandbox changed, it will be killed and re-created."))
     if view.sandbox_retry_at > now:
         return Decision(wake_at=view.sandbox_retry_at)
     return Decision((MakeSandbox(old.config.attempt + 1 if old else 0),))
@@ -381,78 +294,6 @@ def _outdated(view: PodView, starts: tuple[Step, ...]) -> tuple[Step, ...]:
         attempts = [c for c in view.containers if c.config.name == start.name and c.state == "Exited"]
         steps += [RemoveContainer(c.id) for c in attempts[1:]]
     return tuple(steps)
-
-
-# The end: what still has to be killed, stopped, freed, deleted
-
-
-def _decide_end(view: PodView, now: float) -> Decision:
-    running = [c for c in view.containers if c.state == "Running"]
-    if running:
-        return Decision(_decide_kills(view, running, now))
-    steps: list[Step] = []
-    if view.sandbox is not None and view.sandbox.state == "Ready":
-        steps.append(StopSandbox(view.sandbox.id))
-    if view.volumes_ready:
-        steps.append(UnmountVolumes())
-    if is_deleting(view.pod):
-        steps.append(Finish())
-    return Decision(tuple(steps))
-
-
-def _decide_kills(view: PodView, running: list[Container], now: float) -> tuple[Step, ...]:
-    """Kill all that runs within the grace that is left."""
-    grace = grace_left(view.pod, now)
-    if view.ended and view.ended.grace_seconds is not None:
-        grace = min(grace, view.ended.grace_seconds)
-    return kills_in_order(view, running, grace)
-
-
-def kills_in_order(view: PodView, running: list[Container], grace: float) -> tuple[KillContainer, ...]:
-    """Kill the regular containers, then the sidecars from the last to the first; all preStop hooks run at once.
-
-    Follows pkg/kubelet/kuberuntime/kuberuntime_termination_order.go.
-    """
-    keepers = [c["name"] for c in sidecars(view.pod)]
-    before = [c.id for c in running if c.config.name not in keepers]
-    turns = {identifier: tuple[str, ...]() for identifier in before}
-    for container in sorted(
-        (c for c in running if c.config.name in keepers),
-        key=lambda c: keepers.index(c.config.name),
-        reverse=True,
-    ):
-        turns[container.id] = tuple(before)
-        before.append(container.id)
-    return tuple(replace(step, after=turns[step.container_id]) for step in _kills(view, running, grace, ""))
-
-
-def _kills(
-    view: PodView, containers: list[Container], grace: float, message: str
-) -> tuple[KillContainer, ...]:
-    return tuple(
-        KillContainer(c.id, c.config.name, grace, message or f"Stopping container {c.config.name}")
-        for c in containers
-        if c.id not in view.killing
-    )
-
-
-def grace_seconds(pod: Object) -> float:
-    """Return how long the pod's containers may take to stop."""
-    metadata, spec = pod["metadata"], pod["spec"]
-    if metadata.get("deletionTimestamp") and metadata.get("deletionGracePeriodSeconds") is not None:
-        return float(max(metadata["deletionGracePeriodSeconds"], 1))
-    seconds = spec.get("terminationGracePeriodSeconds")
-    return float(max(DEFAULT_GRACE_SECONDS if seconds is None else seconds, 1))
-
-
-def grace_left(pod: Object, now: float) -> float:
-    """Return the grace that is left of a deletion that may have begun before this kubelet did."""
-    grace = grace_seconds(pod)
-    asked_until = pod["metadata"].get("deletionTimestamp")
-    if not asked_until:
-        return grace
-    left = parse_time(asked_until) - now
-    return grace if left > grace - 2 else max(left, 1.0)
 
 
 def _at_most(decision: Decision, wake_at: float) -> Decision:

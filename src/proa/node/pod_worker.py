@@ -14,7 +14,9 @@ from dataclasses import replace
 from math import inf
 
 from proa.client.protocol import Object
+from proa.node import pod_ending as ending
 from proa.node import pod_lifecycle as lifecycle
+from proa.node import pod_steps as steps
 from proa.node.backoff import BackOff, next_backoff
 from proa.node.claim_preparation import REASON as CLAIMS_REASON
 from proa.node.claim_preparation import why_unprepared
@@ -149,8 +151,8 @@ class PodWorker:
         """End the containers, preStop hooks first, within their grace but at most so long; the object stays."""
         view = self.view()
         running = [c for c in view.containers if c.state == "Running"]
-        grace = min(lifecycle.grace_seconds(self.pod), seconds)
-        await self._containers.kill_all(lifecycle.kills_in_order(view, running, grace))
+        grace = min(ending.grace_seconds(self.pod), seconds)
+        await self._containers.kill_all(ending.kills_in_order(view, running, grace))
         if view.sandbox is not None and view.sandbox.state == "Ready":
             await self._node.runtime.stop_sandbox(view.sandbox.id)
 
@@ -277,31 +279,31 @@ class PodWorker:
 
     # Steps
 
-    async def _perform(self, step: lifecycle.Step) -> None:
+    async def _perform(self, step: steps.Step) -> None:
         match step:
-            case lifecycle.MountVolumes():
+            case steps.MountVolumes():
                 await self._mount()
-            case lifecycle.MakeSandbox():
+            case steps.MakeSandbox():
                 await self._make_sandbox(step.attempt)
-            case lifecycle.StartContainer():
+            case steps.StartContainer():
                 await self._containers.start(step)
-            case lifecycle.KillContainer():
+            case steps.KillContainer():
                 self._containers.begin_kill(step)
-            case lifecycle.ResizeContainer() | lifecycle.ResizePod():
+            case steps.ResizeContainer() | steps.ResizePod():
                 try:
                     await self._containers.resize(step)
                 except RuntimeFailure as failure:
                     self._resize.failed(failure.message)
-            case lifecycle.RemoveContainer():
+            case steps.RemoveContainer():
                 await self._containers.remove(step.container_id)
                 self._messages.pop(step.container_id, None)
-            case lifecycle.StopSandbox():
+            case steps.StopSandbox():
                 await self._stop_sandbox(step.sandbox_id)
-            case lifecycle.UnmountVolumes():
+            case steps.UnmountVolumes():
                 self._mounted = None
                 self._node.sources.unfollow(self.uid)
                 await self._node.mounter.unmount(self.uid)
-            case lifecycle.Finish():
+            case steps.Finish():
                 await self._finish()
 
     async def _mount(self) -> None:

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from proa.node.backoff import BackOff
-from proa.node.pod_lifecycle import (
+from proa.node.pod_lifecycle import decide
+from proa.node.pod_steps import (
     Decision,
     Finish,
     KillContainer,
@@ -19,7 +20,6 @@ from proa.node.pod_lifecycle import (
     StartContainer,
     StopSandbox,
     UnmountVolumes,
-    decide,
 )
 from proa.node.pod_view import Ended, Health, PodView, StartFailure
 from proa.node.runtimes.protocol import Container, ContainerConfig, Sandbox, SandboxConfig
