@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from proa.node.noded.cgroups import Cgroups, parse_mounts, remove_group, shares_to_weight
+from proa.node.noded.pod_cgroups import PodCgroups
 
 HYBRID = """\
 31 23 0:28 / /sys/fs/cgroup rw,relatime - tmpfs tmpfs rw,mode=755
@@ -171,3 +172,53 @@ def test_groups_are_on_record_before_they_are_tried(tmp_path: Path) -> None:
     assert record.read_text().splitlines() == wanted
     assert all(refused.values())
     assert not (tmp_path / "cpu").exists()
+
+
+@pytest.mark.parametrize(
+    ("v1", "v2", "expected"),
+    [
+        (["cpu", "memory"], [], {"cpu/cpu.cfs_quota_us": "-1", "memory/memory.limit_in_bytes": "-1"}),
+        ([], ["cpu", "memory"], {"v2/cpu.max": "max 100000", "v2/memory.max": "max"}),
+    ],
+    ids=["v1", "v2"],
+)
+def test_a_limit_that_is_none_any_more_is_lifted(
+    tmp_path: Path, v1: list[str], v2: list[str], expected: dict[str, str]
+) -> None:
+    groups = Cgroups("node")
+    groups.use({name: str(tmp_path / name) for name in v1}, str(tmp_path / "v2") if v2 else "", v2)
+    for directory in groups.directories():
+        os.makedirs(f"{directory}/pod")
+    groups.update("pod", {"cpu_quota_millis": 0, "memory_limit_bytes": 0})
+
+    found = {f"{path.relative_to(tmp_path).parts[0]}/{path.name}": path for path in tmp_path.rglob("*.*")}
+    assert {name: found[name].read_text() for name in expected} == expected
+
+
+def test_burstable_pods_together_weigh_what_they_ask_for(tmp_path: Path) -> None:
+    groups = Cgroups("node")
+    groups.use({"cpu": str(tmp_path)})
+    pods = PodCgroups(groups)
+    pods.set_up()
+
+    def weight() -> str:
+        return (tmp_path / "kubepods" / "burstable" / "cpu.shares").read_text()
+
+    def sandbox(number: int, quality: str, shares: int) -> dict[str, Any]:
+        config = {"uid": f"u{number}", "quality": quality, "resources": {"cpu_shares": shares}}
+        return {"id": f"{number}" * 8, "config": config}
+
+    assert weight() == "2"
+    first, second, other = (
+        sandbox(1, "Burstable", 512), sandbox(2, "Burstable", 256), sandbox(3, "Guaranteed", 1024),
+    )  # fmt: skip
+    for pod in (first, second, other):
+        pods.add(pod)
+    assert weight() == "768"
+    assert (tmp_path / "kubepods" / "podu3-33333333" / "cpu.shares").read_text() == "1024"
+    pods.update({**first, "config": {**first["config"], "resources": {"cpu_shares": 100}}})
+    assert weight() == "356"
+    for path in (tmp_path / "kubepods").rglob("podu2*/*"):
+        path.unlink()
+    pods.remove(second)
+    assert weight() == "100"
