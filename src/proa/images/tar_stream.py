@@ -30,7 +30,8 @@ class TarStream:
         self._limit = limit
         self._hash = hashlib.sha256()
         self._position = 0
-        self._ahead = b""
+        self._ahead, self._offset = b"", 0
+        """What was read ahead, and how much of that is taken: headers are small, and copies of the rest are not."""
 
     def read(self, size: int) -> bytes:
         """Return exactly this many bytes, fewer only at the end."""
@@ -68,22 +69,29 @@ class TarStream:
         return "sha256:" + self._hash.hexdigest()
 
     def _take(self, size: int) -> bytes:
-        while len(self._ahead) < size:
-            more = self._read_source()
-            if not more:
-                break
-            self._ahead = self._ahead + more if self._ahead else more
-        taken, self._ahead = self._ahead[:size], self._ahead[size:]
+        """Return up to this many bytes: as many as there are until the end."""
+        end = self._offset + size
+        if end > len(self._ahead):
+            pieces = [self._ahead[self._offset :]]
+            have = len(pieces[0])
+            self._ahead, self._offset = b"", 0
+            while have < size and (more := self._read_source(have)):
+                pieces.append(more)
+                have += len(more)
+            self._ahead = b"".join(pieces)
+            end = size
+        taken = self._ahead[self._offset : end]
+        self._offset += len(taken)
         self._position += len(taken)
         return taken
 
-    def _read_source(self) -> bytes:
+    def _read_source(self, have: int) -> bytes:
         try:
             more = self._source.read(_PIECE)
         except (zlib.error, EOFError, ValueError) as error:
             raise InvalidImage(f"the layer cannot be decompressed: {error}") from error
         self._hash.update(more)
-        if self._position + len(self._ahead) + len(more) > self._limit:
+        if self._position + have + len(more) > self._limit:
             raise TooLarge(f"the layer has more than {self._limit} bytes when it is unpacked")
         return more
 
