@@ -27,6 +27,7 @@ BENCHES = {
     "control_plane": "what pods cost the control plane: memory, at rest, Deployments of 1,000",
     "scheduler_throughput": "pods placed a second",
     "container_start": "how fast a container starts",
+    "image_pull": "what pulling and unpacking a layer of 70 MB costs",
     "image_build": "what a build of a Dockerfile costs",
     "service_relay": "what a userspace service costs a request",
     "gateway": "what a route through Envoy costs, and how quick its changes are",
