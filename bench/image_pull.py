@@ -1,7 +1,7 @@
 """What does it cost to pull and unpack a layer of 70 MB, beside skopeo and umoci, and skopeo and tar?
 
-One layer of this machine's own files, in Debian's docker-registry on loopback. Figures are CPU seconds of everything but
-the registry, since other work on the machine does not change them; wall-clock time is a row of its own.
+One layer of this machine's own files, in Debian's docker-registry on loopback. CPU seconds are those of everything but
+the registry: other work on the machine does not change them much. Time on the clock is a row of its own.
 """
 
 from __future__ import annotations
@@ -27,7 +27,14 @@ from proa.images.reference import parse
 from proa.images.registries import Registries
 from proa.images.store import ImageStore
 
-SOURCES = ("/usr/lib/python3", "/usr/share/perl", "/usr/share/doc", "/usr/lib/x86_64-linux-gnu", "/usr/bin", "/usr/lib")
+SOURCES = (
+    "/usr/lib/python3",
+    "/usr/share/perl",
+    "/usr/share/doc",
+    "/usr/lib/x86_64-linux-gnu",
+    "/usr/bin",
+    "/usr/lib",
+)
 CONFIGURATION = """
 version: 0.1
 log: {{level: error, accesslog: {{disabled: true}}}}
@@ -51,11 +58,18 @@ def _measure(folder: Path, size: int) -> list[dict[str, Any]]:
     files = sum(1 for _ in source.layers.path(layer.diff_id).rglob("*"))
     with _registry(folder / "registry") as host:
         name = f"{host}/bench:latest"
-        _run("skopeo", "copy", "-q", "--dest-tls-verify=false", f"oci:{source.directory}:docker.io/library/bench:latest",
-             f"docker://{name}")  # fmt: skip
+        origin = f"oci:{source.directory}:docker.io/library/bench:latest"
+        _run("skopeo", "copy", "-q", "--dest-tls-verify=false", origin, f"docker://{name}")
         store = ImageStore(folder / "images")
         ours, ours_wall = _cost(lambda: pull(store, Registries(), parse(name)))
-        copy = ("skopeo", "copy", "-q", "--src-tls-verify=false", f"docker://{name}", f"oci:{folder}/copied:latest")
+        copy = (
+            "skopeo",
+            "copy",
+            "-q",
+            "--src-tls-verify=false",
+            f"docker://{name}",
+            f"oci:{folder}/copied:latest",
+        )
         copied, copied_wall = _cost(lambda: _run(*copy))
     what = f"pull and unpack {layer.size / 1e6:.0f} MB, {files} files"
     blob = folder / "copied" / "blobs" / "sha256" / layer.digest[7:]
@@ -76,12 +90,14 @@ def _measure(folder: Path, size: int) -> list[dict[str, Any]]:
 def _make_layer(size: int) -> bytes:
     """Return a gzipped archive of the machine's own files that has about this size."""
     out = io.BytesIO()
-    with gzip.GzipFile(fileobj=out, mode="wb", compresslevel=1, mtime=0) as packed:
-        with tarfile.open(fileobj=packed, mode="w|", format=tarfile.GNU_FORMAT) as archive:
-            for path in _files():
-                archive.add(path, path.lstrip("/"), recursive=False)
-                if out.tell() > size:
-                    break
+    with (
+        gzip.GzipFile(fileobj=out, mode="wb", compresslevel=1, mtime=0) as packed,
+        tarfile.open(fileobj=packed, mode="w|", format=tarfile.GNU_FORMAT) as archive,
+    ):
+        for path in _files():
+            archive.add(path, path.lstrip("/"), recursive=False)
+            if out.tell() > size:
+                break
     return out.getvalue()
 
 

@@ -12,12 +12,12 @@ import fnmatch
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
 from proa.images.errors import ImageError
 from proa.images.reference import DEFAULT_REGISTRY, Reference
+from proa.objects.quick_dataclass import dataclass
 
 DOCKER_CONFIG_JSON = ".dockerconfigjson"
 DOCKER_CFG = ".dockercfg"
@@ -34,10 +34,13 @@ class Credential:
 
     place: str
     username: str = ""
-    password: str = field(default="", repr=False)
-    identity_token: str = field(default="", repr=False)
-    registry_token: str = field(default="", repr=False)
+    password: str = ""
+    identity_token: str = ""
+    registry_token: str = ""
     source: str = ""
+
+    def __repr__(self) -> str:
+        return f"Credential(place={self.place!r}, username={self.username!r}, source={self.source!r})"
 
     def fingerprint(self) -> str:
         """Return a hash by which the same credential is known again."""

@@ -7,7 +7,7 @@ config.md) and Docker's image manifest v2, schema 2.
 from __future__ import annotations
 
 import json
-import platform as machine
+import os
 from typing import Any
 
 from proa.images.digests import hex_of
@@ -119,7 +119,7 @@ def choose(document: dict[str, Any], platform: str = "") -> Descriptor:
 
 def this_platform() -> str:
     """Return this machine's platform, `linux/amd64`."""
-    name = machine.machine()
+    name = os.uname().machine
     architecture, variant = _ARCHITECTURES.get(name, (name, ""))
     return f"linux/{architecture}" + (f"/{variant}" if variant else "")
 

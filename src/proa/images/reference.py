@@ -22,11 +22,11 @@ _DOMAIN = rf"(?:{_DOMAIN_PART}(?:\.{_DOMAIN_PART})*|\[[a-fA-F0-9:]+\])(?::[0-9]+
 _PATH_PART = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
 _TAG = r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}"
 _DIGEST = r"[A-Za-z][A-Za-z0-9]*(?:[-_+.][A-Za-z][A-Za-z0-9]*)*:[0-9a-fA-F]{32,}"
-_REFERENCE = re.compile(
+_REFERENCE = (
     rf"(?:(?P<domain>{_DOMAIN})/)?(?P<path>{_PATH_PART}(?:/{_PATH_PART})*)"
     rf"(?::(?P<tag>{_TAG}))?(?:@(?P<digest>{_DIGEST}))?"
 )
-_HEX64 = re.compile(r"[a-f0-9]{64}")
+_HEX64 = r"[a-f0-9]{64}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +65,7 @@ class Reference:
 
 def parse(text: str) -> Reference:
     """Return the image that a person means; without tag and digest it is `latest`. Raises InvalidReference."""
-    if _HEX64.fullmatch(text):
+    if re.fullmatch(_HEX64, text):
         raise InvalidReference(
             f"invalid repository name ({text}), cannot specify 64-byte hexadecimal strings"
         )
@@ -74,7 +74,7 @@ def parse(text: str) -> Reference:
     path = path.partition(":")[0]
     if path.lower() != path:
         raise InvalidReference(f"invalid reference format: repository name ({path}) must be lowercase")
-    found = _REFERENCE.fullmatch(f"{domain}/{rest}")
+    found = re.fullmatch(_REFERENCE, f"{domain}/{rest}")
     if found is None or not found["domain"]:
         raise InvalidReference("invalid reference format")
     if len(f"{domain}/{found['path']}") > _MAX_NAME:
