@@ -368,6 +368,16 @@ def test_the_host_image_and_a_stage_to_come_are_refused(proa: ProaCommand, build
     assert "only stages before this one" in build(proa, text, "--target=0", check=False).stderr
 
 
+def test_doctor_says_whether_building_works_and_leaves_nothing(
+    proa: ProaCommand, unprivileged: ProaCommand
+) -> None:
+    for command in (proa, unprivileged):
+        found = json.loads(command("doctor", "-o", "json", check=False).stdout)["findings"]
+        (building,) = (finding for finding in found if finding["name"] == "build")
+        assert building["found"].startswith("works")
+        assert not [path for path in command.home.parent.rglob(".probe-*")]
+
+
 def test_a_build_that_is_interrupted_leaves_no_process_and_no_folder(
     proa: ProaCommand, context: Path
 ) -> None:

@@ -51,7 +51,8 @@ def run(options: argparse.Namespace) -> int:
 
     features, level = dict(probe_features()), chosen_level()
     runtimes = [make_finding(name, why) for name, why in probe_runtimes().items()]
-    findings = [*examine_machine(options.home), *examine_isolation(features), *runtimes]
+    building = examine_building(options.home)
+    findings = [*examine_machine(options.home), *examine_isolation(features), *runtimes, building]
     if options.output == "json":
         print_json({"version": __version__, "level": level, "findings": [asdict(f) for f in findings]})
     else:
@@ -130,6 +131,21 @@ def examine_isolation(features: dict[str, str]) -> list[Finding]:
     reached = next((i for i, name in enumerate(rungs) if not features[name]), len(rungs) - 1)
     shown = [*rungs[: reached + 1], *(name for name in features if name not in rungs)]
     return [make_finding(name, features[name]) for name in shown]
+
+
+def examine_building(home_option: str | None) -> Finding:
+    """Try what `proa build` needs, where images would be."""
+    from proa.builder.probe import probe
+
+    home = find_home(home_option)
+    folder = next(p for p in (home.images, home.path, *home.path.parents) if p.exists())
+    if not os.access(folder, os.W_OK):
+        return make_finding("build", f"{folder} is not writable")
+    level, why_not = probe(folder)
+    if level == "rootless":
+        words = "works, but all files of an image belong to root: there are no subordinate ids"
+        return Finding("build", "less", words, "install uidmap, and `usermod --add-subuids …` as above")
+    return make_finding("build", why_not)
 
 
 def make_finding(name: str, why_not: str) -> Finding:
