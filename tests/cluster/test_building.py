@@ -375,7 +375,7 @@ def test_doctor_says_whether_building_works_and_leaves_nothing(
         found = json.loads(command("doctor", "-o", "json", check=False).stdout)["findings"]
         (building,) = (finding for finding in found if finding["name"] == "build")
         assert building["found"].startswith("works")
-        assert not [path for path in command.home.parent.rglob(".probe-*")]
+        assert not list(command.home.parent.rglob(".probe-*"))
 
 
 def test_a_build_that_is_interrupted_leaves_no_process_and_no_folder(
