@@ -68,7 +68,7 @@ def _quote(text: str) -> str:
 
 
 def resource_value(pod: Object, container: Object, reference: Object, source: DownwardSource) -> str:
-    """Return a request or limit in units of the divisor, rounded up; a missing limit is the node's own."""
+    """Return a request or limit in units of the divisor, rounded up; a missing limit is the pod's, or the node's."""
     wanted = reference.get("containerName")
     if wanted and wanted != container["name"]:
         container = _container_named(pod, wanted)
@@ -80,7 +80,8 @@ def resource_value(pod: Object, container: Object, reference: Object, source: Do
     if amount is None and kind == "requests":
         amount = (resources.get("limits") or {}).get(resource)
     if amount is None and kind == "limits" and resource in _LIMIT_RESOURCES:
-        amount = source.allocatable.get(resource)
+        of_pod = (pod["spec"].get("resources") or {}).get("limits") or {}
+        amount = of_pod.get(resource) or source.allocatable.get(resource)
     divisor = parse_quantity(str(reference.get("divisor") or "1")) or parse_quantity("1")
     value = parse_quantity(str(amount or "0")) / divisor
     return str(int(value.to_integral_value(ROUND_CEILING)))

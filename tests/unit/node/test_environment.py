@@ -190,3 +190,12 @@ def test_an_unknown_field_is_refused() -> None:
 
 def test_maps_are_quoted_line_by_line() -> None:
     assert format_map({"b": "2", "a": 'q"\n'}) == 'a="q\\"\\n"\nb="2"'
+
+
+def test_a_missing_limit_is_the_pods_before_the_nodes() -> None:
+    reference = {"resourceFieldRef": {"resource": "limits.memory", "divisor": "1Mi"}}
+    container = {"name": "app", "env": [{"name": "V", "valueFrom": reference}]}
+    pod = {**POD, "spec": {**POD["spec"], "resources": {"limits": {"memory": "96Mi"}}}}
+
+    assert variables_of(container, pod)["V"] == "96"
+    assert variables_of(container)["V"] != "96"
