@@ -58,7 +58,7 @@ class Api:
         headers = {"content-type": content_type} if data else {}
         try:
             answer = self._ask(method, path, data, headers)
-        except (http.client.RemoteDisconnected, BrokenPipeError):  # it was idle for too long
+        except (http.client.RemoteDisconnected, BrokenPipeError, ssl.SSLEOFError):  # it was idle for too long
             self.close()
             answer = self._ask(method, path, data, headers)
         found = answer.read()

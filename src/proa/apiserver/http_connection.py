@@ -403,6 +403,13 @@ class Connection(asyncio.Protocol):
         if not self.busy and self._transport is not None:
             self._transport.close()
 
+    def time_is_up(self) -> None:
+        """Close a connection that nothing is under way on, with a word to the client; cut any other."""
+        if self._transport is None or self.busy or self._transport.is_closing():
+            self.abort()
+        else:
+            self._transport.close()
+
     def abort(self) -> None:
         """Cut the connection."""
         if self._transport is not None:

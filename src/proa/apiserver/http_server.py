@@ -62,14 +62,14 @@ class ApiHttpServer:
             await asyncio.wait(rest, timeout=grace_seconds)
 
     async def _sweep(self) -> None:
-        """Keep the Date header and cut connections whose time is up: one timer for all of them."""
+        """Keep the Date header and end connections whose time is up: one timer for all of them."""
         while True:
             await asyncio.sleep(SWEEP_SECONDS)
             self._tick()
             now = time.monotonic()
             for connection in tuple(self.connections):
                 if connection.deadline and now > connection.deadline:
-                    connection.abort()
+                    connection.time_is_up()
 
     def _tick(self) -> None:
         self.date = time.strftime("%a, %d %b %Y %H:%M:%S GMT", time.gmtime())
