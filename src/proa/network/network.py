@@ -69,6 +69,7 @@ class Network:
         self._services.add_index(CLUSTER_IP_INDEX, index_cluster_ips)
         self._slices.add_index(ENDPOINT_IP_INDEX, index_endpoint_ips)
         self._node_ips = settings.node_ips or (runtime_status.node_ip,)
+        self._has_ipv6 = any(":" in ip for ip in self._node_ips)
         self._proxy: ServiceProxy | None = None
         self._dns: DnsServer | None = None
         self._way_out: WayOut | None = None
@@ -175,6 +176,7 @@ class Network:
             self._node_network,
             self._events,
             settings.node_name,
+            families=("IPv4", "IPv6") if self._has_ipv6 else ("IPv4",),
             dns_addresses=[settings.dns_address],
             api_addresses=[settings.api_address],
             why_not=why_not,
@@ -191,7 +193,7 @@ class Network:
                 self._tell_node("NoOutsideNetwork", f"pods reach no network outside of the cluster: {reason}")
             return
         destinations = Destinations(settings.outside, settings.inside_cidrs, settings.host_address)
-        found = way_out.WayOut(self._node_network, destinations)
+        found = way_out.WayOut(self._node_network, destinations, has_ipv6=self._has_ipv6)
         if settings.outside == modes.NO:
             await found.stop()
             return

@@ -353,7 +353,8 @@ class PodWorker:
                 self._fail_sandbox(f"Failed to create pod sandbox: {failure.message}")
                 return
         try:
-            await node.protect(self.pod, [sandbox.ip] if sandbox.ip and not config.host_network else [])
+            addresses = [] if config.host_network else [ip for ip in (sandbox.ip, sandbox.ipv6) if ip]
+            await node.protect(self.pod, addresses)
         except (RuntimeFailure, OSError) as error:
             await node.runtime.remove_sandbox(sandbox.id)
             self._fail_sandbox(f"Failed to set up network policies for the pod: {error}")

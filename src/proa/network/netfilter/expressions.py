@@ -21,7 +21,7 @@ _META_INTERFACE = 4
 _CT_STATE, _CT_ESTABLISHED, _CT_RELATED, _CT_NEW = 0, 2, 4, 8
 _FIB_DESTINATION, _FIB_PRESENT = 2, 32
 _FIB_INTERFACE, _FIB_KIND = 1, 3
-_UNICAST, _LOCAL = 1, 2
+_UNICAST, _LOCAL, _UNREACHABLE = 1, 2, 7
 _RANDOM = 1
 _DNAT = 1
 _ICMP_UNREACHABLE, _TCP_RESET = 0, 1
@@ -139,6 +139,11 @@ def is_for_another(register: int) -> list[bytes]:
 def is_for_here(register: int) -> list[bytes]:
     """Go on only where the destination is an address of this node."""
     return _is_destination(register, _LOCAL)
+
+
+def is_for_nobody(register: int) -> list[bytes]:
+    """Go on only where no route leads to the destination; for IPv6 only, of which more is looked at."""
+    return _is_destination(register, _UNREACHABLE)
 
 
 def _is_destination(register: int, kind: int) -> list[bytes]:

@@ -19,9 +19,10 @@ from collections.abc import Iterable, Iterator
 from proa.network.netfilter import expressions as do
 from proa.network.netfilter.messages import Message
 from proa.network.netfilter.tables import PREROUTING, Table
-from proa.network.service_rules import IPV4
+from proa.network.service_rules import IPV4, IPV6
 
 TABLE = Table("proa_outside", IPV4.number)
+TABLE_IPV6 = Table("proa_outside", IPV6.number)
 MARK = 0x1000000
 """As OUTSIDE_MARK in node/noded/network.py."""
 NEVER_OUTSIDE = ("0.0.0.0/8", "127.0.0.0/8", "169.254.0.0/16", "224.0.0.0/3")
@@ -40,6 +41,26 @@ def plan(inside: Iterable[str], tcp_port: int = 0, udp_port: int = 0) -> list[Me
         *(TABLE.chain(name) for name in ("inside", "refuse")),
         TABLE.chain("prerouting", PREROUTING, _AFTER_SERVICES),
         *(TABLE.rule(chain, expressions) for chain, expressions in _rules(inside, tcp_port, udp_port)),
+    ]
+
+
+def plan_ipv6() -> list[Message]:
+    """Return what makes the table of IPv6, by which nothing goes out yet: connections are refused at once, so that
+    clients go on to IPv4 addresses."""
+    to_link = [
+        do.load_network(0, IPV6.destination_offset, 2),
+        do.mask(0, b"\xff\xc0"),
+        do.compare(0, b"\xfe\x80"),
+    ]
+    return [
+        *TABLE_IPV6.removal(),
+        TABLE_IPV6.add(),
+        TABLE_IPV6.chain("refuse"),
+        TABLE_IPV6.chain("prerouting", PREROUTING, _AFTER_SERVICES),
+        TABLE_IPV6.rule("prerouting", [*to_link, do.decide(do.ACCEPT)]),
+        TABLE_IPV6.rule("prerouting", [*do.is_for_nobody(0), do.decide(do.GOTO, "refuse")]),
+        TABLE_IPV6.rule("refuse", [*_is_protocol(_TCP), do.reset()]),
+        TABLE_IPV6.rule("refuse", [do.refuse(_NO_ROUTE)]),
     ]
 
 

@@ -19,12 +19,15 @@ EVERYWHERE = "0.0.0.0"  # noqa: S104 - of the node's own network, where only wha
 
 
 class WayOut:
-    """One node's."""
+    """One node's. `has_ipv6` says whether its pods have addresses of IPv6, which do not lead out."""
 
-    def __init__(self, node_network: DivertingNetwork, destinations: Destinations) -> None:
+    def __init__(
+        self, node_network: DivertingNetwork, destinations: Destinations, *, has_ipv6: bool = False
+    ) -> None:
         self._node_network = node_network
         self._destinations = destinations
         self._inside = [str(network) for network in destinations.inside]
+        self._has_ipv6 = has_ipv6
         self._connections: OutsideConnections | None = None
         self._datagrams: OutsideDatagrams | None = None
         self._sockets = SocketPool(node_network, "transparent-udp")
@@ -40,7 +43,7 @@ class WayOut:
         self._datagrams = OutsideDatagrams(self._destinations.find, self._sockets, errors)
         self._datagrams.start(udp)
         ports = tcp.getsockname()[1], udp.getsockname()[1]
-        await self._send(rules.plan(self._inside, *ports))
+        await self._apply(rules.plan(self._inside, *ports))
         inside = map(
             str, self._destinations.without_host
         )  # the same in every mode: noded outlives this process
@@ -54,9 +57,10 @@ class WayOut:
     async def stop(self) -> None:
         """End every flow, and refuse others at once."""
         await self.close()
-        await self._send(rules.plan(self._inside))
+        await self._apply(rules.plan(self._inside))
 
-    async def _send(self, messages: Sequence[Message]) -> None:
+    async def _apply(self, plan: Sequence[Message]) -> None:
+        messages = [*plan, *(rules.plan_ipv6() if self._has_ipv6 else ())]
         check(messages, await self._node_network.ask_netfilter(transaction(messages)))
 
     async def close(self) -> None:
