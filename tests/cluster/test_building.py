@@ -77,7 +77,7 @@ OF_BUILDAH = {"dev", "proc", "run", "sys", "etc/hostname", "etc/hosts", "etc/res
 
 
 @pytest.fixture(scope="module")
-def context(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def context(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Return a context with files, links that lead out, an archive and a .dockerignore; others may read it."""
     folder = (
         Path("/tmp", f"proa-context-{os.getpid()}")
@@ -103,7 +103,8 @@ def context(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / ".dockerignore").write_text("d/*.log\n**/skip\n")
     with tarfile.open(folder / "archive.tgz", "w:gz") as archive:
         archive.add(folder / "src", ".")
-    return folder
+    yield folder
+    shutil.rmtree(folder)
 
 
 @pytest.fixture(scope="module")
