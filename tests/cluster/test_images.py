@@ -24,6 +24,7 @@ from support.tls_server import Authority
 BUSYBOX = next((path for path in ("/bin/busybox", "/usr/bin/busybox") if os.access(path, os.X_OK)), "")
 pytestmark = [
     pytest.mark.cluster,
+    pytest.mark.xdist_group("images"),
     needs_registry,
     needs_skopeo,
     pytest.mark.skipif(

@@ -55,6 +55,13 @@ def collect(
     return Freed(len(old_layers), len(old_blobs), size)
 
 
+def remove_leftovers(store: ImageStore) -> int:
+    """Remove what processes that were killed have left on its way; return how many bytes went."""
+    now, oldest = time.time(), store.oldest_lease()
+    with locked(store.directory / "collect.lock"):
+        return _remove_leftovers(store, min(now - GRACE_SECONDS, oldest if oldest is not None else now), now)
+
+
 def find_roots(store: ImageStore) -> tuple[set[str], set[str]]:
     """Return the blobs and the layers (by diff_id) that names, containers and the build cache lead to."""
     blobs: set[str] = set()

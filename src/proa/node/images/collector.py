@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable
 from math import inf
 
 from proa.images.errors import ImageError
-from proa.images.garbage import Freed, collect, disk_usage
+from proa.images.garbage import Freed, collect, disk_usage, remove_leftovers
 from proa.images.store import ImageStore, StoredImage
 from proa.node.images.pull_records import PullRecords
 from proa.node.images.puller import run_in_thread
@@ -83,14 +83,20 @@ class ImageCollector:
         self._busy = asyncio.Lock()
 
     async def run(self, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep) -> None:
-        """Look every five minutes, for ever."""
+        """Look every five minutes, for ever; first of all remove what a server that was killed has left."""
+        work: Callable[[], Awaitable[int]] = self._tidy
         while True:
             try:
-                await self.look()
+                await work()
+                work = self.look
             except (ImageError, OSError) as error:
                 logger.warning("images not collected error=%s", error)
                 self._warn("ImageGCFailed", str(error))
             await sleep(PERIOD_SECONDS)
+
+    async def _tidy(self) -> int:
+        await run_in_thread(functools.partial(remove_leftovers, self._store), "remove leftovers of images")
+        return await self.look()
 
     async def look(self) -> int:
         """Free what is above the threshold; return how many bytes went."""
