@@ -29,7 +29,9 @@ PATIENCE_SECONDS = 40
 AGENT = """
 import json, socket, sys, threading
 def serve_tcp(port):
-    server = socket.create_server(("", port))
+    both = socket.has_dualstack_ipv6()
+    family = socket.AF_INET6 if both else socket.AF_INET
+    server = socket.create_server(("", port), family=family, dualstack_ipv6=both)
     while True:
         made, _ = server.accept()
         made.sendall(b"hello")
@@ -55,7 +57,7 @@ kept = {}
 def reach(target, seconds, told):
     host, port, protocol = target
     kind = socket.SOCK_STREAM if protocol == "TCP" else socket.SOCK_DGRAM
-    with socket.socket(socket.AF_INET, kind) as made:
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, kind) as made:
         made.settimeout(seconds)
         try:
             made.connect((host, port))
@@ -428,6 +430,32 @@ def test_services_the_host_and_the_node_itself_are_judged_by_where_it_goes(table
         listener.shutdown(socket.SHUT_RDWR)
         listener.close()
         cluster.kubectl("delete", "networkpolicy", "--all", "-n", "x")
+
+
+def test_second_addresses_are_judged_like_the_first(table: Table) -> None:
+    found = {pod: table.cluster.get("pod", pod.name, "-n", pod.namespace)["status"]["podIPs"] for pod in PODS}
+    if any(len(addresses) < 2 for addresses in found.values()):
+        pytest.skip("not on this machine: pods have no addresses of IPv6")
+    second = {pod: addresses[1]["ip"] for pod, addresses in found.items()}
+    friend, stranger, far = Pod("x", "b"), Pod("y", "b"), Pod("z", "a")
+
+    def told() -> list[bool]:
+        ways = ((friend, A_OF_X), (stranger, A_OF_X), (friend, far), (A_OF_X, A_OF_X))
+        return [reaches(table, source, second[target], 80) for source, target in ways]
+
+    wait_until(lambda: told() == [True] * 4)
+    apply(
+        table.cluster,
+        make_policy("in", ingress(IN_X_A, {"from": [{"podSelector": {}}]})),
+        make_policy("out", egress({"matchLabels": {"pod": "b"}}, {"to": [{"podSelector": {}}]})),
+    )
+    try:
+        wait_until(lambda: told() == [True, False, False, True])
+        block = {"ipBlock": {"cidr": f"{second[far]}/128"}}
+        apply(table.cluster, make_policy("more", egress({"matchLabels": {"pod": "b"}}, {"to": [block]})))
+        wait_until(lambda: told() == [True, False, True, True])
+    finally:
+        table.cluster.kubectl("delete", "networkpolicy", "--all", "-n", "x")
 
 
 def wait_until(condition: Callable[[], bool]) -> None:
