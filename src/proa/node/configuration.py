@@ -78,8 +78,24 @@ def _positive(value: object) -> int:
     return value
 
 
+def _percent(value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= 100:
+        raise ValueError(f"{value!r} must be between 0 and 100, inclusive")
+    return value
+
+
+def _flag(value: object) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError(f"{value!r} must be true or false")
+    return value
+
+
 FIELDS: Mapping[str, tuple[str, Callable[[object], Any]]] = {
     "evictionHard": ("eviction_hard", _thresholds),
+    "imageGCHighThresholdPercent": ("image_gc_high_percent", _percent),
+    "imageGCLowThresholdPercent": ("image_gc_low_percent", _percent),
+    "maxParallelImagePulls": ("max_parallel_image_pulls", _positive),
+    "serializeImagePulls": ("serialize_image_pulls", _flag),
     "maxPods": ("max_pods", _positive),
 }
 """What can be told: the field of KubeletSettings that it changes, and how its value is read (raises ValueError)."""

@@ -195,7 +195,11 @@ class Kubelet:
             *backoff,
             now=now,
             store=store,
-            puller=Puller(store, settings.registries_file, settings.pulls_at_once),
+            puller=Puller(
+                store,
+                settings.registries_file,
+                settings.max_parallel_image_pulls or int(settings.serialize_image_pulls),
+            ),
             secrets=PullSecrets(sources.get, events),
             wake=self._wake_pod,
             changed=lambda: self._registration.images_changed(),

@@ -50,8 +50,10 @@ class KubeletSettings:
     """The machine's image store (`$PROA_HOME/images`); None: this node has only its own Python environment."""
     registries_file: Path = Path("registries.yaml")
     """Mirrors, certificates and users of registries (images/registries.py); it need not be there."""
-    pulls_at_once: int = 1
-    """As upstream's serializeImagePulls; 0 is no limit (layers of one image come several at once anyway)."""
+    serialize_image_pulls: bool = True
+    """One pull at a time, as upstream by default; layers of one image come several at once anyway."""
+    max_parallel_image_pulls: int = 0
+    """How many pulls at a time, whatever `serialize_image_pulls` says; 0 leaves it to that."""
     image_gc_high_percent: int = 85
     image_gc_low_percent: int = 80
     image_minimum_age_seconds: float = 120.0

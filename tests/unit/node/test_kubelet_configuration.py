@@ -28,6 +28,16 @@ def test_a_file_says_what_changes(tmp_path: Path) -> None:
     }
 
 
+def test_how_images_are_pulled_and_collected_can_be_told() -> None:
+    told = {"serializeImagePulls": False, "maxParallelImagePulls": 3, "imageGCHighThresholdPercent": 70}
+    assert read_configuration({**HEAD, **told, "imageGCLowThresholdPercent": 60}) == {
+        "serialize_image_pulls": False,
+        "max_parallel_image_pulls": 3,
+        "image_gc_high_percent": 70,
+        "image_gc_low_percent": 60,
+    }
+
+
 def test_no_threshold_at_all_is_one_too() -> None:
     assert read_configuration({**HEAD, "evictionHard": {}}) == {"eviction_hard": ()}
 
@@ -48,8 +58,20 @@ def test_no_threshold_at_all_is_one_too() -> None:
         ),
         ({**HEAD, "evictionHard": {"memory.available": "lots"}}, "memory.available: 'lots' is neither"),
         ({**HEAD, "evictionHard": "memory.available<1Gi"}, "evictionHard: must map signals to quantities"),
+        ({**HEAD, "imageGCHighThresholdPercent": 101}, "101 must be between 0 and 100, inclusive"),
+        ({**HEAD, "serializeImagePulls": "no"}, "'no' must be true or false"),
     ],
-    ids=["a list", "another kind", "no pods", "unheeded", "no signal", "no quantity", "no map"],
+    ids=[
+        "a list",
+        "another kind",
+        "no pods",
+        "unheeded",
+        "no signal",
+        "no quantity",
+        "no map",
+        "percent",
+        "flag",
+    ],
 )
 def test_what_cannot_be_carried_out_is_refused_with_its_path(document: Any, words: str) -> None:
     with pytest.raises(BadConfiguration, match=words):
