@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from proa.images.store import ImageStore
-from support.clusters import Cluster
+from support.clusters import Cluster, ProaCommand
 from support.images import make_archive, make_entry, make_folder, make_link
 from support.pods_api import Pods, container_status, is_ready, state
 from support.registry import PASSWORD, USER, needs_registry, needs_skopeo, run_registry, skopeo
@@ -267,3 +267,20 @@ def test_the_node_says_which_images_it_has(cluster: Cluster, pods: Pods, registr
         )
         assert any(has(change["object"]) for change in changes)
     assert is_ready(pods.api.get("/api/v1/nodes/proa-1"))
+
+
+def test_an_ordinary_user_pulls_and_runs_images_too(
+    rootless: ProaCommand, kubectl_path: str, registry: str
+) -> None:
+    """Without subordinate ids all files of an image are the user's, whoever a container runs as."""
+    rootless("images", "pull", f"{registry}/app:v1")
+    rootless("up", "--detach", "--port", "0")
+    cluster = Cluster(rootless, kubectl_path)
+    cluster.kubectl("run", "app", "--image", f"{registry}/app:v1")
+    cluster.kubectl("wait", "--for=condition=Ready", "pod/app", "--timeout=60s")
+
+    said = cluster.kubectl("exec", "app", "--", "sh", "-c", "id -u; ls /data; touch x && stat -c %u x").stdout
+
+    assert said.split() == ["1234", "shown", "1234"]
+    listed = json.loads(rootless("images", "-o", "json").stdout)["images"]
+    assert [(image["tags"], image["used"]) for image in listed] == [([f"{registry}/app:v1"], True)]
