@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from proa.node.eviction.thresholds import Threshold, parse
+from proa.objects.durations import parse_duration
+from proa.objects.quantity import to_units
 
 API_VERSION = "kubelet.config.k8s.io/v1beta1"
 KIND = "KubeletConfiguration"
@@ -55,6 +57,9 @@ def read_configuration(document: object) -> Changes:
             changes[name] = read(value)
         except ValueError as error:
             problems.append(f"{field}: {error}")
+    high, low = changes.get("image_gc_high_percent", 85), changes.get("image_gc_low_percent", 80)
+    if low >= high:
+        problems.append(f"imageGCLowThresholdPercent: {low} must be below imageGCHighThresholdPercent, {high}")
     if problems:
         raise BadConfiguration("; ".join(problems))
     return changes
@@ -90,8 +95,29 @@ def _flag(value: object) -> bool:
     return value
 
 
+def _files(value: object) -> int:
+    if _positive(value) < 2:
+        raise ValueError("must be 2 at least: the one that is written, and one that was")
+    return _positive(value)
+
+
+def _bytes(value: object) -> int:
+    if not isinstance(value, str | int) or isinstance(value, bool):
+        raise ValueError(f"{value!r} must be a quantity, e.g. 10Mi")
+    return _positive(to_units(value))
+
+
+def _seconds(value: object) -> float:
+    if not isinstance(value, str):
+        raise ValueError(f"{value!r} must be a duration, e.g. 2m")
+    return parse_duration(value) / 1e9
+
+
 FIELDS: Mapping[str, tuple[str, Callable[[object], Any]]] = {
+    "containerLogMaxFiles": ("container_log_max_files", _files),
+    "containerLogMaxSize": ("container_log_max_bytes", _bytes),
     "evictionHard": ("eviction_hard", _thresholds),
+    "imageMinimumGCAge": ("image_minimum_age_seconds", _seconds),
     "imageGCHighThresholdPercent": ("image_gc_high_percent", _percent),
     "imageGCLowThresholdPercent": ("image_gc_low_percent", _percent),
     "maxParallelImagePulls": ("max_parallel_image_pulls", _positive),

@@ -18,9 +18,12 @@ def test_a_file_says_what_changes(tmp_path: Path) -> None:
     file.write_text(
         "apiVersion: kubelet.config.k8s.io/v1beta1\nkind: KubeletConfiguration\n"
         "maxPods: 50\nevictionHard: {memory.available: 200Mi, nodefs.available: 5%}\n"
+        "containerLogMaxSize: 1Mi\nimageMinimumGCAge: 1m30s\n"
     )
     assert load_configuration(str(file)) == {
         "max_pods": 50,
+        "container_log_max_bytes": 1 << 20,
+        "image_minimum_age_seconds": 90.0,
         "eviction_hard": (
             Threshold("memory.available", 200 << 20),
             Threshold("nodefs.available", share=0.05),
@@ -59,6 +62,10 @@ def test_no_threshold_at_all_is_one_too() -> None:
         ({**HEAD, "evictionHard": {"memory.available": "lots"}}, "memory.available: 'lots' is neither"),
         ({**HEAD, "evictionHard": "memory.available<1Gi"}, "evictionHard: must map signals to quantities"),
         ({**HEAD, "imageGCHighThresholdPercent": 101}, "101 must be between 0 and 100, inclusive"),
+        ({**HEAD, "imageGCHighThresholdPercent": 70}, "imageGCLowThresholdPercent: 80 must be below"),
+        ({**HEAD, "containerLogMaxSize": "much"}, "containerLogMaxSize: "),
+        ({**HEAD, "containerLogMaxFiles": 1}, "containerLogMaxFiles: must be 2 at least"),
+        ({**HEAD, "imageMinimumGCAge": 5}, "imageMinimumGCAge: 5 must be a duration"),
         ({**HEAD, "serializeImagePulls": "no"}, "'no' must be true or false"),
     ],
     ids=[
@@ -70,6 +77,10 @@ def test_no_threshold_at_all_is_one_too() -> None:
         "no quantity",
         "no map",
         "percent",
+        "low above high",
+        "log size",
+        "log files",
+        "age",
         "flag",
     ],
 )
