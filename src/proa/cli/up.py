@@ -116,8 +116,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--kubelet-config",
         metavar="FILE",
-        help="a KubeletConfiguration (kubelet.config.k8s.io/v1beta1) for all nodes: evictionHard, maxPods, what logs and "
-        'images may take; kept for later starts; "" for none',
+        help="a KubeletConfiguration (kubelet.config.k8s.io/v1beta1) for all nodes: evictionHard, maxPods, what "
+        'logs and images may take; kept for later starts; "" for none',
     )
     parser.add_argument("--ready-fd", type=int, help=argparse.SUPPRESS)
 
