@@ -59,7 +59,9 @@ def read_configuration(document: object) -> Changes:
             problems.append(f"{field}: {error}")
     high, low = changes.get("image_gc_high_percent", 85), changes.get("image_gc_low_percent", 80)
     if low >= high:
-        problems.append(f"imageGCLowThresholdPercent: {low} must be below imageGCHighThresholdPercent, {high}")
+        problems.append(
+            f"imageGCLowThresholdPercent: {low} must be below imageGCHighThresholdPercent, {high}"
+        )
     if problems:
         raise BadConfiguration("; ".join(problems))
     return changes
