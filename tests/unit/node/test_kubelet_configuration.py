@@ -53,7 +53,7 @@ def test_no_threshold_at_all_is_one_too() -> None:
         ({**HEAD, "maxPods": 0}, "maxPods: 0 must be a number from 1"),
         (
             {**HEAD, "clusterDNS": ["10.0.0.1"]},
-            "clusterDNS: not a field that this kubelet heeds; it heeds evic",
+            "clusterDNS: not a field that this kubelet heeds; it heeds cont",
         ),
         (
             {**HEAD, "evictionHard": {"pid.available": "10%"}},
