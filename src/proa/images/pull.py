@@ -119,7 +119,7 @@ class _Pull:
         self._registries = registries
         self._reference = reference
         self._credential = credential
-        self._stop = stop.child()
+        self._caller, self._stop = stop, stop.child()
         self._watch = watch or (lambda progress: None)
         self._platform = platform
         self._transport = Transport(registries, self._stop)
@@ -207,6 +207,7 @@ class _Pull:
             self._tell(layer, "waiting", 0)
         with (
             self._store.workers() as workers,
+            self._caller.calling(workers.kill),  # a failure lets the others end, and clean up
             ThreadPoolExecutor(UNPACKED_AT_ONCE, "unpack") as unpacking,
             ThreadPoolExecutor(DOWNLOADS_AT_ONCE, "pull") as downloading,
         ):

@@ -7,12 +7,13 @@ followed, with the credentials left behind at another host, and never from TLS t
 from __future__ import annotations
 
 import contextlib
+import functools
 import http.client
 import socket
 import ssl
 import threading
 from base64 import b64encode
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import BinaryIO
 from urllib.parse import unquote, urljoin, urlsplit
 from urllib.request import getproxies, proxy_bypass
@@ -32,7 +33,7 @@ class Stop:
     """Call something off from another thread: its connections are cut."""
 
     def __init__(self) -> None:
-        self._sockets: set[socket.socket] = set()
+        self._calls: set[Callable[[], None]] = set()
         self._children: list[Stop] = []
         self._lock = threading.Lock()
         self.event = threading.Event()
@@ -51,9 +52,10 @@ class Stop:
         with self._lock:
             self.event.set()
             children = [*self._children]
-            for one in self._sockets:
-                with contextlib.suppress(OSError):
-                    one.shutdown(socket.SHUT_RDWR)
+            calls = [*self._calls]
+        for call in calls:
+            with contextlib.suppress(OSError):
+                call()
         for child in children:
             child.set()
 
@@ -63,16 +65,16 @@ class Stop:
             raise Cancelled("the pull was called off")
 
     @contextlib.contextmanager
-    def watching(self, one: socket.socket) -> Iterator[None]:
-        """Cut a socket when it is called off."""
+    def calling(self, call: Callable[[], None]) -> Iterator[None]:
+        """Have something called when it is called off during this context."""
         with self._lock:
             self.check()
-            self._sockets.add(one)
+            self._calls.add(call)
         try:
             yield
         finally:
             with self._lock:
-                self._sockets.discard(one)
+                self._calls.discard(call)
 
 
 class Answer:
@@ -156,7 +158,7 @@ class Transport:
             url = "http" + url.removeprefix("https")
             connection, target = self._connect(url, may_be_plain=False)
         try:
-            with self.stop.watching(connection.sock):
+            with self.stop.calling(functools.partial(connection.sock.shutdown, socket.SHUT_RDWR)):
                 connection.request(method, target, body=body, headers=dict(headers))
                 connection.sock.settimeout(SILENCE_SECONDS)
                 yield Answer(connection.getresponse(), url)

@@ -23,8 +23,10 @@ class Workers:
     def __init__(self, incoming: Path) -> None:
         self._incoming = incoming
         self._idle: list[subprocess.Popen[bytes]] = []
+        self._busy: set[subprocess.Popen[bytes]] = set()
         self._lock = threading.Lock()
         self._is_closed = False
+        self._is_killed = False
 
     def __enter__(self) -> Workers:
         return self
@@ -38,14 +40,25 @@ class Workers:
         for process in idle:
             _end(process)
 
+    def kill(self) -> None:
+        """End all jobs under way, from another thread, and take no more; what they had begun is removed later."""
+        with self._lock:
+            self._is_killed = True
+            for process in self._busy:
+                process.kill()
+
     def run(self, job: str, **arguments: Any) -> dict[str, Any]:
-        """Have a job done; raise ImageError (or its kind) with the worker's words."""
+        """Have a job done; raise ImageError (or its kind) with the worker's words, Cancelled once it is killed."""
+        if self._is_killed:
+            raise errors.Cancelled("the work on layers was called off")
         with self._process() as process:
             assert process.stdin is not None
             assert process.stdout is not None
             process.stdin.write(json.dumps({"job": job, **arguments}).encode() + b"\n")
             process.stdin.flush()
             line = process.stdout.readline()
+        if not line and self._is_killed:
+            raise errors.Cancelled("the work on layers was called off")
         if not line:
             raise errors.ImageError("the process that handles layers ended without a word")
         answer: dict[str, Any] = json.loads(line)
@@ -64,13 +77,20 @@ class Workers:
             stdout=subprocess.PIPE,
             start_new_session=True,
         )
+        with self._lock:
+            self._busy.add(process)
+            if self._is_killed:
+                process.kill()
         try:
             yield process
         except BaseException:
+            with self._lock:
+                self._busy.discard(process)
             process.kill()
             _end(process)
             raise
         with self._lock:
+            self._busy.discard(process)
             if not self._is_closed and process.poll() is None:
                 self._idle.append(process)
                 return

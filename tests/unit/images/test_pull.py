@@ -27,6 +27,7 @@ from proa.images.reference import parse
 from proa.images.registries import InvalidConfiguration, Registries
 from proa.images.store import ImageStore
 from proa.images.transport import Stop
+from proa.images.workers import Workers
 from support.fake_registry import INDEX, MANIFEST, FakeRegistry, serve
 from support.images import digest, make_archive
 
@@ -370,3 +371,35 @@ def test_a_configuration_that_cannot_be_understood_is_refused(document: Any, wor
 )
 def test_challenges_are_read(text: str, expected: list[tuple[str, dict[str, str]]]) -> None:
     assert parse_challenges(text) == expected
+
+
+def test_unpacking_is_called_off_too(
+    store: ImageStore, registry: FakeRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    registry.add_image("v1")
+    stop, begun, failed = Stop(), threading.Event(), []
+    real = Workers.run
+
+    def run(self: Workers, job: str, **arguments: Any) -> Any:
+        if job == "unpack":
+            pipe = store.incoming / "pipe"
+            os.mkfifo(pipe)
+            begun.set()
+            return real(self, job, **{**arguments, "blob": "pipe"})  # nobody ever writes to it
+        return real(self, job, **arguments)
+
+    def work() -> None:
+        try:
+            get(store, registry, stop=stop)
+        except ImageError as error:
+            failed.append(error)
+
+    monkeypatch.setattr(Workers, "run", run)
+    thread = threading.Thread(target=work)
+    thread.start()
+    assert begun.wait(20)
+    while thread.is_alive():  # the worker may not have its job yet
+        stop.set()
+        thread.join(0.05)
+
+    assert [type(error) for error in failed] == [Cancelled]

@@ -170,6 +170,8 @@ class ImageManager:
         """Call off every pull."""
         if self._puller is not None:
             self._puller.close()
+        for pull in self._pulls.values():
+            pull.cancel()
         await asyncio.gather(*self._pulls.values(), return_exceptions=True)
 
     # What is here
