@@ -54,8 +54,9 @@ class Workers:
         with self._process() as process:
             assert process.stdin is not None
             assert process.stdout is not None
-            process.stdin.write(json.dumps({"job": job, **arguments}).encode() + b"\n")
-            process.stdin.flush()
+            with contextlib.suppress(BrokenPipeError):  # it has ended: it says nothing more
+                process.stdin.write(json.dumps({"job": job, **arguments}).encode() + b"\n")
+                process.stdin.flush()
             line = process.stdout.readline()
         if not line and self._is_killed:
             raise errors.Cancelled("the work on layers was called off")
