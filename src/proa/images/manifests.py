@@ -15,6 +15,8 @@ from proa.images.errors import InvalidImage, TooLarge
 from proa.images.media_types import CONFIGS, INDEXES, MANIFESTS, OCI_INDEX, OCI_MANIFEST, is_layer
 from proa.objects.quick_dataclass import dataclass
 
+_BOTH = "it could be read as a manifest and as an index"
+"""What one reader takes for this and another for that is refused (CVE-2021-41190)."""
 MAX_LAYERS = 500
 """overlayfs has no more lower layers (fs/overlayfs/params.h: OVL_MAX_STACK)."""
 
@@ -64,6 +66,8 @@ def read_manifest(document: dict[str, Any]) -> Manifest:
     """Return a manifest of an image that can run; raise InvalidImage."""
     if document.get("schemaVersion") != 2:
         raise InvalidImage("the manifest is of schema 1, which registries have given up: push the image anew")
+    if "manifests" in document:
+        raise InvalidImage(_BOTH)
     layers = document.get("layers")
     if not isinstance(layers, list):
         raise InvalidImage("the manifest has no layers")
@@ -93,12 +97,20 @@ def read_descriptor(value: Any) -> Descriptor:
     return Descriptor(str(value.get("mediaType", "")), digest, size)
 
 
-def choose(document: dict[str, Any], platform: str = "") -> Descriptor:
-    """Return the manifest in an index that fits a platform (this machine's); raise InvalidImage without any."""
-    wanted = platform or this_platform()
+def read_index(document: dict[str, Any]) -> list[Any]:
+    """Return the entries of an index; raise InvalidImage."""
     entries = document.get("manifests")
     if not isinstance(entries, list):
         raise InvalidImage("the index has no manifests")
+    if "layers" in document or "config" in document:
+        raise InvalidImage(_BOTH)
+    return entries
+
+
+def choose(document: dict[str, Any], platform: str = "") -> Descriptor:
+    """Return the manifest in an index that fits a platform (this machine's); raise InvalidImage without any."""
+    wanted = platform or this_platform()
+    entries = read_index(document)
     seen: list[str] = []
     best: tuple[int, dict[str, Any]] | None = None
     for entry in entries:

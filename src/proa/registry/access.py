@@ -130,6 +130,7 @@ def is_own_process(connection: socket.socket) -> bool:
     """Tell whether the other end of a loopback connection is a socket of this user's, or root's, other processes.
 
     This process itself connects for others: what it relays for pods (`--outside-network loopback`) is not trusted.
+    Nor is a socket that was closed already (inode 0): the kernel then says that it is root's, whoever had it.
     """
     try:
         (host, port), (own_host, own_port) = connection.getpeername(), connection.getsockname()
@@ -141,7 +142,8 @@ def is_own_process(connection: socket.socket) -> bool:
         for line in file:
             fields = line.split()
             if (fields[1], fields[2]) == wanted:
-                return int(fields[7]) in (os.geteuid(), 0) and not _is_ours(fields[9])
+                uid, inode = int(fields[7]), fields[9]
+                return inode != "0" and uid in (os.geteuid(), 0) and not _is_ours(inode)
     return False
 
 

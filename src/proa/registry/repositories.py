@@ -18,6 +18,7 @@ from proa.images.manifests import (
     media_type_of,
     read_descriptor,
     read_document,
+    read_index,
     read_manifest,
 )
 from proa.images.media_types import INDEXES, MANIFESTS
@@ -176,10 +177,7 @@ class Repositories:
 
     def _needed(self, document: dict[str, object], kind: str) -> list[Descriptor]:
         if kind in INDEXES:
-            entries = document.get("manifests")
-            if not isinstance(entries, list):
-                raise InvalidImage("the index has no manifests")
-            return [read_descriptor(entry) for entry in entries]
+            return [read_descriptor(entry) for entry in read_index(document)]
         manifest = read_manifest(document)
         return [manifest.config, *manifest.layers]
 

@@ -235,6 +235,20 @@ def test_an_index_needs_its_manifests_and_serves_them(client: Client) -> None:
     assert client("GET", place)[2] == manifest
 
 
+@pytest.mark.parametrize("kind", [OCI_MANIFEST, OCI_INDEX])
+def test_what_could_be_a_manifest_and_an_index_shows_no_blobs_of_others(client: Client, kind: str) -> None:
+    push(client, "mine", "1")
+    manifest = json.loads(make_manifest(client, "mine"))
+    other = push(client, "theirs", "1", "secret")
+    del manifest["mediaType"]
+    manifest["manifests"] = [{"mediaType": OCI_MANIFEST, "digest": other, "size": 1}]
+    if kind == OCI_INDEX:
+        manifest["manifests"] = []
+    status, _, body = client("PUT", "/v2/mine/manifests/2", json.dumps(manifest).encode(), Content_Type=kind)
+    assert (status, code_of(body)) == (400, "MANIFEST_INVALID")
+    assert client("HEAD", f"/v2/mine/blobs/{other}")[0] == 404
+
+
 def test_tags_and_repositories_are_listed_page_by_page(client: Client) -> None:
     for tag in ("a", "b", "c"):
         push(client, "app", tag)
@@ -338,6 +352,16 @@ def test_what_is_left_of_a_request_is_never_read_as_the_next_one(port: int) -> N
             while piece := connection.recv(65536):
                 answer += piece
         assert answer.count(b"HTTP/1.1 ") == 1
+
+
+def test_a_connection_that_its_client_has_closed_is_nobody_s() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        with socket.create_connection(listener.getsockname()) as client:
+            client.sendall(b"DELETE /v2/app/manifests/latest HTTP/1.1\r\n\r\n")
+        accepted, _ = listener.accept()
+        with accepted:
+            assert accepted.recv(6) == b"DELETE"
+            assert not is_own_process(accepted)
 
 
 def test_whose_a_connection_is_the_kernel_says_and_our_own_may_carry_a_pod_s() -> None:
