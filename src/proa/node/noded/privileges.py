@@ -32,6 +32,8 @@ DEFAULT_CAPABILITIES = frozenset({
 })  # fmt: skip
 
 _MAX_FILE_BYTES = 1 << 20
+_MAX_ID = 2**31 - 1
+"""As upstream's: 2**32 - 1 would mean to the kernel that root is to stay root (CVE-2024-40635)."""
 
 
 class Identity:
@@ -85,6 +87,8 @@ class Identity:
             self.gid = int(group)
         elif named_group and asked is None:
             self.gid = _group_id(root, named_group)
+        if max(self.uid, self.gid) > _MAX_ID:
+            raise UnknownUser(f"uids and gids must be in range 0-{_MAX_ID}")
         self.nested = self._single_uid and (self.uid, self.gid) != (0, 0)
         if self._single_uid:
             return
@@ -103,14 +107,9 @@ class UnknownUser(Exception):
 
 
 def _find_entry(root: int, path: str, wanted: str) -> list[str] | None:
-    """Return the fields of a line of passwd or group by its name, else by its number."""
-    by_number = None
-    for fields in _entries(root, path):
-        if fields[0] == wanted:
-            return fields
-        if by_number is None and fields[2] == wanted:
-            by_number = fields
-    return by_number
+    """Return the fields of a line of passwd or group: a number is never a name, whatever the image has by it."""
+    place = 2 if wanted.isdigit() else 0
+    return next((fields for fields in _entries(root, path) if fields[place] == wanted), None)
 
 
 def _group_id(root: int, wanted: str) -> int:

@@ -353,11 +353,15 @@ class _Root:
             os.close(held)
 
     def make_volume(self, path: str) -> None:
-        """Keep one of the image's folders writable: as a mount of its own, which stays so when the root's does not."""
+        """Keep one of the image's folders writable: as a mount of its own, which stays so when the root's does not.
+
+        What is mounted already is no folder of the image: /proc once more, on itself, would be without its masks.
+        """
         target = self._target(path, folder=True)
-        tree = linux.clone_tree(f"/proc/self/fd/{target}", recursive=False)
-        linux.attach_tree(tree, target)
-        os.close(tree)
+        if os.fstat(target).st_dev == os.fstat(self.fd).st_dev:
+            tree = linux.clone_tree(f"/proc/self/fd/{target}", recursive=False)
+            linux.attach_tree(tree, target)
+            os.close(tree)
         os.close(target)
 
     def bind(

@@ -42,7 +42,7 @@ def test_the_default_set_has_dockers_mask() -> None:
     assert mask(DEFAULT_CAPABILITIES) == 0xA80425FB
 
 
-PASSWD = "root:x:0:0:root:/root:/bin/sh\nalice:x:1000:1001::/:/bin/sh\nodd line\n"
+PASSWD = "root:x:0:0:root:/root:/bin/sh\n1000:x:0:0::/:/bin/sh\nalice:x:1000:1001::/:/bin/sh\nodd line\n"
 GROUP = "wheel:x:10:bob,alice\nstaff:x:50:bob\nalice:x:1001:\n"
 
 
@@ -57,9 +57,11 @@ GROUP = "wheel:x:10:bob,alice\nstaff:x:50:bob\nalice:x:1001:\n"
         ({"username": "alice:staff"}, False, (1000, 50, [50, 10], False)),
         ({"run_as_user": 1000, "strict_groups": True}, False, (1000, 1001, [1001], False)),
         ({"run_as_user": 1000, "username": "root", "run_as_group": 3}, False, (1000, 3, [3, 10], False)),
+        ({"username": "1000", "strict_groups": True}, False, (1000, 1001, [1001], False)),
     ],
     ids=["root", "a user with groups", "a user of a single-uid node", "root of a single-uid node", "by name",
-         "by names", "strict groups", "a number counts more than a name"],
+         "by names", "strict groups", "a number counts more than a name",
+         "a number is no name"],
 )  # fmt: skip
 def test_identity(
     tmp_path: Path, security: dict[str, Any], single_uid: bool, expected: tuple[int, int, list[int], bool]
@@ -71,6 +73,14 @@ def test_identity(
 @pytest.mark.parametrize("name", ["nobody-here", "alice:nothing"])
 def test_a_user_that_the_image_has_not_is_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(UnknownUser, match="unable to find"):
+        resolved(tmp_path, {"username": name}, single_uid=False)
+
+
+@pytest.mark.parametrize("name", ["4294967295", "4294967296", "5:4294967295", "far"])
+def test_a_number_by_which_the_kernel_would_leave_us_root_is_refused(tmp_path: Path, name: str) -> None:
+    (tmp_path / "etc").mkdir()
+    (tmp_path / "etc" / "passwd").write_text("far:x:4294967295:1::/:/bin/sh\n")
+    with pytest.raises(UnknownUser, match="must be in range 0-2147483647"):
         resolved(tmp_path, {"username": name}, single_uid=False)
 
 

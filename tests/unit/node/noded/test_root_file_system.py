@@ -72,3 +72,29 @@ def test_a_root_file_system(tmp_path: Path, layering: str, covered: str) -> None
     assert (done.stdout, done.stderr) == ("done\n", "")
     assert not os.path.exists("/etc/made")
     assert not os.path.exists("/etc/proa-config")
+
+
+IMAGE_SCRIPT = """
+import os, sys
+from proa.node.noded import linux, rootfs
+folder = sys.argv[1]
+linux.unshare(linux.CLONE_NEWNS)
+linux.mount("", "/", "", linux.MS_REC | linux.MS_PRIVATE)
+linux.mount("tmpfs", folder, "tmpfs")
+os.makedirs(folder + "/shm"); os.makedirs(folder + "/layer/data"); os.symlink("/proc", folder + "/layer/link")
+image = rootfs.HostImage("overlay", userxattr=False, visible=[], masked=[])
+rootfs.prepare(folder + "/root")
+view = rootfs.View(
+    mounts=[], files={}, shm=folder + "/shm", cgroups=(), privileged=False, masked=True, read_only=True,
+    layers=[folder + "/layer"], volumes=["/data", "/proc", "/link", "/sys", "/dev/../proc"],
+)
+rootfs.enter(folder + "/root", image, view)
+print([path for path in ("/", "/data", "/proc/sys", "/sys") if not os.statvfs(path).f_flag & os.ST_RDONLY])
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="not on this machine: only root makes a mount namespace here")
+def test_volumes_of_an_image_lift_no_mask_of_the_kernel_s_files(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", IMAGE_SCRIPT, str(tmp_path)]
+    done = subprocess.run(command, env={"PYTHONPATH": str(SOURCE)}, capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("['/data']\n", "")
