@@ -173,8 +173,19 @@ def make_request(name: str, *names: str, user: str = "", group: str = "system:no
         ),
         pytest.param(make_request("sly", "127.0.0.1"), "127.0.0.1 is no address of a machine", id="loopback"),
         pytest.param(
-            make_request("kubernetes", "kubernetes"), "kubernetes is not the node's alone", id="the-service"
+            make_request("kubernetes", "kubernetes"),
+            "kubernetes is no name of a machine",
+            id="the-service",
         ),
+        pytest.param(
+            make_request("kubernetes.default.svc", "kubernetes.default.svc"),
+            "kubernetes.default.svc is no name of a machine",
+            id="a-node-called-as-a-service",
+        ),
+        pytest.param(
+            make_request("sly", "Hook.dev.SVC"), "Hook.dev.SVC is no name of a machine", id="a-webhook"
+        ),
+        pytest.param(make_request("sly", "*.dev"), "*.dev is no name of a machine", id="several-names"),
         pytest.param(make_request("none", "none"), "there is no node none", id="no-node"),
         pytest.param(
             make_request("far", "far", user="ann"), "ann asks for system:node:far", id="somebody-else"
@@ -187,12 +198,13 @@ def make_request(name: str, *names: str, user: str = "", group: str = "system:no
     ],
 )
 def test_a_kubelets_certificate_is_approved_for_the_node_itself_alone(request_: Any, refusal: str) -> None:
-    sly = make_node("sly", 35, "192.0.2.1", "10.243.0.33", "10.96.0.1", "127.0.0.1")
+    sly = make_node("sly", 35, "192.0.2.1", "10.243.0.33", "10.96.0.1", "127.0.0.1", "Hook.dev.SVC", "*.dev")
     nodes = [
         make_node("far", 33, "192.0.2.2"),
         make_node("other", 34, "192.0.2.2"),
         sly,
         make_node("kubernetes", 36),
+        make_node("kubernetes.default.svc", 37),
     ]
     asked = read_request(request_["spec"]["request"])
     reserved = {"kubernetes", "192.0.2.1"}

@@ -41,6 +41,7 @@ WATCHES = (
     Watch(SERVICE_CIDRS, keys_of=no_keys),
     Watch(CONFIG_MAPS, keys_of=no_keys, field_selector=INFO),
 )
+RESERVED_NAMES = ("kubernetes", "kubernetes.default", "localhost", "proa.local")
 PATIENCE_SECONDS = 15.0
 RETRY_SECONDS = 1.0
 MESSAGE = "Auto approving kubelet serving certificate: it names this node and its own addresses alone."
@@ -65,6 +66,8 @@ def find_refusal(
     name = asked.common_name.removeprefix(NODE_PREFIX)
     nodes = [*nodes]
     names = {meta.name(node): _names_of(node) for node in nodes}
+    if services := [dns_name for dns_name in asked.dns_names if _is_of_the_cluster(dns_name)]:
+        return f"{', '.join(services)} is no name of a machine"
     if name not in names:
         return f"there is no node {name}"
     wanted = {*asked.dns_names, *asked.addresses}
@@ -79,6 +82,12 @@ def find_refusal(
         if address.is_loopback or address.is_unspecified or any(address in network for network in networks):
             return f"{text} is no address of a machine"
     return ""
+
+
+def _is_of_the_cluster(dns_name: str) -> bool:
+    """Tell whether a name could be a service's (the API's own, a webhook's), or be that of several."""
+    labels = dns_name.lower().split(".")
+    return "svc" in labels or "*" in dns_name or dns_name.lower() in RESERVED_NAMES
 
 
 def _names_of(node: Object) -> set[str]:
@@ -113,7 +122,7 @@ async def reconcile(context: Context, key: Key) -> Result:
         return DONE
     info = context.caches(CONFIG_MAPS, INFO).get(CLUSTER_INFO, PUBLIC_NAMESPACE)
     ranges = [c for one in context.caches(SERVICE_CIDRS).list() for c in one["spec"].get("cidrs") or ()]
-    reserved = {"kubernetes", "localhost", *api_names(info)}
+    reserved = {*RESERVED_NAMES, *api_names(info)}
     refusal = find_refusal(request, asked, context.caches(NODES).list(), reserved, ranges)
     age = context.now() - meta.parse_time(request["metadata"]["creationTimestamp"])
     if refusal and age < PATIENCE_SECONDS:
