@@ -321,6 +321,26 @@ def test_the_node_port_answers_on_the_nodes_address(run: Callable[[Scenario], No
     run(scenario)
 
 
+@pytest.mark.parametrize("run", ["nftables"], indirect=True)
+def test_no_pod_reaches_the_loopback_of_its_node(run: Callable[[Scenario], None]) -> None:
+    async def scenario(node: Node, path: Any) -> None:
+        node.namespace.run("sysctl -qw net.ipv4.conf.all.route_localnet=1")
+        pod = node.pods[C]
+        for command in (
+            "sysctl -qw net.ipv4.conf.all.route_localnet=1",
+            "ip addr del 127.0.0.1/8 dev lo",
+            f"ip route add 127.0.0.0/8 via {GATEWAY}",
+        ):
+            pod.run(command)
+        with node.namespace.socket("udp", "0.0.0.0", 9999) as heard, pod.socket("udp") as client:
+            client.sendto(b"to loopback", ("127.0.0.1", 9999))
+            client.sendto(b"to the node", (NODE_IP, 9999))
+            async with asyncio.timeout(5):
+                assert await asyncio.get_running_loop().sock_recv(heard, 100) == b"to the node"
+
+    run(scenario)
+
+
 def test_a_pod_reaches_itself_through_its_own_service(run: Callable[[Scenario], None]) -> None:
     async def scenario(node: Node, path: Any) -> None:
         await path.apply(changed(make_port(A)))

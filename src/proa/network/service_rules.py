@@ -53,6 +53,7 @@ _INTERVAL, _MAP, _TIMEOUT, _EVAL, _CONCATENATED = 0x4, 0x8, 0x10, 0x20, 0x80
 _VERDICTS = 0xFFFFFF00
 _PREROUTING, _INPUT, _FORWARD, _OUTPUT, _POSTROUTING = range(5)
 _TCP = b"\x06"
+_LOOPBACK = struct.pack("=I", 1)
 
 
 class Plan(NamedTuple):
@@ -256,8 +257,20 @@ def _rules(family: Family, node_ip: str, cluster_cidr: str) -> Iterator[tuple[st
     client = do.load_network(at.endpoint, family.source_offset, family.address.length)
     yield "guard", [*guarded, client, do.look_up("allowed", at.protocol), do.decide(do.ACCEPT)]
     yield "guard", [*guarded, do.decide(do.DROP)]
+    if family.version == 4:
+        yield "guard_prerouting", [*_is_for_loopback_from_elsewhere(family), do.decide(do.DROP)]
     for name in ("guard_prerouting", "guard_output"):
         yield name, [*do.is_new(0), do.decide(do.JUMP, "guard")]
+
+
+def _is_for_loopback_from_elsewhere(family: Family) -> list[bytes]:
+    """Go on only with what no honest neighbour sends; route_localnet would have it delivered (CVE-2020-8558)."""
+    return [
+        do.load_network(0, family.destination_offset, 1),
+        do.compare(0, b"\x7f"),
+        do.load_interface(0),
+        do.compare(0, _LOOPBACK, do.NOT_EQUAL),
+    ]
 
 
 def _load_client(family: Family) -> bytes:
