@@ -191,17 +191,20 @@ def _show(root: int, one: Shown) -> None:
         os.makedirs(one.target[1:], exist_ok=True)
     target = linux.open_in_root(root, one.target)
     if one.source:
-        _attach(one.source, target, read_only=one.read_only)
+        _attach(one.source, target, read_only=one.read_only, no_devices=True)
         return
     options = f"mode={one.mode:o}" + (f",size={one.size_bytes}" if one.size_bytes else "")
     linux.mount("tmpfs", f"/proc/self/fd/{target}", "tmpfs", linux.MS_NOSUID | linux.MS_NODEV, options)
     os.close(target)
 
 
-def _attach(source: str, target: int, *, read_only: bool) -> None:
+def _attach(source: str, target: int, *, read_only: bool, no_devices: bool = False) -> None:
+    """Show `source`. Without devices where a step may write: root there can make any (CAP_MKNOD), not open them."""
     tree = linux.clone_tree(source)
-    if read_only:
-        linux.set_mount_attributes(tree, linux.MOUNT_ATTR_RDONLY)
+    attributes = linux.MOUNT_ATTR_NODEV if no_devices else 0
+    attributes |= linux.MOUNT_ATTR_RDONLY if read_only else 0
+    if attributes:
+        linux.set_mount_attributes(tree, attributes)
     linux.attach_tree(tree, target)
     os.close(tree)
     os.close(target)
