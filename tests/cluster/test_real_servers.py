@@ -17,7 +17,7 @@ from support.clusters import Cluster, run
 from support.envoy import Load
 
 NEEDED = {
-    "nginx": "nginx-light",
+    "nginx": "nginx",
     "redis-server": "redis-server",
     "busybox": "busybox-static",
     "openssl": "openssl",
