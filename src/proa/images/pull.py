@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from urllib.parse import urlsplit
 
 from proa.images.credentials import Credential, find
 from proa.images.digests import hex_of
@@ -25,7 +26,7 @@ from proa.images.manifests import (
 )
 from proa.images.media_types import INDEXES
 from proa.images.reference import LOCAL_REGISTRY, Reference
-from proa.images.registries import Registries
+from proa.images.registries import Endpoint, Registries
 from proa.images.registry import Registry
 from proa.images.store import ImageStore, StoredImage
 from proa.images.transport import Stop, Transport
@@ -128,7 +129,8 @@ class _Pull:
         """Ask each endpoint in turn."""
         failure: ImageError | None = None
         for endpoint in self._registries.endpoints(self._reference.registry):
-            registry = Registry(endpoint, self._reference.repository, self._transport, self._credential)
+            user = self._user_at(endpoint)
+            registry = Registry(endpoint, self._reference.repository, self._transport, user)
             try:
                 target, data = self._resolve(registry)
                 return self._fetch(registry, target, data)
@@ -138,6 +140,14 @@ class _Pull:
                 failure = error if failure is None or endpoint.is_mirror is False else failure
         assert failure is not None
         raise failure
+
+    def _user_at(self, endpoint: Endpoint) -> Credential | None:
+        """Return who to be there: a mirror is told no password of the registry's, only one that is for itself."""
+        host = urlsplit(endpoint.url).netloc
+        if host == endpoint.host or not endpoint.is_mirror:
+            return self._credential
+        known = [one for one in (self._credential, *self._registries.credentials()) if one is not None]
+        return next(iter(find(known, Reference(host, self._reference.repository))), None)
 
     def _resolve(self, registry: Registry) -> tuple[Descriptor, bytes]:
         """Return what the name means now; a manifest that is here already is not downloaded again."""

@@ -148,14 +148,14 @@ class Transport:
     ) -> Iterator[Answer]:
         host = urlsplit(url).netloc
         if host in self._plain:
-            url = "http" + url.removeprefix("https")
+            url = "http:" + url.partition(":")[2]
         try:
             connection, target = self._connect(url, may_be_plain=may_be_plain)
         except ssl.SSLError:
             if not may_be_plain:
                 raise
             self._plain.add(host)
-            url = "http" + url.removeprefix("https")
+            url = "http:" + url.partition(":")[2]
             connection, target = self._connect(url, may_be_plain=False)
         try:
             with self.stop.calling(functools.partial(connection.sock.shutdown, socket.SHUT_RDWR)):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import os
 import threading
 from collections.abc import Iterator
@@ -241,6 +242,24 @@ def test_mirrors_come_first_and_the_registry_itself_last(store: ImageStore, regi
     assert image.tags == ("docker.io/library/app:v1",)
     assert all(path.endswith("?ns=docker.io") for path in registry.paths())
     assert [e.url for e in registries.endpoints("docker.io")][-1] == "https://registry-1.docker.io"
+
+
+@pytest.mark.parametrize("place", ["", "mirror"])
+def test_a_mirror_hears_its_own_password_and_not_the_registry_s(
+    store: ImageStore, registry: FakeRegistry, place: str
+) -> None:
+    registry.add_image("v1")
+    registry.users, registry.scheme = {"jack": "aye"}, "basic"
+    with serve(FakeRegistry(blobs=registry.blobs, manifests=registry.manifests)) as mirror:
+        mirror.users, mirror.scheme = {"mirror's": "own"}, "basic"
+        configs = {mirror.host: {"auth": {"username": "mirror's", "password": "own"}}} if place else {}
+        mirrors = {registry.host: {"endpoint": [f"http://{mirror.host}"]}}
+        registries = Registries({"mirrors": mirrors, "configs": configs})
+        known = [Credential(registry.host, "jack", "aye")]
+        pull(store, registries, parse(f"{registry.host}/app:v1"), known)
+        sent = {headers["Authorization"] for _, _, headers in mirror.asked if "Authorization" in headers}
+        assert sent == ({"Basic " + base64.b64encode(b"mirror's:own").decode()} if place else set())
+        assert bool(registry.asked) is not bool(place)
 
 
 def test_a_pull_is_called_off_at_once(store: ImageStore, registry: FakeRegistry) -> None:
