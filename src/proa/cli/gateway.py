@@ -57,7 +57,9 @@ def run(options: argparse.Namespace) -> int:
         print_json({"listeners": places})
     else:
         terminal = Terminal()
-        for line in places_lines(places) or ["nothing is served: there is no Ingress and no Gateway yet"]:
+        for line in places_lines(places) or [
+            "nothing is served yet: no Ingress and no Gateway is there, or the first one is new"
+        ]:
             terminal.line(line)
     return 0
 

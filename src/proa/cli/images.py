@@ -61,7 +61,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", metavar="ACTION")
     made = {}
     for name, summary in _SUMMARIES.items():
-        made[name] = actions.add_parser(name, help=summary, description=f"{summary.capitalize()}.")
+        made[name] = actions.add_parser(name, help=summary, description=f"{summary[0].upper()}{summary[1:]}.")
         made[name].add_argument(
             "--home", metavar="DIR", default=argparse.SUPPRESS, help="the cluster's folder"
         )
@@ -71,7 +71,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     for name in ("save", "rm", "inspect"):
         made[name].add_argument("name", nargs="+", metavar="IMAGE", help=_NAMES)
-    made["tag"].add_argument("name", nargs=2, metavar=("IMAGE", "NAME"), help=f"{_NAMES}; and its new name")
+    made["tag"].add_argument("name", metavar="IMAGE", help=_NAMES)
+    made["tag"].add_argument("new_name", metavar="NAME", help="its new name")
     made["load"].add_argument("name", nargs="+", metavar="FILE", help="an archive; - is standard input")
     made["load"].add_argument(
         "--as", dest="as_name", default="", metavar="NAME", help="a name for an image without"
@@ -334,8 +335,7 @@ def _written(path: str | None) -> Iterator[BinaryIO]:
 
 
 def _tag(store: ImageStore, options: argparse.Namespace, home: Home) -> int:
-    source, name = options.name
-    store.tag(name, _find(store, source).target)
+    store.tag(options.new_name, _find(store, options.name).target)
     return 0
 
 

@@ -33,22 +33,34 @@ examples:
 """
 ALPHABET = string.ascii_lowercase + string.digits
 DEFAULT_TTL = "24h"
+_SUMMARIES = {
+    "create": "make a token, and print it",
+    "ls": "list the tokens, without their second parts",
+    "rm": "remove tokens",
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add this verb's options."""
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
-    create = actions.add_parser("create", help="make a token, and print it")
+    made = {}
+    for name, summary in _SUMMARIES.items():
+        made[name] = actions.add_parser(name, help=summary, description=f"{summary[0].upper()}{summary[1:]}.")
+        made[name].add_argument(
+            "--home", metavar="DIR", default=argparse.SUPPRESS, help="the cluster's folder"
+        )
+    create = made["create"]
     create.add_argument(
-        "--ttl", default=DEFAULT_TTL, help=f"for how long, e.g. 2h; 0: for ever (default: {DEFAULT_TTL})"
+        "--ttl",
+        default=DEFAULT_TTL,
+        metavar="DURATION",
+        help=f"for how long, e.g. 2h; 0: for ever (default: {DEFAULT_TTL})",
     )
     create.add_argument("--description", default="", metavar="TEXT", help="what it is for")
     create.add_argument(
         "--print-join-command", action="store_true", help="print the whole `proa join` to run elsewhere"
     )
-    actions.add_parser("ls", help="list the tokens, without their second parts")
-    remove = actions.add_parser("rm", help="remove tokens")
-    remove.add_argument("tokens", nargs="+", metavar="TOKEN", help="a token, or its first part")
+    made["rm"].add_argument("tokens", nargs="+", metavar="TOKEN", help="a token, or its first part")
 
 
 def run(options: argparse.Namespace) -> int:

@@ -68,8 +68,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--ip-families",
         choices=FAMILIES,
-        help="the families of pods' and services' addresses, IPv4 first (default: both where the kernel has both, or "
-        "the last ones)",
+        metavar="FAMILIES",
+        help="the families of pods' and services' addresses, IPv4 or IPv4,IPv6 (default: both where the kernel has "
+        "both, or the last ones)",
     )
     parser.add_argument(
         "--outside-network",

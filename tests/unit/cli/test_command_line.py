@@ -32,6 +32,22 @@ def test_every_verb_explains_itself_and_its_options(verb: str, capsys: pytest.Ca
     assert len(told.splitlines()) > 8
 
 
+@pytest.mark.parametrize("verb", ["images", "token"])
+def test_every_action_of_a_verb_explains_itself_and_takes_a_home(
+    verb: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    parser = make_parser([verb])._subparsers._group_actions[0].choices[verb]  # type: ignore[union-attr,index]
+    actions = [*parser._subparsers._group_actions[0].choices]
+    for action in actions:
+        with pytest.raises(SystemExit) as ended:
+            main([verb, action, "--help"])
+        assert ended.value.code == 0
+        told = capsys.readouterr().out
+        assert f"usage: proa {verb} {action}" in told
+        assert "--home DIR" in told
+    assert len(actions) > 2
+
+
 @pytest.mark.parametrize("verb", VERBS)
 def test_every_verb_and_option_is_in_the_docs(verb: str) -> None:
     docs = (ROOT / "docs" / "command-line.md").read_text()
@@ -53,6 +69,7 @@ def test_every_verb_and_option_is_in_the_docs(verb: str) -> None:
         (["up", "--nodes", "33"], "from 1 to 32 nodes"),
         (["up", "--node-monitor-grace-period", "soon"], "a time from 2s"),
         (["nodes", "explode"], "invalid choice"),
+        (["images", "tag", "app"], "required: NAME"),
         (["up", "--fast"], "unrecognized arguments"),
         (["up", "--without", "scheduler,node"], "--without node: only controllers and scheduler"),
         (["apiserver", "--store", "log", "--pki", "/none"], "a log is one server's alone"),
@@ -74,6 +91,7 @@ def test_every_verb_and_option_is_in_the_docs(verb: str) -> None:
         "too many nodes",
         "no time",
         "no action on nodes",
+        "no new name",
         "unknown option",
         "a part that is no other process",
         "a store that cannot be shared",

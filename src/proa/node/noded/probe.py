@@ -42,14 +42,19 @@ def probe_runtimes() -> Mapping[str, str]:
 
     Each runs one, and so does a pod with ids of its own (hostUsers: false).
     """
-    from proa.node.noded.launch import OTHER_RUNTIMES
+    from proa.node.noded.launch import OTHER_RUNTIMES, find_programs
 
     async def ask(client: NodedClient) -> dict[str, str]:
         handlers = (await client.status()).handlers
         found = {f"runtime {name}": await _try_runtime(client, name) for name in handlers}
         if "native" in handlers:
             found["pods with ids of their own"] = await _try_runtime(client, "native", host_users=False)
-        missing = {f"runtime {name}": "not installed; nothing needs it" for name in OTHER_RUNTIMES}
+        installed = find_programs()
+        why = {
+            name: "for nodes of root alone" if name in installed else "not installed"
+            for name in OTHER_RUNTIMES
+        }
+        missing = {f"runtime {name}": f"{reason}; nothing needs it" for name, reason in why.items()}
         return missing | found
 
     return _ask_node(ask)
