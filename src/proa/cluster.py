@@ -328,6 +328,7 @@ class Cluster:
             pki.service_account.key,
             node_monitor_grace_seconds=self.settings.node_monitor_grace_seconds,
             pod_cidrs=joined_pod_cidrs(is_dual="IPv6" in self.settings.ip_families),
+            api_addresses=(API_ADDRESS,),
         )
         manager = self._manager = Manager(
             make_client(server, "system:kube-controller-manager"),

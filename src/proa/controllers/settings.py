@@ -25,5 +25,7 @@ class ControllerSettings:
     """Without a renewed lease or heartbeat for so long, a node's Ready turns Unknown."""
     pod_cidrs: tuple[tuple[str, ...], ...] = ()
     """What nodes that join from other machines are given for their pods, one entry a node, with a range a family."""
+    api_addresses: tuple[str, ...] = ()
+    """Where pods reach the API server, besides the addresses that kube-public/cluster-info has."""
     terminated_pod_threshold: int = 12_500
     """So many finished pods are kept before the oldest are collected."""

@@ -262,3 +262,15 @@ def test_tokens_are_deleted_when_their_time_is_over(
     key = Key("kube-system", secret["metadata"]["name"])
     assert asyncio.run(cleaning.reconcile(context, key)) == result
     assert context.calls == deleted
+
+
+def test_no_node_gets_a_certificate_for_where_pods_reach_the_api() -> None:
+    request = make_request("sly", "10.243.255.1")
+    context = make_context(Cache(request, make_node("sly", 35, "10.243.255.1")))
+    context.settings.api_addresses = ("10.243.255.1",)
+    context.now = lambda: NOW + 10 * 365 * 86400
+    asyncio.run(serving.reconcile(context, Key("", "r")))
+    assert context.calls == []
+    assert context.told == [
+        ("NotApproved", "left to a person to approve: 10.243.255.1 is not the node's alone")
+    ]

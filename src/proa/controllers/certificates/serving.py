@@ -122,7 +122,7 @@ async def reconcile(context: Context, key: Key) -> Result:
         return DONE
     info = context.caches(CONFIG_MAPS, INFO).get(CLUSTER_INFO, PUBLIC_NAMESPACE)
     ranges = [c for one in context.caches(SERVICE_CIDRS).list() for c in one["spec"].get("cidrs") or ()]
-    reserved = {*RESERVED_NAMES, *api_names(info)}
+    reserved = {*RESERVED_NAMES, *context.settings.api_addresses, *api_names(info)}
     refusal = find_refusal(request, asked, context.caches(NODES).list(), reserved, ranges)
     age = context.now() - meta.parse_time(request["metadata"]["creationTimestamp"])
     if refusal and age < PATIENCE_SECONDS:
