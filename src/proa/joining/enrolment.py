@@ -37,8 +37,13 @@ class Wanted(NamedTuple):
 
 async def enrol(home: Home, wanted: Wanted) -> Membership:
     """Join, and keep what was agreed in the home; raise JoinFailure, and then nothing is kept."""
-    _, address = find_addresses(wanted.server)
+    server_address, address = find_addresses(wanted.server)
     authority = await discover(wanted.server, wanted.token, wanted.ca_hash)
+    if address == server_address:  # no kubelet's certificate is for the API server's address
+        raise JoinFailure(
+            f"{wanted.server} is at {address}, an address of this machine, and nodes of the cluster's own machine "
+            "need no joining: `proa up --nodes N` there makes more of them"
+        )
     client = ApiClient(
         make_transport(Cluster(wanted.server, authority=authority, token=wanted.token)),
         "proa-join",
