@@ -6,8 +6,10 @@ pkg/volume/util/fs/fs.go (DiskUsage).
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import stat
 
 from proa.node.noded import linux
 from proa.node.noded.loop import READ
@@ -30,28 +32,33 @@ def mount_memory(path: str, size_bytes: int, group: int | None) -> None:
 
 
 def count(folder: str) -> tuple[int, int]:
-    """Return (bytes, inodes) of what is below a folder, on its file system; (0, 0) where there is no folder."""
+    """Return (bytes, inodes) of what is below a folder, on its file system; (0, 0) where there is no folder.
+
+    What cannot be looked at (it goes meanwhile, its name is too long) counts nothing.
+    """
     try:
         device = os.lstat(folder).st_dev
     except FileNotFoundError:
         return 0, 0
     total, seen, waiting = 0, set(), [folder]
     while waiting:
+        above = waiting.pop()
         try:
-            entries = list(os.scandir(waiting.pop()))
-        except FileNotFoundError:  # it goes while we look
+            held = os.open(above, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        except OSError:
             continue
-        for entry in entries:
-            try:
-                found = entry.stat(follow_symlinks=False)
-            except FileNotFoundError:
-                continue
-            if found.st_dev != device or found.st_ino in seen:
-                continue
-            seen.add(found.st_ino)
-            total += found.st_blocks * _BLOCK_BYTES
-            if entry.is_dir(follow_symlinks=False):
-                waiting.append(entry.path)
+        try:
+            for name in os.listdir(held):
+                with contextlib.suppress(OSError):
+                    found = os.stat(name, dir_fd=held, follow_symlinks=False)
+                    if found.st_dev != device or found.st_ino in seen:
+                        continue
+                    seen.add(found.st_ino)
+                    total += found.st_blocks * _BLOCK_BYTES
+                    if stat.S_ISDIR(found.st_mode):
+                        waiting.append(f"{above}/{name}")
+        finally:
+            os.close(held)
     return total, len(seen)
 
 
