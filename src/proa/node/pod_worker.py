@@ -98,6 +98,7 @@ class PodWorker:
         shorter = _shorter_grace(self.pod, pod)
         if _says_otherwise(self.pod, pod):
             self._containers.retry_configuration()
+            self._must_refresh = True
         self._pod.pod = pod
         if shorter is not None:
             self._containers.shorten_grace(shorter)

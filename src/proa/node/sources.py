@@ -75,9 +75,8 @@ class ObjectSources:
         await informer.run()
 
     def _changed(self, key: ObjectKey, new: Object | None) -> None:
-        version = resource_version(new) if new else ""
         followed = self._followed.get(key)
-        if followed is None or not version or self._seen.get(key) == version:
+        if followed is None or (new is not None and self._seen.get(key) == resource_version(new)):
             return
         for pod_uid in [*followed.pods]:
             self._on_change(pod_uid)

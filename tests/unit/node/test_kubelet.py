@@ -561,6 +561,34 @@ def test_another_image_restarts_the_container(tmp_path: Path) -> None:
     run(tmp_path, scenario)
 
 
+def test_a_volume_of_the_pods_own_labels_follows_them_alone(tmp_path: Path) -> None:
+    async def scenario(node: Node) -> None:
+        item = {"path": "labels", "fieldRef": {"fieldPath": "metadata.labels"}}
+        pod = make_pod(volumes=[{"name": "v", "downwardAPI": {"items": [item]}}])
+        pod["metadata"]["labels"] = {"key": "one"}
+        await begin(node, pod)
+        uid = (node.pod() or {})["metadata"]["uid"]
+        file = node.settings.pods_directory / uid / "volumes/kubernetes.io~downward-api/v/labels"
+        assert file.read_text() == 'key="one"'
+        await node.client.patch(PODS, "web", {"metadata": {"labels": {"key": "two"}}}, "default")
+        await node.until(lambda: file.read_text() == 'key="two"')
+
+    run(tmp_path, scenario)
+
+
+def test_a_volume_of_what_may_be_missing_is_empty_once_it_is(tmp_path: Path) -> None:
+    async def scenario(node: Node) -> None:
+        node.client.add(CONFIG_MAPS, {"metadata": {"name": "c"}, "data": {"a": "1"}})
+        await begin(node, make_pod(volumes=[{"name": "v", "configMap": {"name": "c", "optional": True}}]))
+        uid = (node.pod() or {})["metadata"]["uid"]
+        file = node.settings.pods_directory / uid / "volumes/kubernetes.io~configmap/v/a"
+        assert file.read_text() == "1"
+        await node.client.delete(CONFIG_MAPS, "c", "default")
+        await node.until(lambda: not file.exists())
+
+    run(tmp_path, scenario)
+
+
 def test_a_runtime_that_does_not_answer_makes_the_node_not_ready(tmp_path: Path) -> None:
     async def scenario(node: Node) -> None:
         def ready() -> tuple[str, str]:
