@@ -128,14 +128,14 @@ def test_a_pod_runs_where_its_runtime_class_says(pods: Pods) -> None:
     classes = {c["metadata"]["name"]: c["handler"] for c in classes_of(pods.api)}
     assert {"", "native"} <= handlers
     assert {name: name for name in handlers - {""}}.items() <= classes.items()
-    others = sorted({"runc", "crun"} & handlers)
+    others = sorted({"runc", "crun", "bwrap"} & handlers)
     for handler in others:
         script = "echo $(id -u) $(grep Seccomp: /proc/self/status | cut -f2); exec sleep 0.1"
         pods.run(f"on-{handler}", shell("main", script), runtimeClassName=handler)
     for handler in others:
         assert pods.output(f"on-{handler}") == "0 2\n"
     if not others:
-        pytest.skip("not on this machine: neither runc nor crun is installed")
+        pytest.skip("not on this machine: none of runc, crun and bwrap is installed")
 
 
 def test_a_class_whose_handler_no_node_has_is_told_of(pods: Pods) -> None:

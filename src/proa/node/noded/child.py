@@ -151,8 +151,8 @@ def run_container(
     def run(channel: socket.socket) -> None:
         os.setsid()
         join()
-        _set_oom_score(process.oom_score_adj)
-        null = _leave_own_streams()
+        set_oom_score(process.oom_score_adj)
+        null = leave_own_streams()
         for namespace in namespaces.values():
             linux.setns(namespace)
         if target:
@@ -187,8 +187,8 @@ def run_exec(
     def run(channel: socket.socket) -> None:
         os.setsid()
         join()
-        _set_oom_score(process.oom_score_adj)
-        null = _leave_own_streams()
+        set_oom_score(process.oom_score_adj)
+        null = leave_own_streams()
         for namespace in namespaces.values():
             linux.setns(namespace)
         linux.setns(inside["cgroup"], linux.CLONE_NEWCGROUP)
@@ -199,7 +199,7 @@ def run_exec(
     return run
 
 
-def _leave_own_streams() -> int:
+def leave_own_streams() -> int:
     """Let go of noded's log, and return a descriptor of the host's /dev/null: the container's own may be anything."""
     null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
     for number in range(3):
@@ -234,7 +234,7 @@ def become(
         os.makedirs(directory, exist_ok=True)
         os.chown(directory, first_id, first_id)
     os.chdir(directory)
-    process.env.setdefault("HOME", _home(identity.uid))
+    process.env.setdefault("HOME", privileges.find_home(identity.uid))
     _confine(process.apparmor)
     privileges.assume(identity, enter=enter, has_groups=has_groups)
     execute(process.argv, process.env)
@@ -332,25 +332,13 @@ def _confine(profile: str) -> None:
         ) from error
 
 
-def _set_oom_score(value: int) -> None:
+def set_oom_score(value: int) -> None:
     """Without CAP_SYS_RESOURCE (a user namespace, many a sandbox) it may only rise: left as it is (KEP-2033)."""
     try:
         with open("/proc/self/oom_score_adj", "w") as file:
             file.write(str(value))
     except PermissionError:
         return
-
-
-def _home(uid: int) -> str:
-    try:
-        with open("/etc/passwd") as file:
-            for line in file:
-                fields = line.split(":")
-                if len(fields) > 5 and fields[2] == str(uid):
-                    return fields[5]
-    except OSError:
-        return "/"
-    return "/"
 
 
 def _quote(text: str) -> str:

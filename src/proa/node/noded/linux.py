@@ -54,7 +54,7 @@ _AT_EMPTY_PATH = 0x1000
 _AT_RECURSIVE = 0x8000
 _OPEN_TREE_CLONE = 0x1
 _MOVE_MOUNT_EMPTY_PATHS = 0x4 | 0x40
-_RESOLVE_IN_ROOT = 0x10
+_RESOLVE_IN_ROOT, _RESOLVE_NO_MAGICLINKS = 0x10, 0x02
 _IN_MOVED_FROM, _IN_DELETE = 0x40, 0x200
 _SECCOMP_SET_MODE_FILTER, _SECCOMP_FILTER_FLAG_SPEC_ALLOW = 1, 4
 # asm/unistd.h: these five have one number on every architecture; pivot_root and seccomp have not.
@@ -159,9 +159,13 @@ def set_mount_attributes(
     _syscall(_SYS_MOUNT_SETATTR, "set mount attributes", tree, b"", flags, attr, 32)
 
 
-def open_in_root(root: int, path: str, flags: int = os.O_PATH, mode: int = 0) -> int:
-    """Open `path` as if `root` were /: no symbolic link and no `..` can lead out of it (openat2)."""
-    how = ctypes.create_string_buffer(struct.pack("=QQQ", flags | os.O_CLOEXEC, mode, _RESOLVE_IN_ROOT), 24)
+def open_in_root(root: int, path: str, flags: int = os.O_PATH, mode: int = 0, *, magic: bool = True) -> int:
+    """Open `path` as if `root` were /: no symbolic link and no `..` can lead out of it (openat2).
+
+    Links of /proc (fd/3, cwd) to what is no path are refused unless `magic`.
+    """
+    resolve = _RESOLVE_IN_ROOT if magic else _RESOLVE_IN_ROOT | _RESOLVE_NO_MAGICLINKS
+    how = ctypes.create_string_buffer(struct.pack("=QQQ", flags | os.O_CLOEXEC, mode, resolve), 24)
     return _syscall(_SYS_OPENAT2, path, root, os.fsencode(path.lstrip("/") or "."), how, 24)
 
 

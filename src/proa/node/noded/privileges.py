@@ -112,6 +112,12 @@ def _find_entry(root: int, path: str, wanted: str) -> list[str] | None:
     return next((fields for fields in _entries(root, path) if fields[place] == wanted), None)
 
 
+def find_home(uid: int, root: int = -1) -> str:
+    """Return a user's home folder as /etc/passwd (below the open `root`) has it, "/" where it has none."""
+    entry = _find_entry(root, "/etc/passwd", str(uid))
+    return entry[5] if entry and len(entry) > 5 else "/"
+
+
 def _group_id(root: int, wanted: str) -> int:
     entry = _find_entry(root, "/etc/group", wanted)
     if entry is None and not wanted.isdigit():

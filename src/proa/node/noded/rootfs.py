@@ -24,7 +24,7 @@ from proa.node.noded.records import remove_tree
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from typing import Any
 
 DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
@@ -143,10 +143,25 @@ class View:
 
 def enter(directory: str, image: HostImage, view: View) -> None:
     """Build the root file system in `directory` and make it `/`. Call it in a new mount namespace."""
+    root = build(directory, image, view)
+    os.fchdir(root)
+    linux.pivot_root_here()
+    os.close(root)
+
+
+def build(
+    directory: str, image: HostImage, view: View, before_mounts: Callable[[int], None] | None = None
+) -> int:
+    """Build the root file system in `directory`, from now on the working folder; return it as a descriptor.
+
+    `before_mounts` is called with it while all in it is this container's alone: before the pod's mounts are there.
+    """
     root, shared = _begin(directory, image, view)
     _mount_kernel_files(root, view)
     if view.masked:
         _mask_kernel_files()  # before a volume is there whose links could lead the masks elsewhere
+    if before_mounts is not None:
+        before_mounts(root.fd)
     for path, source in view.files.items():
         root.replace_link(path)
         root.bind(source, path, shown=True)
@@ -156,9 +171,7 @@ def enter(directory: str, image: HostImage, view: View) -> None:
         root.bind_mount(mount, shared.get(mount["container_path"]))
     if view.read_only:
         root.make_read_only()
-    os.fchdir(root.fd)
-    linux.pivot_root_here()
-    os.close(root.fd)
+    return root.fd
 
 
 def lay(directory: str, image: HostImage, view: View) -> tuple[int, dict[int, str]]:

@@ -19,6 +19,7 @@ from proa.node.noded.ipv6 import Ipv6
 from proa.node.noded.pod_files import hosts_file, resolv_conf
 from proa.node.noded.pod_users import PodUsers
 from proa.node.noded.privileges import Identity
+from proa.node.runtimes import bwrap
 from proa.node.runtimes.native_containers import NativeContainers
 from proa.node.runtimes.oci import OciContainers, make_handlers
 
@@ -130,6 +131,8 @@ class NativeRuntime:
         self._handlers |= make_handlers(
             programs, lambda name, program: OciContainers(self, name, program, self._state)
         )
+        if programs.get(bwrap.NAME):
+            self._handlers[bwrap.NAME] = bwrap.BwrapContainers(self, programs[bwrap.NAME])
         if len(self._handlers) > 1:
             self.cgroups.expect_everywhere()
 

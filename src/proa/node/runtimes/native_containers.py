@@ -53,11 +53,8 @@ class NativeContainers:
 
     def exec(self, record: Record, sandbox: Record, process: child.Process) -> child.Spawned:
         """Fork another process into a running container."""
-        node, pid = self._node, record["pid"]
-        names = ["mnt", "cgroup", "pid"]
-        if os.stat(f"/proc/{pid}/ns/user").st_ino != os.stat("/proc/self/ns/user").st_ino:
-            names.append("user")
-        inside = {name: os.open(f"/proc/{pid}/ns/{name}", os.O_RDONLY | os.O_CLOEXEC) for name in names}
+        node = self._node
+        inside = self._namespaces_of(record["pid"])
         shared = {k: fd for k, fd in node.namespaces(sandbox).items() if k not in ("user", "pid")}
         try:
             run = child.run_exec(
@@ -71,6 +68,13 @@ class NativeContainers:
         finally:
             for fd in inside.values():
                 os.close(fd)
+
+    def _namespaces_of(self, pid: int) -> dict[str, int]:
+        """Return descriptors, the caller's to close, of the namespaces that are a container's own."""
+        names = ["mnt", "cgroup", "pid"]
+        if os.stat(f"/proc/{pid}/ns/user").st_ino != os.stat("/proc/self/ns/user").st_ino:
+            names.append("user")
+        return {name: os.open(f"/proc/{pid}/ns/{name}", os.O_RDONLY | os.O_CLOEXEC) for name in names}
 
     def ended(self, record: Record, sandbox: Record) -> None:
         """Nothing is kept: the container's namespaces went with its last process."""
