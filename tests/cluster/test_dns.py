@@ -229,4 +229,16 @@ def test_pods_choose_their_resolvers(names: Names) -> None:
 
 
 def test_names_below_localhost_are_the_pods_own_but_the_gateways(names: Names) -> None:
-    names.expect({("some.localhost", "A"): [0, ["127.0.0.1"]], ("web.proa.localhost", "A"): [3, []]})
+    """Other tests may have had the gateway started: its names are then those of its Service."""
+    gateway = names.cluster.kubectl(
+        "get",
+        "service",
+        "proa-gateway",
+        "-n",
+        "kube-system",
+        "--ignore-not-found",
+        "-o",
+        "jsonpath={.spec.clusterIP}",
+    ).stdout
+    known = [0, [gateway]] if gateway else [3, []]
+    names.expect({("some.localhost", "A"): [0, ["127.0.0.1"]], ("web.proa.localhost", "A"): known})

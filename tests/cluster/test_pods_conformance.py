@@ -90,8 +90,11 @@ TCP = probe(tcpSocket={"port": 8080})
 
 
 def patient(alive: Object) -> Object:
-    """Return probes that wait until the machine has had time to start the container."""
-    return {"livenessProbe": alive, "startupProbe": {**alive, "failureThreshold": 50}}
+    """Return probes that give a busy machine time to start the container, and to answer."""
+    return {
+        "livenessProbe": {**alive, "failureThreshold": 3},
+        "startupProbe": {**alive, "failureThreshold": 50},
+    }
 
 
 LEFT_ALONE: dict[str, Object] = {
