@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from support.clusters import Cluster, ProaCommand
+from support.inventory import descendants
 from support.processes import find_processes
 
 pytestmark = [pytest.mark.cluster, pytest.mark.xdist_group("survival")]
@@ -76,23 +77,6 @@ def processes_of(cluster: Cluster, text: str) -> set[int]:
     """Return the processes below this cluster's supervisor whose command line has `text`."""
     below = descendants(int((cluster.proa.home / "nodes/proa-1/noded.pid").read_text().split()[0]))
     return find_processes(text) & below
-
-
-def descendants(pid: int) -> set[int]:
-    """Return the ids of a process and of everything below it."""
-    children: dict[int, list[int]] = {}
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
-            except OSError:
-                continue
-            children.setdefault(parent, []).append(int(entry.name))
-    found, todo = set(), [pid]
-    while todo:
-        found.add(current := todo.pop())
-        todo += children.get(current, [])
-    return found
 
 
 def kill(pid: int) -> None:

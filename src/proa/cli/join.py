@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import re
 import socket
@@ -13,7 +12,7 @@ from urllib.parse import urlsplit
 
 from proa.cli import Failure, UsageError
 from proa.cli.terminal import Terminal
-from proa.cli.up import ONE_ARENA, start_verb, wait_until_written
+from proa.cli.up import ONE_ARENA, say_ready, start_verb, wait_until_written
 from proa.home import Home, find_home
 from proa.network.outside.modes import MODES
 
@@ -217,17 +216,8 @@ def run_here(home: Home, membership: Membership, options: argparse.Namespace) ->
     from proa.joining.membership import JoinFailure
     from proa.joining.process import AlreadyRunning, be_node
 
-    terminal = Terminal()
-
-    def when_ready(server: dict[str, Any]) -> None:
-        if options.ready_fd is not None:
-            os.write(options.ready_fd, json.dumps(server).encode() + b"\n")
-            os.close(options.ready_fd)
-        else:
-            terminal.line(ready_line(server))
-
     try:
-        be_node(home, membership, when_ready)
+        be_node(home, membership, say_ready(options, ready_line))
     except AlreadyRunning:
         raise Failure(f"the node runs already; stop it with `proa down`: {home.path}") from None
     except (JoinFailure, StartFailure) as failure:

@@ -15,6 +15,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -204,22 +205,28 @@ def run_here(home: Home, options: argparse.Namespace) -> int:
     from proa.cluster import StartFailure
     from proa.server import AlreadyRunning, run_server
 
-    terminal = Terminal()
-
-    def when_ready(server: dict[str, Any]) -> None:
-        if options.ready_fd is not None:
-            os.write(options.ready_fd, json.dumps(server).encode() + b"\n")
-            os.close(options.ready_fd)
-        else:
-            terminal.line(ready_line(home, server))
-
     try:
-        run_server(home, wanted_of(options), when_ready, pack)
+        run_server(home, wanted_of(options), say_ready(options, lambda word: ready_line(home, word)), pack)
     except AlreadyRunning:
         raise Failure(already(home)) from None
     except StartFailure as error:
         raise Failure(str(error)) from None
     return 0
+
+
+def say_ready(
+    options: argparse.Namespace, line: Callable[[dict[str, Any]], str]
+) -> Callable[[dict[str, Any]], None]:
+    """Return what passes a server's word on: to the process that waits for it, else to the terminal as `line`."""
+
+    def say(word: dict[str, Any]) -> None:
+        if options.ready_fd is None:
+            Terminal().line(line(word))
+            return
+        os.write(options.ready_fd, json.dumps(word).encode() + b"\n")
+        os.close(options.ready_fd)
+
+    return say
 
 
 def run_detached(home: Home, options: argparse.Namespace) -> int:

@@ -17,6 +17,7 @@ from typing import Literal, NamedTuple
 from urllib.parse import quote, urlencode
 
 from proa.apiserver.streams.context import UpgradedConnection
+from proa.apiserver.streams.host_stream import HostStream
 from proa.apiserver.streams.http_backend import Backend, Head
 from proa.apiserver.streams.splice import splice_whole
 from proa.apiserver.streams.upgraded import Upgraded
@@ -167,7 +168,7 @@ class RemoteKubelet:
                 reader, writer = await asyncio.open_connection(self._address, self._port, ssl=self._context)
         except (OSError, TimeoutError) as error:
             raise self._unreachable(error) from error
-        stream = _Streams(reader, writer)
+        stream = HostStream(reader, writer)
         shown = writer.get_extra_info("peercert") or {}
         names = [value for part in shown.get("subject", ()) for key, value in part if key == "commonName"]
         if names != [f"system:node:{self._node}"]:
@@ -186,30 +187,7 @@ class RemoteKubelet:
 async def connect_tcp(host: str, port: int) -> ByteStream:
     """Connect to an address by the network of this process; raise OSError, TimeoutError."""
     async with asyncio.timeout(CONNECT_SECONDS):
-        return _Streams(*await asyncio.open_connection(host, port))
-
-
-class _Streams:
-    """A ByteStream over asyncio's streams."""
-
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._reader = reader
-        self._writer = writer
-
-    async def read(self, limit: int = 65536) -> bytes:
-        return await self._reader.read(limit)
-
-    async def write(self, data: bytes) -> None:
-        self._writer.write(data)
-        await self._writer.drain()
-
-    async def close_write(self) -> None:
-        """End this side only, which TLS does not."""
-        if self._writer.can_write_eof():
-            self._writer.write_eof()
-
-    async def close(self) -> None:
-        self._writer.close()
+        return HostStream(*await asyncio.open_connection(host, port))
 
 
 def _stream_query(request: Request, what: str) -> dict[str, list[str]]:

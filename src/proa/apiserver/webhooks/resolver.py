@@ -13,6 +13,7 @@ import random
 import orjson
 
 from proa.apiserver.registry.catalog import Catalog
+from proa.apiserver.streams.host_stream import HostStream
 from proa.client.kubelet_api import ByteStream, KubeletDialer
 from proa.client.protocol import Object
 from proa.objects.errors import ApiError
@@ -124,36 +125,3 @@ def _dial_words(host: str, port: int, error: OSError) -> str:
     if error.errno == errno.ECONNREFUSED or isinstance(error, ConnectionRefusedError):
         return f"dial tcp {at}: connect: connection refused"
     return f"dial tcp {at}: connect: {(error.strerror or str(error)).lower()}"
-
-
-class HostStream:
-    """A `ByteStream` over asyncio's reader and writer."""
-
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._reader = reader
-        self._writer = writer
-
-    async def read(self, limit: int = 65536) -> bytes:
-        """See ByteStream."""
-        try:
-            return await self._reader.read(limit)
-        except ConnectionError:
-            return b""
-
-    async def write(self, data: bytes) -> None:
-        """See ByteStream."""
-        self._writer.write(data)
-        await self._writer.drain()
-
-    async def close_write(self) -> None:
-        """See ByteStream."""
-        if self._writer.can_write_eof():
-            self._writer.write_eof()
-
-    async def close(self) -> None:
-        """See ByteStream."""
-        self._writer.close()
-        try:
-            await self._writer.wait_closed()
-        except OSError:
-            return
