@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import errno
 import os
 import signal
 import struct
@@ -55,6 +56,7 @@ _AT_RECURSIVE = 0x8000
 _OPEN_TREE_CLONE = 0x1
 _MOVE_MOUNT_EMPTY_PATHS = 0x4 | 0x40
 _RESOLVE_IN_ROOT, _RESOLVE_NO_MAGICLINKS = 0x10, 0x02
+_TRIES_BESIDE_RENAMES = 10_000
 _IN_MOVED_FROM, _IN_DELETE = 0x40, 0x200
 _SECCOMP_SET_MODE_FILTER, _SECCOMP_FILTER_FLAG_SPEC_ALLOW = 1, 4
 # asm/unistd.h: these five have one number on every architecture; pivot_root and seccomp have not.
@@ -162,11 +164,15 @@ def set_mount_attributes(
 def open_in_root(root: int, path: str, flags: int = os.O_PATH, mode: int = 0, *, magic: bool = True) -> int:
     """Open `path` as if `root` were /: no symbolic link and no `..` can lead out of it (openat2).
 
-    Links of /proc (fd/3, cwd) to what is no path are refused unless `magic`.
+    Links of /proc (fd/3, cwd) to what is no path are refused unless `magic`. A rename or mount anywhere on the
+    machine makes the kernel give up on a path with `..` (EAGAIN, openat2(2)): asked again, as often as it says so.
     """
     resolve = _RESOLVE_IN_ROOT if magic else _RESOLVE_IN_ROOT | _RESOLVE_NO_MAGICLINKS
     how = ctypes.create_string_buffer(struct.pack("=QQQ", flags | os.O_CLOEXEC, mode, resolve), 24)
-    return _syscall(_SYS_OPENAT2, path, root, os.fsencode(path.lstrip("/") or "."), how, 24)
+    for _ in range(_TRIES_BESIDE_RENAMES):
+        with contextlib.suppress(BlockingIOError):
+            return _syscall(_SYS_OPENAT2, path, root, os.fsencode(path.lstrip("/") or "."), how, 24)
+    raise BlockingIOError(errno.EAGAIN, "renames on this machine kept the path from being looked up", path)
 
 
 def pivot_root_here() -> None:
