@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -23,6 +24,9 @@ settings.register_profile(
 )
 settings.load_profile("proa")
 """A property holds or does not, on a busy machine as on an idle one, and every run tries the same examples."""
+
+signal.signal(signal.SIGINT, signal.default_int_handler)
+"""Who starts the tests in the background of a script has them ignore it, and so would all that they start."""
 
 ALLOWED_SKIP = "not on this machine:"
 """A skip whose reason begins so is one that CI's own machine cannot mend."""

@@ -1,0 +1,1 @@
+"""Kubeflow Pipelines: compiled pipelines run as pods, with caching, artifacts, schedules and history (README.md)."""

@@ -1,0 +1,1 @@
+"""The REST API that the kfp SDK speaks (v2beta1)."""

@@ -1,0 +1,1 @@
+"""Where artifacts are: a folder of this machine or an object store."""

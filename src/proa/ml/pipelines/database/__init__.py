@@ -1,0 +1,1 @@
+"""What is remembered: experiments, pipelines, runs, tasks, artifacts, schedules."""

@@ -1,0 +1,1 @@
+"""Runs brought to their end through the Kubernetes API."""
