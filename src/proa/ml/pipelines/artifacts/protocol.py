@@ -1,6 +1,6 @@
 """What the rest asks of a place for artifacts. A folder of this machine and object stores pass one contract suite.
 
-An artifact's URI is `{pipeline root}/{pipeline}/{run id}/{task name}/{salt}/{output}`; what is there is a file or a folder.
+An artifact's URI is `{pipeline root}/{pipeline}/{run id}/{task name}/{salt}/{output}`; a file or a folder is there.
 In a container it is found below `/minio/`, `/s3/`, `/gcs/` or `/oci/` (the SDK's dsl/types/artifact_types.py).
 """
 
