@@ -170,3 +170,41 @@ class Run:
     """What the whole run was asked; None leaves it to each task's cachingOptions."""
     retries: int = 0
     """How often it was asked to go on after it had failed (:retry)."""
+
+
+@dataclass(frozen=True, slots=True)
+class RecurringRun:
+    """What makes runs at times: by `cron` (six fields), else each `interval_seconds`, else once, at its creation."""
+
+    id: str
+    display_name: str
+    namespace: str
+    created_at: float
+    description: str = ""
+    experiment_id: str = ""
+    pipeline_id: str = ""
+    pipeline_version_id: str = ""
+    """"" with a pipeline_id: its latest version whenever a run is made."""
+    pipeline_spec: Mapping[str, Any] = field(default_factory=dict)
+    """The document itself, where no pipeline is referred to."""
+    platform_spec: Mapping[str, Any] = field(default_factory=dict)
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    """As asked for: macros such as [[ScheduledTime]] stand in them until a run is made."""
+    pipeline_root: str = ""
+    service_account: str = ""
+    cron: str = ""
+    interval_seconds: int = 0
+    start_time: float = 0.0
+    end_time: float = 0.0
+    """Both as the trigger has them; 0 for none."""
+    max_concurrency: int = 1
+    no_catchup: bool = False
+    """Of times that were missed only the latest gets a run; otherwise each does, one by one."""
+    is_enabled: bool = True
+    updated_at: float = 0.0
+    last_scheduled_at: float = 0.0
+    """The scheduled time of the last run that it made; 0 before the first."""
+    last_index: int = 0
+    """How many runs it has made: the [[Index]] of the last one."""
+    due_at: float | None = None
+    """When to look at it next, as `recurring.plan` said; None for never. The database finds those that are due by it."""
