@@ -207,4 +207,4 @@ class RecurringRun:
     last_index: int = 0
     """How many runs it has made: the [[Index]] of the last one."""
     due_at: float | None = None
-    """When to look at it next, as `recurring.plan` said; None for never. The database finds those that are due by it."""
+    """When to look at it next, as `recurring.plan` said: an index of the database. None for never."""
