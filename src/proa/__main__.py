@@ -43,6 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def run(arguments: Sequence[str]) -> int:
     """Run the verb, and say in one line what went wrong."""
+    arguments = put_home_behind_verb(arguments)
     parser = make_parser(arguments)
     options = parser.parse_args(arguments)
     if options.verb is None:
@@ -65,6 +66,14 @@ def run(arguments: Sequence[str]) -> int:
         where = f"{error.filename}: " if error.filename else ""
         print(f"proa {options.verb}: {where}{error.strerror}", file=sys.stderr)
         return 1
+
+
+def put_home_behind_verb(arguments: Sequence[str]) -> list[str]:
+    """Return the arguments with a `--home DIR` that comes before the verb behind it, where verbs take it."""
+    first = arguments[0] if arguments else ""
+    count = 2 if first == "--home" else 1 if first.startswith("--home=") else 0
+    home, rest = [*arguments[:count]], [*arguments[count:]]
+    return [*rest[:1], *home, *rest[1:]] if rest and not rest[0].startswith("-") else [*arguments]
 
 
 def make_parser(arguments: Sequence[str]) -> argparse.ArgumentParser:

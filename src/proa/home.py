@@ -164,6 +164,10 @@ class Home(NamedTuple):  # no dataclass: each `proa` would wait for what that im
         if self.path.stat().st_mode & 0o077:
             self.path.chmod(0o700)
 
+    def node_folders(self) -> list[Path]:
+        """Return the folders of the nodes that were ever here, by name."""
+        return sorted(self.nodes.iterdir()) if self.nodes.is_dir() else []
+
     def lock(self) -> int:
         """Return a descriptor that holds the server's lock; raise BlockingIOError when a server runs."""
         descriptor = os.open(self.lock_file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)

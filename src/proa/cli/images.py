@@ -55,6 +55,9 @@ _SUMMARIES = {
 }
 
 
+_BRINGING = ("pull", "load")
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add this verb's options."""
     _add_output(parser, "text")
@@ -75,7 +78,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     made["tag"].add_argument("new_name", metavar="NAME", help="its new name")
     made["load"].add_argument("name", nargs="+", metavar="FILE", help="an archive; - is standard input")
     made["load"].add_argument(
-        "--as", dest="as_name", default="", metavar="NAME", help="a name for an image without"
+        "--as",
+        dest="as_name",
+        default="",
+        metavar="NAME",
+        help="another name for the image of an archive that has one",
     )
     made["save"].add_argument(
         "-O", "--to", metavar="FILE", help="where to write (default: standard output, if that is no terminal)"
@@ -109,7 +116,10 @@ def run(options: argparse.Namespace) -> int:
     if getattr(options, "password_stdin", False) and not options.user:
         raise UsageError("--password-stdin needs --user")
     home = find_home(options.home)
-    home.make()
+    if options.action in _BRINGING:
+        home.make()
+    elif not home.path.exists():
+        raise Failure(f"{home.path} is no home: `proa up`, `proa images pull` and `load` make one")
     try:
         return _ACTIONS[options.action or "ls"](ImageStore(home.images), options, home)
     except ImageError as error:

@@ -56,11 +56,12 @@ def find_status(home: Home) -> dict[str, Any]:
     }
     server = home.find_server()
     if server is None:
-        return status
+        left = [process for node in home.node_folders() for process in find_noded(node)]
+        return status | ({"processes": left} if left else {})
     if "node" in server:
         return status | find_joined(home, server)
     processes = [{"name": "server", **measure(int(server["pid"]))}]
-    for node in sorted(home.nodes.iterdir()) if home.nodes.is_dir() else []:
+    for node in home.node_folders():
         processes += find_noded(node)
     processes += find_envoy(home)
     status |= {"running": True, "kubeconfig": str(home.kubeconfig), "processes": processes}
@@ -204,6 +205,8 @@ def print_status(status: dict[str, Any]) -> None:
     terminal = Terminal()
     if not status["running"]:
         terminal.line(f"{terminal.paint('stopped', RED)}  {status['home']}")
+        if left := [process["name"].removeprefix("noded ") for process in status.get("processes", [])]:
+            terminal.line(f"the server has ended without being asked to; pods go on, on {', '.join(left)}")
         verb = "join" if (Path(status["home"]) / "join.json").exists() else "up"
         terminal.line(f"start it with: proa {verb} --detach{option_for(Path(status['home']))}")
         return

@@ -7,10 +7,10 @@ import asyncio
 import secrets
 import string
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from proa.cli import Failure, UsageError
-from proa.cli.terminal import Terminal, format_table
+from proa.cli.terminal import Terminal, format_table, print_json
 from proa.cluster_settings import EVERYWHERE, Settings, read_settings
 from proa.home import Home, find_home
 from proa.objects.errors import ApiError, NotFound
@@ -49,6 +49,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         made[name].add_argument(
             "--home", metavar="DIR", default=argparse.SUPPRESS, help="the cluster's folder"
         )
+    for listing in (parser, made["ls"]):
+        default = "text" if listing is parser else argparse.SUPPRESS
+        listing.add_argument("-o", "--output", choices=["text", "json"], default=default, help="how to print")
     create = made["create"]
     create.add_argument(
         "--ttl",
@@ -84,7 +87,7 @@ async def _act(home: Home, settings: Settings, options: argparse.Namespace) -> N
         if options.action == "create":
             await create(client, home, settings, options)
         elif options.action == "ls":
-            await list_tokens(client)
+            await list_tokens(client, as_json=options.output == "json")
         else:
             await remove_tokens(client, options.tokens)
     finally:
@@ -176,9 +179,12 @@ def read_ttl(text: str) -> float:
     return seconds
 
 
-async def list_tokens(client: ApiClient) -> None:
+async def list_tokens(client: ApiClient, *, as_json: bool = False) -> None:
     """Print the tokens."""
     tokens = sorted(await _read_tokens(client))
+    if as_json:
+        print_json({"tokens": [describe(token) for token in tokens]})
+        return
     if not tokens:
         print("there are no tokens: `proa token create` makes one")
         return
@@ -193,6 +199,21 @@ async def _read_tokens(client: ApiClient) -> list[BootstrapToken]:
 
     found = await client.list(SECRETS, NAMESPACE, field_selector=f"type={SECRET_TYPE}")
     return [token for secret in found.items if (token := read_token(secret)) is not None]
+
+
+def describe(token: BootstrapToken) -> dict[str, Any]:
+    """Return what `-o json` tells of a token: all but its second part."""
+    from proa.objects.meta import format_time
+
+    expires = None if token.expires_at is None else format_time(token.expires_at)
+    usages, groups = [*token.usages], [*token.groups]
+    return {
+        "id": token.id,
+        "expires": expires,
+        "usages": usages,
+        "description": token.description,
+        "groups": groups,
+    }
 
 
 def _row(token: BootstrapToken, now: float) -> tuple[str, ...]:

@@ -118,7 +118,7 @@ class HttpTransport:
                 f"{self._server} did not answer within {CONNECT_SECONDS:.0f} s"
             ) from None
         except OSError as error:
-            raise ServiceUnavailable(f"cannot connect to {self._server}: {error}") from None
+            raise ServiceUnavailable(f"cannot connect to {self._server}: {error.strerror or error}") from None
         self._connections = {known for known in self._connections if not known.is_closing}
         connection = _Connection(reader, writer, settings)
         self._connections.add(connection)

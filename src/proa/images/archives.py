@@ -33,7 +33,7 @@ _PIECE = 1 << 20
 def load(store: ImageStore, file: BinaryIO, name: str = "") -> list[StoredImage]:
     """Take every image in an archive (plain, gzip or zstd) into the store, and return them; raise ImageError.
 
-    `name` is for an archive that has one image without a name.
+    `name` is one more for the image of an archive that has a single one; another archive is refused.
     """
     with store.lease(), store.workers() as workers:
         files = _read_files(store, file)
@@ -45,7 +45,9 @@ def load(store: ImageStore, file: BinaryIO, name: str = "") -> list[StoredImage]
             raise InvalidImage(
                 "this is neither an OCI layout nor what `docker save` writes: it has no index.json"
             )
-        if name and len(found) == 1 and not found[0].tags:
+        if name and len(found) != 1:
+            raise InvalidImage(f"the archive has {len(found)} images, so {name} would name none of them")
+        if name:
             store.tag(name, found[0].target)
             found = [image for image in [store.resolve(name)] if image is not None]
         return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from email.message import Message
 from io import BufferedIOBase
@@ -20,7 +21,7 @@ class Body:
         self._source = source
         self._is_chunked = (headers.get("Transfer-Encoding") or "").strip().lower() == "chunked"
         length = headers.get("Content-Length") or "0"
-        if not length.isdigit() or (self._is_chunked and headers.get("Content-Length")):
+        if not re.fullmatch(r"[0-9]{1,18}", length) or (self._is_chunked and headers.get("Content-Length")):
             raise Refused("SIZE_INVALID", "the request says in no clear way how long it is")
         self._left = int(length)
         self.is_done = not self._is_chunked and not self._left
@@ -55,7 +56,7 @@ class Body:
         while True:
             line = self._line().partition(b";")[0].strip()
             try:
-                size = int(line, 16) if line and line[:1] not in b"+-" else -1
+                size = int(line, 16) if line and line[:1] not in b"+-" and len(line) <= 16 else -1
             except ValueError:
                 size = -1
             if size < 0:

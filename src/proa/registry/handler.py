@@ -204,7 +204,7 @@ class Handler(BaseHTTPRequestHandler):
             size -= len(piece)
 
     def _has_range(self) -> bool:
-        return bool(re.fullmatch(r"bytes=\d*-\d*", self.headers.get("Range") or "bytes=x"))
+        return bool(re.fullmatch(r"bytes=\d{0,18}-\d{0,18}", self.headers.get("Range") or "bytes=x"))
 
     def _range(self, size: int) -> tuple[int, int]:
         """Return (first byte, byte behind the last) of what is asked for."""
@@ -277,7 +277,7 @@ class Handler(BaseHTTPRequestHandler):
         told = self.headers.get("Content-Range")
         if not told:
             return None
-        found = re.fullmatch(r"(?:bytes )?(\d+)-(\d+)(?:/.*)?", told.strip())
+        found = re.fullmatch(r"(?:bytes )?(\d{1,18})-(\d{1,18})(?:/.*)?", told.strip())
         if found is None:
             raise Refused("BLOB_UPLOAD_INVALID", f"Content-Range {told!r} is not <first>-<last>", 416)
         return int(found[1])
@@ -295,8 +295,8 @@ class Handler(BaseHTTPRequestHandler):
 
     def _list(self, key: str, names: list[str], more: dict[str, Any]) -> None:
         limit = self._query.get("n", "")
-        if limit and not limit.isdigit():
-            raise Refused("SIZE_INVALID", "?n= should be a number")
+        if not re.fullmatch(r"[0-9]{0,9}", limit):
+            raise Refused("SIZE_INVALID", "?n= should be a number of at most 9 digits")
         count = min(int(limit or MAX_LISTED), MAX_LISTED)
         after = [name for name in names if name > self._query.get("last", "")]
         shown = after[:count]

@@ -123,7 +123,18 @@ def test_verbs_without_a_cluster_say_what_to_do(tmp_path: Path, capsys: pytest.C
     assert "proa up" in capsys.readouterr().out
     assert main(["down", "--home", home]) == 0
     assert main(["reset", "--home", home]) == 0
+    assert main(["images", "ls", "--home", home]) == 1
+    assert "is no home" in capsys.readouterr().err
     assert not Path(home).exists()
+
+
+@pytest.mark.parametrize("words", [["--home", "{}", "kubeconfig"], ["--home={}", "kubeconfig"]])
+def test_a_home_may_come_before_the_verb(
+    words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    home = str(tmp_path / "none")
+    assert main([word.format(home) for word in words]) == 1
+    assert home in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("verb", ["status", "down", "reset", "kubeconfig", "up"])

@@ -12,7 +12,7 @@ from proa.__main__ import main, make_parser
 from proa.cli import Failure, UsageError
 from proa.cli.join import check_same, read_wanted
 from proa.cli.status import print_status
-from proa.cli.token import _left, _row, find_url, read_ttl, unreachable
+from proa.cli.token import _left, _row, describe, find_url, read_ttl, unreachable
 from proa.cluster_settings import Settings
 from proa.home import Home
 from proa.joining.membership import Membership, keep_membership, read_membership
@@ -134,6 +134,8 @@ def test_tokens_are_listed_without_their_second_parts() -> None:
     token = BootstrapToken("abcdef", "0123456789abcdef", 1_800_003_600.0, ("signing",), ())
     row = _row(token, 1_800_000_000.0)
     assert row == ("abcdef", "1h", "2027-01-15T09:00:00Z", "signing", "<none>", "<none>")
+    assert token.secret not in str(describe(token))
+    assert describe(token)["expires"] == "2027-01-15T09:00:00Z"
     assert _row(token, 1_800_003_600.0)[1] == "<expired>"
     assert _row(token._replace(expires_at=None), 0.0)[1:3] == ("<forever>", "<never>")
     assert [_left(seconds) for seconds in (59, 60, 86400)] == ["59s", "1m", "24h"]

@@ -260,6 +260,8 @@ def test_tags_and_repositories_are_listed_page_by_page(client: Client) -> None:
     assert json.loads(client("GET", "/v2/app/tags/list?n=2&last=b")[2])["tags"] == ["c"]
     assert json.loads(client("GET", "/v2/_catalog")[2]) == {"repositories": ["app", "team/other"]}
     assert code_of(client("GET", "/v2/none/tags/list")[2]) == "NAME_UNKNOWN"
+    for number in ("9" * 5000, "x", "-1"):
+        assert code_of(client("GET", f"/v2/app/tags/list?n={number}")[2]) == "SIZE_INVALID"
 
 
 def test_a_tag_is_deleted_alone_and_a_digest_with_all_its_tags(client: Client) -> None:
