@@ -78,6 +78,8 @@ class Artifact:
     task_id: str = ""
     """What produced it; "" for an imported one."""
     created_at: float = 0.0
+    tag: str = ""
+    """What `ArtifactStore.stat` said of its content when it was recorded; "" where nothing was there."""
 
 
 @dataclass(frozen=True, slots=True)
