@@ -1,7 +1,7 @@
 """What the rest asks of a place for artifacts. A folder of this machine and object stores pass one contract suite.
 
-An artifact's URI is `{pipeline root}/{pipeline}/{run id}/{task name}/{salt}/{output}` (uris.make_task_root); a file or a
-folder is there. In a container it is found below `/minio/`, `/s3/`, `/gcs/` or `/oci/` (uris.local_path).
+An artifact's URI is `{pipeline root}/{pipeline}/{run id}/{task name}/{salt}/{output}` (uris.make_task_root); a file
+or a folder is there. In a container it is found below `/minio/`, `/s3/`, `/gcs/` or `/oci/` (uris.local_path).
 `ArtifactStores.of(namespace)` (choice.py) gives a namespace's store.
 """
 

@@ -74,7 +74,9 @@ def parse(uri: str) -> Uri:
     if not _BUCKET.fullmatch(bucket):
         raise ArtifactError(f"artifact URI {uri!r}: {bucket!r} is not the name of a bucket")
     if any(part in ("", ".", "..") or _CONTROL.search(part) or len(part.encode()) > 255 for part in parts):
-        raise ArtifactError(f"artifact URI {uri!r}: empty names, '.', '..' and control characters lead nowhere")
+        raise ArtifactError(
+            f"artifact URI {uri!r}: empty names, '.', '..' and control characters lead nowhere"
+        )
     if len(parts) > MAX_PARTS:
         raise ArtifactError(f"artifact URI {uri!r}: more than {MAX_PARTS} folders deep")
     return Uri(scheme, bucket, key, query)
