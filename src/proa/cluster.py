@@ -52,11 +52,11 @@ if TYPE_CHECKING:
     from proa.apiserver.app import ApiServer
     from proa.apiserver.audit.log import AuditLog
     from proa.apiserver.audit.policy import AuditPolicy
-    from proa.apiserver.http_server import ApiHttpServer
     from proa.apiserver.pki import Pki
     from proa.apiserver.streams.remote_kubelet import RemoteKubelets
     from proa.client.kubelet_api import DistantKubelet, KubeletApi
     from proa.client.protocol import Client
+    from proa.httpd.server import HttpServer
     from proa.network.gateway.starter import GatewayStarter
     from proa.reconcile.manager import Manager
     from proa.registry.access import Access
@@ -82,7 +82,7 @@ LEASES = {"controllers": "kube-controller-manager", "scheduler": "kube-scheduler
 COMPONENTS = (
     "proa.apiserver.app",
     "proa.apiserver.bootstrap",
-    "proa.apiserver.http_server",
+    "proa.httpd.server",
     "proa.apiserver.resources",
     "proa.client.local",
     "proa.controllers",
@@ -260,19 +260,17 @@ class Cluster:
         )
         return ApiServer(store, DEFINITIONS, settings, kubelet=self._dial_kubelet, audit_log=audit_log)
 
-    async def _serve(
-        self, server: ApiServer, pki: Pki, listener: socket.socket
-    ) -> Callable[[], ApiHttpServer]:
+    async def _serve(self, server: ApiServer, pki: Pki, listener: socket.socket) -> Callable[[], HttpServer]:
         """Listen on the host; return what makes further HTTP servers, for pods."""
-        from proa.apiserver.http_server import ApiHttpServer, make_server_context
+        from proa.httpd.server import HttpServer, make_server_context
 
         context = make_server_context(
             str(pki.server.certificate), str(pki.server.key), str(pki.authority.certificate)
         )
-        http = ApiHttpServer(server.handle, context)
+        http = HttpServer(server.handle, context)
         self._stack.push_async_callback(http.close)
         await http.serve(listener)
-        return lambda: ApiHttpServer(server.handle, context)
+        return lambda: HttpServer(server.handle, context)
 
     async def _make_policy(self, server: ApiServer) -> None:
         """See that the roles and bindings are there by which everybody but the administrator may do anything."""
@@ -307,7 +305,7 @@ class Cluster:
         await publish_authentication(self._client, pki)
 
     async def _start_components(
-        self, server: ApiServer, pki: Pki, make_http: Callable[[], ApiHttpServer]
+        self, server: ApiServer, pki: Pki, make_http: Callable[[], HttpServer]
     ) -> None:
         """Start controllers, scheduler and nodes on shared informers; return when the nodes are Ready."""
         from proa.controllers import make_controllers, make_server_controllers
@@ -393,7 +391,7 @@ class Cluster:
             return ApiAccess(loop, make_account_client(server, ACCOUNT))
 
         def make_context() -> ssl.SSLContext:
-            from proa.apiserver.http_server import make_server_context
+            from proa.httpd.server import make_server_context
 
             return make_server_context(str(pki.server.certificate), str(pki.server.key))
 

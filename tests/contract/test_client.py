@@ -15,7 +15,6 @@ from typing import Any
 import pytest
 
 from proa.apiserver.app import ApiServer
-from proa.apiserver.http_server import ApiHttpServer, make_server_context
 from proa.apiserver.pki import Pki, ensure_pki
 from proa.apiserver.resources import DEFINITIONS
 from proa.client.api import ApiClient
@@ -23,6 +22,7 @@ from proa.client.fake import FakeClient
 from proa.client.kubeconfig import connect
 from proa.client.local import LocalTransport
 from proa.client.protocol import JSON_PATCH, STRATEGIC_MERGE_PATCH, Client, Object, User, WatchEvent
+from proa.httpd.server import HttpServer, make_server_context
 from proa.objects import meta
 from proa.objects.errors import AlreadyExists, ApiError, BadRequest, Conflict, Expired, NotFound
 from proa.objects.resource import (
@@ -72,7 +72,7 @@ async def _http() -> AsyncIterator[Client]:
             str(pki.server.certificate), str(pki.server.key), str(pki.authority.certificate)
         )
         async with _api_server() as server:
-            http_server = ApiHttpServer(server.handle, context)
+            http_server = HttpServer(server.handle, context)
             listener = socket.create_server(("127.0.0.1", 0))
             port = listener.getsockname()[1]
             await http_server.serve(listener)

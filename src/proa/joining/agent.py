@@ -20,12 +20,12 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from proa.apiserver.http_server import ApiHttpServer, make_server_context
 from proa.client.api import ApiClient
 from proa.client.kubeconfig import make_ssl_context, make_transport
 from proa.cluster import StartFailure, listen, read_kubelet_changes
 from proa.cluster_settings import default_families
 from proa.home import Home, write_private
+from proa.httpd.server import HttpServer, make_server_context
 from proa.joining.certificates import Keeper, client_purpose, serving_purpose
 from proa.joining.door import RelayDoor
 from proa.joining.enrolment import find_addresses
@@ -80,8 +80,8 @@ class Agent:
         self._overlay: Overlay
         self._entrance: HostEntrance
         self._listener: socket.socket
-        self._make_inside: Callable[[], ApiHttpServer] | None = None
-        self._inside: ApiHttpServer | None = None
+        self._make_inside: Callable[[], HttpServer] | None = None
+        self._inside: HttpServer | None = None
         self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.is_stopping = False
 
@@ -332,10 +332,10 @@ class Agent:
         context = make_server_context(str(files.serving_key), str(files.serving_key), str(files.authority))
         access = KubeletAccess(self._client, membership.node_name)
         port = KubeletPort(lambda: self._node.kubelet.server if self._node.kubelet else None, access)
-        http = ApiHttpServer(port.handle, context)
+        http = HttpServer(port.handle, context)
         self._stack.push_async_callback(http.close)
         await http.serve(self._listener)
-        self._make_inside = lambda: ApiHttpServer(port.handle, context)
+        self._make_inside = lambda: HttpServer(port.handle, context)
         self._stack.push_async_callback(self._close_inside)
         await self._serve_inside()
         self._run("serving certificate", keeper.run())

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 from proa.local_nodes.addresses import API_ADDRESS, API_PORT, REGISTRY_PORT
 
 if TYPE_CHECKING:
-    from proa.apiserver.http_server import ApiHttpServer
+    from proa.httpd.server import HttpServer
     from proa.node.noded.client import NodedClient
     from proa.registry.server import Listener, RegistryServer
 
@@ -30,7 +30,7 @@ class NodeDoor:
     """One node's listeners; `make_server` returns an HTTP server of the API that is not serving yet."""
 
     def __init__(
-        self, client: NodedClient, make_server: Callable[[], ApiHttpServer], registry: RegistryServer | None
+        self, client: NodedClient, make_server: Callable[[], HttpServer], registry: RegistryServer | None
     ) -> None:
         self._registry = registry
         self._registry_listener: Listener | None = None

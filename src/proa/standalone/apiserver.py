@@ -22,7 +22,6 @@ from proa.apiserver.aggregation.trust import publish_authentication
 from proa.apiserver.app import ApiServer, ApiSettings
 from proa.apiserver.authorization.bootstrap_policy import ensure_policy
 from proa.apiserver.bootstrap import ensure_namespaces, ensure_shared_objects
-from proa.apiserver.http_server import ApiHttpServer, make_server_context
 from proa.apiserver.members import Members, Place
 from proa.apiserver.pki import Pki, ensure_shared_pki, find_own_names
 from proa.apiserver.resources import DEFINITIONS
@@ -43,6 +42,7 @@ from proa.cluster import (
 from proa.cluster_settings import EVERYWHERE, LOOPBACK
 from proa.controllers import make_server_controllers
 from proa.home import write_private
+from proa.httpd.server import HttpServer, make_server_context
 from proa.local_nodes.addresses import API_SERVICE_IP, SERVICE_CIDR
 from proa.objects.errors import ApiError, ServiceUnavailable
 from proa.objects.resource import NODES
@@ -114,7 +114,7 @@ async def _start(wanted: Wanted, stack: AsyncExitStack, failed: asyncio.Future[N
     context = make_server_context(
         str(pki.server.certificate), str(pki.server.key), str(pki.authority.certificate)
     )
-    http = ApiHttpServer(server.handle, context)
+    http = HttpServer(server.handle, context)
     stack.push_async_callback(http.close)
     await http.serve(listener)
     members = Members(client, place, holder)

@@ -16,11 +16,11 @@ from contextlib import AsyncExitStack
 from functools import partial
 from typing import NamedTuple
 
-from proa.apiserver.http_server import ApiHttpServer
 from proa.client.account import AccountTransport
 from proa.client.api import ApiClient
 from proa.client.kubeconfig import Cluster, make_transport
 from proa.client.protocol import Client, Transport
+from proa.httpd.server import HttpServer
 from proa.objects.quick_dataclass import dataclass
 from proa.observability.metrics import Gauge
 from proa.process import told_to_stop
@@ -83,7 +83,7 @@ class Component:
         stop = told_to_stop()
         async with AsyncExitStack() as stack:
             if listener is not None:
-                http = ApiHttpServer(self._health())
+                http = HttpServer(self._health())
                 stack.push_async_callback(http.close)
                 await http.serve(listener)
             transport = make_transport(self._cluster)

@@ -11,8 +11,8 @@ import pytest
 
 from proa.apiserver.app import ApiSettings
 from proa.apiserver.authorization.bootstrap_policy import ensure_policy
-from proa.apiserver.filters.authentication import user_of_certificate
 from proa.apiserver.pki import ensure_pki
+from proa.httpd.certificates import user_of_certificate
 
 TOKENS = "/api/v1/namespaces/default/serviceaccounts/default/token"
 

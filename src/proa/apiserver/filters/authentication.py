@@ -1,7 +1,7 @@
 """Know who asks: a client certificate, a bearer token, or the in-process client that says so itself.
 
-Certificates are verified by TLS, and `user_of_certificate` arrives as `Request.user` (http_connection.py), as does the
-user of an in-process transport. Who shows nothing is system:anonymous, who may do what is bound to the group
+Certificates are verified by TLS, and whom they name arrives as `Request.user` (httpd/certificates.py), as does the user
+of an in-process transport. Who shows nothing is system:anonymous, who may do what is bound to the group
 system:unauthenticated: ask for health and version. Follows apiserver/pkg/authentication and
 endpoints/filters/authentication.go.
 """
@@ -9,7 +9,6 @@ endpoints/filters/authentication.go.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 from proa.apiserver.filters.chain import Filter, InfoHandler
 from proa.apiserver.pace import WHO
@@ -45,23 +44,6 @@ def _find_user(request: Request, authenticate_token: TokenAuthenticator) -> User
     if user is None:
         raise Unauthorized("Unauthorized")
     return user
-
-
-def user_of_certificate(certificate: dict[str, Any] | None) -> User | None:
-    """Return whom a verified client certificate (as `SSLObject.getpeercert` gives it) names.
-
-    The common name is the user, the organizations are the groups (apiserver/pkg/authentication/request/x509).
-    """
-    if not certificate:
-        return None
-    name, groups = "", []
-    for attributes in certificate.get("subject", ()):
-        for key, value in attributes:
-            if key == "commonName":
-                name = value
-            elif key == "organizationName":
-                groups.append(value)
-    return User(name, (*groups, "system:authenticated")) if name else None
 
 
 def bearer_token(request: Request) -> str:

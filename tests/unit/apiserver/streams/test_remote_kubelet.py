@@ -16,12 +16,12 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from proa.apiserver.http_server import ApiHttpServer, make_server_context
 from proa.apiserver.pki import Pki, ensure_pki
 from proa.apiserver.streams.remote_kubelet import Credentials, RemoteKubelet, RemoteKubelets
 from proa.client.kubelet_api import LogOptions, PodRef
 from proa.client.protocol import Request, Response
 from proa.controllers.certificates.authority import sign
+from proa.httpd.server import HttpServer, make_server_context
 from proa.objects.certificate_request import read_request
 from proa.objects.errors import ApiError, BadRequest, ServiceUnavailable
 
@@ -105,7 +105,7 @@ def ask(
         import socket
 
         file = str(make_certificate(pki, folder, shown))
-        server = ApiHttpServer(kubelet, make_server_context(file, file, str(pki.authority.certificate)))
+        server = HttpServer(kubelet, make_server_context(file, file, str(pki.authority.certificate)))
         listener = socket.create_server(("127.0.0.1", 0))
         port = listener.getsockname()[1]
         await server.serve(listener)

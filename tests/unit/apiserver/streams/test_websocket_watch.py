@@ -9,9 +9,9 @@ import orjson
 from wsproto import ConnectionType, WSConnection, events
 
 from proa.apiserver.app import ApiServer
-from proa.apiserver.http_server import ApiHttpServer
 from proa.apiserver.resources import DEFINITIONS
 from proa.client.protocol import Request, Response, User
+from proa.httpd.server import HttpServer
 from proa.store.memory import MemoryStore
 
 ADMIN = User("admin", ("system:masters", "system:authenticated"))
@@ -50,7 +50,7 @@ def test_each_event_is_a_text_message_and_the_client_ends_it() -> None:
         await create("/api/v1/namespaces", "default")
         await create(CONFIG_MAPS, "a")
         listener = socket.create_server(("127.0.0.1", 0))
-        server = ApiHttpServer(handle)
+        server = HttpServer(handle)
         await server.serve(listener)
         reader, writer = await asyncio.open_connection(*listener.getsockname())
         client = WSConnection(ConnectionType.CLIENT)

@@ -1,7 +1,7 @@
 """Serve a handler over TLS on any number of sockets, and cut the connections whose time is up.
 
 Why not a framework: only a protocol that owns its transport can hand it over to WebSocket and SPDY, and this
-costs a fifth of one a request. http_connection.py speaks HTTP.
+costs a fifth of one a request. connection.py speaks HTTP.
 """
 
 from __future__ import annotations
@@ -11,17 +11,27 @@ import socket
 import ssl
 import time
 
-from proa.apiserver.http_connection import Connection
 from proa.client.protocol import Handler
+from proa.httpd.connection import MAX_BODY_BYTES, Connection
 
 SWEEP_SECONDS = 5.0
 
 
-class ApiHttpServer:
-    """Serves one handler on any number of listening sockets."""
+class HttpServer:
+    """Serves one handler on any number of listening sockets. More than `max_connections` at once are cut."""
 
-    def __init__(self, handler: Handler, ssl_context: ssl.SSLContext | None = None) -> None:
+    def __init__(
+        self,
+        handler: Handler,
+        ssl_context: ssl.SSLContext | None = None,
+        *,
+        max_body_bytes: int = MAX_BODY_BYTES,
+        max_connections: int = 0,
+    ) -> None:
+        """`max_connections` 0 is no limit."""
         self.handler = handler
+        self.max_body_bytes = max_body_bytes
+        self.max_connections = max_connections
         self.connections: set[Connection] = set()
         self.date = ""
         self._ssl_context = ssl_context

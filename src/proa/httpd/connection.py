@@ -2,7 +2,8 @@
 
 The protocol parses (httptools) and queues whole requests; one task takes them in turn, so pipelined requests are
 answered in order. The rules of the wire are RFC 9112; limits and their words are upstream's (apiserver/pkg/server/
-options, 3 MiB bodies). `deadline` is the only clock: http_server.py sweeps all connections for those whose time is up.
+options; bodies of 3 MiB, unless the server says otherwise). `deadline` is the only clock: server.py sweeps all
+connections for those whose time is up.
 """
 
 from __future__ import annotations
@@ -20,9 +21,9 @@ from urllib.parse import parse_qs
 import httptools
 import orjson
 
-from proa.apiserver.filters.authentication import user_of_certificate
-from proa.apiserver.upgraded import Upgraded
 from proa.client.protocol import Handler, Request, Response, User
+from proa.httpd.certificates import user_of_certificate
+from proa.httpd.upgraded import Upgraded
 from proa.objects.errors import ApiError, BadRequest, RequestEntityTooLarge
 
 MAX_BODY_BYTES = 3 * 1024 * 1024
@@ -51,6 +52,8 @@ class Owner(Protocol):
 
     handler: Handler
     date: str
+    max_body_bytes: int
+    max_connections: int
     connections: set[Connection]
 
 
@@ -85,10 +88,14 @@ class Connection(asyncio.Protocol):
         self._user = user_of_certificate(tls.getpeercert()) if tls is not None else None
         peer = transport.get_extra_info("peername")
         self._source = peer[0] if isinstance(peer, tuple) else ""
-        self.server.connections.add(self)
-        self.deadline = time.monotonic() + READ_SECONDS
         loop = asyncio.get_running_loop()
         self._gone = loop.create_future()
+        if 0 < self.server.max_connections <= len(self.server.connections):
+            self._closing = True
+            transport.abort()
+            return
+        self.server.connections.add(self)
+        self.deadline = time.monotonic() + READ_SECONDS
         self.task = loop.create_task(self._answer_all())
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -171,8 +178,8 @@ class Connection(asyncio.Protocol):
         headers = self._headers
         if self._head_bytes > MAX_HEAD_BYTES:
             self._refuse(_long_head())
-        elif int(headers.get("content-length") or 0) > MAX_BODY_BYTES:
-            self._refuse(_too_large())
+        elif int(headers.get("content-length") or 0) > self.server.max_body_bytes:
+            self._refuse(_too_large(self.server.max_body_bytes))
         elif headers.get("expect", "").lower() == "100-continue" and not self.busy and not self._requests:
             self._write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
@@ -180,9 +187,9 @@ class Connection(asyncio.Protocol):
         if self._refusal:
             return
         self._body_bytes += len(body)
-        if self._body_bytes > MAX_BODY_BYTES:
+        if self._body_bytes > self.server.max_body_bytes:
             self._body.clear()
-            self._refuse(_too_large())
+            self._refuse(_too_large(self.server.max_body_bytes))
         else:
             self._body.append(body)
 
@@ -440,8 +447,8 @@ def _encode_head(text: str) -> bytes:
         return text.encode()
 
 
-def _too_large() -> ApiError:
-    return RequestEntityTooLarge(f"Request entity too large: limit is {MAX_BODY_BYTES}")
+def _too_large(limit: int) -> ApiError:
+    return RequestEntityTooLarge(f"Request entity too large: limit is {limit}")
 
 
 def _long_head() -> ApiError:

@@ -12,10 +12,11 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from proa.apiserver import http_connection, http_server
-from proa.apiserver.http_server import ApiHttpServer, make_server_context
 from proa.apiserver.pki import ensure_pki
 from proa.client.protocol import Request, Response
+from proa.httpd import connection as http_connection
+from proa.httpd import server as http_server
+from proa.httpd.server import HttpServer, make_server_context
 
 
 async def echo(request: Request) -> Response:
@@ -31,7 +32,7 @@ async def serving(handler=echo, context: ssl.SSLContext | None = None) -> AsyncI
     """Serve on a loopback port."""
     listener = socket.create_server(("127.0.0.1", 0))
     port = listener.getsockname()[1]
-    server = ApiHttpServer(handler, context)
+    server = HttpServer(handler, context)
     await server.serve(listener)
     try:
         yield port
@@ -406,7 +407,7 @@ def test_closing_lets_the_answer_under_way_out():
 
     async def scenario():
         listener = socket.create_server(("127.0.0.1", 0))
-        server = ApiHttpServer(handler)
+        server = HttpServer(handler)
         await server.serve(listener)
         answer = asyncio.create_task(exchange(listener.getsockname()[1], b"GET / HTTP/1.1\r\n\r\n"))
         await started.wait()
@@ -458,5 +459,24 @@ def test_long_answers_are_compressed_for_those_who_accept_it(accepted, size, is_
             assert (b"Vary: Accept, Accept-Encoding" in head) == is_compressed
             assert f"Content-Length: {len(body)}".encode() in head
             assert (gzip.decompress(body) if is_compressed else body) == whole
+
+    run(scenario)
+
+
+def test_a_server_with_a_limit_cuts_the_connection_that_is_one_too_many():
+    async def scenario():
+        listener = socket.create_server(("127.0.0.1", 0))
+        server = HttpServer(echo, max_connections=1)
+        await server.serve(listener)
+        port = listener.getsockname()[1]
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(b"GET /first HTTP/1.1\r\n")
+        await writer.drain()
+        reader, second = await asyncio.open_connection("127.0.0.1", port)
+        with contextlib.suppress(ConnectionError):
+            assert await reader.read() == b""
+        second.close()
+        writer.close()
+        await server.close()
 
     run(scenario)
