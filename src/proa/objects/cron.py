@@ -1,6 +1,6 @@
-"""Read the schedules of CronJobs: five fields, a name like @daily, or @every and a duration.
+"""Read schedules: five fields (CronJobs), six with seconds (pipelines), a name like @daily, or @every and a duration.
 
-Follows github.com/robfig/cron v3 parser.go (ParseStandard), whose words the errors have.
+Follows github.com/robfig/cron parser.go (v3 ParseStandard; v1.2 Parse for six fields), whose words the errors have.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ MINUTES, HOURS, DAYS = Bounds(0, 59, {}), Bounds(0, 23, {}), Bounds(1, 31, {})
 MONTHS = Bounds(1, 12, _named("jan feb mar apr may jun jul aug sep oct nov dec", 1))
 WEEKDAYS = Bounds(0, 6, _named("sun mon tue wed thu fri sat", 0))
 FIELDS = (MINUTES, HOURS, DAYS, MONTHS, WEEKDAYS)
+SECONDS = Bounds(0, 59, {})
 DESCRIPTORS = {
     "@yearly": "0 0 1 1 *",
     "@annually": "0 0 1 1 *",
@@ -61,31 +62,68 @@ class Schedule:
     every_seconds: float = 0.0
     zone: str = ""
     """The time zone that the text itself names (TZ=, CRON_TZ=); "" for none."""
+    seconds: frozenset[int] = frozenset({0})
 
 
 def parse_schedule(text: str) -> Schedule:
-    """Return a schedule; raise CronError."""
+    """Return a schedule of five fields; raise CronError."""
     if not text:
         raise CronError("empty spec string")
-    zone = ""
-    if text.startswith(("TZ=", "CRON_TZ=")):
-        head, space, rest = text.partition(" ")
-        if not space:
-            raise CronError(f"expected exactly {len(FIELDS)} fields, found 0: []")
-        zone, text = head.partition("=")[2], rest.strip()
-    if text.startswith(EVERY):
-        return Schedule(every_seconds=_parse_duration(text.removeprefix(EVERY)), zone=zone)
+    zone, text = _split_zone(text)
     if text.startswith("@"):
-        if text not in DESCRIPTORS:
-            raise CronError(f"unrecognized descriptor: {text}")
-        text = DESCRIPTORS[text]
+        return _parse_name(text, zone)
     fields = text.split()
     if len(fields) != len(FIELDS):
         raise CronError(f"expected exactly {len(FIELDS)} fields, found {len(fields)}: [{' '.join(fields)}]")
-    parsed = [_parse_field(field, bounds) for field, bounds in zip(fields, FIELDS, strict=True)]
-    minutes, hours, days, months, weekdays = (found for found, _ in parsed)
-    has_star_day = parsed[2][1] or parsed[4][1]
-    return Schedule(minutes, hours, days, months, weekdays, has_star_day=has_star_day, zone=zone)
+    return _parse_fields(["0", *fields], zone)
+
+
+def parse_schedule_with_seconds(text: str) -> Schedule:
+    """Return a schedule whose first field is the seconds and whose last, the weekday, may be left out.
+
+    Raises CronError. Five fields are therefore not what they are in a CronJob: `0 0 * * *` is once an hour.
+    """
+    zone, rest = _split_zone(text)
+    try:
+        if not rest:
+            raise CronError("empty spec string")
+        if rest.startswith("@"):
+            return _parse_name(rest, zone)
+        fields = rest.split()
+        if len(fields) not in (5, 6):
+            raise CronError(f"expected 5 to 6 fields, found {len(fields)}: {text}")
+        return _parse_fields([*fields, "*"][:6], zone)
+    except CronError as error:
+        message = str(error)
+        raise CronError(message[0].upper() + message[1:]) from None
+
+
+def _split_zone(text: str) -> tuple[str, str]:
+    """Return the time zone that the text begins with, "" for none, and the rest."""
+    if not text.startswith(("TZ=", "CRON_TZ=")):
+        return "", text
+    head, space, rest = text.partition(" ")
+    if not space:
+        raise CronError(f"expected exactly {len(FIELDS)} fields, found 0: []")
+    return head.partition("=")[2], rest.strip()
+
+
+def _parse_name(text: str, zone: str) -> Schedule:
+    if text.startswith(EVERY):
+        return Schedule(every_seconds=_parse_duration(text.removeprefix(EVERY)), zone=zone)
+    if text not in DESCRIPTORS:
+        raise CronError(f"unrecognized descriptor: {text}")
+    return _parse_fields(["0", *DESCRIPTORS[text].split()], zone)
+
+
+def _parse_fields(fields: list[str], zone: str) -> Schedule:
+    """Return the schedule of six fields."""
+    parsed = [_parse_field(field, bounds) for field, bounds in zip(fields, (SECONDS, *FIELDS), strict=True)]
+    seconds, minutes, hours, days, months, weekdays = (found for found, _ in parsed)
+    has_star_day = parsed[3][1] or parsed[5][1]
+    return Schedule(
+        minutes, hours, days, months, weekdays, has_star_day=has_star_day, zone=zone, seconds=seconds
+    )
 
 
 def _parse_field(text: str, bounds: Bounds) -> tuple[frozenset[int], bool]:

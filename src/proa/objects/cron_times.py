@@ -1,4 +1,4 @@
-"""Find the moments that a schedule names, as robfig/cron v3 finds them (spec.go, constantdelay.go).
+"""Find the moments that a schedule names, as robfig/cron finds them (spec.go, constantdelay.go).
 
 A wall-clock field that does not fit is moved on, the largest first, and what is smaller starts anew; where clocks
 jump back an hour, a time in it comes twice, and one that they jump over is left out. Moments are epoch seconds.
@@ -117,9 +117,9 @@ class _Search:
         return self._fit_second()
 
     def _fit_second(self) -> bool:
-        """Schedules name full minutes; return False after moving on to the next one."""
-        seconds = self.moment % MINUTE
-        if seconds:
+        second = self.moment % MINUTE
+        fitting = min((other for other in self.schedule.seconds if other >= second), default=MINUTE)
+        if fitting > second:
             self.is_rounded = True
-            self._go_to(self.moment + MINUTE - seconds)
-        return not seconds
+            self._go_to(self.moment + fitting - second)
+        return fitting < MINUTE

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from proa.objects.cron import CronError, parse_schedule
+from proa.objects.cron import CronError, parse_schedule, parse_schedule_with_seconds
 
 
 def test_fields_are_lists_ranges_steps_and_names() -> None:
@@ -57,4 +57,37 @@ def test_a_time_zone_may_come_first() -> None:
 def test_what_cannot_be_read_is_refused_in_the_librarys_words(text: str, message: str) -> None:
     with pytest.raises(CronError) as caught:
         parse_schedule(text)
+    assert str(caught.value) == message
+
+
+def test_seconds_come_first_where_there_are_six_fields() -> None:
+    schedule = parse_schedule_with_seconds("*/20 5 1 * * mon-wed")
+    assert (schedule.seconds, schedule.minutes, schedule.hours) == ({0, 20, 40}, {5}, {1})
+    assert schedule.weekdays == {1, 2, 3}
+
+
+def test_with_seconds_the_weekday_may_be_left_out() -> None:
+    schedule = parse_schedule_with_seconds("0 0 * * *")
+    assert (schedule.seconds, schedule.minutes, len(schedule.hours), len(schedule.weekdays)) == (
+        {0},
+        {0},
+        24,
+        7,
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "Empty spec string"),
+        ("1 * * ", "Expected 5 to 6 fields, found 3: 1 * * "),
+        ("60 * * * * *", "End of range (60) above maximum (59): 60"),
+        ("@often", "Unrecognized descriptor: @often"),
+    ],
+)
+def test_what_is_no_schedule_with_seconds_is_refused_in_the_older_librarys_words(
+    text: str, message: str
+) -> None:
+    with pytest.raises(CronError) as caught:
+        parse_schedule_with_seconds(text)
     assert str(caught.value) == message

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proa.objects.cron import parse_schedule
+from proa.objects.cron import parse_schedule, parse_schedule_with_seconds
 from proa.objects.cron_times import last_moment, next_moment
 from proa.objects.meta import parse_time
 from proa.objects.time_zones import UTC_ZONE, UnknownTimeZone, find_time_zone
@@ -132,3 +132,19 @@ def test_a_zone_that_nobody_knows_is_unknown() -> None:
         find_time_zone("Moon/Base")
     assert find_time_zone("").format(0) == "1970-01-01T00:00:00Z"
     assert find_time_zone("Asia/Kolkata").format(0) == "1970-01-01T05:30:00+05:30"
+
+
+@pytest.mark.parametrize(
+    ("moment", "schedule", "expected"),
+    [
+        ("2012-07-09T14:59:59Z", "*/15 * * * * *", "2012-07-09T15:00:00Z"),
+        ("2012-07-09T14:59:00Z", "*/15 * * * * *", "2012-07-09T14:59:15Z"),
+        ("2012-07-09T14:59:50Z", "5,30 * * * * *", "2012-07-09T15:00:05Z"),
+        ("2012-07-09T14:59:50Z", "30 10 4 * * *", "2012-07-10T04:10:30Z"),
+        ("2012-12-31T23:59:59Z", "59 59 23 31 dec *", "2013-12-31T23:59:59Z"),
+    ],
+)
+def test_seconds_are_fields_too(moment: str, schedule: str, expected: str) -> None:
+    found = next_moment(parse_schedule_with_seconds(schedule), int(parse_time(moment)), UTC_ZONE)
+    assert found is not None
+    assert UTC_ZONE.format(found) == expected

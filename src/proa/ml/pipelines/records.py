@@ -208,5 +208,7 @@ class RecurringRun:
     """The scheduled time of the last run that it made; 0 before the first."""
     last_index: int = 0
     """How many runs it has made: the [[Index]] of the last one."""
+    error: str = ""
+    """Why the run that was due could not be made; it is tried again. "" once one could."""
     due_at: float | None = None
     """When to look at it next, as `recurring.plan` said: an index of the database. None for never."""

@@ -1,1 +1,1 @@
-"""Runs on a schedule."""
+"""Recurring runs: schedule.py says when one is due, plan.py what to do, loop.py does it; macros.py is parameters' [[...]]."""
