@@ -1,9 +1,9 @@
 """Make the runs of recurring runs when they are due, each exactly once.
 
-What was made is noted in the database (its number and scheduled time) after the run is there, and the run's id is made of that
-number: whoever was cut off in between asks for the same run again, and gets the one that is there. A recurring run that
-has as many runs under way as it may is looked at when one of them ends (`look_at`), and all of them at each start. Upstream:
-backend/src/crd/controller/scheduledworkflow/controller.go.
+What was made is noted in the database (its number and scheduled time) after the run is there, and the run's id is made
+of that number: whoever was cut off in between asks for the same run again, and gets the one that is there. A recurring
+run that has as many runs under way as it may is looked at when one of them ends (`look_at`), and all of them at each
+start. Upstream: backend/src/crd/controller/scheduledworkflow/controller.go.
 """
 
 from __future__ import annotations

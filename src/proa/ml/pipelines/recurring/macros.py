@@ -1,9 +1,9 @@
 """Put times, number and id of a run in place of the macros in its parameters.
 
 `[[RunUUID]]`, `[[Index]]`, `[[ScheduledTime]]` and `[[CurrentTime]]` (UTC, 20060102150405), with a layout of Go's
-after a dot (`[[ScheduledTime.2006-01-02]]`), and `{{$.scheduledTime.strftime('%Y-%m-%d')}}`. What is no macro, or is one
-of something that this run does not have, stays as it is. Follows upstream's backend/src/common/util/parameter_formatter.go,
-apiserver/template/v2_template.go (texts only), and Go's time package (format.go).
+after a dot (`[[ScheduledTime.2006-01-02]]`), and `{{$.scheduledTime.strftime('%Y-%m-%d')}}`. What is no macro, or is
+one of something that this run does not have, stays as it is. Follows upstream's backend/src/common/util/
+parameter_formatter.go, apiserver/template/v2_template.go (texts only), and Go's time package (format.go).
 """
 
 from __future__ import annotations

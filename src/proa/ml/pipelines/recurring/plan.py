@@ -1,7 +1,7 @@
 """Decide what a recurring run needs now: a run for which time, and when to look again.
 
-A run is known by its number (`index`, from 1), and its id is made of the recurring run's and that number. Whoever was cut
-off after it had made the run, and before it had noted so, therefore makes the same again. Names are upstream's
+A run is known by its number (`index`, from 1), and its id is made of the recurring run's and that number. Whoever was
+cut off after it had made the run, and before it had noted so, therefore makes the same again. Names are upstream's
 (scheduled_workflow.go, NextResourceName).
 """
 
@@ -51,7 +51,9 @@ def plan(recurring: RecurringRun, active_runs: int, now: float, zone: TimeZone =
     if active_runs >= recurring.max_concurrency:
         return Plan()
     index = recurring.last_index + 1
-    return Plan(RunToMake(run_id(recurring.id, index), run_name(recurring, index), index, float(scheduled_at)))
+    return Plan(
+        RunToMake(run_id(recurring.id, index), run_name(recurring, index), index, float(scheduled_at))
+    )
 
 
 def with_made(recurring: RecurringRun, index: int, scheduled_at: float) -> RecurringRun:
