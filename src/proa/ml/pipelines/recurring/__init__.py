@@ -1,1 +1,1 @@
-"""Recurring runs: schedule.py says when one is due, plan.py what to do, loop.py does it; macros.py: [[Index]] and such."""
+"""Recurring runs: schedule.py says when one is due, plan.py what then, loop.py does it; macros.py knows [[Index]] etc."""
