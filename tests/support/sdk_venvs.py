@@ -17,9 +17,9 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 VENVS = ROOT / ".venvs"
 
-KFP = ("kfp==2.17.0", "scikit-learn>=1.4")
-"""The newest; with what the pipelines of the tests that work on real data need."""
-OLD_KFP = ("kfp==2.7.0", "setuptools<81")
+KFP = ("kfp==2.17.0", "kfp-kubernetes==2.17.0", "nbclient", "ipykernel", "scikit-learn>=1.4")
+"""The newest; with what notebooks and the pipelines of the tests that work on real data need."""
+OLD_KFP = ("kfp==2.7.0", "kfp-kubernetes==1.2.0", "setuptools<81")
 SDK_VENVS = {"kfp": KFP, "kfp-old": OLD_KFP}
 
 
@@ -30,16 +30,16 @@ def make_sdk_venv(name: str, requirements: tuple[str, ...]) -> Path:
     python = folder / "bin" / "python"
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     wanted = hashlib.sha256(repr((project["dependencies"], requirements)).encode()).hexdigest()
-    stamp = folder / "proa.stamp"
+    stamp = folder / f"proa-{wanted[:16]}.stamp"
     with (VENVS / f"{name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if stamp.exists() and stamp.read_text() == wanted:
+        if stamp.exists():
             return python
         shutil.rmtree(folder, ignore_errors=True)
         subprocess.run([sys.executable, "-m", "venv", folder], check=True)
         pip = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
         subprocess.run([*pip, "-e", str(ROOT), *requirements], check=True)
-        stamp.write_text(wanted)
+        stamp.touch()
     return python
 
 
