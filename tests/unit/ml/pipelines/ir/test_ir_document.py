@@ -29,9 +29,8 @@ root:
   dag:
     tasks:
       say:
-        componentRef: {name: comp-say}
-        inputs: {parameters: {text: {runtimeValue: {constant: hi}}}}
-        taskInfo: {name: say}
+        {componentRef: {name: comp-say}, inputs: {parameters: {text: {runtimeValue: {constant: hi}}}},
+         taskInfo: {name: say}}
 schemaVersion: 2.1.0
 sdkVersion: kfp-2.17.0
 """
@@ -43,6 +42,10 @@ platforms:
         exec-say:
           nodeSelector: {labels: {disk: ssd}}
 """
+LAUGHS = "a0: &a0 [x]\n" + "\n".join(f"a{i}: &a{i} [{','.join([f'*a{i - 1}'] * 9)}]" for i in range(1, 10))
+CONTAINER = "deploymentSpec.executors[exec-say].container"
+KUBERNETES = "platforms[kubernetes].deploymentSpec.executors[exec-say]"
+INPUT = "components[comp-say].inputDefinitions.parameters[text]"
 
 
 def hello() -> dict[str, Any]:
@@ -114,7 +117,7 @@ def test_packages_hold_a_pipeline(data: bytes) -> None:
         ("[" * 100_000, "max depth"),
         ("{" * 100_000, "max depth"),
         ("a: &a [*a]", "contains itself"),
-        ("\n".join([f"a{i}: &a{i} [{','.join([f'*a{i - 1}'] * 9)}]" if i else "a0: &a0 [x]" for i in range(10)]), "alias"),
+        (LAUGHS, "alias"),
     ],
 )  # fmt: skip
 def test_what_is_no_pipeline_says_why(data: bytes | str, why: str) -> None:
@@ -126,17 +129,17 @@ def test_what_is_no_pipeline_says_why(data: bytes | str, why: str) -> None:
     ("old", "new", "path"),
     [
         ("executorLabel:", "executorLabels:", 'components[comp-say].executorLabels: unknown field "executorLabels"'),
-        ("parameterType: STRING", "parameterType: TEXT", 'components[comp-say].inputDefinitions.parameters[text].parameterType: "TEXT" is none of'),
-        ("command: [echo]", "command: echo", "deploymentSpec.executors[exec-say].container.command: expected a list, got a string"),
-        ("command: [echo]", "command: [1]", "container.command[0]: expected a string, got a number"),
-        ("{name: say}", "{name: say}\n        retryPolicy: {maxRetryCount: 1.5}", "retryPolicy.maxRetryCount: expected an integer (int32), got 1.5"),
-        ("{name: say}", "{name: say}\n        retryPolicy: {backoffDuration: 1m}", 'backoffDuration: expected a duration in seconds such as "30s", got "1m"'),
-        ("{name: say}", "{name: say}\n        cachingOptions: {enableCache: 1}", "enableCache: expected true or false"),
+        ("parameterType: STRING", "parameterType: TEXT", f'{INPUT}.parameterType: "TEXT" is none of'),
+        ("command: [echo]", "command: echo", f"{CONTAINER}.command: expected a list, got a string"),
+        ("command: [echo]", "command: [1]", f"{CONTAINER}.command[0]: expected a string, got a number"),
+        ("{name: say}", "{name: say}, retryPolicy: {maxRetryCount: 1.5}", "expected an integer (int32), got 1.5"),
+        ("{name: say}", "{name: say}, retryPolicy: {backoffDuration: 1m}", 'such as "30s", got "1m"'),
+        ("{name: say}", "{name: say}, cachingOptions: {enableCache: 1}", "enableCache: expected true or false"),
         ("constant: hi", "constant: hi, constantValue: {stringValue: hi}", "runtimeValue: only one of"),
         ("constant: hi", "constant: .inf", "constant: expected what JSON can say"),
         ("schemaVersion: 2.1.0", "schemaVersion: 2.1", "schemaVersion: expected a string, got a number"),
-        ("disk: ssd", "disk: 1", "platforms[kubernetes].deploymentSpec.executors[exec-say].nodeSelector.labels[disk]: expected a string"),
-        ("nodeSelector", "nodeSelectors", 'executors[exec-say].nodeSelectors: unknown field "nodeSelectors"'),
+        ("disk: ssd", "disk: 1", f"{KUBERNETES}.nodeSelector.labels[disk]: expected a string"),
+        ("nodeSelector", "nodeSelectors", f'{KUBERNETES}.nodeSelectors: unknown field "nodeSelectors"'),
     ],
 )  # fmt: skip
 def test_fields_are_known_and_of_their_types(old: str, new: str, path: str) -> None:
@@ -176,7 +179,7 @@ def test_scalars_are_what_upstreams_yaml_reads() -> None:
 
 def test_enums_and_numbers_come_in_protobufs_other_forms() -> None:
     text = HELLO.replace("parameterType: STRING", "type: 3").replace(
-        "taskInfo", "retryPolicy: {maxRetryCount: '3'}\n        taskInfo"
+        "taskInfo", "retryPolicy: {maxRetryCount: '3'}, taskInfo"
     )
     spec = read_package(text).pipeline_spec
     assert spec["components"]["comp-say"]["inputDefinitions"]["parameters"]["text"] == {"type": "STRING"}
