@@ -212,3 +212,68 @@ class RecurringRun:
     """Why the run that was due could not be made; it is tried again. "" once one could."""
     due_at: float | None = None
     """When to look at it next, as `recurring.plan` said: an index of the database. None for never."""
+
+
+@dataclass(frozen=True, slots=True)
+class Experiment:
+    """A folder of runs; `name` is unique in its namespace."""
+
+    id: str
+    name: str
+    namespace: str
+    created_at: float
+    description: str = ""
+    storage_state: str = "AVAILABLE"
+    last_run_created_at: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Pipeline:
+    """A name under which versions of a pipeline are kept; `name` is unique in its namespace."""
+
+    id: str
+    name: str
+    namespace: str
+    created_at: float
+    display_name: str = ""
+    description: str = ""
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class PipelineVersion:
+    """One uploaded document; `name` is unique in its pipeline."""
+
+    id: str
+    pipeline_id: str
+    name: str
+    created_at: float
+    display_name: str = ""
+    description: str = ""
+    code_source_url: str = ""
+    tags: Mapping[str, str] = field(default_factory=dict)
+    pipeline_spec: Mapping[str, Any] = field(default_factory=dict)
+    """The PipelineSpec document; database listings leave it empty unless asked for it."""
+    platform_spec: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """One finite number of a system.Metrics artifact that a task of a run made."""
+
+    name: str
+    value: float
+    task_id: str
+    artifact_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Use:
+    """A task that has an artifact as an input or output, under that name."""
+
+    run_id: str
+    task_id: str
+    path: str
+    artifact_id: str
+    name: str
+    is_output: bool
