@@ -3,7 +3,7 @@
 import asyncio
 import math
 import uuid
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
 import pytest
@@ -26,9 +26,9 @@ With = Callable[[Callable[[Database], Awaitable[None]]], None]
 
 
 @pytest.fixture(params=["sqlite"])
-def url(request, tmp_path) -> Iterator[str]:
+def url(request, tmp_path) -> str:
     """The address of an empty database."""
-    yield str(tmp_path / "pipelines.db")
+    return str(tmp_path / "pipelines.db")
 
 
 @pytest.fixture
@@ -82,7 +82,12 @@ def make_task(run: Run, path: str = "train", **fields) -> Task:
 
 
 def make_artifact(name: str, **fields) -> Artifact:
-    values = {"id": f"artifact-{name}", "name": name, "uri": f"minio://mlpipeline/{name}", "namespace": "team"}
+    values = {
+        "id": f"artifact-{name}",
+        "name": name,
+        "uri": f"minio://mlpipeline/{name}",
+        "namespace": "team",
+    }
     return Artifact(**{**values, **fields})
 
 
@@ -101,7 +106,9 @@ def test_a_run_is_read_as_it_was_written_whatever_its_values(with_database: With
         await database.runs.insert(run)
         assert await database.runs.get(run.id, with_spec=True) == run
         assert await database.runs.get(run.id) == replace(run, pipeline_spec={}, platform_spec={})
-        assert await database.runs.find_by_name("team", run.name) == replace(run, pipeline_spec={}, platform_spec={})
+        assert await database.runs.find_by_name("team", run.name) == replace(
+            run, pipeline_spec={}, platform_spec={}
+        )
         assert await database.runs.find_by_name("other", run.name) is None
 
     with_database(body)
@@ -127,8 +134,14 @@ def test_an_update_changes_what_it_names_and_only_in_the_states_it_names(with_da
     async def body(database: Database) -> None:
         await database.runs.insert(make_run())
         id = make_run().id
-        changed = await database.runs.update(id, state=RunState.RUNNING, started_at=3.0, if_state={RunState.PENDING})
-        assert (changed.state, changed.started_at, changed.parameters) == ("RUNNING", 3.0, make_run().parameters)
+        changed = await database.runs.update(
+            id, state=RunState.RUNNING, started_at=3.0, if_state={RunState.PENDING}
+        )
+        assert (changed.state, changed.started_at, changed.parameters) == (
+            "RUNNING",
+            3.0,
+            make_run().parameters,
+        )
         assert await database.runs.get(id) == changed
         with pytest.raises(Conflict, match="is RUNNING"):
             await database.runs.update(id, state=RunState.CANCELING, if_state={RunState.PENDING})
@@ -173,7 +186,9 @@ def test_a_step_is_recorded_whole_and_read_back_with_its_artifacts(with_database
             caching=Caching("miss", "never ran", "abc"),
             states=((TaskState.RUNNING, 5.0), (TaskState.SUCCEEDED, 6.0)),
         )
-        await database.record([task], [data, model], run=replace(run, state=RunState.RUNNING, storage_state="X"))
+        await database.record(
+            [task], [data, model], run=replace(run, state=RunState.RUNNING, storage_state="X")
+        )
         assert await database.tasks.of(run.id) == [task]
         assert await database.tasks.get(task.id) == task
         found = await database.runs.get(run.id)
@@ -187,7 +202,7 @@ def test_a_step_that_cannot_be_recorded_whole_leaves_nothing(with_database: With
     async def body(database: Database) -> None:
         run, gone = make_run(), make_run(9)
         await database.runs.insert(run)
-        with pytest.raises(NotFound, match="Run .* not found"):
+        with pytest.raises(NotFound, match=r"Run .* not found"):
             await database.record([make_task(run), make_task(gone)], [make_artifact("data")])
         assert await database.tasks.of(run.id) == []
         with pytest.raises(NotFound):
