@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import field
 from enum import StrEnum
 from typing import Any
+from uuid import NAMESPACE_URL, uuid5
 
 from proa.objects.quick_dataclass import dataclass
 
@@ -60,6 +61,11 @@ class TaskKind(StrEnum):
     DAG = "dag"
     LOOP = "loop"
     ITERATION = "iteration"
+
+
+def make_task_id(run_id: str, path: str) -> str:
+    """Return the id of the task at `path`: a UUID that whoever makes the record again makes too."""
+    return str(uuid5(NAMESPACE_URL, f"pipelines.proa.dev/{run_id}/{path}"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +120,7 @@ class Task:
     run_id: str
     path: str
     id: str
-    """A UUID made of run and path (uuid5), so that whoever makes the record again makes the same."""
+    """`make_task_id` of run and path."""
     name: str
     """Its key in its DAG; "root" for the root."""
     display_name: str

@@ -79,8 +79,9 @@ class ArtifactStore(Protocol):
     async def prepare(self, inputs: Sequence[Artifact], task_root: str) -> Placement:
         """Make ready for an attempt that reads `inputs` and may write below `task_root` only.
 
-        Also makes the attempt's own folder for what is not an artifact: executor output and output parameters,
-        which the container writes below /tmp/kfp and the operator reads with `read_output`. Doing it again is harmless.
+        Also makes the attempt's own folder for what is not an artifact: output parameters, which the container writes
+        below /tmp/kfp. The executor output it writes into the local path of `task_root`, as `dsl.get_uri` asks for.
+        The operator reads both with `read_output`. Doing it again is harmless.
         """
 
     async def seal(self, task_root: str) -> None:
@@ -90,8 +91,9 @@ class ArtifactStore(Protocol):
         """
 
     async def read_output(self, task_root: str, path: str, limit: int) -> bytes | None:
-        """Return what the attempt wrote to the container's `path` (below /tmp/kfp); None where it wrote nothing.
+        """Return what the attempt wrote to the container's `path`; None where it wrote nothing.
 
+        `path` is below /tmp/kfp, or below the local path of `task_root`.
         More than `limit` bytes raise ArtifactError.
         """
 
