@@ -1,10 +1,12 @@
 """What the pipelines' database promises, on each of its engines."""
 
 import asyncio
+import dataclasses
 import math
 import uuid
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -14,6 +16,10 @@ from proa.ml.pipelines.database.paging import ListOptions
 from proa.ml.pipelines.records import (
     Artifact,
     Caching,
+    Experiment,
+    Pipeline,
+    PipelineVersion,
+    RecurringRun,
     Run,
     RunState,
     Task,
@@ -239,3 +245,51 @@ def test_lists_are_paged_sorted_and_filtered(with_database: With) -> None:
         assert (await database.runs.page(namespace="other")).items == []
 
     with_database(body)
+
+
+def test_every_field_of_every_record_comes_back(with_database: With) -> None:
+    async def body(database: Database) -> None:
+        run = filled(Run, state=RunState.FAILED, states=((RunState.FAILED, 2.0),))
+        await database.runs.insert(run)
+        assert await database.runs.get(run.id, with_spec=True) == run
+        caching = filled(Caching)
+        task = filled(
+            Task,
+            run_id=run.id,
+            kind=TaskKind.CONTAINER,
+            state=TaskState.FAILED,
+            states=((TaskState.FAILED, 2.0),),
+            inputs=Values({"a": 1}, {}),
+            outputs=Values({"b": [2]}, {"c": (filled(Artifact),)}),
+            caching=caching,
+        )
+        await database.record([task], [filled(Artifact)])
+        assert await database.tasks.of(run.id) == [task]
+        recurring = filled(RecurringRun)
+        await database.recurring.insert(recurring)
+        assert await database.recurring.get(recurring.id) == recurring
+        experiment, pipeline, version = filled(Experiment), filled(Pipeline), filled(PipelineVersion)
+        await database.experiments.insert(experiment)
+        assert await database.experiments.get(experiment.id) == experiment
+        await database.pipelines.insert(replace(pipeline, id=version.pipeline_id), version)
+        assert await database.pipelines.get(version.pipeline_id) == replace(pipeline, id=version.pipeline_id)
+        assert await database.versions.get(version.id, with_spec=True) == version
+
+    with_database(body)
+
+
+def filled(record: type, **fields) -> Any:
+    """Return a record in which no field is what it is by default."""
+    samples = {"str": "x-{}", "float": 1.5, "int": 7, "bool": True, "bool | None": False, "int | None": 3}
+    samples |= {"str | None": "x", "float | None": 4.5}
+    samples |= {"Mapping[str, Any]": {"k": {"v": [1, None]}}, "Mapping[str, str]": {"k": "v"}}
+    values = {}
+    for field in dataclasses.fields(record):
+        if field.name in fields:
+            values[field.name] = fields[field.name]
+            continue
+        value = samples[field.type]
+        values[field.name] = not field.default if field.type == "bool" else value
+        if field.type == "str":
+            values[field.name] = value.format(field.name)
+    return record(**values)

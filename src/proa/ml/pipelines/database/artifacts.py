@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Iterable, Sequence
+from dataclasses import fields
 from typing import Any
 
 from proa.ml.pipelines.database.encoding import MAX_NAME, decode, encode, marks
@@ -16,7 +17,9 @@ from proa.ml.pipelines.records import Artifact, Metric, Use
 MAX_LINEAGE = 10_000
 """How many uses a walk through the lineage gives at most."""
 _CHUNK = 500
-_COLUMNS = "id, namespace, name, uri, run_id, task_id, created_at, body"
+_IN_COLUMNS = ("id", "namespace", "name", "uri", "run_id", "task_id", "created_at")
+_IN_BODY = tuple([field.name for field in fields(Artifact) if field.name not in _IN_COLUMNS])
+_COLUMNS = ", ".join([*_IN_COLUMNS, "body"])
 
 
 class Artifacts:
@@ -124,14 +127,7 @@ def save_artifacts(transaction: Transaction, artifacts: Iterable[Artifact], *, k
                 one.run_id,
                 one.task_id,
                 one.created_at,
-                encode(
-                    {
-                        "title": one.type_title,
-                        "version": one.type_version,
-                        "schema": one.type_schema,
-                        "metadata": dict(one.metadata),
-                    }
-                ),
+                encode({name: getattr(one, name) for name in _IN_BODY}),
             )
             for one in artifacts
         ],
@@ -150,21 +146,8 @@ def read_artifacts(transaction: Transaction, ids: Iterable[str]) -> dict[str, Ar
 
 def decode_artifact(row: Row) -> Artifact:
     """Return the artifact of a row of `_COLUMNS`."""
-    id, namespace, name, uri, run_id, task_id, created_at, text = row
-    body = decode(text)
-    return Artifact(
-        id=id,
-        name=name,
-        uri=uri,
-        type_title=body["title"],
-        type_version=body["version"],
-        type_schema=body["schema"],
-        metadata=body["metadata"],
-        namespace=namespace,
-        run_id=run_id,
-        task_id=task_id,
-        created_at=created_at,
-    )
+    columns: dict[str, Any] = dict(zip(_IN_COLUMNS, row, strict=False))
+    return Artifact(**columns, **decode(row[-1]))
 
 
 def make_metrics(artifact: Artifact, task_id: str) -> list[Metric]:

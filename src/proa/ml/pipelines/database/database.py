@@ -11,7 +11,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from proa.ml.pipelines.database.artifacts import Artifacts, save_artifacts
+from proa.ml.pipelines.database.cache import Cache
 from proa.ml.pipelines.database.engine import Engine, Transaction
+from proa.ml.pipelines.database.experiments import Experiments
+from proa.ml.pipelines.database.pipelines import Pipelines, Versions
+from proa.ml.pipelines.database.recurring import RecurringRuns
 from proa.ml.pipelines.database.runs import PROGRESS, Runs, change_run
 from proa.ml.pipelines.database.tasks import Tasks, save_tasks
 from proa.ml.pipelines.records import Artifact, Run, Task
@@ -26,6 +30,11 @@ class Database:
         self.runs = Runs(engine)
         self.tasks = Tasks(engine)
         self.artifacts = Artifacts(engine)
+        self.experiments = Experiments(engine)
+        self.pipelines = Pipelines(engine)
+        self.versions = Versions(engine)
+        self.recurring = RecurringRuns(engine)
+        self.cache = Cache(engine)
 
     async def record(
         self, tasks: Sequence[Task] = (), artifacts: Sequence[Artifact] = (), *, run: Run | None = None

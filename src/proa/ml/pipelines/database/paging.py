@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import field
 from typing import Any, Generic, TypeVar
 
-from proa.ml.pipelines.database.engine import Transaction
+from proa.ml.pipelines.database.engine import Row, Transaction
 from proa.ml.pipelines.database.errors import Invalid
 from proa.ml.pipelines.database.filters import Predicate, decode_predicates, encode_predicates, parse_filter
 from proa.objects.quick_dataclass import dataclass
@@ -203,6 +203,15 @@ def read_page(
     if len(rows) > query.size:
         token = _encode_token(kind, query, rows.pop())
     return Page([row[0] for row in rows], token, total)
+
+
+def read_rows(transaction: Transaction, select: str, ids: Sequence[str]) -> list[Row]:
+    """Return the rows of a page's records, in its order, but for those that are gone: `select` gives the id first."""
+    if not ids:
+        return []
+    rows = transaction.rows(f"{select} WHERE id IN ({', '.join('?' * len(ids))})", ids)
+    found = {row[0]: row for row in rows}
+    return [found[id] for id in ids if id in found]
 
 
 def _select(kind: Kind, query: _Query, where: str, parameters: Sequence[Any]) -> tuple[str, list[Any]]:

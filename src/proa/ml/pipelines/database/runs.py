@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any
 
 from proa.ml.pipelines.database.artifacts import chunks
@@ -40,7 +40,8 @@ _IN_COLUMNS = (
     "service_account",
     "description",
 )
-_IN_BODY = ("parameters", "pipeline_root", "started_at", "error", "cache_enabled", "retries")
+_ELSEWHERE = frozenset({*_IN_COLUMNS, "pipeline_spec", "platform_spec", "states"})
+_IN_BODY = tuple([field.name for field in fields(Run) if field.name not in _ELSEWHERE])
 PROGRESS = ("state", "error", "started_at", "finished_at", "states", "retries")
 """What the operator says of a run; the rest is the API's."""
 _CHANGEABLE = frozenset({*PROGRESS, "storage_state", "display_name", "description", "scheduled_at"})

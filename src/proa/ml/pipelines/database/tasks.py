@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import fields
 from typing import Any
 
 from proa.ml.pipelines.database.artifacts import chunks, make_metrics, read_artifacts, save_artifacts
@@ -11,7 +12,9 @@ from proa.ml.pipelines.database.engine import Engine, Row, Transaction
 from proa.ml.pipelines.database.errors import NotFound
 from proa.ml.pipelines.records import Artifact, Caching, Task, TaskKind, TaskState
 
-_COLUMNS = "run_id, path, id, parent, iteration, kind, state, created_at, finished_at, inputs, outputs, body"
+COLUMNS = "run_id, path, id, parent, iteration, kind, state, created_at, finished_at, inputs, outputs, body"
+_ELSEWHERE = frozenset({*COLUMNS.split(", "), "caching", "states"})
+_IN_BODY = tuple([field.name for field in fields(Task) if field.name not in _ELSEWHERE])
 _PARENTS = frozenset({TaskKind.DAG, TaskKind.LOOP, TaskKind.ITERATION})
 
 
@@ -28,7 +31,7 @@ class Tasks:
 
     async def of(self, run_id: str) -> list[Task]:
         """Return all tasks of a run, by creation and path."""
-        sql = f"SELECT {_COLUMNS} FROM tasks WHERE run_id = ? ORDER BY created_at, path"
+        sql = f"SELECT {COLUMNS} FROM tasks WHERE run_id = ? ORDER BY created_at, path"
         return await self._engine.read(
             lambda transaction: decode_tasks(transaction, transaction.rows(sql, (run_id,)))
         )
@@ -46,7 +49,7 @@ class Tasks:
 
     async def children(self, run_id: str, parent: str, *, limit: int, offset: int = 0) -> list[Task]:
         """Return some of the tasks below a DAG or loop, by iteration and path."""
-        sql = f"""SELECT {_COLUMNS} FROM tasks WHERE run_id = ? AND parent = ? ORDER BY iteration, path
+        sql = f"""SELECT {COLUMNS} FROM tasks WHERE run_id = ? AND parent = ? ORDER BY iteration, path
                   LIMIT {limit:d} OFFSET {offset:d}"""
         return await self._engine.read(
             lambda transaction: decode_tasks(transaction, transaction.rows(sql, (run_id, parent)))
@@ -87,13 +90,13 @@ def read_tasks(transaction: Transaction, ids: Iterable[str]) -> dict[str, Task]:
     """Return the tasks with these ids that there are."""
     found: dict[str, Task] = {}
     for some in chunks(sorted(set(ids))):
-        rows = transaction.rows(f"SELECT {_COLUMNS} FROM tasks WHERE id IN ({marks(some)})", some)
+        rows = transaction.rows(f"SELECT {COLUMNS} FROM tasks WHERE id IN ({marks(some)})", some)
         found.update({task.id: task for task in decode_tasks(transaction, rows)})
     return found
 
 
 def decode_tasks(transaction: Transaction, rows: Sequence[Row]) -> list[Task]:
-    """Return the tasks of rows of `_COLUMNS`."""
+    """Return the tasks of rows of `COLUMNS`."""
     values = [(decode(row[9]), decode(row[10])) for row in rows]
     ids = {id for pair in values for one in pair for found in one["artifacts"].values() for id in found}
     artifacts = read_artifacts(transaction, ids)
@@ -125,25 +128,11 @@ def _decode_task(
     )
 
 
-_BODY = (
-    "name",
-    "display_name",
-    "attempt",
-    "pod_name",
-    "started_at",
-    "error",
-    "exit_code",
-    "log_uri",
-)
-
-
 def _save_task(transaction: Transaction, task: Task, namespace: str, inputs: str, outputs: str) -> None:
     caching = task.caching
-    body: dict[str, Any] = {name: getattr(task, name) for name in _BODY}
+    body: dict[str, Any] = {name: getattr(task, name) for name in _IN_BODY}
     body["states"] = [[state.value, since] for state, since in task.states]
-    body["caching"] = caching and {
-        name: getattr(caching, name) for name in ("outcome", "reason", "fingerprint", "from_task_id")
-    }
+    body["caching"] = caching and {field.name: getattr(caching, field.name) for field in fields(Caching)}
     transaction.run(
         """INSERT INTO tasks (run_id, path, id, parent, iteration, namespace, kind, state, created_at, finished_at,
                               fingerprint, is_forgotten, inputs, outputs, body)
