@@ -4,7 +4,7 @@ import asyncio
 import dataclasses
 import math
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -27,13 +27,23 @@ from proa.ml.pipelines.records import (
     TaskState,
     Values,
 )
+from support.postgres import Postgres, run_postgres
 
 With = Callable[[Callable[[Database], Awaitable[None]]], None]
 
 
-@pytest.fixture(params=["sqlite"])
+@pytest.fixture(scope="module")
+def postgres() -> Iterator[Postgres]:
+    """A server for this file."""
+    with run_postgres() as server:
+        yield server
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
 def url(request, tmp_path) -> str:
     """The address of an empty database."""
+    if request.param == "postgres":
+        return request.getfixturevalue("postgres").new_url()
     return str(tmp_path / "pipelines.db")
 
 

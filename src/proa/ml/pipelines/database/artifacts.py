@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import fields
 from typing import Any
 
-from proa.ml.pipelines.database.encoding import MAX_NAME, decode, encode, marks
+from proa.ml.pipelines.database.encoding import MAX_NAME, clean_text, decode, encode, marks
 from proa.ml.pipelines.database.engine import Engine, Row, Transaction
 from proa.ml.pipelines.database.errors import NotFound
 from proa.ml.pipelines.database.paging import ARTIFACTS, ListOptions, Page, read_page
@@ -120,9 +120,9 @@ def save_artifacts(transaction: Transaction, artifacts: Iterable[Artifact], *, k
             (
                 one.id,
                 one.namespace,
-                one.name,
-                one.uri,
-                hash_uri(one.uri),
+                clean_text(one.name),
+                clean_text(one.uri),
+                hash_uri(clean_text(one.uri)),
                 one.type_title,
                 one.run_id,
                 one.task_id,

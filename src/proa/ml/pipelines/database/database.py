@@ -59,7 +59,12 @@ class Database:
 
 
 async def open_database(url: str | Path) -> Database:
-    """Open the database at a path (SQLite, made when there is none) or a `postgresql://` URL; raise CannotOpen."""
+    """Open what is at a path (SQLite, made if need be) or `postgresql://` URL; raise CannotOpen, Unavailable."""
+    if str(url).startswith(("postgresql://", "postgres://")):
+        from proa.ml.pipelines.database.postgres import PostgresConnection, prepare_server
+
+        await asyncio.to_thread(prepare_server, str(url))
+        return Database(Engine(lambda: PostgresConnection(str(url))))
     from proa.ml.pipelines.database.sqlite import SqliteConnection, prepare_file
 
     path = Path(url)

@@ -29,6 +29,11 @@ def check_text(what: str, value: str, limit: int = MAX_NAME) -> str:
     return value
 
 
+def clean_text(value: str) -> str:
+    """Return text that both engines can hold, with a mark in the place of what is none."""
+    return value.replace("\0", "\ufffd").encode(errors="replace").decode()
+
+
 def encode_document(
     pipeline_spec: Mapping[str, Any], platform_spec: Mapping[str, Any]
 ) -> tuple[str, str, str]:
@@ -43,7 +48,8 @@ def encode_document(
 
 def keep_document(transaction: Transaction, document: tuple[str, str, str]) -> str:
     """Store a document unless it is there; return its hash, "" for none."""
-    if document[0]:
+    sql = f"SELECT 1 FROM documents WHERE hash = ?{transaction.for_update}"  # nobody shall drop it meanwhile
+    if document[0] and not transaction.rows(sql, document[:1]):
         transaction.run(
             "INSERT INTO documents (hash, pipeline_spec, platform_spec) VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
             document,
@@ -65,6 +71,7 @@ def find_documents(transaction: Transaction, hashes: Sequence[str]) -> dict[str,
 
 def drop_document(transaction: Transaction, hash: str) -> None:
     """Remove a document that nothing refers to any more."""
+    transaction.rows(f"SELECT 1 FROM documents WHERE hash = ?{transaction.for_update}", (hash,))
     transaction.run(
         """DELETE FROM documents WHERE hash = ?
            AND NOT EXISTS (SELECT 1 FROM run_bodies WHERE document = documents.hash)

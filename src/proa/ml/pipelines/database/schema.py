@@ -91,7 +91,7 @@ STEPS: Sequence[Sequence[str]] = (
 )
 """What is done to go from version N to N + 1. A new version is a new entry."""
 
-_TYPE = re.compile(r"\b(TEXT|REAL|INTEGER|BLOB)\b")
+_TYPE = re.compile(r"\b(TEXT|REAL|INTEGER)\b")
 
 
 def migrate(

@@ -19,7 +19,7 @@ from proa.ml.pipelines.database.schema import migrate
 BUSY_SECONDS = 30
 """How long a transaction waits for another process's (a backup, a second server that is about to end)."""
 _SETTINGS = ("journal_mode=WAL", "synchronous=FULL", "cache_size=-4000", "temp_store=MEMORY")
-_TYPES = {"TEXT": "TEXT", "REAL": "REAL", "INTEGER": "INTEGER", "BLOB": "BLOB"}
+_TYPES = {"TEXT": "TEXT", "REAL": "REAL", "INTEGER": "INTEGER"}
 
 
 class SqliteConnection:

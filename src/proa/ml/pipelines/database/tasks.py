@@ -200,7 +200,8 @@ def _read_values(transaction: Transaction, run_id: str, paths: Sequence[str]) ->
     """Return the inputs and outputs that are stored."""
     found = {}
     for some in chunks(paths):
-        sql = f"SELECT path, inputs, outputs FROM tasks WHERE run_id = ? AND path IN ({marks(some)})"
+        sql = f"""SELECT path, inputs, outputs FROM tasks WHERE run_id = ? AND path IN ({marks(some)})
+                  {transaction.for_update}"""
         for path, inputs, outputs in transaction.rows(sql, [run_id, *some]):
             found[path] = (inputs, outputs)
     return found
