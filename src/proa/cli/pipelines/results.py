@@ -1,0 +1,80 @@
+"""Find a run's step, its log and its artifacts."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator
+from typing import Any
+
+from proa.cli import Failure
+from proa.cli.pipelines.rest import NAMESPACE, PipelinesApi
+from proa.cli.pipelines.steps import Step, steps_of
+from proa.objects.errors import ApiError, NotFound
+
+Json = dict[str, Any]
+TAIL_LINES = 20
+
+
+async def read_log(api: PipelinesApi, run: Json, step: Step, *, follow: bool = False) -> AsyncIterator[bytes]:
+    """Yield a step's log as it comes: that which Proa keeps, elsewhere its pod's. Raises NotFound."""
+    query = {"follow": "true"} if follow else {}
+    if step.ours:
+        path = f"/runs/{run['run_id']}/log"
+        async for chunk in api.stream(path, task=step.path, **query):
+            yield chunk
+        return
+    if not step.pod_name:
+        raise NotFound(f"step {step.path} has no pod")
+    path = f"/api/v1/namespaces/{await namespace_of(api, run)}/pods/{step.pod_name}/log"
+    async for chunk in api.stream(path, root="", container="main", **query):
+        yield chunk
+
+
+async def namespace_of(api: PipelinesApi, run: Json) -> str:
+    """Return the namespace of a run, which is its experiment's."""
+    experiment = await api.get(f"/experiments/{run['experiment_id']}")
+    return str(experiment.get("namespace") or NAMESPACE)
+
+
+async def last_lines(api: PipelinesApi, run: Json, step: Step) -> list[str]:
+    """Return the last lines of a step's log, [] where it is gone."""
+    kept = b""
+    try:
+        async for chunk in read_log(api, run, step):
+            kept = (kept + chunk)[-64 * 1024 :]
+    except ApiError:
+        return []
+    return clean(kept.decode(errors="replace")).splitlines()[-TAIL_LINES:]
+
+
+def clean(text: str) -> str:
+    """Return a program's output without what would change the terminal that it is shown on."""
+    return re.sub(
+        r"\x1b\[[0-9;?]*[A-Za-z]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|[\x00-\x08\x0b-\x1a\x1c-\x1f\x7f]",
+        "",
+        text,
+    )
+
+
+def artifacts_of(run: Json) -> list[tuple[Step, str, Json]]:
+    """Return (step, output, artifact) of what the steps of a run have made, without those that only hand on."""
+    found = []
+    for step in steps_of(run):
+        if step.ours.get("kind") in ("dag", "loop", "iteration"):
+            continue
+        outputs = (step.ours.get("outputs") or {}).get("artifacts") or {}
+        found += [(step, name, one) for name, artifacts in outputs.items() for one in artifacts]
+    return found
+
+
+def find_step(run: Json, name: str) -> Step:
+    """Return a run's step by its name, its path or its id; raise Failure, with the names that there are."""
+    steps = steps_of(run)
+    found = [step for step in steps if name in (step.id, step.path)]
+    found = found or [step for step in steps if step.name == name]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise Failure(f"there are {len(found)} steps called {name}: {', '.join(step.path for step in found)}")
+    names = ", ".join(step.path for step in steps[:50]) or "none yet"
+    raise Failure(f"the run has no step {name!r}; there are: {names}")
