@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, TypeVar
 
 from proa.cli import Failure
-from proa.cli.pipelines.rest import EQUALS, PipelinesApi, connect
+from proa.cli.pipelines.rest import EQUALS, PipelinesApi, connect, find_kubeconfig
 from proa.client.protocol import Object
 from proa.objects.errors import ApiError, NotFound
 
@@ -63,8 +63,10 @@ def add_limit(parser: argparse.ArgumentParser) -> None:
 def ask(options: argparse.Namespace, act: Callable[[PipelinesApi], Awaitable[T]]) -> T:
     """Do something with the cluster's Pipelines; refusals and a cluster out of reach are Failures."""
 
+    path = find_kubeconfig(options.home, options.kubeconfig)
+
     async def connected() -> T:
-        api = await connect(options.home, options.kubeconfig, options.namespace)
+        api = await connect(path, options.namespace)
         try:
             return await act(api)
         finally:

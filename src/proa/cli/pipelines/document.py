@@ -1,7 +1,7 @@
 """Read a compiled pipeline for the command line: what it is called, which parameters it takes, and values for them.
 
-A compiled pipeline is a YAML file of one document, or of two where it has platform settings (kfp's compiler writes both).
-Whether it can be run is the server's to say; here only what is needed to ask for a run is looked at.
+A compiled pipeline is a YAML file of one document, or of two where it has platform settings (kfp's compiler writes
+both). Whether it can be run is the server's to say; here only what is needed to ask for a run is looked at.
 """
 
 from __future__ import annotations

@@ -14,6 +14,8 @@ WIDTH, HEIGHT = 44, 12
 """A curve's size in characters."""
 MOST_CATEGORIES = 20
 MOST_TEXT_LINES = 60
+BLOCKS = "p div br tr li ul ol table h1 h2 h3 h4 h5 h6 section article header footer pre title"
+"""What begins a line of HTML."""
 HIDDEN = frozenset({"display_name", "store_session_info"})
 """Metadata that is about the artifact, not of it."""
 
@@ -139,9 +141,7 @@ def text_of_html(source: str) -> list[str]:
 
 
 class _TextOfHtml(HTMLParser):
-    _BLOCKS = frozenset(
-        "p div br tr li ul ol table h1 h2 h3 h4 h5 h6 section article header footer pre title".split()
-    )
+    _BLOCKS = frozenset(BLOCKS.split())
     _SILENT = frozenset({"script", "style"})
 
     def __init__(self) -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from proa.cli.pipelines.results import last_lines
 from proa.cli.pipelines.rest import PipelinesApi
+from proa.cli.pipelines.results import last_lines
 from proa.cli.pipelines.steps import (
     GOOD,
     error_text,

@@ -7,6 +7,7 @@ the API server's proxy: so a kubeconfig is all that is needed, for Proa's operat
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -122,11 +123,14 @@ class PipelinesApi:
         """Yield an answer's bytes as they come. `root` "" is the API server's own."""
         prefix = self._prefix + root if root else ""
         response = await self._send(prefix + path, "GET", query, b"", "", "*/*")
-        if response.stream is None:
-            yield _whole(response)
-            return
-        async for chunk in response.stream:
+        async for chunk in _chunks(response):
             yield chunk
+
+    async def download(self, path: str) -> tuple[str, AsyncIterator[bytes]]:
+        """Return the name that the server gives to a file, "" for none, and its bytes as they come."""
+        response = await self._send(f"{self._prefix}{ROOT}{path}", "GET", {}, b"", "", "*/*")
+        found = re.search('filename="([^"/]+)"', response.headers.get("content-disposition", ""))
+        return (found[1] if found else ""), _chunks(response)
 
     async def close(self) -> None:
         """Let go of connections."""
@@ -159,6 +163,14 @@ class PipelinesApi:
         return response
 
 
+async def _chunks(response: Response) -> AsyncIterator[bytes]:
+    if response.stream is None:
+        yield _whole(response)
+        return
+    async for chunk in response.stream:
+        yield chunk
+
+
 def _whole(response: Response) -> bytes:
     return response.body if isinstance(response.body, bytes) else b"".join(response.body)
 
@@ -177,19 +189,22 @@ async def _error_of(response: Response) -> ApiError:
     return error_from_status(status, response.status)
 
 
-async def connect(home: str | None, kubeconfig: str | None, namespace: str = "") -> PipelinesApi:
-    """Return the Pipelines API of a kubeconfig's cluster, else of the home's; raise Failure. Close it after use."""
+def find_kubeconfig(home: str | None, kubeconfig: str | None) -> Path:
+    """Return the kubeconfig that is named, else that of the home's running cluster; raise Failure."""
+    if kubeconfig is not None:
+        return Path(kubeconfig).expanduser()
+    found = find_home(home)
+    if not found.kubeconfig.exists():
+        raise Failure(f"there is no cluster in {found.path} yet: start one with `proa up --detach`")
+    if not found.is_running():
+        raise Failure(f"the cluster in {found.path} is stopped: start it with `proa up --detach`")
+    return found.kubeconfig
+
+
+async def connect(path: Path, namespace: str = "") -> PipelinesApi:
+    """Return the Pipelines API of a kubeconfig's cluster; raise Failure, ApiError. Close it after use."""
     from proa.client.kubeconfig import load_kubeconfig, make_transport
 
-    if kubeconfig is None:
-        found = find_home(home)
-        if not found.kubeconfig.exists():
-            raise Failure(f"there is no cluster in {found.path} yet: start one with `proa up --detach`")
-        if not found.is_running():
-            raise Failure(f"the cluster in {found.path} is stopped: start it with `proa up --detach`")
-        path = found.kubeconfig
-    else:
-        path = Path(kubeconfig).expanduser()
     api = PipelinesApi(make_transport(load_kubeconfig(path)), namespace)
     try:
         return await api.find()

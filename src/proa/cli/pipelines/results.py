@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import AsyncIterator
 from typing import Any
@@ -9,29 +10,54 @@ from typing import Any
 from proa.cli import Failure
 from proa.cli.pipelines.rest import NAMESPACE, PipelinesApi
 from proa.cli.pipelines.steps import Step, steps_of
-from proa.objects.errors import ApiError, NotFound
+from proa.objects.errors import ApiError, BadRequest, NotFound
 
 Json = dict[str, Any]
 TAIL_LINES = 20
+LOOK_SECONDS = 0.5
+MAIN = "main"
+"""The container of a step that is the user's."""
 
 
-async def read_log(api: PipelinesApi, run: Json, step: Step, *, follow: bool = False) -> AsyncIterator[bytes]:
-    """Yield a step's log as it comes: that which Proa keeps, elsewhere its pod's. Raises NotFound."""
-    query = {"follow": "true"} if follow else {}
+async def read_log(api: PipelinesApi, run: Json, step: Step) -> AsyncIterator[bytes]:
+    """Yield a step's log so far: that which Proa keeps, elsewhere its pod's. Raises NotFound."""
     if step.ours:
-        path = f"/runs/{run['run_id']}/log"
-        async for chunk in api.stream(path, task=step.path, **query):
+        async for chunk in api.stream(f"/runs/{run['run_id']}/log", task=step.path):
             yield chunk
         return
     if not step.pod_name:
         raise NotFound(f"step {step.path} has no pod")
-    path = f"/api/v1/namespaces/{await namespace_of(api, run)}/pods/{step.pod_name}/log"
-    async for chunk in api.stream(path, root="", container="main", **query):
+    async for chunk in api.stream(await _pod_log(api, run, step), root="", container=MAIN):
         yield chunk
+
+
+async def follow_log(api: PipelinesApi, run: Json, name: str) -> AsyncIterator[bytes]:
+    """Yield a step's log as it is written, until the step is over; before it has begun, wait for that."""
+    step = find_step(run, name)
+    while not step.is_over:
+        if step.pod_name and step.state != "PENDING":
+            try:
+                path = await _pod_log(api, run, step)
+                async for chunk in api.stream(path, root="", container=MAIN, follow="true"):
+                    yield chunk
+                return
+            except (NotFound, BadRequest):  # its container has not begun, or is gone already
+                pass
+        await asyncio.sleep(LOOK_SECONDS)
+        run = await api.get(f"/runs/{run['run_id']}")
+        step = find_step(run, step.id)
+    async for chunk in read_log(api, run, step):
+        yield chunk
+
+
+async def _pod_log(api: PipelinesApi, run: Json, step: Step) -> str:
+    return f"/api/v1/namespaces/{await namespace_of(api, run)}/pods/{step.pod_name}/log"
 
 
 async def namespace_of(api: PipelinesApi, run: Json) -> str:
     """Return the namespace of a run, which is its experiment's."""
+    if namespace := (run.get("proa") or {}).get("namespace"):
+        return str(namespace)
     experiment = await api.get(f"/experiments/{run['experiment_id']}")
     return str(experiment.get("namespace") or NAMESPACE)
 

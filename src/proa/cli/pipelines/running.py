@@ -20,7 +20,7 @@ from proa.cli.terminal import Terminal, print_json
 
 def run_pipeline(options: argparse.Namespace) -> int:
     """Do it; return the exit code."""
-    document = _read_file(options)
+    document = read_file(options)
     if document is not None:
         parse_parameters(document.spec, options.parameters)  # what is wrong is said before anything is asked
     run = ask(options, lambda api: _make(api, options, document))
@@ -53,7 +53,7 @@ def _leave(options: argparse.Namespace, run_id: str) -> int:
     return 130
 
 
-def _read_file(options: argparse.Namespace) -> Document | None:
+def read_file(options: argparse.Namespace) -> Document | None:
     """Return the pipeline of a file, None where a kept one is meant; raise UsageError, Failure."""
     path = Path(options.pipeline)
     if path.is_file():
@@ -67,36 +67,39 @@ def _read_file(options: argparse.Namespace) -> Document | None:
 
 async def _make(api: PipelinesApi, options: argparse.Namespace, document: Document | None) -> Json:
     """Create the run."""
-    source: Json
+    name, body = await find_source(api, options, document)
+    if options.pipeline_root:
+        body.setdefault("runtime_config", {})["pipeline_root"] = options.pipeline_root
+    if options.service_account:
+        body["service_account"] = options.service_account
+    body["display_name"] = options.name or f"{name} {datetime.now():%Y-%m-%d %H-%M-%S}"
+    return await api.send("POST", "/runs", {}, body)
+
+
+async def find_source(
+    api: PipelinesApi, options: argparse.Namespace, document: Document | None
+) -> tuple[str, Json]:
+    """Return the pipeline's name, and what a run (or recurring run) says of pipeline, experiment and parameters.
+
+    Raises UsageError for parameters that are not the pipeline's.
+    """
+    reference: Json = {}
     if document is None:
         version = await find_version(api, options.pipeline, options.version)
         document = document_of(version)
-        source = {
-            "pipeline_version_reference": {
-                key: version[key] for key in ("pipeline_id", "pipeline_version_id")
-            }
-        }
-        if options.no_cache:
-            source = {}
+        reference = {key: version[key] for key in ("pipeline_id", "pipeline_version_id")}
+        if options.action == "create" and not options.version:
+            del reference["pipeline_version_id"]  # the latest, whenever a run is made
+    if options.no_cache:
+        document = Document(with_caching(document.spec, False), document.platform)
+    if reference and not options.no_cache:
+        body: Json = {"pipeline_version_reference": reference}
     else:
-        source = {}
-    if not source:
-        spec = with_caching(document.spec, False) if options.no_cache else document.spec
-        source = {"pipeline_spec": Document(spec, document.platform).whole}
-    values = parse_parameters(document.spec, options.parameters)
-    config: Json = {"parameters": values} if values else {}
-    if options.pipeline_root:
-        config["pipeline_root"] = options.pipeline_root
-    body: Json = {
-        "display_name": options.name or f"{document.name} {datetime.now():%Y-%m-%d %H-%M-%S}",
-        "experiment_id": await _experiment_id(api, options.experiment),
-        **source,
-    }
-    if config:
-        body["runtime_config"] = config
-    if options.service_account:
-        body["service_account"] = options.service_account
-    return await api.send("POST", "/runs", {}, body)
+        body = {"pipeline_spec": document.whole}
+    if values := parse_parameters(document.spec, options.parameters):
+        body["runtime_config"] = {"parameters": values}
+    body["experiment_id"] = await _experiment_id(api, options.experiment)
+    return document.name, body
 
 
 async def _experiment_id(api: PipelinesApi, name: str) -> str:

@@ -1,7 +1,7 @@
 """Read a run's JSON (v2beta1) as steps for people: what each is, how far, how long, and why it failed.
 
-Answers have the nodes of upstream's workflow engine: beside each task what prepared it ("train-driver") and, below it, the
-container ("executor"). Proa's have more of a task, under `proa`: path, kind, attempt, cache, parameters, artifacts, log.
+Answers have the nodes of upstream's workflow engine: beside each task what prepared it ("train-driver") and, below it,
+the container ("executor"). Proa's have more of a task, under `proa`: path, kind, attempt, cache, parameters, artifacts.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ from functools import partial
 from proa.cli import Failure
 from proa.cli.pipelines.asking import Json, ask, find_experiment, find_run, shown_time
 from proa.cli.pipelines.rest import EQUALS, IS_SUBSTRING, PipelinesApi
-from proa.cli.pipelines.results import clean, find_step, read_log
+from proa.cli.pipelines.results import clean, find_step, follow_log, read_log
 from proa.cli.pipelines.steps import format_seconds, run_seconds, steps_of
 from proa.cli.pipelines.tree import SIGNS, UNKNOWN
 from proa.cli.terminal import Terminal, format_table, print_json
@@ -85,7 +85,8 @@ async def _print_logs(api: PipelinesApi, options: argparse.Namespace) -> int:
 async def _print_log(api: PipelinesApi, run: Json, name: str, prefix: str, *, follow: bool) -> None:
     pending = b""
     show = clean if sys.stdout.isatty() else str
-    async for chunk in read_log(api, run, find_step(run, name), follow=follow):
+    log = follow_log(api, run, name) if follow else read_log(api, run, find_step(run, name))
+    async for chunk in log:
         *whole, pending = (pending + chunk).split(b"\n")
         for line in whole:
             print(f"{prefix}{show(line.decode(errors='replace'))}")

@@ -6,7 +6,8 @@ import argparse
 import os
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
@@ -20,6 +21,7 @@ from proa.cli.pipelines.steps import GOOD, Step, error_text, format_seconds, ste
 from proa.cli.pipelines.tree import draw_run
 from proa.cli.pipelines.watching import say_it_goes_on, watch_run
 from proa.cli.terminal import BOLD, DIM, Terminal, format_bytes, format_table, print_json
+from proa.objects.errors import ApiError
 
 MOST_TEXT_BYTES = 256 * 1024
 """So much of a page that a step made is read."""
@@ -107,7 +109,7 @@ def _caching(run: Json, terminal: Terminal) -> list[str]:
 
 
 def _numbers(artifact: Json) -> list[tuple[str, Any]]:
-    if not type_word(artifact) == "Metrics":
+    if type_word(artifact) != "Metrics":
         return []
     metadata = artifact.get("metadata") or {}
     return [(name, value) for name, value in metadata.items() if isinstance(value, int | float)]
@@ -175,12 +177,8 @@ async def _describe_artifact(api: PipelinesApi, name: str, artifact: Json, termi
     lines += draw_artifact(str(artifact.get("type") or ""), artifact.get("metadata") or {})
     if kind in PAGES:
         try:
-            page = await _read_some(api.stream(_download_path(artifact)))
-        except Exception as error:  # a page that is gone is no reason to say nothing of the rest
-            from proa.objects.errors import ApiError
-
-            if not isinstance(error, ApiError):
-                raise
+            page = await _read_some(api.stream(f"/artifacts/{artifact['artifact_id']}:download"))
+        except ApiError as error:  # a page that is gone is no reason to say nothing of the rest
             return [*lines, f"it cannot be read: {error.message}"]
         text = clean(page.decode(errors="replace"))
         lines += text_of_html(text) if kind == "HTML" else text.splitlines()
@@ -211,16 +209,34 @@ def _artifacts(options: argparse.Namespace) -> int:
 
 
 def _download(options: argparse.Namespace) -> int:
+    if options.to == "-" and sys.stdout.isatty():
+        raise Failure("an artifact is nothing for a terminal: -O FILE, or a pipe")
+
     async def act(api: PipelinesApi) -> tuple[str, int]:
-        run = await find_run(api, options.run)
-        artifact = find_artifact(run, options.artifact)
-        target = options.to or file_name(artifact)
-        return target, await _save(api.stream(_download_path(artifact)), target)
+        artifact = find_artifact(await find_run(api, options.run), options.artifact)
+        name, chunks = await api.download(f"/artifacts/{artifact['artifact_id']}:download")
+        if options.to == "-":
+            return "", await _copy(chunks, sys.stdout.buffer)
+        target = options.to or name.lstrip(".") or file_name(artifact)
+        with _written(target) as file:
+            return target, await _copy(chunks, file)
 
     target, size = ask(options, act)
-    if target != "-":
+    if target:
         Terminal(sys.stderr).line(f"{target}  {format_bytes(size)}")
     return 0
+
+
+@contextmanager
+def _written(target: str) -> Iterator[IO[bytes]]:
+    """Yield the file to write; it is at its place only once it is whole."""
+    partial = Path(f"{target}.part")
+    with partial.open("xb") as file:
+        try:
+            yield file
+            os.replace(partial, target)
+        finally:
+            partial.unlink(missing_ok=True)
 
 
 def find_artifact(run: Json, name: str) -> Json:
@@ -241,26 +257,6 @@ def file_name(artifact: Json) -> str:
     """Return what an artifact's file is called here: the last part of its URI."""
     name = str(artifact.get("uri") or "").rstrip("/").rpartition("/")[2] or str(artifact["artifact_id"])
     return name.lstrip(".") or "artifact"
-
-
-def _download_path(artifact: Json) -> str:
-    return f"/artifacts/{artifact['artifact_id']}:download"
-
-
-async def _save(stream: AsyncIterator[bytes], target: str) -> int:
-    """Write a stream to a file, which is at its place only once it is whole; return its bytes."""
-    if target == "-":
-        if sys.stdout.isatty():
-            raise Failure("an artifact is nothing for a terminal: -O FILE, or a pipe")
-        return await _copy(stream, sys.stdout.buffer)
-    partial = Path(f"{target}.part")
-    try:
-        with partial.open("xb") as file:
-            size = await _copy(stream, file)
-        os.replace(partial, target)
-    finally:
-        partial.unlink(missing_ok=True)
-    return size
 
 
 async def _copy(stream: AsyncIterator[bytes], file: IO[bytes]) -> int:
