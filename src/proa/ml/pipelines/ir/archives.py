@@ -8,7 +8,10 @@ from __future__ import annotations
 import gzip
 import io
 import zlib
-from typing import IO
+from typing import IO, TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import tarfile
 
 MAX_PACKAGE_BYTES = 32 * 1024 * 1024
 """Of an upload, and of the text in it."""
@@ -60,10 +63,7 @@ def _read_tarball(data: bytes) -> bytes:
         with gzip.GzipFile(fileobj=io.BytesIO(data)) as packed:
             unpacked = _read_bounded(packed, 4 * MAX_PACKAGE_BYTES)
         with tarfile.open(fileobj=io.BytesIO(unpacked), mode="r:") as archive:
-            files = [member for member in archive if member.isfile()]
-            if not files:
-                raise ValueError("Error extracting pipeline from the tarball file. Empty tarball file")
-            member = next((f for f in files if f.name == _NAME), files[0])
+            member = _find_member(archive)
             _check_name(member.name, "tarball")
             file = archive.extractfile(member)
             return _read_bounded(file) if file else b""
@@ -71,6 +71,17 @@ def _read_tarball(data: bytes) -> bytes:
         raise ValueError(
             f"Error extracting pipeline from the tarball file. Not a valid tarball file: {error}"
         ) from None
+
+
+def _find_member(archive: tarfile.TarFile) -> tarfile.TarInfo:
+    first = None
+    for member in archive:
+        if member.isfile() and member.name == _NAME:
+            return member
+        first = first or (member if member.isfile() else None)
+    if first is None:
+        raise ValueError("Error extracting pipeline from the tarball file. Empty tarball file")
+    return first
 
 
 def _check_name(name: str, kind: str) -> None:
