@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import pytest
 from proa.node import app_armor
 from proa.node.container_config import make_argv, make_security
 from proa.node.environment import ConfigError
-from proa.node.images.aliases import ALIASES, find_alias
+from proa.node.images.aliases import ALIASES, HOST_IMAGE, describe_alias, find_alias
 from proa.node.resources import (
     container_resources,
     cpu_shares,
@@ -355,6 +356,11 @@ def test_a_pod_in_a_subdomain_has_a_full_name(spec: dict[str, Any], expected: st
         ("python:3.11", True),
         ("python:3.12-slim", True),
         ("docker.io/library/python:3.11", True),
+        ("python:3.11.17-slim-bookworm", True),
+        ("public.ecr.aws/docker/library/python:3.12", True),
+        ("registry.access.redhat.com/ubi9/python-311:latest", True),
+        ("registry.access.redhat.com/ubi9/nodejs-20:latest", False),
+        ("python:3.11-alpine", False),
         ("python", True),
         ("ghcr.io/library/python:3.11", False),
         ("python:2.7", False),
@@ -364,3 +370,12 @@ def test_a_pod_in_a_subdomain_has_a_full_name(spec: dict[str, Any], expected: st
 )
 def test_which_images_stand_for_this_machines_python(image: str, is_alias: bool) -> None:
     assert bool(find_alias(image, ALIASES)) == is_alias
+
+
+def test_an_alias_of_another_python_says_which_one_runs() -> None:
+    here = f"{sys.version_info[0]}.{sys.version_info[1]}"
+
+    assert f"it is Python {here}, not 3.7" in describe_alias("python:3.7-slim", HOST_IMAGE)
+    assert f"it is Python {here}, not 3.7" in describe_alias("quay.io/ubi9/python-37:latest", HOST_IMAGE)
+    assert "not" not in describe_alias(f"python:{here}.4", HOST_IMAGE)
+    assert "not" not in describe_alias("python:slim", HOST_IMAGE)

@@ -1,13 +1,19 @@
 """Map well-known Python images to `proa.local/python`, this machine's own Python environment.
 
-Each use is an Event; the kubelet's setting `image_aliases` overrides the table.
+Each use is an Event, which says so when another version of Python was asked for; the kubelet's setting `image_aliases`
+overrides the table.
 """
 
 from __future__ import annotations
 
+import re
+import sys
 from collections.abc import Mapping
 
 HOST_IMAGE = "proa.local/python"
+
+_MINORS = range(7, 15)
+_SUFFIXES = ("", "-slim", "-bookworm", "-slim-bookworm", "-trixie", "-slim-trixie")
 
 ALIASES: Mapping[str, str] = {
     "python": HOST_IMAGE,
@@ -15,22 +21,45 @@ ALIASES: Mapping[str, str] = {
     "python:3-slim": HOST_IMAGE,
     "python:latest": HOST_IMAGE,
     "python:slim": HOST_IMAGE,
+    **{f"python:3.{minor}{suffix}": HOST_IMAGE for minor in _MINORS for suffix in _SUFFIXES},
     **{
-        f"python:3.{minor}{suffix}": HOST_IMAGE
-        for minor in range(8, 15)
-        for suffix in ("", "-slim", "-bookworm")
+        f"registry.access.redhat.com/{system}/python-3{minor}{tag}": HOST_IMAGE
+        for system in ("ubi8", "ubi9", "ubi10")
+        for minor in _MINORS
+        for tag in ("", ":latest")
     },
 }
-"""Short names, without registry and `library/`; see docs/compatibility.md."""
+"""Short names, without registry and `library/`, and without a patch version; see docs/compatibility.md.
 
-_DOCKER_PREFIXES = ("docker.io/library/", "docker.io/", "index.docker.io/library/", "library/")
+The images of Red Hat are what Kubeflow Pipelines' own samples name.
+"""
+
+_PREFIXES = (
+    "docker.io/library/",
+    "docker.io/",
+    "index.docker.io/library/",
+    "library/",
+    "public.ecr.aws/docker/library/",
+)
+_PATCH = re.compile(r"(:3\.[0-9]+)\.[0-9]+(?=-|\Z)")
+_MINOR = re.compile(r":3\.([0-9]+)|/python-3([0-9]+)(?=:|\Z)")
 
 
 def find_alias(wanted: str, aliases: Mapping[str, str]) -> str:
     """Return the image that `wanted` stands for, "" when it is no alias."""
-    if wanted in aliases:
-        return aliases[wanted]
-    for prefix in _DOCKER_PREFIXES:
-        if wanted.startswith(prefix) and wanted.removeprefix(prefix) in aliases:
-            return aliases[wanted.removeprefix(prefix)]
+    short = next((wanted.removeprefix(prefix) for prefix in _PREFIXES if wanted.startswith(prefix)), wanted)
+    for name in (wanted, short, _PATCH.sub(r"\1", short)):
+        if name in aliases:
+            return aliases[name]
     return ""
+
+
+def describe_alias(wanted: str, alias: str) -> str:
+    """Return what an Event says of an alias that was used."""
+    told = f'Image "{wanted}" stands for "{alias}", this node\'s own Python environment (an image alias)'
+    found = _MINOR.search(wanted)
+    version = f"3.{found[1] or found[2]}" if found else ""
+    here = f"{sys.version_info[0]}.{sys.version_info[1]}"
+    if not version or version == here or alias != HOST_IMAGE:
+        return told
+    return f"{told}: it is Python {here}, not {version}. Where that matters, turn the alias off (image_aliases)"

@@ -16,7 +16,7 @@ from proa.images.errors import ImageError, InvalidReference, RegistryUnavailable
 from proa.images.reference import Reference, parse
 from proa.images.store import ImageStore, StoredImage
 from proa.node.backoff import BackOff, next_backoff
-from proa.node.images.aliases import HOST_IMAGE, find_alias
+from proa.node.images.aliases import HOST_IMAGE, describe_alias, find_alias
 from proa.node.images.found import make_image, status_names
 from proa.node.images.pull_records import PullRecords
 from proa.node.images.puller import Puller
@@ -216,8 +216,7 @@ class ImageManager:
         )
         events = [ImageEvent("Normal", "Pulled", message)]
         if alias:
-            told = f'Image "{request.image}" stands for "{alias}", this node\'s own Python environment (an image alias)'
-            events.insert(0, ImageEvent("Normal", "ImageAlias", told))
+            events.insert(0, ImageEvent("Normal", "ImageAlias", describe_alias(request.image, alias)))
         return FoundImage(request.image, image, tuple(events))
 
     def _use(self, stored: StoredImage, reference: Reference) -> Image:

@@ -1,7 +1,8 @@
 """Say which images this node provides without a registry: its own Python environment.
 
-`proa.local/python` is this machine, read-only, with the interpreter that runs Proa first on PATH. Its digest names
-the interpreter and its environment, so that a status shows when they change.
+`proa.local/python` is this machine, read-only, with the interpreter that runs Proa first on PATH, and a pip before it
+that answers at once (host_python/). Its digest names the interpreter and its environment, so that a status shows when
+they change.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import hashlib
 import os
 import sys
 
+from proa.node.host_python.environment import make_environment, make_path
 from proa.node.runtimes.protocol import Image
 
 HOST_IMAGES = ("proa.local/python:latest",)
@@ -60,5 +62,5 @@ def find_image(name: str) -> Image | None:
         repo_digest=f"{_REPOSITORY}@{found}",
         size_bytes=0,
         command=("python3",),
-        env=(("PATH", host_path()),),
+        env=(("PATH", make_path(host_path())), *make_environment(os.environ)),
     )

@@ -1,0 +1,1 @@
+"""A folder of PYTHONPATH: nothing of it is imported by Proa itself."""
