@@ -62,4 +62,6 @@ def describe_alias(wanted: str, alias: str) -> str:
     here = f"{sys.version_info[0]}.{sys.version_info[1]}"
     if not version or version == here or alias != HOST_IMAGE:
         return told
-    return f"{told}: it is Python {here}, not {version}. Where that matters, turn the alias off (image_aliases)"
+    return (
+        f"{told}: it is Python {here}, not {version}. Where that matters, turn the alias off (image_aliases)"
+    )

@@ -98,7 +98,9 @@ def _compare(version: str, operator: str, wanted: str) -> bool:
         return have >= want and _has_prefix(version, wanted.rpartition(".")[0])
     if operator in ("<", ">"):
         if have[:2] == want[:2] and (have[2:] != _FINAL or want[2:] != _FINAL or "+" in version):
-            raise Unusual(version)  # what belongs to 1.0 (its candidates, its post-releases) is neither < nor > 1.0
+            raise Unusual(
+                version
+            )  # what belongs to 1.0 (its candidates, its post-releases) is neither < nor > 1.0
         return have < want if operator == "<" else have > want
     if "+" in version and have == want:
         raise Unusual(version)
