@@ -12,10 +12,12 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from support.clusters import Cluster
 from support.etcd import free_port
 
 ATTEMPTS = 3
@@ -39,12 +41,7 @@ class SeaweedFS:
     def start(self) -> None:
         """Start it; return when its S3 answers."""
         program = find_weed()
-        identity = {
-            "name": "tests",
-            "credentials": [{"accessKey": ACCESS_KEY, "secretKey": SECRET_KEY}],
-            "actions": ["Admin", "Read", "Write", "List", "Tagging"],
-        }
-        (self._folder / "s3.json").write_text(json.dumps({"identities": [identity]}))
+        (self._folder / "s3.json").write_text(_identities())
         for _ in range(ATTEMPTS):
             if self._try(program):
                 return
@@ -87,36 +84,50 @@ class SeaweedFS:
         return True
 
     def make_bucket(self, name: str) -> None:
-        """Make a bucket, as the first write to it does; return when it can be written to."""
-        import obstore
-        from obstore.exceptions import BaseError
-        from obstore.store import S3Store
-
-        store = S3Store(
-            name,
-            endpoint=f"http://{self.endpoint}",
-            access_key_id=ACCESS_KEY,
-            secret_access_key=SECRET_KEY,
-            region="us-east-1",
-            client_options={"allow_http": True},
-        )
-        deadline = time.monotonic() + START_SECONDS
-        while True:
-            try:
-                obstore.put(store, "first", b"1")
-                obstore.delete(store, "first")
-            except BaseError:
-                if time.monotonic() > deadline:
-                    raise
-                time.sleep(0.1)
-            else:
-                return
+        """Make a bucket; return when it can be written to."""
+        make_bucket(self.endpoint, name)
 
     def stop(self) -> None:
         """End it."""
         if self._process is not None:
             self._process.kill()
             self._process.wait()
+
+
+def make_bucket(endpoint: str, name: str) -> None:
+    """Make a bucket, as the first write to it does; return when it can be written to."""
+    import obstore
+    from obstore.exceptions import BaseError
+    from obstore.store import S3Store
+
+    store = S3Store(
+        name,
+        endpoint=f"http://{endpoint}",
+        access_key_id=ACCESS_KEY,
+        secret_access_key=SECRET_KEY,
+        region="us-east-1",
+        client_options={"allow_http": True},
+    )
+    deadline = time.monotonic() + START_SECONDS
+    while True:
+        try:
+            obstore.put(store, "first", b"1")
+            obstore.delete(store, "first")
+        except BaseError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.1)
+        else:
+            return
+
+
+def _identities() -> str:
+    identity = {
+        "name": "tests",
+        "credentials": [{"accessKey": ACCESS_KEY, "secretKey": SECRET_KEY}],
+        "actions": ["Admin", "Read", "Write", "List", "Tagging"],
+    }
+    return json.dumps({"identities": [identity]})
 
 
 def find_weed() -> str:
@@ -138,3 +149,52 @@ def run_seaweedfs() -> Iterator[SeaweedFS]:
             yield server
         finally:
             server.stop()
+
+
+@dataclass(frozen=True)
+class StoreInCluster:
+    """One that runs as a pod: `endpoint` is what pods call it, `hosts` how this process reaches that host."""
+
+    endpoint: str
+    hosts: dict[str, str]
+
+
+@contextmanager
+def run_seaweedfs_in(cluster: Cluster, namespace: str) -> Iterator[StoreInCluster]:
+    """Run one in a namespace of a cluster, behind a NodePort whose number is its port within the cluster, too."""
+    labels = {"app": "weed"}
+    port: dict[str, object] = {"port": 9000, "targetPort": 8333}
+    service = {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {"name": "weed", "namespace": namespace},
+        "spec": {"type": "NodePort", "selector": labels, "ports": [port]},
+    }
+    cluster.kubectl("create", "-f", "-", stdin=json.dumps(service))
+    node_port = cluster.get("service", "weed", "-n", namespace)["spec"]["ports"][0]["nodePort"]
+    change = [{"op": "replace", "path": "/spec/ports/0/port", "value": node_port}]
+    cluster.kubectl("patch", "service", "weed", "-n", namespace, "--type=json", "-p", json.dumps(change))
+    script = (
+        f"cat > /tmp/s3.json; exec {find_weed()} server -dir=/tmp -ip=$POD_IP -ip.bind=0.0.0.0 -filer -s3"
+    )
+    options = "-s3.config=/tmp/s3.json -master.telemetry=false -s3.iam=false -s3.port.iceberg=0"
+    container = {
+        "name": "weed",
+        "image": "proa.local/python",
+        "command": ["sh", "-c", f'echo "$IDENTITIES" | {{ {script} {options}; }}'],
+        "env": [
+            {"name": "IDENTITIES", "value": _identities()},
+            {"name": "POD_IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}},
+        ],
+        "readinessProbe": {"httpGet": {"path": "/status", "port": 8333}, "periodSeconds": 1},
+    }
+    metadata = {"name": "weed", "namespace": namespace, "labels": labels}
+    spec = {"containers": [container], "terminationGracePeriodSeconds": 0}
+    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}
+    cluster.kubectl("create", "-f", "-", stdin=json.dumps(pod))
+    cluster.kubectl(
+        "wait", "pod/weed", "-n", namespace, "--for=condition=Ready", "--timeout=120s", timeout=150
+    )
+    make_bucket(f"127.0.0.1:{node_port}", "mlpipeline")
+    host = f"weed.{namespace}"
+    yield StoreInCluster(f"{host}:{node_port}", {host: "127.0.0.1"})

@@ -21,6 +21,7 @@ from proa.objects.quick_dataclass import dataclass
 MAX_ENTRIES = 200_000
 """Of one artifact."""
 MAX_DEPTH = 100
+_SYNCS_AT_ONCE = 16
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
@@ -167,29 +168,40 @@ def sync(root: Path, parts: Sequence[str]) -> None:
     """Bring a folder, all below it and the way to it to the disk, and let every user read it.
 
     A step may have run as another user than the next one, with a umask of its own: modes get r (and x of folders).
+    Syncs go on side by side, as a file system answers many with one commit of its journal.
     """
+    from concurrent.futures import ThreadPoolExecutor  # dear: programs in pods read this module too
+
+    with ThreadPoolExecutor(_SYNCS_AT_ONCE) as threads, contextlib.ExitStack() as waiting:
+        for number, descriptor in enumerate(_open_all(root, parts)):
+            if number % _SYNCS_AT_ONCE == 0:
+                waiting.close()
+            waiting.callback(os.close, descriptor)
+            waiting.callback(threads.submit(os.fsync, descriptor).result)
+
+
+def _open_all(root: Path, parts: Sequence[str]) -> Iterator[int]:
+    """Open what is to be synced, one after the other; who asks closes it."""
     with open_folder(root, parts) as folder:
         for found in walk(folder):
-            if stat.S_ISDIR(found.info.st_mode):
-                _sync_one(os.open(found.name, _FOLDER, dir_fd=found.folder), found.info.st_mode, 0o555)
-            elif stat.S_ISREG(found.info.st_mode):
-                _sync_one(open_in(found.folder, found.name), found.info.st_mode, 0o444)
-        os.fsync(folder)
-    for length in range(len(parts)):
+            is_folder = stat.S_ISDIR(found.info.st_mode)
+            if is_folder or stat.S_ISREG(found.info.st_mode):
+                descriptor = (
+                    os.open(found.name, _FOLDER, dir_fd=found.folder)
+                    if is_folder
+                    else open_in(found.folder, found.name)
+                )
+                _let_read(descriptor, found.info.st_mode, 0o555 if is_folder else 0o444)
+                yield descriptor
+    for length in range(len(parts) + 1):
         with open_folder(root, parts[:length]) as above:
-            os.fsync(above)
+            yield os.dup(above)
 
 
-def _sync_one(descriptor: int, mode: int, wanted: int) -> None:
-    try:
-        if mode & wanted != wanted:
-            with contextlib.suppress(
-                PermissionError
-            ):  # another user's, of whom this one could at least read it
-                os.fchmod(descriptor, stat.S_IMODE(mode) | wanted)
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+def _let_read(descriptor: int, mode: int, wanted: int) -> None:
+    if mode & wanted != wanted:
+        with contextlib.suppress(PermissionError):  # another user's, of whom this one could at least read it
+            os.fchmod(descriptor, stat.S_IMODE(mode) | wanted)
 
 
 def write(root: Path, parts: Sequence[str], data: bytes) -> None:

@@ -45,7 +45,7 @@ class NamespaceStore:
 
     @property
     def root(self) -> str:
-        return self._config.root
+        return str(uris.parse(self._config.root))
 
     async def stat(self, uri: str) -> Stat | None:
         place, parsed = await self._find(uri)

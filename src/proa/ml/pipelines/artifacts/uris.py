@@ -107,9 +107,15 @@ def uri_of_path(path: str) -> str:
 def make_task_root(root: str, pipeline: str, run_id: str, task: str, salt: str) -> str:
     """Return the folder of one attempt of a task: `{root}/{pipeline}/{run id}/{task}/{salt}`.
 
-    Names are made fit for a path where they are not. A query of the root is left out: it says how to get there.
+    Names are made fit for a path where they are not. Raises ArtifactError for a root with a query.
     """
-    return str(parse(root).below(*(_nameable(name) for name in (pipeline, run_id, task, salt))))
+    parsed = parse(root)
+    if parsed.query:
+        raise ArtifactError(
+            f"pipeline root {root!r}: how to reach a bucket is read from the ConfigMap kfp-launcher (providers, or the"
+            " query of its defaultPipelineRoot): leave out the query"
+        )
+    return str(parsed.below(*(_nameable(name) for name in (pipeline, run_id, task, salt))))
 
 
 def make_salt(run_id: str, path: str, attempt: int) -> str:

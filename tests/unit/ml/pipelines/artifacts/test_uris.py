@@ -61,10 +61,15 @@ def test_a_query_of_a_root_is_kept_apart() -> None:
 
 
 def test_an_attempt_has_a_folder_of_its_own() -> None:
-    root = uris.make_task_root("minio://b/root/?region=x", "my pipe/line", "run", "train", "salt")
+    root = uris.make_task_root("minio://b/root/", "my pipe/line", "run", "train", "salt")
 
     assert root == "minio://b/root/my-pipe-line/run/train/salt"
     assert uris.make_salt("run", "a", 0) == uris.make_salt("run", "a", 0) != uris.make_salt("run", "a", 1)
+
+
+def test_only_the_namespace_says_how_to_reach_a_bucket() -> None:
+    with pytest.raises(ArtifactError, match="leave out the query"):
+        uris.make_task_root("s3://b/root?endpoint=elsewhere", "pipe", "run", "train", "salt")
 
 
 def test_within_goes_by_whole_names() -> None:
