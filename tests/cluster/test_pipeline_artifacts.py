@@ -134,7 +134,7 @@ def test_attempts_pass_on_what_they_wrote_whoever_they_run_as(cluster: Cluster, 
             assert await attempts.store.read(f"{data.uri}/x.csv", 9) == b"1,2\n"
 
             own = uris.local_path(attempts.root("train"))
-            script = f"cat {path}/x.csv; ! touch {path}/y; ! ls /minio/mlpipeline/v2/artifacts/other; echo m > {own}/model"
+            script = f"cat {path}/x.csv; if touch {path}/y; then exit 9; fi; echo m > {own}/model"
             pod = await attempts.finish("train", script, [data], user=777)
 
             assert pod["status"]["phase"] == "Succeeded", await attempts.log("train")
@@ -209,7 +209,7 @@ async def outputs_are_passed_on(attempts: Attempts) -> None:
     data = attempts.artifact("load", "data")
     path = uris.local_path(data.uri)
     script = f"""
-        ! env | grep -i PROA_BUCKET
+        if env | grep -i PROA_BUCKET; then exit 9; fi
         umask 077; mkdir {path}; echo 1,2 > {path}/x.csv; printf 0.5 > /tmp/kfp/outputs/accuracy
     """
     pod = await attempts.finish("load", script, user=12345)
@@ -234,14 +234,15 @@ async def outputs_of_a_failed_step_are_there(attempts: Attempts) -> None:
 
 async def outputs_of_a_deleted_pod_are_there(attempts: Attempts) -> None:
     own = uris.local_path(attempts.root("stopped"))
-    script = (
-        f"echo 1 > {own}/log; trap 'echo 2 > {own}/log; exit 1' TERM; touch {own}/ready; sleep 600 & wait"
-    )
-    await attempts.start("stopped", script)
+    await attempts.start("stopped", f"trap 'echo 1 > {own}/log; exit 1' TERM; echo ready; sleep 600 & wait")
     await attempts.wait("stopped", lambda pod: pod["status"]["phase"] == "Running")
+    async with asyncio.timeout(DEADLINE_SECONDS):
+        while "ready" not in await attempts.log("stopped"):
+            await asyncio.sleep(0.05)
     await attempts.client.delete(PODS, "stopped", attempts.namespace, grace_period_seconds=30)
     await attempts.wait("stopped", lambda pod: pod["status"]["phase"] == "Failed")
-    assert await attempts.store.stat(f"{attempts.root('stopped')}/.proa/delivered") is not None
+    await attempts.store.seal(attempts.root("stopped"))
+    assert await attempts.store.read(f"{attempts.root('stopped')}/log", 9) == b"1\n"
 
 
 async def a_store_that_is_not_there_is_told(attempts: Attempts) -> None:
