@@ -32,6 +32,7 @@ BENCHES = {
     "service_relay": "what a userspace service costs a request",
     "gateway": "what a route through Envoy costs, and how quick its changes are",
     "network_policies": "what a pod's change costs network policies",
+    "pipelines_history": "what a page of past pipeline runs costs, with 100 and 10,000 of them",
 }
 
 

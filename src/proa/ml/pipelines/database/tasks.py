@@ -82,7 +82,11 @@ def save_tasks(transaction: Transaction, run_id: str, tasks: Sequence[Task]) -> 
             raise ValueError(f"task {task.path!r} is of run {task.run_id}, not {run_id}")
         inputs, outputs = encode_values(task.inputs), encode_values(task.outputs)
         _save_task(transaction, task, found[0][0], inputs, outputs)
-        if known.get(task.path, ("", "")) != (inputs, outputs):
+        before = known.get(task.path)
+        if before is not None and before != (inputs, outputs):
+            transaction.run("DELETE FROM uses WHERE task_id = ?", (task.id,))
+            transaction.run("DELETE FROM metrics WHERE task_id = ?", (task.id,))
+        if before != (inputs, outputs):
             _save_uses(transaction, task)
 
 
@@ -160,9 +164,7 @@ def _save_task(transaction: Transaction, task: Task, namespace: str, inputs: str
 
 
 def _save_uses(transaction: Transaction, task: Task) -> None:
-    """Write anew which artifacts a task has, and the metrics that it made."""
-    transaction.run("DELETE FROM uses WHERE task_id = ?", (task.id,))
-    transaction.run("DELETE FROM metrics WHERE task_id = ?", (task.id,))
+    """Write which artifacts a task has, and the metrics that it made."""
     transaction.run_many(
         """INSERT INTO uses (task_id, is_output, name, position, artifact_id, run_id, path)
            VALUES (?, ?, ?, ?, ?, ?, ?)""",
