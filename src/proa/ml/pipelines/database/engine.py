@@ -65,6 +65,9 @@ class Again(Exception):
 
 
 _Item = tuple[Callable[[Transaction], Any], Future[Any]]
+_Outcome = tuple[Any, Exception | None]
+_NOT_OF_ONE = (Again, Unavailable, CannotOpen)
+"""What concerns the whole transaction, and not only the work that met it."""
 
 
 class Worker:
@@ -130,34 +133,45 @@ class Worker:
             else:
                 future.set_result(result)
 
-    def _commit(
-        self, connection: Connection, works: list[Callable[[Transaction], Any]]
-    ) -> list[tuple[Any, Exception | None]]:
-        """Return what each gave or raised. What raised is left out, and the rest is done again without it."""
-        failures: dict[int, Exception] = {}
-        retries = 0
+    def _commit(self, connection: Connection, works: list[Callable[[Transaction], Any]]) -> list[_Outcome]:
+        """Return what each gave or raised. Only where one raises is each undone by itself: that costs more."""
+        do, retries = _do_all, 0
         while True:
-            results: dict[int, Any] = {}
-            current = None
             try:
                 connection.begin(is_write=self._is_writer)
-                for current, work in enumerate(works):
-                    if current not in failures:
-                        results[current] = work(connection)
-                current = None
+                outcomes = do(connection, works)
                 connection.commit()
-                return [(results.get(index), failures.get(index)) for index in range(len(works))]
+                return outcomes
             except Again as error:
                 connection.rollback()
                 retries += 1
-                failures.clear()
                 if retries > MAX_RETRIES:
                     raise Unavailable(f"the database is too busy: {error}") from error
             except Exception as error:
                 connection.rollback()
-                if current is None or isinstance(error, Unavailable | CannotOpen):
+                if do is _do_each or len(works) == 1 or isinstance(error, _NOT_OF_ONE):
                     raise
-                failures[current] = error
+                do = _do_each
+
+
+def _do_all(connection: Connection, works: list[Callable[[Transaction], Any]]) -> list[_Outcome]:
+    return [(work(connection), None) for work in works]
+
+
+def _do_each(connection: Connection, works: list[Callable[[Transaction], Any]]) -> list[_Outcome]:
+    """Do each in a transaction of its own within the one: what raises is undone, and the rest stays."""
+    outcomes: list[_Outcome] = []
+    for work in works:
+        connection.run("SAVEPOINT work")
+        try:
+            outcomes.append((work(connection), None))
+        except _NOT_OF_ONE:
+            raise
+        except Exception as error:
+            connection.run("ROLLBACK TO SAVEPOINT work")
+            outcomes.append((None, error))
+        connection.run("RELEASE SAVEPOINT work")
+    return outcomes
 
 
 class Engine:
