@@ -125,11 +125,8 @@ class NamespaceStore:
             )
 
     async def read_output(self, task_root: str, path: str, limit: int) -> bytes | None:
-        below = f"{placement.KFP_PATH}/"
-        if not path.startswith(below):
-            raise ArtifactError(f"output {path!r}: not below {below}")
         place, parsed = await self._find(task_root)
-        found = await self._do(place.read, parsed.below(*KFP, *path[len(below) :].split("/")), limit + 1)
+        found = await self._do(place.read, _written_to(parsed, path), limit + 1)
         if found is not None and len(found) > limit:
             raise ArtifactError(f"output {path}: more than {limit} bytes: pass what is large as an artifact")
         return found
@@ -182,6 +179,14 @@ def _importable(uri: str) -> str:
             " address as a parameter"
         )
     return uri
+
+
+def _written_to(root: Uri, path: str) -> Uri:
+    """Return where a container's path is kept: what is below /tmp/kfp, or below the attempt's own folder."""
+    for below, names in ((placement.KFP_PATH, KFP), (root.local_path, ())):
+        if path.startswith(f"{below}/"):
+            return root.below(*names, *path[len(below) + 1 :].split("/"))
+    raise ArtifactError(f"output {path!r}: below neither {placement.KFP_PATH} nor {root.local_path}")
 
 
 def _close(chunks: Iterator[bytes]) -> None:

@@ -1,0 +1,96 @@
+"""One attempt at a task, from its launch to what is told of it; container_attempt.py and its siblings say how."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from proa.client.protocol import Object
+from proa.ml.pipelines.executor.step import task_name
+from proa.ml.pipelines.operator.inbox import Inbox
+from proa.ml.pipelines.operator.notes import Notes
+from proa.ml.pipelines.operator.surroundings import Surroundings
+from proa.ml.pipelines.planning.messages import Failed, Launch, Stopped, Succeeded
+from proa.ml.pipelines.records import Run, Values
+
+Outcome = Succeeded | Failed | Stopped
+
+
+class Attempt:
+    """`touch` has the notes written with the next turn."""
+
+    def __init__(
+        self,
+        around: Surroundings,
+        run: Run,
+        owner: Object,
+        launch: Launch,
+        notes: Notes,
+        inbox: Inbox,
+        touch: Callable[[], None],
+    ) -> None:
+        self.launch = launch
+        self.task = task_name(launch)
+        self._around = around
+        self._run = run
+        self._owner = owner
+        self._notes = notes
+        self._inbox = inbox
+        self._touch = touch
+        self._stopping = asyncio.Event()
+        self._changed = asyncio.Event()
+
+    @property
+    def pod_name(self) -> str:
+        """Return its pod's name; another unique name where it has none."""
+        return f"{self.launch.path}#{self.launch.attempt}"
+
+    def look(self) -> None:
+        """Its pod has changed."""
+        self._changed.set()
+
+    def stop(self) -> None:
+        """End it; `Stopped` is told in the end."""
+        self._stopping.set()
+
+    async def live(self) -> None:
+        """Bring it to its end, and return when that was recorded."""
+        outcome = await self._reach_end_or_stop()
+        await self._inbox.put(outcome)
+
+    async def _reach_end_or_stop(self) -> Outcome:
+        """Work until it has ended or is to stop, whichever comes first."""
+        working = asyncio.ensure_future(self._reach_end())
+        stopping = asyncio.ensure_future(self._stopping.wait())
+        try:
+            await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            if working.done():
+                return working.result()
+        finally:
+            for job in (working, stopping):
+                job.cancel()
+            await asyncio.gather(working, stopping, return_exceptions=True)
+        await self._undo()
+        return Stopped(self.launch.path, self.launch.attempt)
+
+    def _reach_end(self) -> Coroutine[Any, Any, Outcome]:
+        """Do what the task is for."""
+        raise NotImplementedError
+
+    async def _undo(self) -> None:
+        """Return when nothing of it runs any more."""
+
+    def _succeeded(self, outputs: Values, *, is_cached: bool = False) -> Succeeded:
+        return Succeeded(self.launch.path, self.launch.attempt, outputs, is_cached)
+
+    def _failed(self, message: str, *, can_retry: bool = True) -> Failed:
+        prefix = f"task '{self.task}'"
+        text = message if message.startswith(prefix) else f"{prefix}: {message}"
+        return Failed(self.launch.path, self.launch.attempt, text, can_retry)
+
+    def _tell(self, message: str) -> None:
+        """Let people see why it does not go on; "" when it does."""
+        if message:
+            text = f"task '{self.task}': {message}"[:1000]
+            self._around.events.event(self._owner, "Warning", "TaskWaiting", text)

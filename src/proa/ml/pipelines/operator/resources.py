@@ -1,0 +1,89 @@
+"""The Run kind (crd.yaml), and the words by which a run's objects and pods are known."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from typing import Any
+
+from proa.client.protocol import JSON_PATCH, Client, Object
+from proa.objects import meta
+from proa.objects.errors import AlreadyExists, ApiError, Conflict, NotFound
+from proa.objects.resource import CUSTOM_RESOURCE_DEFINITIONS, Resource
+
+GROUP = "pipelines.proa.dev"
+RUNS = Resource(GROUP, "v1", "runs", "Run")
+FINALIZER = f"{GROUP}/record"
+"""On pods: their result is not recorded yet. On Runs: what they run is not recorded as ended yet."""
+
+COMPONENT_LABEL = "pipelines.kubeflow.org/v2_component"
+POD_SELECTOR = f"{COMPONENT_LABEL}=true"
+RUN_ID_LABEL = "pipeline/runid"
+TASK_PATH = f"{GROUP}/task-path"
+ATTEMPT = f"{GROUP}/attempt"
+MAIN = "main"
+"""The user's container."""
+
+
+async def ensure_definition(client: Client) -> None:
+    """See that the API server knows the kind as it is here, and serves it; raise ApiError."""
+    import yaml
+
+    wanted = yaml.safe_load(files(__package__).joinpath("crd.yaml").read_text())
+    try:
+        await client.create(CUSTOM_RESOURCE_DEFINITIONS, wanted)
+    except AlreadyExists:
+        found = await client.get(CUSTOM_RESOURCE_DEFINITIONS, meta.name(wanted))
+        if not _covers(found["spec"], wanted["spec"]):
+            await client.update(CUSTOM_RESOURCE_DEFINITIONS, {**found, "spec": wanted["spec"]})
+
+
+def _covers(found: Any, wanted: Any) -> bool:
+    """Tell whether `found` is `wanted` but for what the server has added by itself."""
+    if isinstance(wanted, dict):
+        return isinstance(found, dict) and all(_covers(found.get(key), item) for key, item in wanted.items())
+    if isinstance(wanted, list):
+        return isinstance(found, list) and len(found) == len(wanted) and all(map(_covers, found, wanted))
+    return bool(found == wanted)
+
+
+async def let_go(client: Client, resource: Resource, obj: Object) -> None:
+    """Take our finalizer off an object, as it was last seen; one that is gone is fine. Raise ApiError."""
+    name, namespace = meta.name(obj), meta.namespace(obj)
+    while FINALIZER in meta.finalizers(obj):
+        place = f"/metadata/finalizers/{meta.finalizers(obj).index(FINALIZER)}"
+        patch = [
+            {"op": "test", "path": "/metadata/uid", "value": meta.uid(obj)},
+            {"op": "test", "path": place, "value": FINALIZER},
+            {"op": "remove", "path": place},
+        ]
+        try:
+            await client.patch(resource, name, patch, namespace, patch_type=JSON_PATCH)
+            return
+        except NotFound:
+            return
+        except Conflict:
+            pass
+        except ApiError as error:
+            if error.code != 422:  # the server's answer to a `test` that fails
+                raise
+        try:
+            found = await client.get(resource, name, namespace)
+        except NotFound:
+            return
+        if meta.uid(found) != meta.uid(obj):
+            return
+        obj = found
+
+
+def run_id_of(pod: Object) -> str:
+    """Return the id of the run that a pod is of; "" for none."""
+    return meta.labels(pod).get(RUN_ID_LABEL, "")
+
+
+def attempt_of(pod: Object) -> tuple[str, int] | None:
+    """Return the path and attempt that a pod was made for; None where it does not say."""
+    notes = meta.annotations(pod)
+    try:
+        return notes[TASK_PATH], int(notes[ATTEMPT])
+    except (KeyError, ValueError):
+        return None
