@@ -113,6 +113,7 @@ class Execs:
         if message is None:
             running.answered = True
             running.reply.send({}, running.held)
+            self._tell_exit_code(running)  # it may have ended while whoever started it still had the channel
             return
         running.reply.fail("ExecError", f"failed to exec in container: {message['error']}")
         close_all(*running.held)
