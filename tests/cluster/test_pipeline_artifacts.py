@@ -15,13 +15,14 @@ from proa.client.kubeconfig import connect
 from proa.client.protocol import Client, Object
 from proa.ml.pipelines.artifacts import uris
 from proa.ml.pipelines.artifacts.choice import ArtifactStores, StoreSettings
+from proa.ml.pipelines.artifacts.endpoints import Outside
 from proa.ml.pipelines.artifacts.placement import DELIVER, FETCH
 from proa.ml.pipelines.artifacts.protocol import ArtifactError, ArtifactStore, Placement
 from proa.ml.pipelines.records import Artifact
 from proa.objects import meta
 from proa.objects.resource import PODS
 from support.clusters import Cluster
-from support.seaweedfs import ACCESS_KEY, SECRET_KEY, StoreInCluster, run_seaweedfs_in
+from support.seaweedfs import ACCESS_KEY, SECRET_KEY, run_seaweedfs_in
 
 pytestmark = pytest.mark.cluster
 DEADLINE_SECONDS = 120.0
@@ -93,10 +94,10 @@ def make_pod(name: str, placement: Placement, script: str, user: int) -> Object:
 
 
 @asynccontextmanager
-async def attempts_of(cluster: Cluster, namespace: str, hosts: dict[str, str]) -> AsyncIterator[Attempts]:
+async def attempts_of(cluster: Cluster, namespace: str) -> AsyncIterator[Attempts]:
     client = connect(cluster.kubeconfig)
     folder = cluster.proa.home / "pipelines" / "artifacts"
-    stores = ArtifactStores(client, StoreSettings(folder, hosts=hosts))
+    stores = ArtifactStores(client, StoreSettings(folder, outside=Outside(node_ports="127.0.0.1")))
     try:
         yield Attempts(client, namespace, await stores.of(namespace))
         for pod in (await client.list(PODS, namespace)).items:
@@ -116,7 +117,7 @@ def run(body: Callable[[], Awaitable[None]]) -> None:
 
 def test_attempts_pass_on_what_they_wrote_whoever_they_run_as(cluster: Cluster, namespace: str) -> None:
     async def body() -> None:
-        async with attempts_of(cluster, namespace, {}) as attempts:
+        async with attempts_of(cluster, namespace) as attempts:
             data = attempts.artifact("load", "data")
             path = uris.local_path(data.uri)
             script = (
@@ -148,7 +149,7 @@ def test_attempts_pass_on_what_they_wrote_whoever_they_run_as(cluster: Cluster, 
 
 def test_a_step_cannot_lead_the_operator_out_of_its_folder(cluster: Cluster, namespace: str) -> None:
     async def body() -> None:
-        async with attempts_of(cluster, namespace, {}) as attempts:
+        async with attempts_of(cluster, namespace) as attempts:
             root = attempts.root("evil")
             own = uris.local_path(root)
             script = f"""
@@ -171,12 +172,12 @@ def test_a_step_cannot_lead_the_operator_out_of_its_folder(cluster: Cluster, nam
 
 
 @pytest.fixture
-def weed(cluster: Cluster, namespace: str) -> Iterator[StoreInCluster]:
-    with run_seaweedfs_in(cluster, namespace) as store:
+def weed(cluster: Cluster, namespace: str) -> Iterator[str]:
+    with run_seaweedfs_in(cluster, namespace) as endpoint:
         providers = {
             "minio": {
                 "default": {
-                    "endpoint": store.endpoint,
+                    "endpoint": endpoint,
                     "region": "us-east-1",
                     "disableSSL": True,
                     "credentials": {
@@ -189,14 +190,14 @@ def weed(cluster: Cluster, namespace: str) -> Iterator[StoreInCluster]:
         cluster.kubectl("create", "secret", "generic", "keys", "-n", namespace, *literals)
         literal = f"--from-literal=providers={json.dumps(providers)}"
         cluster.kubectl("create", "configmap", "kfp-launcher", "-n", namespace, literal)
-        yield store
+        yield endpoint
 
 
 def test_outputs_reach_an_object_store_however_the_step_ends(
-    cluster: Cluster, namespace: str, weed: StoreInCluster
+    cluster: Cluster, namespace: str, weed: str
 ) -> None:
     async def body() -> None:
-        async with attempts_of(cluster, namespace, weed.hosts) as attempts:
+        async with attempts_of(cluster, namespace) as attempts:
             await outputs_are_passed_on(attempts)
             await outputs_of_a_failed_step_are_there(attempts)
             await outputs_of_a_deleted_pod_are_there(attempts)

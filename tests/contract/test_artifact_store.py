@@ -20,6 +20,7 @@ from proa.client.fake import FakeClient
 from proa.ml.pipelines.artifacts import transfer, uris
 from proa.ml.pipelines.artifacts.bucket_settings import BucketSettings
 from proa.ml.pipelines.artifacts.choice import ArtifactStores, StoreSettings
+from proa.ml.pipelines.artifacts.endpoints import Outside
 from proa.ml.pipelines.artifacts.object_store import Bucket, Credentials
 from proa.ml.pipelines.artifacts.protocol import ArtifactError, ArtifactStore
 from proa.ml.pipelines.artifacts.verification import verify
@@ -76,8 +77,8 @@ async def _folder_case(tmp_path: Path) -> AsyncIterator[Case]:
 async def _bucket_case(tmp_path: Path, weed: SeaweedFS) -> AsyncIterator[Case]:
     client = FakeClient()
     await configure(client, weed)
-    hosts = {"127.0.0.1": "127.0.0.1"}
-    stores = ArtifactStores(client, StoreSettings(tmp_path / "unused", hosts=hosts))
+    outside = Outside({"127.0.0.1": "127.0.0.1"})
+    stores = ArtifactStores(client, StoreSettings(tmp_path / "unused", outside=outside))
 
     async def leave(task_root: str, files: dict[str, bytes], kfp: dict[str, bytes]) -> None:
         shutil.rmtree(tmp_path / "pod", ignore_errors=True)

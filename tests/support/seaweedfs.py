@@ -12,7 +12,6 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -151,37 +150,22 @@ def run_seaweedfs() -> Iterator[SeaweedFS]:
             server.stop()
 
 
-@dataclass(frozen=True)
-class StoreInCluster:
-    """One that runs as a pod: `endpoint` is what pods call it, `hosts` how this process reaches that host."""
-
-    endpoint: str
-    hosts: dict[str, str]
-
-
 @contextmanager
-def run_seaweedfs_in(cluster: Cluster, namespace: str) -> Iterator[StoreInCluster]:
-    """Run one in a namespace of a cluster, behind a NodePort whose number is its port within the cluster, too."""
+def run_seaweedfs_in(cluster: Cluster, namespace: str) -> Iterator[str]:
+    """Run one in a namespace of a cluster, behind a Service with a NodePort; return the endpoint that pods call."""
     labels = {"app": "weed"}
-    port: dict[str, object] = {"port": 9000, "targetPort": 8333}
     service = {
         "apiVersion": "v1",
         "kind": "Service",
         "metadata": {"name": "weed", "namespace": namespace},
-        "spec": {"type": "NodePort", "selector": labels, "ports": [port]},
+        "spec": {"type": "NodePort", "selector": labels, "ports": [{"port": 9000, "targetPort": 8333}]},
     }
-    cluster.kubectl("create", "-f", "-", stdin=json.dumps(service))
-    node_port = cluster.get("service", "weed", "-n", namespace)["spec"]["ports"][0]["nodePort"]
-    change = [{"op": "replace", "path": "/spec/ports/0/port", "value": node_port}]
-    cluster.kubectl("patch", "service", "weed", "-n", namespace, "--type=json", "-p", json.dumps(change))
-    script = (
-        f"cat > /tmp/s3.json; exec {find_weed()} server -dir=/tmp -ip=$POD_IP -ip.bind=0.0.0.0 -filer -s3"
-    )
-    options = "-s3.config=/tmp/s3.json -master.telemetry=false -s3.iam=false -s3.port.iceberg=0"
+    options = "-s3 -s3.config=/tmp/s3.json -s3.iam=false -s3.port.iceberg=0 -filer -master.telemetry=false"
+    weed = f"{find_weed()} server -dir=/tmp -ip=$POD_IP -ip.bind=0.0.0.0 {options}"
     container = {
         "name": "weed",
         "image": "proa.local/python",
-        "command": ["sh", "-c", f'echo "$IDENTITIES" | {{ {script} {options}; }}'],
+        "command": ["sh", "-c", f'echo "$IDENTITIES" > /tmp/s3.json; exec {weed}'],
         "env": [
             {"name": "IDENTITIES", "value": _identities()},
             {"name": "POD_IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}},
@@ -191,10 +175,10 @@ def run_seaweedfs_in(cluster: Cluster, namespace: str) -> Iterator[StoreInCluste
     metadata = {"name": "weed", "namespace": namespace, "labels": labels}
     spec = {"containers": [container], "terminationGracePeriodSeconds": 0}
     pod = {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}
-    cluster.kubectl("create", "-f", "-", stdin=json.dumps(pod))
-    cluster.kubectl(
-        "wait", "pod/weed", "-n", namespace, "--for=condition=Ready", "--timeout=120s", timeout=150
-    )
+    both = {"apiVersion": "v1", "kind": "List", "items": [service, pod]}
+    cluster.kubectl("create", "-f", "-", stdin=json.dumps(both))
+    ready = ("--for=condition=Ready", "--timeout=120s")
+    cluster.kubectl("wait", "pod/weed", "-n", namespace, *ready, timeout=150)
+    node_port = cluster.get("service", "weed", "-n", namespace)["spec"]["ports"][0]["nodePort"]
     make_bucket(f"127.0.0.1:{node_port}", "mlpipeline")
-    host = f"weed.{namespace}"
-    yield StoreInCluster(f"{host}:{node_port}", {host: "127.0.0.1"})
+    yield f"weed.{namespace}:9000"

@@ -30,6 +30,7 @@ OURS = (
     "nodes",
     "images",
     "gateway",
+    "pipelines",
     "restore.tmp",
     "restore.ready",
 )

@@ -9,17 +9,14 @@ import asyncio
 import base64
 import binascii
 import functools
-import ipaddress
-import socket
-from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from proa.client.protocol import Client
-from proa.ml.pipelines.artifacts import bucket_settings, claims
+from proa.ml.pipelines.artifacts import bucket_settings, claims, endpoints
 from proa.ml.pipelines.artifacts.bucket_settings import BucketSettings, SecretKeys
+from proa.ml.pipelines.artifacts.endpoints import Outside
 from proa.ml.pipelines.artifacts.folder import Folder
 from proa.ml.pipelines.artifacts.object_store import Bucket, Credentials
 from proa.ml.pipelines.artifacts.place import Place
@@ -40,15 +37,13 @@ class StoreSettings:
     """What the operator's place in the world says.
 
     `folder` is shared with the pods of this machine's nodes; None where none is, as on a cluster of other machines.
-    `image` has Proa and obstore, for containers that fetch and deliver. `hosts` names endpoints as pods know them and
-    as this process does: a loopback or link-local endpoint that is not among them is refused, for whoever may write a
-    ConfigMap of a namespace would have this process ask whatever listens there. With `own_credentials` a bucket
-    whose credentials are `fromEnv` is read with this process' own: for one where all namespaces are trusted alike.
+    `image` has Proa and obstore, for containers that fetch and deliver. With `own_credentials` a bucket whose
+    credentials are `fromEnv` is read with this process' own: for one where all namespaces are trusted alike.
     """
 
     folder: Path | None
     image: str = HOST_IMAGE
-    hosts: Mapping[str, str] | None = None
+    outside: Outside = Outside()  # frozen
     own_credentials: bool = False
 
 
@@ -107,19 +102,17 @@ class ArtifactStores:
                 " server's own are not used for it: name a Secret in the ConfigMap kfp-launcher"
                 f" (providers.{settings.scheme}.default.credentials.secretRef)"
             )
-        key = (namespace, name, settings)
+        endpoint = await endpoints.find(self._client, namespace, settings, self._settings.outside)
+        reached = replace(settings, endpoint=endpoint)
+        key = (namespace, name, reached)
         known = self._buckets.get(key)
         if known is None or known[0] != version:
             run = asyncio.get_running_loop().run_in_executor
-            known = version, await run(self._executor, self._open_here, name, settings, credentials)
+            known = version, await run(self._executor, Bucket, name, reached, credentials)
             while len(self._buckets) >= MAX_OPEN_BUCKETS:
                 del self._buckets[next(iter(self._buckets))]
             self._buckets[key] = known
         return known[1]
-
-    def _open_here(self, name: str, settings: BucketSettings, credentials: Credentials | None) -> Place:
-        endpoint = reach(settings, self._settings.hosts or {})
-        return Bucket(name, replace(settings, endpoint=endpoint), credentials)
 
     async def _read_secret(self, namespace: str, wanted: SecretKeys) -> tuple[Credentials, str]:
         place = f'failed to get Bucket credentials from secret name="{wanted.name}" namespace="{namespace}"'
@@ -145,34 +138,3 @@ class ArtifactStores:
         if missing:
             raise ArtifactError(f"{place}: bucket credential secret has no value for: {', '.join(missing)}")
         return Credentials(*keys), f"{meta.uid(secret)}/{meta.resource_version(secret)}"
-
-
-def reach(settings: BucketSettings, hosts: Mapping[str, str]) -> str:
-    """Return a bucket's endpoint as this process reaches it; raise ArtifactError for one inside of this machine."""
-    if not settings.endpoint or settings.scheme == "gs":
-        return settings.endpoint
-    has_scheme = "://" in settings.endpoint
-    parts = urlsplit(settings.endpoint if has_scheme else f"//{settings.endpoint}")
-    host = parts.hostname or ""
-    if host in hosts:
-        port = f":{parts.port}" if parts.port else ""
-        return f"{parts.scheme}://{hosts[host]}{port}" if has_scheme else f"{hosts[host]}{port}"
-    if _is_inner(host):
-        raise ArtifactError(
-            f"ConfigMap kfp-launcher: endpoint {settings.endpoint}: a loopback or link-local address, at which pods and"
-            " this server find different machines"
-        )
-    return settings.endpoint
-
-
-def _is_inner(host: str) -> bool:
-    try:
-        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
-    except OSError:  # the request will say so
-        return False
-    for *_, address in found:
-        ip = ipaddress.ip_address(str(address[0]).split("%")[0])
-        mapped = getattr(ip, "ipv4_mapped", None) or ip
-        if mapped.is_loopback or mapped.is_link_local or mapped.is_unspecified:
-            return True
-    return False

@@ -72,7 +72,9 @@ class Folder:
 
     def make(self) -> None:
         """Make the namespace's folder, closed to other users of the machine."""
-        self._path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for path in (*reversed(self._path.parents), self._path):
+            if not path.exists():
+                path.mkdir(mode=0o700, exist_ok=True)
 
     def make_room(self, task_root: Uri) -> None:
         """Make an attempt's folders, for whatever user its container runs as."""

@@ -12,8 +12,9 @@ import pytest
 
 from proa.client.fake import FakeClient
 from proa.ml.pipelines.artifacts.choice import ArtifactStores, StoreSettings
+from proa.ml.pipelines.artifacts.endpoints import Outside
 from proa.ml.pipelines.artifacts.protocol import ArtifactError
-from proa.objects.resource import CONFIG_MAPS, SECRETS
+from proa.objects.resource import CONFIG_MAPS, SECRETS, SERVICES
 
 SECRET_REF = "{secretRef: {secretName: keys, accessKeyKey: a, secretKeyKey: s}}"
 
@@ -22,7 +23,9 @@ def providers(endpoint: str, credentials: str = SECRET_REF) -> str:
     return f"s3: {{default: {{endpoint: '{endpoint}', disableSSL: true, maxRetries: 0, credentials: {credentials}}}}}"
 
 
-def stat(text: str, keys: Mapping[str, str] | None, **settings: Any) -> str:
+def stat(
+    text: str, keys: Mapping[str, str] | None, port: Mapping[str, Any] | None = None, **settings: Any
+) -> str:
     """Return why an artifact cannot be asked for."""
 
     async def whole() -> str:
@@ -33,6 +36,8 @@ def stat(text: str, keys: Mapping[str, str] | None, **settings: Any) -> str:
         if keys is not None:
             data = {key: base64.b64encode(value.encode()).decode() for key, value in keys.items()}
             client.add(SECRETS, {"metadata": {"name": "keys", "namespace": "a"}, "data": data})
+        if port is not None:
+            client.add(SERVICES, {"metadata": {"name": "s3", "namespace": "a"}, "spec": {"ports": [port]}})
         client.add(
             SECRETS, {"metadata": {"name": "keys", "namespace": "b"}, "data": {"a": "eA==", "s": "eA=="}}
         )
@@ -56,10 +61,24 @@ def test_what_listens_on_this_machine_is_not_asked_for_a_namespace(endpoint: str
 
 
 def test_a_host_that_is_named_is_reached_at_the_address_that_it_has_here() -> None:
-    message = stat(providers("10.243.255.2:1"), {"a": "x", "s": "y"}, hosts={"10.243.255.2": "127.0.0.1"})
+    message = stat(
+        providers("10.243.255.2:1"), {"a": "x", "s": "y"}, outside=Outside({"10.243.255.2": "127.0.0.1"})
+    )
 
     assert "http://127.0.0.1:1/bucket/key" in message
     assert "does the endpoint" in message
+
+
+@pytest.mark.parametrize("host", ["s3", "s3.a", "s3.a.svc", "s3.a.svc.cluster.local"])
+def test_a_service_is_reached_by_its_node_port(host: str) -> None:
+    outside = Outside(node_ports="127.0.0.1")
+
+    found = stat(
+        providers(f"{host}:9000"), {"a": "x", "s": "y"}, {"port": 9000, "nodePort": 1}, outside=outside
+    )
+    assert "http://127.0.0.1:1/bucket/key" in found
+    found = stat(providers(f"{host}:9000"), {"a": "x", "s": "y"}, {"port": 9000}, outside=outside)
+    assert "reaches Service a/s3 by a NodePort only" in found
 
 
 def test_this_processs_own_credentials_are_no_namespaces() -> None:
