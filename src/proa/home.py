@@ -99,6 +99,11 @@ class Home(NamedTuple):  # no dataclass: each `proa` would wait for what that im
         return self.path / "volumes"
 
     @property
+    def pipelines_database(self) -> Path:
+        """What pipelines are and what was run, unless a database server has it."""
+        return self.path / "pipelines" / "pipelines.db"
+
+    @property
     def artifacts(self) -> Path:
         """What pipelines' steps pass on, by namespace, where no object store has it."""
         return self.path / "pipelines" / "artifacts"
@@ -155,10 +160,23 @@ class Home(NamedTuple):  # no dataclass: each `proa` would wait for what that im
 
         for source in sorted(self.restore_ready.iterdir()):
             target = self.path / source.name
+            if target == self.pipelines_database.parent:
+                self._finish_database(source)
+                continue
             if target.is_dir():
                 shutil.rmtree(target)
             os.replace(source, target)
         self.restore_ready.rmdir()
+
+    def _finish_database(self, source: Path) -> None:
+        """Put the one of pipelines in place; artifacts beside it stay."""
+        folder = self.pipelines_database.parent
+        folder.mkdir(mode=0o700, exist_ok=True)
+        for journal in folder.glob(f"{self.pipelines_database.name}-*"):
+            journal.unlink()
+        for file in source.iterdir():
+            os.replace(file, folder / file.name)
+        source.rmdir()
 
     def make(self) -> None:
         """Create the folder for its owner alone."""

@@ -2,6 +2,7 @@
 
     {"format": "proa-backup", "version": 1, "createdAt": …, "proa": …}
     {"file": "pki/ca.key", "data": base64}                           what belongs to a cluster besides objects
+    {"file": "pipelines/pipelines.db", "part": 0, "data": base64}    a file that may be large, in parts
     {"start": {"revision": R, "objects": about how many}}
     {"key": …, "revision": …, "value": text, or "data": base64}      each object, as it is stored
     {"end": {"objects": how many}}
@@ -16,7 +17,7 @@ import base64
 import gzip
 import hashlib
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import IO, Any
 
 import orjson
@@ -26,6 +27,7 @@ from proa.store.protocol import Entry
 FORMAT = "proa-backup"
 VERSION = 1
 MAX_LINE_BYTES = 64 << 20
+PART_BYTES = 4 << 20
 _LEVEL = 1
 """Of compression: objects shrink to a tenth, and more would cost ten times the time."""
 
@@ -80,6 +82,11 @@ class Writer:
         """Write a file of the cluster's folder."""
         self.write(_line({"file": name, "data": base64.b64encode(content).decode()}))
 
+    def write_large_file(self, name: str, file: IO[bytes]) -> None:
+        """Write a file of the cluster's folder in parts, for `Reader`'s `keep_part`."""
+        for part, content in enumerate(iter(lambda: file.read(PART_BYTES), b"")):
+            self.write(_line({"file": name, "part": part, "data": base64.b64encode(content).decode()}))
+
     def finish(self) -> None:
         """Write the checksum, and all that is still in memory."""
         self._gzip.write(_line({"sha256": self._sum.hexdigest()}))
@@ -92,10 +99,12 @@ class Reader:
     `header`, `files` and `revision` are there after construction. What `entries` yields counts only once it has ended.
     """
 
-    def __init__(self, file: IO[bytes]) -> None:
+    def __init__(self, file: IO[bytes], keep_part: Callable[[str, bytes], None] | None = None) -> None:
+        """Read up to the objects; `keep_part` is given the name of each large file and, in turn, its parts."""
         self._gzip = gzip.GzipFile(fileobj=file, mode="rb")
         self._sum = hashlib.sha256()
         self._number = 0
+        self._parts: dict[str, int] = {}
         self.header = self._next()
         if self.header.get("format") != FORMAT:
             raise BadBackup("this is no backup of proa")
@@ -107,12 +116,25 @@ class Reader:
         self.files: dict[str, bytes] = {}
         line = self._next()
         while "file" in line:
-            self.files[self._text(line, "file")] = self._data(line)
+            name = self._text(line, "file")
+            if "part" not in line:
+                self.files[name] = self._data(line)
+            else:
+                self._take_part(name, line, keep_part)
             line = self._next()
         start = line.get("start")
         if not isinstance(start, dict) or not isinstance(start.get("revision"), int):
             raise self._bad("the beginning of the objects is missing")
         self.revision: int = start["revision"]
+
+    def _take_part(
+        self, name: str, line: dict[str, Any], keep_part: Callable[[str, bytes], None] | None
+    ) -> None:
+        if line["part"] != self._parts.get(name, 0):
+            raise self._bad("a part of a file is missing")
+        self._parts[name] = line["part"] + 1
+        if keep_part is not None:
+            keep_part(name, self._data(line))
 
     def entries(self) -> Iterator[Entry]:
         """Yield each object as it is stored, and check at the end that none is missing."""

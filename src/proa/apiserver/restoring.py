@@ -31,7 +31,7 @@ def stage(home: Home, file: IO[bytes]) -> dict[str, Any]:
         shutil.rmtree(temporary)
     temporary.mkdir(mode=0o700)
     try:
-        reader = Reader(file)
+        reader = Reader(file, lambda name, content: _append(temporary / _checked_large(home, name), content))
         objects = write_store(temporary / home.store.name, reader.revision, reader.entries())
         (temporary / FILES_OF_PKI).mkdir(mode=0o700)
         for name, content in reader.files.items():
@@ -39,6 +39,9 @@ def stage(home: Home, file: IO[bytes]) -> dict[str, Any]:
                 write_private(temporary / _checked(name), content)
         write_private(temporary / SETTINGS, json.dumps(_settings(home, reader.files.get(SETTINGS)), indent=2))
         _sync(temporary / FILES_OF_PKI)
+        if (folder := temporary / home.pipelines_database.parent.name).exists():
+            _sync(folder / home.pipelines_database.name)
+            _sync(folder)
         _sync(temporary)
         os.rename(temporary, home.restore_ready)
     except BaseException:
@@ -56,6 +59,20 @@ def _checked(name: str) -> PurePosixPath:
     return path
 
 
+def _checked_large(home: Home, name: str) -> PurePosixPath:
+    """Return the name of the one file that comes in parts: the pipelines' database."""
+    if name != str(home.pipelines_database.relative_to(home.path)):
+        raise BadBackup(f"it has a file that no cluster has: {name!r}")
+    return PurePosixPath(name)
+
+
+def _append(path: Path, content: bytes) -> None:
+    path.parent.mkdir(mode=0o700, exist_ok=True)
+    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    with open(descriptor, "wb") as file:
+        file.write(content)
+
+
 def _settings(home: Home, kept: bytes | None) -> dict[str, Any]:
     """Return the cluster's settings: the backup's, with this home's port and address, and a log of its own."""
     try:
@@ -68,8 +85,8 @@ def _settings(home: Home, kept: bytes | None) -> dict[str, Any]:
     return {**settings, **{name: here[name] for name in ("port", "listen") if name in here}, "store": ""}
 
 
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:

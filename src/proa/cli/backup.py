@@ -26,7 +26,8 @@ The cluster goes on meanwhile; the backup shows it at one revision.
 EPILOG = """\
 The file holds every Secret and the cluster's private keys: whoever can read it is the cluster's administrator.
 It is yours alone (0600). What is encrypted at rest (`proa up --encryption-config`) is encrypted in it too, and its
-key is not in it: keep that beside it. Volumes, images and logs are not in it.
+key is not in it: keep that beside it. Volumes, images, artifacts of pipelines and logs are not in it, nor is a
+database of pipelines that a PostgreSQL has; the one in the home is.
 
 A stopped cluster needs no backup: its folder may be copied as it is.
 A cluster whose store is an etcd can be backed up so too; `etcdctl snapshot save` does it for everything in that etcd.
@@ -126,6 +127,15 @@ async def write(home: Home, file: IO[bytes], terminal: Terminal) -> dict[str, An
     for path in sorted(home.pki.iterdir()):
         if path.is_file():
             writer.write_file(f"pki/{path.name}", path.read_bytes())
+    if home.pipelines_database.is_file():
+        from proa.ml.pipelines.database.copying import copied
+        from proa.ml.pipelines.database.errors import CannotOpen
+
+        try:
+            with copied(home.pipelines_database) as database:
+                writer.write_large_file(str(home.pipelines_database.relative_to(home.path)), database)
+        except CannotOpen as error:
+            raise Failure(str(error)) from None
     expected, size_bytes = 0, 0
     written: dict[str, Any] = {}
     async for lines in read(home):

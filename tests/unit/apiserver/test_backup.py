@@ -30,13 +30,19 @@ def value(text: str) -> Callable[[int], bytes]:
     return lambda revision: f"{text}@{revision}".encode()
 
 
-def make_backup(entries: list[Entry] = ENTRIES, files: dict[str, bytes] | None = None) -> bytes:
+def make_backup(
+    entries: list[Entry] = ENTRIES,
+    files: dict[str, bytes] | None = None,
+    large: dict[str, bytes] | None = None,
+) -> bytes:
     file = io.BytesIO()
     writer = Writer(file, "2026-01-31T12:00:00Z", "0.1")
     for name, content in (
         {"cluster.json": b'{"id": "i", "port": 1}', "pki/ca.key": b"k"} | (files or {})
     ).items():
         writer.write_file(name, content)
+    for name, content in (large or {}).items():
+        writer.write_large_file(name, io.BytesIO(content))
     writer.write(encode_start(REVISION, len(entries)))
     for entry in entries:
         writer.write(encode_entry(entry, entry.value))
@@ -156,6 +162,34 @@ def test_a_restored_store_goes_on_where_the_backup_was(tmp_path: Path) -> None:
     assert (home.pki / "ca.key").stat().st_mode & 0o777 == 0o600
     assert json.loads(home.settings.read_text()) == {"id": "i", "port": 1, "store": ""}
     assert sorted(path.name for path in home.path.iterdir()) == ["cluster.json", "pki", "store"]
+
+
+def test_the_database_of_pipelines_comes_in_parts_and_replaces_only_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("proa.apiserver.backup_file.PART_BYTES", 3)
+    home = Home(tmp_path)
+    home.make()
+    home.artifacts.mkdir(parents=True)
+    for name in ("pipelines.db", "pipelines.db-wal", "pipelines.db-shm"):
+        (home.pipelines_database.parent / name).write_text("old")
+    stage(home, io.BytesIO(make_backup(large={"pipelines/pipelines.db": b"0123456789"})))
+    home.finish_restore()
+    found = sorted(path.name for path in home.pipelines_database.parent.iterdir())
+    assert found == ["artifacts", "pipelines.db"]
+    assert home.pipelines_database.read_bytes() == b"0123456789"
+    assert home.pipelines_database.stat().st_mode & 0o777 == 0o600
+    for name in ("pipelines/other", "pki/ca.key", "../x", "pipelines/../../x"):
+        with pytest.raises(BadBackup, match="it has a file that no cluster has"):
+            stage(home, io.BytesIO(make_backup(large={name: b"x"})))
+
+
+def test_a_part_that_is_missing_is_told_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("proa.apiserver.backup_file.PART_BYTES", 3)
+    lines = gzip.decompress(make_backup(large={"pipelines/pipelines.db": b"0123456789"})).splitlines(True)
+    without = [line for line in lines if b'"part":1' not in line]
+    with pytest.raises(BadBackup, match="line 5: a part of a file is missing"):
+        read(gzip.compress(b"".join(without)))
 
 
 def fill(home: Home) -> None:

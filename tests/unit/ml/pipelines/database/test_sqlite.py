@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from proa.ml.pipelines.database.copying import copied
 from proa.ml.pipelines.database.database import Database, open_database
 from proa.ml.pipelines.database.errors import CannotOpen, Unavailable
 from proa.ml.pipelines.database.paging import ListOptions
@@ -19,6 +20,7 @@ from proa.ml.pipelines.records import Run, RunState, Task, TaskKind, TaskState
 
 WRITER = """
 import asyncio, sys
+from proa.ml.pipelines.database.copying import copied
 from proa.ml.pipelines.database.database import open_database
 from proa.ml.pipelines.records import *
 
@@ -175,6 +177,30 @@ def test_another_process_that_holds_the_file_for_long_is_told_of(tmp_path: Path,
         await database.runs.insert(make_run(1))
 
     with_database(path, body)
+
+
+def test_a_file_in_use_is_copied_as_of_one_moment(tmp_path: Path) -> None:
+    path, copies = tmp_path / "p.db", tmp_path / "copy.db"
+
+    async def body(database: Database) -> None:
+        await asyncio.gather(*[database.runs.insert(make_run(number)) for number in range(50)])
+        with copied(path) as file:
+            copies.write_bytes(file.read())
+        await database.runs.insert(make_run(99))
+
+    async def look(database: Database) -> None:
+        assert (await database.runs.page()).total == 50
+        assert await database.runs.get(make_run(7).id, with_spec=True) == make_run(7)
+
+    with_database(path, body)
+    with_database(copies, look)
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["copy.db", "p.db"]
+    (tmp_path / "text.db").write_text("no database " * 500)
+    with (
+        pytest.raises(CannotOpen, match=r"text.db cannot be copied: file is not a database"),
+        copied(tmp_path / "text.db"),
+    ):
+        pass
 
 
 def test_a_step_changes_as_many_rows_however_many_its_run_has(tmp_path: Path) -> None:
