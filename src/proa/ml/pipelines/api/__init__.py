@@ -1,1 +1,1 @@
-"""The REST API that the kfp SDK speaks (v2beta1)."""
+"""REST v2beta1: requests, answers, and who may."""
