@@ -151,5 +151,9 @@ def _is_known_name(host: str) -> bool:
     try:
         ipaddress.ip_address(host)
     except ValueError:
-        return host == "localhost" or host.endswith(".localhost") or host.split(".")[0] in ("ml-pipeline", "ml-pipeline-ui")
+        return (
+            host == "localhost"
+            or host.endswith(".localhost")
+            or host.split(".")[0] in ("ml-pipeline", "ml-pipeline-ui")
+        )
     return True

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
 DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE = 20, 200
 """Upstream's (backend/src/apiserver/server/list_request_util.go)."""
-MAX_NAME = 63
 
 
 @dataclass(frozen=True, slots=True)

@@ -56,7 +56,7 @@ async def get(call: Call) -> Response:
 async def list_(call: Call) -> Response:
     """GET experiments."""
     await call.check("list", EXPERIMENTS, call.namespace)
-    page = await call.services.database.experiments.list(list_options(call), namespace=call.namespace)
+    page = await call.services.database.experiments.page(list_options(call), namespace=call.namespace)
     return list_answer("experiments", page, render)
 
 

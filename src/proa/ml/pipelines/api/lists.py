@@ -22,4 +22,3 @@ def list_answer(field: str, page: Page[_Item], render: Callable[[_Item], Json]) 
     """Return a page; its list is left out where it is empty, as upstream leaves it out."""
     items = [without_empty(render(item)) for item in page.items]
     return answer({field: items, "total_size": page.total, "next_page_token": page.next_token})
-

@@ -54,7 +54,7 @@ _KINDS = {
 }
 
 
-class Refusal(Exception):  # noqa: N818 it is an answer
+class Refusal(Exception):
     """What was asked for is not done. `message` is for whoever asked."""
 
     def __init__(self, code: Code, message: str) -> None:

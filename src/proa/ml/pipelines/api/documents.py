@@ -1,0 +1,58 @@
+"""Read pipelines that clients send, whole or not at all. A large one takes seconds: that is done in a thread."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from proa.ml.pipelines.api.refusals import invalid
+from proa.ml.pipelines.ir.document import Package, package_of, read_package
+from proa.ml.pipelines.ir.problems import InvalidParameters, InvalidPipeline
+from proa.ml.pipelines.records import Json
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,127}")
+
+
+async def read_upload(data: bytes) -> Package:
+    """Return the pipeline in a file; raise Refusal."""
+    return await asyncio.to_thread(_read, data)
+
+
+async def read_document(document: Mapping[str, Any]) -> Package:
+    """Return the pipeline that a request's body holds; raise Refusal."""
+    return await asyncio.to_thread(_read, document)
+
+
+def _read(source: bytes | Mapping[str, Any]) -> Package:
+    from proa.ml.pipelines.ir.validation import check_package
+
+    try:
+        package = read_package(source) if isinstance(source, bytes) else package_of(source)
+        check_package(package)
+    except InvalidPipeline as error:
+        raise invalid(str(error)) from None
+    name = pipeline_name(package.pipeline_spec)
+    if not _NAME.fullmatch(name):
+        raise invalid(
+            f"pipelineInfo.name: {name!r}: a pipeline's name must contain only lowercase alphanumeric characters or '-', "
+            "start with an alphanumeric character, and have at most 128 of them"
+        )
+    return package
+
+
+def check_parameters(pipeline_spec: Mapping[str, Any], parameters: Mapping[str, Any]) -> None:
+    """Raise Refusal unless a run of the pipeline can have these."""
+    from proa.ml.pipelines.ir.parameters import check_run_parameters
+
+    try:
+        check_run_parameters(pipeline_spec, parameters)
+    except InvalidParameters as error:
+        raise invalid(str(error)) from None
+
+
+def pipeline_name(pipeline_spec: Mapping[str, Any]) -> str:
+    """Return what the pipeline calls itself."""
+    info: Json = pipeline_spec.get("pipelineInfo") or {}
+    return str(info.get("name", ""))
