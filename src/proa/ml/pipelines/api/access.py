@@ -1,4 +1,4 @@
-"""Know who asks, and whether they may: RBAC on upstream's names (pipelines.kubeflow.org), in the namespace of what is asked for.
+"""Know who asks, and whether they may: RBAC on upstream's names, in the namespace of what is asked for.
 
 Who shows no token, on a way that allows it (the Service in the cluster, port-forward, the service proxy), acts as the
 service account VISITOR: its RoleBinding says what that is, and an administrator may remove it. A browser that was sent

@@ -1,13 +1,14 @@
 """Make runs: the row first, then its Run object, which is what the operator carries out.
 
-The row is the truth: where the object cannot be made now, the operator makes it at its next start. A run whose id is there
-already is returned as it is, so that a recurring run's run that is asked for twice is made once.
+The row is the truth: where the object cannot be made now, the operator makes it at its next start. A run whose id is
+there already is returned as it is, so that a recurring run's run that is asked for twice is made once.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from proa.client.protocol import Object
@@ -15,6 +16,7 @@ from proa.ml.pipelines.api.documents import check_parameters, pipeline_name
 from proa.ml.pipelines.api.refusals import Code, Refusal
 from proa.ml.pipelines.api.services import Services
 from proa.ml.pipelines.database.errors import AlreadyExists, DatabaseError, NotFound
+from proa.ml.pipelines.ir.document import Package
 from proa.ml.pipelines.records import RecurringRun, Run, RunState
 from proa.ml.pipelines.recurring.macros import Moment, expand_all
 from proa.ml.pipelines.recurring.plan import RunToMake
@@ -71,7 +73,8 @@ def make_object(run: Run) -> Object:
 
 async def create_run(services: Services, run: Run) -> Run:
     """Store a run and have it carried out; return it as stored. Raises Refusal, DatabaseError."""
-    check_parameters(run.pipeline_spec, run.parameters)
+    package = Package(dict(run.pipeline_spec), dict(run.platform_spec))
+    run = replace(run, parameters=check_parameters(package, run.parameters))
     try:
         await services.database.runs.insert(run)
     except AlreadyExists:

@@ -26,28 +26,28 @@ async def read_document(document: Mapping[str, Any]) -> Package:
 
 
 def _read(source: bytes | Mapping[str, Any]) -> Package:
-    from proa.ml.pipelines.ir.validation import check_package
+    from proa.ml.pipelines.ir.validation import check
 
     try:
         package = read_package(source) if isinstance(source, bytes) else package_of(source)
-        check_package(package)
+        check(package)
     except InvalidPipeline as error:
         raise invalid(str(error)) from None
     name = pipeline_name(package.pipeline_spec)
     if not _NAME.fullmatch(name):
         raise invalid(
-            f"pipelineInfo.name: {name!r}: a pipeline's name must contain only lowercase alphanumeric characters or '-', "
-            "start with an alphanumeric character, and have at most 128 of them"
+            f"pipelineInfo.name: {name!r}: a pipeline's name must contain only lowercase alphanumeric characters or "
+            "'-', start with an alphanumeric character, and have at most 128 of them"
         )
     return package
 
 
-def check_parameters(pipeline_spec: Mapping[str, Any], parameters: Mapping[str, Any]) -> None:
-    """Raise Refusal unless a run of the pipeline can have these."""
-    from proa.ml.pipelines.ir.parameters import check_run_parameters
+def check_parameters(package: Package, parameters: Mapping[str, Any]) -> Json:
+    """Return the parameters of a run, numbers as their types say; raise Refusal for what its pipeline cannot have."""
+    from proa.ml.pipelines.ir.runtime_parameters import check_runtime_parameters
 
     try:
-        check_run_parameters(pipeline_spec, parameters)
+        return check_runtime_parameters(package, parameters)
     except InvalidParameters as error:
         raise invalid(str(error)) from None
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import orjson
@@ -191,7 +191,7 @@ def _read_strings(value: object, path: str) -> dict[str, str]:
     return {key: _read_string(part, f"{path}.{key}") for key, part in _read_struct(value, path).items()}
 
 
-_READERS = {
+_READERS: Mapping[str, Callable[[Any, str], Any]] = {
     "string": _read_string,
     "bool": _read_bool,
     "int64": _read_int,

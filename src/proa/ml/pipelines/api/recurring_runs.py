@@ -17,8 +17,8 @@ from proa.ml.pipelines.api.runs import find_experiment, find_package
 from proa.ml.pipelines.api.times import format_time
 from proa.ml.pipelines.ir.document import Package
 from proa.ml.pipelines.records import Json, RecurringRun
-
-MAX_CONCURRENCY = 10
+from proa.ml.pipelines.recurring.checks import check_recurring_run
+from proa.objects.errors import BadRequest
 
 
 def render(recurring: RecurringRun) -> Json:
@@ -95,7 +95,7 @@ async def create(call: Call) -> Response:
     package, reference = await find_package(call, message)
     config = message.get("runtime_config", {})
     parameters = config.get("parameters", {})
-    check_parameters(package.pipeline_spec, parameters)
+    check_parameters(package, parameters)
     now = call.services.now()
     recurring = RecurringRun(
         call.services.new_id(),
@@ -107,7 +107,7 @@ async def create(call: Call) -> Response:
         parameters=parameters,
         pipeline_root=config.get("pipeline_root", ""),
         service_account=message.get("service_account") or SERVICE_ACCOUNT,
-        max_concurrency=read_concurrency(message),
+        max_concurrency=message.get("max_concurrency", 1),
         no_catchup=message.get("no_catchup", False),
         is_enabled=message.get("mode") == "ENABLE",
         updated_at=now,
@@ -122,31 +122,22 @@ async def create(call: Call) -> Response:
         "pipeline_version_id"
     ):
         recurring = replace(recurring, pipeline_version_id="")  # the latest, whenever a run is made
+    try:
+        check_recurring_run(recurring)
+    except BadRequest as error:
+        raise invalid(error.message) from None
     await call.services.database.recurring.insert(recurring)
     call.services.look_at(recurring.id)
     return answer(render(recurring))
 
 
-def read_concurrency(message: Json) -> int:
-    """Return how many runs may be under way at a time; raise Refusal."""
-    count: int = message.get("max_concurrency", 1)
-    if not 1 <= count <= MAX_CONCURRENCY:
-        raise invalid(
-            "The max concurrency of the recurring run must be at least 1 and at most "
-            f"{MAX_CONCURRENCY}. Received {count}"
-        )
-    return count
-
-
 def read_trigger(trigger: Json) -> Json:
-    """Return the fields of a RecurringRun that say when; raise Refusal for a schedule that is none."""
+    """Return the fields of a RecurringRun that say when; raise Refusal."""
     cron, periodic = trigger.get("cron_schedule"), trigger.get("periodic_schedule")
-    if cron and periodic:
+    if cron is not None and periodic is not None:
         raise invalid("only one of cron_schedule and periodic_schedule can be given")
     schedule = cron or periodic or {}
     times = {"start_time": schedule.get("start_time", 0.0), "end_time": schedule.get("end_time", 0.0)}
-    if times["end_time"] and times["start_time"] > times["end_time"]:
-        raise invalid("The start time must be before the end time of the recurring run")
     if periodic is not None:
         seconds = periodic.get("interval_second", 0)
         if seconds < 1:
@@ -155,21 +146,10 @@ def read_trigger(trigger: Json) -> Json:
             )
         return {**times, "interval_seconds": seconds}
     if cron is not None:
-        _check_cron(cron.get("cron", ""))
+        if not cron.get("cron"):
+            raise invalid("Schedule cron is empty")
         return {**times, "cron": cron["cron"]}
     return {}
-
-
-def _check_cron(text: str) -> None:
-    from proa.objects.cron import CronError, parse_schedule_with_seconds
-    from proa.objects.time_zones import UnknownTimeZone
-
-    try:
-        parse_schedule_with_seconds(text)
-    except (CronError, UnknownTimeZone) as error:
-        raise invalid(
-            f"Schedule cron is not a supported format (https://godoc.org/github.com/robfig/cron). Error: {error}"
-        ) from None
 
 
 async def get(call: Call) -> Response:

@@ -1,7 +1,8 @@
 """Show a run and its tasks as the API does: upstream's fields, and what we know beside them under `proa`.
 
 Upstream shows the nodes of its workflow engine: each task, what prepared it ("train-driver") and, of one in a
-container, the step itself ("executor"). Clients find tasks by these names, so they are here too; only the executor has a pod.
+container, the step itself ("executor"). Clients find tasks by these names, so they are here too; only the executor
+has a pod.
 Upstream: backend/src/apiserver/server/api_converter.go (toApiRun, toApiPipelineTaskDetail).
 """
 
@@ -19,8 +20,8 @@ from proa.ml.pipelines.records import Artifact, Json, Run, RunState, Task, TaskK
 UNKNOWN_ERROR = 2
 """The code of google.rpc.Status for what a program of the user's failed with."""
 _STATES = {
-    TaskState.CACHED: "SUCCEEDED",
-    TaskState.NOT_TRIGGERED: "SKIPPED",
+    TaskState.CACHED.value: "SUCCEEDED",
+    TaskState.NOT_TRIGGERED.value: "SKIPPED",
 }
 _WITH_EXECUTOR = frozenset({TaskKind.CONTAINER})
 
@@ -89,7 +90,7 @@ def render_tasks(tasks: Sequence[Task]) -> list[Json]:
 
 
 def _task_node(task: Task, parent: str, below: list[Json]) -> Json:
-    state = _STATES.get(task.state, task.state.value)
+    state = _STATES.get(task.state.value, task.state.value)
     if task.kind in _WITH_EXECUTOR:
         below = [{"pod_name": task.pod_name}] if task.pod_name else []
     return without_empty(
@@ -132,7 +133,7 @@ def _driver_node(task: Task, parent: str) -> Json:
 
 
 def _executor_node(task: Task) -> Json:
-    state = "SKIPPED" if task.state == TaskState.CACHED else _STATES.get(task.state, task.state.value)
+    state = "SKIPPED" if task.state == TaskState.CACHED else _STATES.get(task.state.value, task.state.value)
     return without_empty(
         {
             **_times(task),
@@ -234,7 +235,7 @@ def _history(states: Iterable[tuple[RunState | TaskState, float]], failed: str, 
         without_empty(
             {
                 "update_time": format_time(since),
-                "state": _STATES.get(state, state.value),  # type: ignore[call-overload]
+                "state": _STATES.get(state.value, state.value),
                 "error": _error(error) if state == failed else {},
             }
         )

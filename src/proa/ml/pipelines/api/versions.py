@@ -47,9 +47,7 @@ async def get(call: Call) -> Response:
 async def list_(call: Call) -> Response:
     """GET pipelines/{pipeline_id}/versions."""
     pipeline = await find(call, "list")
-    page = await call.services.database.versions.page(
-        pipeline.id, list_options(call), with_spec=True
-    )
+    page = await call.services.database.versions.page(pipeline.id, list_options(call), with_spec=True)
     return list_answer("pipeline_versions", page, render)
 
 
@@ -71,9 +69,7 @@ async def delete(call: Call) -> Response:
 
 async def find_version(call: Call, verb: str) -> PipelineVersion:
     """Return the version that the path names, which the caller may `verb`; raise Refusal."""
-    version = await call.services.database.versions.get(
-        call.path["pipeline_version_id"], with_spec=True
-    )
+    version = await call.services.database.versions.get(call.path["pipeline_version_id"], with_spec=True)
     if version.pipeline_id != call.path["pipeline_id"]:
         raise not_found("PipelineVersion", version.id)
     await find_by_id(call, version.pipeline_id, verb)
