@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import errno
 import importlib
 import logging
@@ -22,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from proa.cluster_settings import (
     EVERYWHERE,
+    FILE,
     LOOPBACK,
     BadSettings,
     Settings,
@@ -36,12 +38,14 @@ from proa.local_nodes.addresses import (
     API_PORT,
     API_SERVICE_IP,
     DNS_SERVICE_IP,
+    PIPELINES_PORT,
     REGISTRY_NAME,
+    REGISTRY_PORT,
     SERVICE_CIDR,
     SERVICE_CIDR_V6,
     joined_pod_cidrs,
 )
-from proa.local_nodes.door import NodeDoor
+from proa.local_nodes.door import Listener, NodeDoor
 from proa.local_nodes.node import Surroundings
 from proa.local_nodes.node_set import LocalNodes
 from proa.local_nodes.removal import remove_nodes
@@ -57,6 +61,7 @@ if TYPE_CHECKING:
     from proa.client.kubelet_api import DistantKubelet, KubeletApi
     from proa.client.protocol import Client
     from proa.httpd.server import HttpServer
+    from proa.ml.pipelines.component import Pipelines
     from proa.network.gateway.starter import GatewayStarter
     from proa.reconcile.manager import Manager
     from proa.registry.access import Access
@@ -123,11 +128,14 @@ class Cluster:
         """Those that the cluster had before, when it was to have more."""
         self.registry_address = ""
         """Where the host reaches the cluster's registry."""
+        self.pipelines_address = ""
+        """Where the host reaches the pipelines' API, with a token."""
         self.settings: Settings
         self._client: Client
         self._manager: Manager
         self._nodes: LocalNodes
         self._gateway: GatewayStarter
+        self._pipelines: Pipelines | None = None
         self._remote_kubelets: RemoteKubelets
 
     @property
@@ -182,6 +190,8 @@ class Cluster:
         self._manager.start_self_watching()
         self._nodes.look()  # a switch may have been turned meanwhile
         self._gateway.start()
+        if self._pipelines is not None:
+            self._pipelines.start_in_background()
 
     def look_at_switches(self) -> None:
         """Have nodes follow their switches (`proa nodes start` and `stop`)."""
@@ -218,7 +228,7 @@ class Cluster:
         return store
 
     def _choose_components(self, wanted: Wanted) -> None:
-        """Keep what runs elsewhere, and the configurations of scheduler and kubelets, where they can be carried out."""
+        """Keep what runs elsewhere, and how the rest is configured, where that can be carried out."""
         kept = self.settings
         settings = kept._replace(
             without=kept.without if wanted.without is None else wanted.without,
@@ -226,6 +236,10 @@ class Cluster:
             if wanted.scheduler_config is None
             else wanted.scheduler_config,
             kubelet_config=kept.kubelet_config if wanted.kubelet_config is None else wanted.kubelet_config,
+            pipelines_database=kept.pipelines_database
+            if wanted.pipelines_database is None
+            else wanted.pipelines_database.removeprefix(FILE),
+            pipelines_port=kept.pipelines_port if wanted.pipelines_port is None else wanted.pipelines_port,
         )
         self._scheduling = make_scheduling(settings.scheduler_config) if settings.scheduler_config else None
         self._kubelet_changes = read_kubelet_changes(settings.kubelet_config)
@@ -336,11 +350,17 @@ class Cluster:
         )
         informers, events = manager.informers, manager.events
         registry = self._open_registry(server, pki)
+        others: dict[int, Callable[[socket.socket], Listener]] = {
+            REGISTRY_PORT: lambda listener: registry.listen(listener, is_host=False)
+        }
+        if "pipelines" not in without:
+            self._pipelines = self._make_pipelines(server)
+            others[PIPELINES_PORT] = self._pipelines.listen
         around = Surroundings(
             informers,
             events,
             lambda node: make_client(server, f"system:node:{node}", "system:nodes"),
-            lambda noded: NodeDoor(noded, make_http, registry),
+            lambda noded: NodeDoor(noded, make_http, others),
             self.settings.node_monitor_grace_seconds,
             self.settings.outside_network,
             make_account_client(server, BALANCER_ACCOUNT),
@@ -405,6 +425,34 @@ class Cluster:
             self.registry_address = f"{LOOPBACK}:{on_host.port}"
         return registry
 
+    def _make_pipelines(self, server: ApiServer) -> Pipelines:
+        """Have pipelines wait for the first request, on the host's loopback and at the API server's own address."""
+        from proa.ml.pipelines.component import ACCOUNT, Pipelines, PipelinesSettings
+
+        settings = self.settings
+        pipelines = Pipelines(
+            make_account_client(server, ACCOUNT),
+            PipelinesSettings(
+                database=settings.pipelines_database or str(self.home.pipelines_database),
+                artifacts=self.home.artifacts,
+                install=self._install_pipelines,
+            ),
+        )
+        server.extensions[pipelines.NAME] = pipelines.handle
+        self._stack.push_async_callback(pipelines.stop)
+        listener = listen_if_free(LOOPBACK, settings.pipelines_port)
+        if listener is not None:
+            pipelines.listen(listener, needs_token=True)
+            port = int(listener.getsockname()[1])
+            self.pipelines_address = f"http://{LOOPBACK}:{port}"
+            self._keep(settings._replace(pipelines_port=port), settings)
+        return pipelines
+
+    async def _install_pipelines(self) -> None:
+        from proa.ml.pipelines.api.installation import install
+
+        await install(self._client, API_ADDRESS, PIPELINES_PORT)
+
     def _start_scheduler(self, server: ApiServer, manager: Manager) -> None:
         from proa.scheduler.cycle import DEFAULT_CONFIGURATION, Scheduler
 
@@ -442,10 +490,10 @@ class Cluster:
         """Return the kubelet that logs, exec and port-forward of a node's pods go to, of this machine or another."""
         from proa.objects.errors import ServiceUnavailable
 
-        kubelet = self._nodes.find_kubelet(name)
+        kubelet = self._nodes.find_kubelet(name) if name else self._nodes.find_any_kubelet()
         if kubelet is not None:
             return kubelet.server
-        if self._nodes.has(name):
+        if not name or self._nodes.has(name):
             raise ServiceUnavailable(f'the kubelet of node "{name}" cannot be reached')
         return await self._remote_kubelets.find(name)
 
@@ -515,6 +563,14 @@ def listen(address: str, port: int) -> socket.socket:
             f"cannot listen on {address} port {port}: {error.strerror}{LISTEN_ADVICE.get(error.errno or 0, '')}"
         ) from None
     return listener
+
+
+def listen_if_free(address: str, port: int) -> socket.socket | None:
+    """Return a listening socket: at `port` if that is free, else at any; None where there is none at all."""
+    for number in dict.fromkeys((port, 0)):
+        with contextlib.suppress(StartFailure):
+            return listen(address, number)
+    return None
 
 
 def make_scheduling(path: str) -> Configuration:

@@ -16,9 +16,11 @@ EVERYWHERE = {"0.0.0.0": LOOPBACK, "::": "::1"}  # noqa: S104 - what `--listen` 
 """Addresses that are to be listened on and not to be connected to, and which one to take instead."""
 LOG = "log"
 """What `--store` calls the home's own log."""
+FILE = "file"
+"""What `--pipelines-database` calls the home's own."""
 FAMILIES = ("IPv4", "IPv4,IPv6")
 """What `--ip-families` may ask for."""
-SEPARABLE = ("controllers", "scheduler")
+SEPARABLE = ("controllers", "scheduler", "pipelines")
 """Components that `--without` may name: they have verbs of their own."""
 
 
@@ -46,6 +48,8 @@ class Wanted(NamedTuple):
     outside_network: str | None = None
     ip_families: str | None = None
     kubelet_config: str | None = None
+    pipelines_database: str | None = None
+    pipelines_port: int | None = None
 
     def options(self) -> list[str]:
         """Return the words of a command line that asks for the same."""
@@ -63,6 +67,8 @@ class Settings(NamedTuple):
     silent (`4s`) before it counts as unreachable. `scheduler_config` is the scheduler's configuration, "" for none,
     `kubelet_config` that of the nodes' kubelets. `outside_network` says whether pods reach the host's networks: one of
     network/outside/modes.py. `ip_families` are those of pods' and services' addresses: one of FAMILIES.
+    `pipelines_database` is where pipelines' history is: "" for a file in the home, else PostgreSQL's URL, without a
+    password; `pipelines_port` is where the host's loopback has their API.
     """
 
     id: str
@@ -79,6 +85,8 @@ class Settings(NamedTuple):
     outside_network: str = "yes"
     ip_families: str = "IPv4"
     kubelet_config: str = ""
+    pipelines_database: str = ""
+    pipelines_port: int = 8888
 
     @property
     def node_monitor_grace_seconds(self) -> float:
@@ -117,8 +125,10 @@ class Settings(NamedTuple):
             outside_network=self.outside_network,
             ip_families=self.ip_families,
             kubelet_config=self.kubelet_config,
+            pipelines_database=self.pipelines_database or FILE,
+            pipelines_port=self.pipelines_port,
         )
-        asked = wanted._replace(port=wanted.port or None)
+        asked = wanted._replace(port=wanted.port or None, pipelines_port=wanted.pipelines_port or None)
         met = [name for name in Wanted._fields if getattr(asked, name) == getattr(has, name)]
         return asked._replace(**dict.fromkeys(met))
 

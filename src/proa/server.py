@@ -86,6 +86,7 @@ async def _serve(
             "pid": os.getpid(),
             "server": cluster.url,
             "registry": cluster.registry_address,
+            "pipelines": cluster.pipelines_address,
             "startedAt": time.time(),
             "startSeconds": round(time.monotonic() - started, 3),
             "ready": True,

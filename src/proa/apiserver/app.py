@@ -38,7 +38,7 @@ from proa.apiserver.policies.bindings import Policies
 from proa.apiserver.registry.catalog import Catalog
 from proa.apiserver.registry.definition import ResourceDefinition
 from proa.apiserver.registry.namespace_deletion import decide_namespace
-from proa.apiserver.request_info import parse_request
+from proa.apiserver.request_info import RequestInfo, parse_request
 from proa.apiserver.resources.networking.ipaddress import make_stored
 from proa.apiserver.router import Router, no_kubelet
 from proa.apiserver.service_ranges import ServiceRanges
@@ -47,7 +47,7 @@ from proa.apiserver.tokens.discovery import IssuerDiscovery
 from proa.apiserver.tokens.issuer import TokenIssuer
 from proa.apiserver.webhooks.webhooks import Webhooks
 from proa.client.kubelet_api import KubeletDialer
-from proa.client.protocol import Request, Response
+from proa.client.protocol import Handler, Request, Response
 from proa.objects.quick_dataclass import dataclass
 from proa.objects.resource import CUSTOM_RESOURCE_DEFINITIONS
 from proa.objects.token_keys import TokenKeys
@@ -118,6 +118,8 @@ class ApiServer:
         address = f"{self.settings.advertise_address}:{self.settings.advertise_port}"
         self.flow_control = FlowControl(store)
         self.metrics = RequestMetrics()
+        self.extensions: dict[str, Handler] = {}
+        """Who answers below `/apis/NAME/`, for names that are no group's: whoever may ask for that path is let through."""
         revision = Gauge("proa_store_revision", "The newest durable revision.", lambda: float(store.revision))
         metrics = (*self.metrics.all, self._stored_objects(), revision)
         self.router = Router(
@@ -128,6 +130,7 @@ class ApiServer:
             kubelet,
             metrics,
             self.aggregator,
+            self.extensions,
         )
         audit, failed = self._audit_filters()
         filters: tuple[Filter, ...] = (
@@ -176,4 +179,7 @@ class ApiServer:
 
     async def handle(self, request: Request) -> Response:
         """Answer a request. Where `request.user` is set, the transport has authenticated it."""
-        return await self._handle(request, parse_request(request))
+        info = parse_request(request)
+        if info.group in self.extensions:
+            info = RequestInfo(False, request.method.lower(), request.path)
+        return await self._handle(request, info)

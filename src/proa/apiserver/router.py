@@ -6,7 +6,7 @@ installer.go.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -35,7 +35,7 @@ from proa.apiserver.request_info import RequestInfo, asks_for_watch
 from proa.apiserver.tokens.discovery import CONFIGURATION_PATH, KEYS_PATH, IssuerDiscovery
 from proa.apiserver.tokens.issuer import TokenIssuer
 from proa.client.kubelet_api import KubeletApi, KubeletDialer
-from proa.client.protocol import Object, Request, Response
+from proa.client.protocol import Handler, Object, Request, Response
 from proa.objects.errors import ServiceUnavailable
 from proa.objects.resource import Resource
 from proa.objects.selectors import parse_label_selector
@@ -59,6 +59,7 @@ class Router:
         kubelet: KubeletDialer | None,
         metrics: Sequence[Metric],
         aggregator: Aggregator,
+        extensions: Mapping[str, Handler],
     ) -> None:
         self._catalog = catalog
         self._settings = settings
@@ -67,6 +68,7 @@ class Router:
         self._kubelet = kubelet or no_kubelet
         self._metrics = metrics
         self._aggregator = aggregator
+        self._extensions = extensions
         address = f"{settings.advertise_address}:{settings.advertise_port}"
         self._discovery = Discovery(catalog, address, aggregator)
         self._live = {"ping": lambda: "", "etcd": lambda: catalog.store.refusal}
@@ -195,6 +197,8 @@ class Router:
         parts = [part for part in info.path.split("/") if part]
         first = parts[0] if parts else ""
         if first in ("api", "apis"):
+            if len(parts) > 1 and parts[1] in self._extensions:
+                return await self._extensions[parts[1]](request)
             if len(parts) == 3 and (parts[1], parts[2]) not in self._catalog.group_versions:
                 remote = self._aggregator.find(parts[1], parts[2])
                 if remote is not None:

@@ -16,7 +16,7 @@ from proa.cli.terminal import GREEN, RED, Terminal, format_bytes, format_table, 
 from proa.client.protocol import Object
 from proa.cluster_settings import read_settings
 from proa.home import Home, find_home, option_for
-from proa.local_nodes.addresses import REGISTRY_NAME, REGISTRY_PORT
+from proa.local_nodes.addresses import PIPELINES_NAME, REGISTRY_NAME, REGISTRY_PORT
 from proa.objects.errors import ApiError
 
 DESCRIPTION = """\
@@ -65,7 +65,7 @@ def find_status(home: Home) -> dict[str, Any]:
         processes += find_noded(node)
     processes += find_envoy(home)
     status |= {"running": True, "kubeconfig": str(home.kubeconfig), "processes": processes}
-    status |= {key: server.get(key) for key in ("pid", "server", "registry", "startedAt", "startSeconds")}
+    status |= {key: server.get(key) for key in ("pid", "server", "registry", "pipelines", "startedAt", "startSeconds")}
     status |= describe_settings(home)
     status["gateway"] = find_places(home)
     try:
@@ -231,6 +231,10 @@ def print_status(status: dict[str, Any]) -> None:
     if status.get("registry"):
         terminal.line(
             f"registry: {status['registry']}, in pods and images' names {REGISTRY_NAME}:{REGISTRY_PORT}"
+        )
+    if status.get("pipelines"):
+        terminal.line(
+            f"pipelines: kfp.Client(host='{status['pipelines']}', existing_token=...), in pods {PIPELINES_NAME}"
         )
     used = ", ".join(f"{p['name']} {format_bytes(p['memoryBytes'])}" for p in status["processes"])
     terminal.line(f"memory: {used}")

@@ -21,7 +21,7 @@ from typing import Any
 
 from proa.cli import Failure, UsageError, grace_period
 from proa.cli.terminal import Terminal
-from proa.cluster_settings import FAMILIES, LOG, SEPARABLE, Wanted, read_settings
+from proa.cluster_settings import FAMILIES, FILE, LOG, SEPARABLE, Wanted, read_settings
 from proa.home import Home, find_home
 from proa.local_nodes.addresses import MAX_NODES
 from proa.network.outside.modes import MODES
@@ -106,8 +106,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--without",
         metavar="LIST",
-        help="what runs elsewhere, with commas between: `controllers` and `scheduler`, which have verbs of their own; "
-        'kept for later starts; "" for nothing',
+        help="what runs elsewhere or not at all, with commas between: `controllers`, `scheduler`, which have verbs of "
+        'their own, and `pipelines`; kept for later starts; "" for nothing',
     )
     parser.add_argument(
         "--scheduler-config",
@@ -120,6 +120,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="a KubeletConfiguration (kubelet.config.k8s.io/v1beta1) for all nodes: evictionHard, maxPods, what "
         'logs and images may take; kept for later starts; "" for none',
+    )
+    parser.add_argument(
+        "--pipelines-database",
+        metavar="DATABASE",
+        help="where pipelines' history is kept: `file`, in the cluster's folder (default), or a PostgreSQL, as "
+        "postgresql://USER@HOST/NAME, whose password is in ~/.pgpass or $PGPASSFILE; kept for later starts",
+    )
+    parser.add_argument(
+        "--pipelines-port",
+        type=int,
+        metavar="N",
+        help="the port of 127.0.0.1 where pipelines' API takes requests with a token (default: 8888 or the last one, "
+        "any free one if that is taken; 0: any free one)",
     )
     parser.add_argument("--ready-fd", type=int, help=argparse.SUPPRESS)
 
@@ -144,6 +157,7 @@ def check(options: argparse.Namespace) -> None:
         options.without = check_without(options.without)
     check_nodes(options)
     check_store(options)
+    check_pipelines(options)
     if options.encryption_config:
         options.encryption_config = os.path.abspath(options.encryption_config)
     if options.scheduler_config:
@@ -192,6 +206,24 @@ def check_store(options: argparse.Namespace) -> None:
     asked = options.store
     if asked and asked != LOG and not asked.startswith(("etcd://", "etcds://")):
         raise UsageError(f"--store {asked}: `log`, or an etcd, as etcd://HOST:PORT")
+
+
+def check_pipelines(options: argparse.Namespace) -> None:
+    """Refuse what is no database's address, and one with a password, which every process could read here."""
+    asked, port = options.pipelines_database, options.pipelines_port
+    if port is not None and not 0 <= port <= 65535:
+        raise UsageError(f"--pipelines-port {port}: a port is a number from 0 (any free one) to 65535")
+    if asked in (None, "", FILE):
+        return
+    from urllib.parse import urlsplit
+
+    parts = urlsplit(asked)
+    if parts.scheme not in ("postgresql", "postgres"):
+        raise UsageError("--pipelines-database: `file`, or a PostgreSQL, as postgresql://USER@HOST/NAME")
+    if parts.password or "password=" in parts.query:
+        raise UsageError(
+            "--pipelines-database: the password is for ~/.pgpass or $PGPASSFILE: here every process can read it"
+        )
 
 
 def run_here(home: Home, options: argparse.Namespace) -> int:

@@ -38,8 +38,8 @@ class HttpServer:
         self._servers: list[asyncio.Server] = []
         self._sweeper: asyncio.Task[None] | None = None
 
-    async def serve(self, sock: socket.socket) -> None:
-        """Start to accept on a listening socket, and return; the socket is ours from now on."""
+    async def serve(self, sock: socket.socket) -> asyncio.Server:
+        """Start to accept on a listening socket, and return what ends that; the socket is ours from now on."""
         loop = asyncio.get_running_loop()
         if self._sweeper is None:
             self._sweeper = loop.create_task(self._sweep(), name="http sweep")
@@ -53,6 +53,7 @@ class HttpServer:
             backlog=1024,
         )
         self._servers.append(server)
+        return server
 
     async def close(self, grace_seconds: float = 1.0) -> None:
         """Stop accepting, let answers under way finish for `grace_seconds`, and cut the rest."""

@@ -24,6 +24,9 @@ API_PORT = 6443
 REGISTRY_NAME = "proa.local"
 REGISTRY_PORT = 5000
 """Where pods reach the cluster's registry: at the API's address."""
+PIPELINES_NAME = "http://ml-pipeline.kubeflow:8888"
+PIPELINES_PORT = 8888
+"""Where pods reach the pipelines' API: at the API's address, too."""
 HOST_ADDRESS = "10.243.255.2"
 """What stands for the host's loopback, where pods may reach it."""
 INSIDE_CIDRS = (CLUSTER_POD_CIDR, SERVICE_CIDR, "10.243.0.0/16")

@@ -78,6 +78,10 @@ class LocalNodes:
         node = self._nodes.get(name)
         return node.kubelet if node is not None else None
 
+    def find_any_kubelet(self) -> Kubelet | None:
+        """Return the kubelet of any node that is up: each reaches all of the cluster's network."""
+        return next((node.kubelet for node in self._nodes.values() if node.kubelet is not None), None)
+
     def lend_entrance(self, on_renewed: Callable[[], None]) -> GatewayPlace:
         """Return the way in to the nodes; `on_renewed` is called when it is another, or made anew."""
         self._on_entrance = on_renewed

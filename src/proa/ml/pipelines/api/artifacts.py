@@ -50,7 +50,7 @@ async def lineage(call: Call) -> Response:
 async def download(call: Call) -> Response:
     """GET artifacts/{artifact_id}:download: a file as it is, a folder as a .tar.gz."""
     artifact = await _find(call)
-    store = await call.services.artifacts(artifact.namespace)
+    store = await call.services.stores.of(artifact.namespace)
     try:
         found = await store.stat(artifact.uri)
     except ArtifactError as error:
@@ -73,7 +73,7 @@ async def read(call: Call) -> Response:
     node, name = call.path["node_id"], call.path["artifact_name"]
     for task in await call.services.database.tasks.of(run.id):
         if node in (task.id, task.pod_name) and task.outputs.artifacts.get(name):
-            store = await call.services.artifacts(run.namespace)
+            store = await call.services.stores.of(run.namespace)
             stream = await begin(store.stream(task.outputs.artifacts[name][0].uri))
             headers = {"Content-Type": "application/json", "Cache-Control": "no-cache, private"}
             return Response(200, headers, stream=_as_base64(stream))

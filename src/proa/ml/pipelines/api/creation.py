@@ -26,6 +26,7 @@ from proa.objects.resource import Resource
 
 RUNS = Resource("pipelines.proa.dev", "v1", "runs", "Run")
 RUN_ID_LABEL = "pipeline/runid"
+FINALIZER = "pipelines.proa.dev/record"
 SERVICE_ACCOUNT = "pipeline-runner"
 _MAX_NAME = 40
 _NOT_IN_NAMES = re.compile(r"[^a-z0-9]+")
@@ -66,7 +67,12 @@ def make_object(run: Run) -> Object:
     return {
         "apiVersion": RUNS.api_version,
         "kind": RUNS.kind,
-        "metadata": {"name": run.name, "namespace": run.namespace, "labels": {RUN_ID_LABEL: run.id}},
+        "metadata": {
+            "name": run.name,
+            "namespace": run.namespace,
+            "labels": {RUN_ID_LABEL: run.id},
+            "finalizers": [FINALIZER],
+        },
         "spec": {"runId": run.id},
     }
 

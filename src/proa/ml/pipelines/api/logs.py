@@ -40,7 +40,7 @@ async def by_task(call: Call) -> Response:
 
 async def _answer(call: Call, task: Task, namespace: str) -> Response:
     if task.log_uri:
-        store = await call.services.artifacts(namespace)
+        store = await call.services.stores.of(namespace)
         return Response(200, dict(_TEXT), stream=await begin(store.stream(task.log_uri)))
     if not task.pod_name:
         raise not_found("Log of task", task.path)
