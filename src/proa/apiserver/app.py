@@ -119,7 +119,7 @@ class ApiServer:
         self.flow_control = FlowControl(store)
         self.metrics = RequestMetrics()
         self.extensions: dict[str, Handler] = {}
-        """Who answers below `/apis/NAME/`, for names that are no group's: whoever may ask for that path is let through."""
+        """Who answers below `/apis/NAME/`, for names that are no group's, to those who may ask for that path."""
         revision = Gauge("proa_store_revision", "The newest durable revision.", lambda: float(store.revision))
         metrics = (*self.metrics.all, self._stored_objects(), revision)
         self.router = Router(

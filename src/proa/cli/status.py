@@ -65,7 +65,10 @@ def find_status(home: Home) -> dict[str, Any]:
         processes += find_noded(node)
     processes += find_envoy(home)
     status |= {"running": True, "kubeconfig": str(home.kubeconfig), "processes": processes}
-    status |= {key: server.get(key) for key in ("pid", "server", "registry", "pipelines", "startedAt", "startSeconds")}
+    status |= {
+        key: server.get(key)
+        for key in ("pid", "server", "registry", "pipelines", "startedAt", "startSeconds")
+    }
     status |= describe_settings(home)
     status["gateway"] = find_places(home)
     try:

@@ -337,10 +337,18 @@ class Connection(asyncio.Protocol):
     async def _write_stream(
         self, request: Request, response: Response, stream: AsyncIterator[bytes], last: bool
     ) -> bool:
-        """Write chunks as they come; a stream that fails is cut, so that the client sees it is not whole."""
+        """Write chunks as they come; a stream that fails is cut, so that the client sees it is not whole.
+
+        One that says how long it is (a backend's answer that is passed on) comes as it is, and must be that long.
+        """
+        length = next((v for key, v in response.headers.items() if key.lower() == "content-length"), None)
         try:
-            self._write(self._head(response, "Transfer-Encoding: chunked\r\n", last))
-            if request.method != "HEAD":
+            self._write(self._head(response, "" if length else "Transfer-Encoding: chunked\r\n", last))
+            if request.method == "HEAD":
+                return not last
+            if length:
+                await self._write_known(int(length), stream)
+            else:
                 attach = getattr(stream, "attach", None)
                 if attach is not None:
                     attach(self._write_chunk)
@@ -360,6 +368,18 @@ class Connection(asyncio.Protocol):
             if close is not None:
                 await close()
         return not last
+
+    async def _write_known(self, length: int, stream: AsyncIterator[bytes]) -> None:
+        """Write a stream that says how long it is; raise ConnectionError where it is not."""
+        async for chunk in stream:
+            length -= len(chunk)
+            if length < 0:
+                break
+            await self._drained()
+            self._write(chunk)
+        if length:
+            self.abort()
+            raise ConnectionResetError("the answer is not as long as it said")
 
     def _write_chunk(self, chunk: bytes) -> bool:
         """Write a chunk of a stream; False, with nothing written, while the client is behind."""

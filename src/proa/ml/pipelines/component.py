@@ -1,7 +1,8 @@
 """Build and wire the parts of pipelines: what `proa up` and `proa pipelines serve` both start.
 
 Nothing is imported, opened or running until the first request, or until `start_in_background` where a database is from
-before: who does not use pipelines does not pay for them. Services and accounts are made once, after the cluster is ready.
+before: who does not use pipelines does not pay for them. Services and accounts are made once, after the cluster is
+ready.
 """
 
 from __future__ import annotations
@@ -47,6 +48,10 @@ class PipelinesSettings:
     install: Callable[[], Awaitable[None]] | None = None
     is_only_operator: bool = True
     """Whether nobody else can be one: else the Lease says who works."""
+
+    def has_database(self) -> bool:
+        """Tell whether there may be something from before."""
+        return "://" in self.database or os.path.exists(self.database)
 
 
 class Pipelines:
@@ -102,7 +107,7 @@ class Pipelines:
         try:
             if self._settings.install is not None:
                 await self._settings.install()
-            if "://" in self._settings.database or os.path.exists(self._settings.database):
+            if self._settings.has_database():
                 await self._ensure()
         except Exception:
             logger.exception("pipelines do not start; they are tried again at the first request")
@@ -160,9 +165,7 @@ class Pipelines:
         settings = self._settings
         database = await open_database(settings.database)
         stack.push_async_callback(database.close)
-        stores = ArtifactStores(
-            self._client, StoreSettings(settings.artifacts, settings.image or HOST_IMAGE)
-        )
+        stores = ArtifactStores(self._client, StoreSettings(settings.artifacts, settings.image or HOST_IMAGE))
         stack.push_async_callback(stores.close)
         loop: RecurringRuns
 

@@ -1,7 +1,7 @@
 """What a cluster has for pipelines: their namespace, the Services by which clients find them, and who visitors are.
 
-Made once: what an administrator has taken away (the visitors' binding) is not made again. Names and ports are upstream's
-(manifests/kustomize/base/pipeline). The Services have no pods behind them: this process answers.
+Made once: what an administrator has taken away (the visitors' binding) is not made again. Names and ports are
+upstream's (manifests/kustomize/base/pipeline). The Services have no pods behind them: this process answers.
 """
 
 from __future__ import annotations
