@@ -71,7 +71,10 @@ def test_every_verb_and_option_is_in_the_docs(verb: str) -> None:
         (["nodes", "explode"], "invalid choice"),
         (["images", "tag", "app"], "required: NAME"),
         (["up", "--fast"], "unrecognized arguments"),
-        (["up", "--without", "scheduler,node"], "--without node: only controllers and scheduler"),
+        (
+            ["up", "--without", "scheduler,node"],
+            "--without node: only controllers and scheduler and pipelines",
+        ),
         (["apiserver", "--store", "log", "--pki", "/none"], "a log is one server's alone"),
         (
             ["apiserver", "--store", "etcd://a", "--pki", "/none", "--listen", "me"],
