@@ -21,7 +21,9 @@ _PLACEHOLDER = re.compile(r"\{\{\$\.(?:inputs\.parameters\[(?:'([^'\]]*)'|\"([^\
 
 def fill(constant: Any, parameters: Mapping[str, Any], run: Run, path: str) -> Any:
     """Return a constant with its placeholders filled, also within lists and structs; unknown ones stay."""
-    return _map_strings(constant, lambda text: _PLACEHOLDER.sub(lambda m: _look_up(m, parameters, run, path), text))
+    return _map_strings(
+        constant, lambda text: _PLACEHOLDER.sub(lambda m: _look_up(m, parameters, run, path), text)
+    )
 
 
 def _map_strings(value: Any, change: Callable[[str], str]) -> Any:

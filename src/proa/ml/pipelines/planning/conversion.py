@@ -34,9 +34,9 @@ def convert(name: str, value: Any, definition: Mapping[str, Any]) -> Any:
         value = int(value)
     literals = definition.get("literals")
     if literals and not any(_is_same(value, literal) for literal in literals):
-        allowed = orjson.dumps(literals).decode()
         raise InputError(
-            f'input parameter "{name}" value {_short(value)} does not match any of the allowed literal values: {allowed}'
+            f'input parameter "{name}" value {_short(value)} does not match any of the allowed literal values:'
+            f" {orjson.dumps(literals).decode()}"
         )
     return value
 
@@ -65,7 +65,13 @@ def _is_same(value: Any, literal: Any) -> bool:
 
 
 def _word(value: Any) -> str:
-    kinds = ((bool, "bool"), (int | float, "number"), (str, "string"), (list | tuple, "list"), (Mapping, "struct"))
+    kinds = (
+        (bool, "bool"),
+        (int | float, "number"),
+        (str, "string"),
+        (list | tuple, "list"),
+        (Mapping, "struct"),
+    )
     return next((word for kind, word in kinds if isinstance(value, kind)), "null")
 
 

@@ -70,7 +70,8 @@ class Graph:
     def _compile(self, tasks: Mapping[str, Json]) -> Dag:
         platforms = {key: self._platform_of(task) for key, task in tasks.items()}
         needs = {
-            key: (ir_tasks.dependencies(task) | frozenset(_platform_producers(platforms[key]))) & tasks.keys() - {key}
+            key: (ir_tasks.dependencies(task) | frozenset(_platform_producers(platforms[key])))
+            & tasks.keys() - {key}
             for key, task in tasks.items()
         }
         dependents: dict[str, list[str]] = {key: [] for key in tasks}
@@ -94,7 +95,13 @@ class Graph:
         return executor_config(self._platform, component.get("executorLabel", ""))
 
     def _make_plan(
-        self, key: str, spec: Json, name: str, component: Json, needs: frozenset[str], dependents: tuple[str, ...]
+        self,
+        key: str,
+        spec: Json,
+        name: str,
+        component: Json,
+        needs: frozenset[str],
+        dependents: tuple[str, ...],
     ) -> TaskPlan:
         executor = ir.executor_of(self._spec, component)
         platform = executor_config(self._platform, component.get("executorLabel", "")) if executor else {}

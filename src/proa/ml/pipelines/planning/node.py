@@ -27,8 +27,8 @@ class Node:
         "closed",
         "failed",
         "first_error",
-        "iteration",
         "items",
+        "iteration",
         "kind",
         "parent",
         "path",
@@ -100,6 +100,22 @@ class Node:
         self.unfinished = self.running = self.failed = self.canceled = 0
         self.first_error = ""
         self.to_start.clear()
+
+    def count_child(self, child: Node) -> None:
+        """Take note of how a child ended."""
+        if child.state is TaskState.FAILED:
+            self.failed += 1
+            if not self.first_error and child.task is not None:
+                self.first_error = child.task.error
+        elif child.state is TaskState.CANCELED:
+            self.canceled += 1
+
+    def count_dependency(self, dependency: Node) -> None:
+        """Take note of how a task ended that this one waits for."""
+        if dependency.state in BAD:
+            self.bad_dependencies += 1
+        elif dependency.state is TaskState.SKIPPED:
+            self.skipped_dependencies += 1
 
     def is_within_exit_task(self) -> bool:
         """Say whether it, or a scope that it is in, runs however those before it ended."""
