@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-
-from proa.ml.pipelines.records import RunState
 from tests.support.pipeline_runs import (
     PlannedRun,
     const,
@@ -19,6 +17,8 @@ from tests.support.pipeline_runs import (
     step,
     task,
 )
+
+from proa.ml.pipelines.records import RunState
 
 STEP = step(declare(x=optional(int)), declare(o=int))
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from proa.ml.pipelines.planning.messages import BackoffOver, Failed, Started, Stopped, Succeeded, Terminate
-from proa.ml.pipelines.records import RunState
 from tests.support.pipeline_runs import (
     PlannedRun,
     const,
@@ -16,6 +14,9 @@ from tests.support.pipeline_runs import (
     step,
     task,
 )
+
+from proa.ml.pipelines.planning.messages import BackoffOver, Failed, Started, Stopped, Succeeded, Terminate
+from proa.ml.pipelines.records import RunState
 
 STEP = step()
 
