@@ -275,7 +275,7 @@ def _check_reference(spec: Json, dag: Json, key: str, reference: Json, path: str
     inputs, tasks = input_parameters(dag), tasks_of(dag)
     if "componentInputParameter" in reference:
         name = reference["componentInputParameter"]
-        if name not in inputs and f"pipelinechannel--{name}" not in inputs:
+        if name not in inputs:
             problems.add(
                 f"{path}.componentInputParameter",
                 f'parent DAG of task {key} does not have input parameter "{name}"',
@@ -287,7 +287,7 @@ def _check_reference(spec: Json, dag: Json, key: str, reference: Json, path: str
         component = spec["components"][tasks[producer]["componentRef"]["name"]]
         if output not in output_parameters(component):
             problems.add(f"{path}.taskOutputParameter", f'task {producer} has no output parameter "{output}"')
-    elif f"pipelinechannel--{producer}-{output}" not in inputs:
+    else:
         problems.add(
             f"{path}.taskOutputParameter.producerTask", f'there is no task "{producer}" beside {key}'
         )
