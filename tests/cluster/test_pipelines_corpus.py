@@ -1,4 +1,4 @@
-"""Pipelines of ours, compiled by the real SDKs, cover what pipelines can say: each is accepted, runs, and checks itself."""
+"""Pipelines of ours, compiled by the real SDKs, cover what pipelines can say: each is accepted, and does it."""
 
 from __future__ import annotations
 
