@@ -79,6 +79,7 @@ def make_pod(name: str, placement: Placement, script: str, user: int) -> Object:
         "name": "main",
         "image": "proa.local/python",
         "command": ["sh", "-ec", script],
+        "env": list(placement.env),
         "volumeMounts": list(placement.mounts),
         "securityContext": {"runAsUser": user},
     }
@@ -143,6 +144,23 @@ def test_attempts_pass_on_what_they_wrote_whoever_they_run_as(cluster: Cluster, 
             assert await attempts.store.read(f"{attempts.root('train')}/model", 9) == b"m\n"
             claim = cluster.get("pvc", "pipeline-artifacts", "-n", namespace)
             assert claim["status"]["phase"] == "Bound"
+
+    run(body)
+
+
+def test_what_a_step_has_downloaded_with_pip_the_next_ones_of_its_namespace_have(
+    cluster: Cluster, namespace: str
+) -> None:
+    async def body() -> None:
+        async with attempts_of(cluster, namespace, {}) as attempts:
+            program = (Path(__file__).parent / "programs" / "pip_from_an_index.py").read_text()
+            script = f"python3 - <<'END'\n{program}\nEND"
+            for task, downloads, user in (("first", 1, 0), ("second", 0, 0)):
+                pod = await attempts.finish(task, script, user=user)
+
+                log = await attempts.log(task)
+                assert pod["status"]["phase"] == "Succeeded", log
+                assert log == f"wheels downloaded: {downloads}\nhello of a wheel\n"
 
     run(body)
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from proa.ml.pipelines.artifacts import beneath
 from proa.ml.pipelines.artifacts.archives import CHUNK_BYTES, Entry
 from proa.ml.pipelines.artifacts.protocol import ArtifactError, Stat
-from proa.ml.pipelines.artifacts.uris import KFP, OWN, Uri
+from proa.ml.pipelines.artifacts.uris import KFP, OWN, PIP_CACHE, Uri
 
 
 class Folder:
@@ -81,6 +81,7 @@ class Folder:
         parts = _parts(task_root)
         with _explained(task_root):
             self.make()
+            beneath.make_folder(self._path, (PIP_CACHE,), 0o777)
             beneath.make_folder(self._path, parts, 0o777)
             beneath.make_folder(self._path, (*parts, *KFP), 0o777)
             beneath.make_folder(self._path, (*parts, *KFP, "outputs"), 0o777)

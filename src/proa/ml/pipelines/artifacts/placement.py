@@ -15,7 +15,7 @@ from proa.ml.pipelines.artifacts import uris
 from proa.ml.pipelines.artifacts.bucket_settings import BucketSettings, credentials_variable, to_json
 from proa.ml.pipelines.artifacts.claims import CLAIM
 from proa.ml.pipelines.artifacts.protocol import ArtifactError, Placement
-from proa.ml.pipelines.artifacts.uris import KFP, LOCAL_FOLDERS, Uri
+from proa.ml.pipelines.artifacts.uris import KFP, LOCAL_FOLDERS, PIP_CACHE, Uri
 from proa.ml.pipelines.records import Artifact
 
 VOLUME = "pipeline-artifacts"
@@ -23,6 +23,7 @@ VOLUME = "pipeline-artifacts"
 SCRATCH = "pipeline-scratch"
 """The emptyDir that fetch and deliver fill and empty."""
 KFP_PATH = "/tmp/kfp"  # noqa: S108  # in a container of its own
+PIP_CACHE_PATH = "/tmp/.pip-cache"  # noqa: S108
 STATE_PATH = "/pipeline-state"
 FETCH, DELIVER = "fetch-artifacts", "deliver-artifacts"
 DELIVERY_SECONDS = 600
@@ -36,13 +37,15 @@ Json = dict[str, Any]
 
 def from_folder(mounted: Iterable[Uri], task_root: Uri | None) -> Placement:
     """Return the mounts of the folder's volume: `mounted` read-only, the attempt's own, if it is there, writable."""
-    mounts = [_claimed(uri, read_only=True) for uri in mounted]
+    mounts, env = [_claimed(uri, read_only=True) for uri in mounted], list[Json]()
     if task_root is not None:
         mounts.append(_claimed(task_root, read_only=False))
         kfp = "/".join([_subpath(task_root), *KFP])
         mounts.append({"name": VOLUME, "mountPath": KFP_PATH, "subPath": kfp})
+        mounts.append({"name": VOLUME, "mountPath": PIP_CACHE_PATH, "subPath": PIP_CACHE})
+        env.append({"name": "PIP_CACHE_DIR", "value": PIP_CACHE_PATH})
     volume = {"name": VOLUME, "persistentVolumeClaim": {"claimName": CLAIM}}
-    return Placement(volumes=[volume] if mounts else [], mounts=mounts)
+    return Placement(volumes=[volume] if mounts else [], mounts=mounts, env=env)
 
 
 def _claimed(uri: Uri, *, read_only: bool) -> Json:
@@ -177,6 +180,7 @@ def merge(*placements: Placement) -> Placement:
         mounts=[mount for one in placements for mount in one.mounts],
         init_containers=[container for one in placements for container in one.init_containers],
         sidecars=[container for one in placements for container in one.sidecars],
+        env=[variable for one in placements for variable in one.env],
         grace_seconds=max((one.grace_seconds for one in placements), default=0),
     )
 

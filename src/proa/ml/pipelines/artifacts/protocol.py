@@ -42,6 +42,8 @@ class Placement:
     sidecars: Sequence[dict[str, Any]] = ()
     annotations: dict[str, str] = field(default_factory=dict)
     node_selector: dict[str, str] = field(default_factory=dict)
+    env: Sequence[dict[str, Any]] = ()
+    """Variables of the main container; a step's own count more."""
     grace_seconds: int = 0
     """The pod's terminationGracePeriodSeconds at least, so that there is time to deliver; 0 for no wish.
 

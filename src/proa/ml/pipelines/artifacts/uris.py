@@ -20,6 +20,10 @@ KFP = (OWN, "kfp")
 """Below a task's folder: what its container has at /tmp/kfp."""
 DELIVERED = (OWN, "delivered")
 """Below a task's folder in a bucket: the sign that all of it is there."""
+PIP_CACHE = ".pip-cache"
+"""Beside the buckets, none of which begins with a dot: what steps of the namespace have downloaded and built with pip.
+
+Whoever may run a step in the namespace may change it; what other namespaces have is out of reach."""
 MAX_URI_LENGTH = 2048
 MAX_PARTS = 64
 

@@ -107,7 +107,7 @@ def _make_main(launch: Launch, step: Step, placement: Placement, settings: PodSe
         "imagePullPolicy": parts.image_pull_policy,
         "command": list(step.command),
         "args": list(step.args),
-        "env": [*parts.env, *_make_own_env(launch)],
+        "env": _make_env(launch, step, placement),
         "resources": parts.resources,
         "volumeMounts": [*placement.mounts, *parts.volumes.mounts, *parts.own_volumes.mounts],
         "terminationMessagePolicy": "FallbackToLogsOnError",
@@ -116,12 +116,15 @@ def _make_main(launch: Launch, step: Step, placement: Placement, settings: PodSe
     return {field: value for field, value in main.items() if value not in ("", {}, [])}
 
 
-def _make_own_env(launch: Launch) -> list[Json]:
-    return [
+def _make_env(launch: Launch, step: Step, placement: Placement) -> list[Json]:
+    own = [
         {"name": "KFP_POD_NAME", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}},
         {"name": "KFP_POD_UID", "valueFrom": {"fieldRef": {"fieldPath": "metadata.uid"}}},
         {"name": "KFP_RETRY_INDEX", "value": str(launch.attempt)},
     ]
+    said = {entry["name"] for entry in step.parts.env}
+    placed = [entry for entry in placement.env if entry["name"] not in said]
+    return [*placed, *step.parts.env, *own]
 
 
 def _make_security_context(wanted: Mapping[str, Any], task: str, settings: PodSettings) -> Json:

@@ -7,7 +7,7 @@ import json
 from typing import Any
 
 import pytest
-from tests.support.pipeline_steps import ROOT, make_artifact, make_launch, make_run
+from support.pipeline_steps import ROOT, make_artifact, make_launch, make_run
 
 from proa.ml.pipelines.artifacts.protocol import ArtifactError
 from proa.ml.pipelines.executor.fingerprint import make_fingerprint

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from tests.support.pipeline_steps import make_launch, make_run
+from support.pipeline_steps import make_launch, make_run
 
 from proa.ml.pipelines.executor.claims import (
     find_claim_to_delete,

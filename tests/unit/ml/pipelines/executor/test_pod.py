@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from tests.support.pipeline_steps import ROOT, make_artifact, make_launch, make_run
+from support.pipeline_steps import ROOT, make_artifact, make_launch, make_run
 
 from proa.ml.pipelines.artifacts.protocol import Placement
 from proa.ml.pipelines.executor.pod import PodSettings, make_pod

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from tests.support.pipeline_steps import ROOT, make_artifact, make_launch, make_run
+from support.pipeline_steps import ROOT, make_artifact, make_launch, make_run
 
 from proa.ml.pipelines.executor.step import make_step, task_key
 from proa.ml.pipelines.executor.step_failed import StepFailed
