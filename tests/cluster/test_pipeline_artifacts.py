@@ -152,11 +152,11 @@ def test_what_a_step_has_downloaded_with_pip_the_next_ones_of_its_namespace_have
     cluster: Cluster, namespace: str
 ) -> None:
     async def body() -> None:
-        async with attempts_of(cluster, namespace, {}) as attempts:
+        async with attempts_of(cluster, namespace) as attempts:
             program = (Path(__file__).parent / "programs" / "pip_from_an_index.py").read_text()
             script = f"python3 - <<'END'\n{program}\nEND"
-            for task, downloads, user in (("first", 1, 0), ("second", 0, 0)):
-                pod = await attempts.finish(task, script, user=user)
+            for task, downloads in (("first", 1), ("second", 0)):
+                pod = await attempts.finish(task, script)
 
                 log = await attempts.log(task)
                 assert pod["status"]["phase"] == "Succeeded", log

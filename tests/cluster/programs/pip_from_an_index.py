@@ -1,4 +1,4 @@
-"""Install a wheel with pip from an index of this container's own; print how often it was downloaded, and what it says."""
+"""Install a wheel with pip from an index of this container's own; print how often it was downloaded."""
 
 import http.server
 import os

@@ -58,7 +58,7 @@ def test_a_thousand_inputs_of_a_run_are_one_read_only_mount(tmp_path: Path) -> N
 
     placement = prepare(tmp_path, inputs, files=[f"{RUN}/load-1/salt/data"])
 
-    run, own, kfp, cache = placement.mounts
+    run, own, kfp, _ = placement.mounts
     assert run == {
         "name": "pipeline-artifacts",
         "mountPath": "/minio/mlpipeline/v2/artifacts/pipe/run-1",

@@ -7,7 +7,6 @@ import json
 from typing import Any
 
 import pytest
-from support.pipeline_steps import ROOT, make_artifact, make_launch, make_run
 
 from proa.ml.pipelines.artifacts.protocol import ArtifactError
 from proa.ml.pipelines.executor.fingerprint import make_fingerprint
@@ -17,6 +16,7 @@ from proa.ml.pipelines.executor.step import Step, make_step
 from proa.ml.pipelines.executor.step_failed import StepFailed
 from proa.ml.pipelines.planning.messages import Launch
 from proa.ml.pipelines.records import Values
+from support.pipeline_steps import ROOT, make_artifact, make_launch, make_run
 
 Json = dict[str, Any]
 OUT = "/tmp/kfp/outputs/out"

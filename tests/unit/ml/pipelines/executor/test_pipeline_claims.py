@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from support.pipeline_steps import make_launch, make_run
 
 from proa.ml.pipelines.executor.claims import (
     find_claim_to_delete,
@@ -16,6 +15,7 @@ from proa.ml.pipelines.executor.claims import (
 )
 from proa.ml.pipelines.executor.step_failed import StepFailed
 from proa.ml.pipelines.records import Values
+from support.pipeline_steps import make_launch, make_run
 
 ASKED: dict[str, Any] = {"access_modes": ["ReadWriteOnce"], "size": "5Gi"}
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from support.pipeline_steps import ROOT, make_artifact, make_launch, make_run
 
 from proa.ml.pipelines.artifacts.protocol import Placement
 from proa.ml.pipelines.executor.pod import PodSettings, make_pod
@@ -13,6 +12,7 @@ from proa.ml.pipelines.executor.step import make_step
 from proa.ml.pipelines.executor.step_failed import StepFailed
 from proa.ml.pipelines.planning.messages import Launch
 from proa.ml.pipelines.records import Values
+from support.pipeline_steps import ROOT, make_artifact, make_launch, make_run
 
 Json = dict[str, Any]
 EMPTY = Placement()

@@ -6,12 +6,12 @@ import json
 from typing import Any
 
 import pytest
-from support.pipeline_steps import ROOT, make_artifact, make_launch, make_run
 
 from proa.ml.pipelines.executor.step import make_step, task_key
 from proa.ml.pipelines.executor.step_failed import StepFailed
 from proa.ml.pipelines.planning.messages import Launch
 from proa.ml.pipelines.records import Values, make_task_id
+from support.pipeline_steps import ROOT, make_artifact, make_launch, make_run
 
 OUTPUTS = {
     "outputDefinitions": {
