@@ -117,7 +117,7 @@ def _make_main(launch: Launch, step: Step, placement: Placement, settings: PodSe
 
 
 def _make_env(launch: Launch, step: Step, placement: Placement) -> list[Json]:
-    own = [
+    own: list[Json] = [
         {"name": "KFP_POD_NAME", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}},
         {"name": "KFP_POD_UID", "valueFrom": {"fieldRef": {"fieldPath": "metadata.uid"}}},
         {"name": "KFP_RETRY_INDEX", "value": str(launch.attempt)},
