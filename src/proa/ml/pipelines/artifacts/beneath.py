@@ -21,7 +21,7 @@ from proa.objects.quick_dataclass import dataclass
 MAX_ENTRIES = 200_000
 """Of one artifact."""
 MAX_DEPTH = 100
-_SYNCS_AT_ONCE = 16
+_SYNCS_AT_ONCE = 8
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 

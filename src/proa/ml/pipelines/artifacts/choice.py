@@ -21,7 +21,7 @@ from proa.ml.pipelines.artifacts.folder import Folder
 from proa.ml.pipelines.artifacts.object_store import Bucket, Credentials
 from proa.ml.pipelines.artifacts.place import Place
 from proa.ml.pipelines.artifacts.protocol import ArtifactError, ArtifactStore
-from proa.ml.pipelines.artifacts.store import NamespaceStore
+from proa.ml.pipelines.artifacts.store import NamespaceStore, Threads
 from proa.objects import meta
 from proa.objects.errors import NotFound
 from proa.objects.quick_dataclass import dataclass
@@ -29,7 +29,7 @@ from proa.objects.resource import CONFIG_MAPS, SECRETS
 
 HOST_IMAGE = "proa.local/python"
 MAX_OPEN_BUCKETS = 256
-_THREADS = 8
+FOLDER_THREADS, BUCKET_THREADS = 8, 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,10 @@ class ArtifactStores:
         self._settings = settings
         self._stores: dict[str, tuple[str, NamespaceStore]] = {}
         self._buckets: dict[tuple[str, str, BucketSettings], tuple[str, Place]] = {}
-        self._executor = ThreadPoolExecutor(_THREADS, thread_name_prefix="artifacts")
+        self._threads = Threads(
+            ThreadPoolExecutor(FOLDER_THREADS, thread_name_prefix="artifacts"),
+            ThreadPoolExecutor(BUCKET_THREADS, thread_name_prefix="buckets"),
+        )
 
     async def of(self, namespace: str) -> ArtifactStore:
         """Return a namespace's store as its ConfigMap is now; raise ArtifactError where that says nothing usable."""
@@ -78,7 +81,8 @@ class ArtifactStores:
 
     async def close(self) -> None:
         """Let go of the threads, once what they do is done."""
-        await asyncio.to_thread(self._executor.shutdown)
+        for threads in (self._threads.folder, self._threads.buckets):
+            await asyncio.to_thread(threads.shutdown, cancel_futures=True)
 
     def _make(self, namespace: str, config: bucket_settings.LauncherConfig) -> NamespaceStore:
         path = self._settings.folder / namespace if self._settings.folder is not None else None
@@ -88,7 +92,7 @@ class ArtifactStores:
             functools.partial(claims.ensure, self._client, namespace, path or Path()),
             functools.partial(self._open, namespace),
             self._settings.image,
-            self._executor,
+            self._threads,
         )
 
     async def _open(self, namespace: str, name: str, settings: BucketSettings) -> Place:
@@ -108,7 +112,7 @@ class ArtifactStores:
         known = self._buckets.get(key)
         if known is None or known[0] != version:
             run = asyncio.get_running_loop().run_in_executor
-            known = version, await run(self._executor, Bucket, name, reached, credentials)
+            known = version, await run(self._threads.buckets, Bucket, name, reached, credentials)
             while len(self._buckets) >= MAX_OPEN_BUCKETS:
                 del self._buckets[next(iter(self._buckets))]
             self._buckets[key] = known

@@ -23,6 +23,7 @@ from proa.objects.quick_dataclass import dataclass
 RETRY_SECONDS = 60
 """How long a request is tried again at most."""
 _PARTS_AT_ONCE = 4
+_PART_BYTES, _MOST_PARTS = 8 << 20, 9_000
 _AWS = ("s3.amazonaws.com", "https://s3.amazonaws.com")
 
 
@@ -96,8 +97,10 @@ class Bucket:
     def _put(self, uri: Uri, data: bytes | Path) -> None:
         import obstore
 
+        size = data.stat().st_size if isinstance(data, Path) else len(data)
+        part = max(_PART_BYTES, size // _MOST_PARTS + 1)
         with _explained(uri):
-            obstore.put(self._store, uri.key, data, max_concurrency=_PARTS_AT_ONCE)
+            obstore.put(self._store, uri.key, data, chunk_size=part, max_concurrency=_PARTS_AT_ONCE)
 
     def remove(self, uri: Uri) -> None:
         import obstore

@@ -185,6 +185,17 @@ def merge(*placements: Placement) -> Placement:
     )
 
 
+def explain_delivery(pod: Mapping[str, Any]) -> str:
+    """Return what the sidecar that delivers said last where it failed; "" where it did not, or is not there."""
+    for status in (pod.get("status") or {}).get("initContainerStatuses") or ():
+        ended = (status.get("state") or {}).get("terminated") or (status.get("lastState") or {}).get(
+            "terminated"
+        )
+        if status["name"] == DELIVER and ended and ended.get("exitCode"):
+            return str(ended.get("message") or f"exit code {ended['exitCode']}").strip()
+    return ""
+
+
 def is_in_workspace(artifact: Artifact) -> bool:
     """Tell whether the pipeline's workspace has it, so that nothing is to be brought."""
     return artifact.metadata.get(WORKSPACE_MARK) is True

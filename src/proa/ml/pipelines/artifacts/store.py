@@ -17,10 +17,21 @@ from proa.ml.pipelines.artifacts.place import Place, stream
 from proa.ml.pipelines.artifacts.protocol import ArtifactError, Placement, Stat
 from proa.ml.pipelines.artifacts.uris import DELIVERED, KFP, Uri
 from proa.ml.pipelines.records import Artifact
+from proa.objects.quick_dataclass import dataclass
 
 T = TypeVar("T")
+BUCKET_CALLS = 4
+"""Of one namespace at a time, so that one whose endpoint does not answer leaves threads to the others."""
 OpenBucket = Callable[[str, BucketSettings], Awaitable[Place]]
 """Open the bucket of that name for this process; raises ArtifactError where its credentials are missing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Threads:
+    """Where calls block: of this machine's disk, and of object stores, which may take long to answer."""
+
+    folder: Executor
+    buckets: Executor
 
 
 class NamespaceStore:
@@ -33,7 +44,7 @@ class NamespaceStore:
         ensure_claim: Callable[[], Awaitable[None]],
         open_bucket: OpenBucket,
         image: str,
-        executor: Executor,
+        threads: Threads,
     ) -> None:
         """`folder` is None where no folder of this machine is shared with pods; `image` has Proa and obstore."""
         self._config = config
@@ -41,7 +52,8 @@ class NamespaceStore:
         self._ensure_claim = ensure_claim
         self._open_bucket = open_bucket
         self._image = image
-        self._executor = executor
+        self._threads = threads
+        self._of_buckets = asyncio.Semaphore(BUCKET_CALLS)
 
     @property
     def root(self) -> str:
@@ -49,22 +61,22 @@ class NamespaceStore:
 
     async def stat(self, uri: str) -> Stat | None:
         place, parsed = await self._find(uri)
-        return await self._do(place.stat, parsed)
+        return await self._ask(place, place.stat, parsed)
 
     async def read(self, uri: str, limit: int) -> bytes:
         place, parsed = await self._find(uri)
-        found = await self._do(place.read, parsed, limit)
+        found = await self._ask(place, place.read, parsed, limit)
         if found is None:
             raise ArtifactError(f"artifact {uri}: no file is there")
         return found
 
     async def stream(self, uri: str) -> AsyncIterator[bytes]:
         place, parsed = await self._find(uri)
-        chunks = await self._do(stream, place, parsed)
+        chunks = await self._ask(place, stream, place, parsed)
         step: asyncio.Future[bytes | None] | None = None
         try:
             while True:
-                step = asyncio.ensure_future(self._do(next, chunks, None))
+                step = asyncio.ensure_future(self._ask(place, next, chunks, None))
                 chunk = await asyncio.shield(step)
                 if chunk is None:
                     return
@@ -72,15 +84,15 @@ class NamespaceStore:
         finally:
             if step is not None and not step.done():
                 await asyncio.wait([step])
-            await self._do(_close, chunks)
+            await self._ask(place, _close, chunks)
 
     async def write(self, uri: str, data: bytes) -> None:
         place, parsed = await self._find(uri)
-        await self._do(place.write, _named(parsed), data)
+        await self._ask(place, place.write, _named(parsed), data)
 
     async def remove(self, uri: str) -> None:
         place, parsed = await self._find(uri)
-        await self._do(place.remove, _named(parsed))
+        await self._ask(place, place.remove, _named(parsed))
 
     async def check_import(self, uri: str) -> Stat | None:
         if uri.startswith("oci://") and len(uri) > len("oci://"):
@@ -116,17 +128,17 @@ class NamespaceStore:
         root = uris.parse(task_root)
         if self._has_folder(root):
             assert self._folder is not None
-            await self._do(self._folder.seal, root)
+            await self._ask(self._folder, self._folder.seal, root)
             return
         place = await self._place_of(root)
-        if await self._do(place.read, root.below(*DELIVERED), 1) is None:
+        if await self._ask(place, place.read, root.below(*DELIVERED), 1) is None:
             raise ArtifactError(
                 f"artifacts {task_root}: not all outputs arrived: container {placement.DELIVER} did not end its work"
             )
 
     async def read_output(self, task_root: str, path: str, limit: int) -> bytes | None:
         place, parsed = await self._find(task_root)
-        found = await self._do(place.read, _written_to(parsed, path), limit + 1)
+        found = await self._ask(place, place.read, _written_to(parsed, path), limit + 1)
         if found is not None and len(found) > limit:
             raise ArtifactError(f"output {path}: more than {limit} bytes: pass what is large as an artifact")
         return found
@@ -149,20 +161,25 @@ class NamespaceStore:
         if not inputs and task_root is None:
             return Placement()
         assert self._folder is not None
-        await self._do(self._folder.make)
+        await self._ask(self._folder, self._folder.make)
         await self._ensure_claim()
         if task_root is not None:
-            await self._do(self._folder.make_room, task_root)
+            await self._ask(self._folder, self._folder.make_room, task_root)
         wanted = placement.group_by_run(inputs)
-        there = await self._do(self._existing, wanted)
+        there = await self._ask(self._folder, self._existing, wanted)
         return placement.from_folder(there, task_root)
 
     def _existing(self, wanted: Sequence[Uri]) -> list[Uri]:
         assert self._folder is not None
         return [uri for uri in wanted if self._folder.has(uri)]
 
-    async def _do(self, function: Callable[..., T], *arguments: Any) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._executor, function, *arguments)
+    async def _ask(self, place: Place, function: Callable[..., T], *arguments: Any) -> T:
+        """Call what asks a place, in a thread."""
+        run = asyncio.get_running_loop().run_in_executor
+        if place is self._folder:
+            return await run(self._threads.folder, function, *arguments)
+        async with self._of_buckets:
+            return await run(self._threads.buckets, function, *arguments)
 
 
 def _named(uri: Uri) -> Uri:

@@ -24,7 +24,7 @@ from typing import TypeVar
 from proa.ml.pipelines.artifacts.bucket_settings import BucketSettings, credentials_variable, from_json
 from proa.ml.pipelines.artifacts.object_store import Bucket, Credentials
 from proa.ml.pipelines.artifacts.protocol import ArtifactError
-from proa.ml.pipelines.artifacts.uris import DELIVERED, KFP, Uri, parse
+from proa.ml.pipelines.artifacts.uris import DELIVERED, KFP, OWN, Uri, parse
 
 T = TypeVar("T")
 
@@ -99,7 +99,7 @@ def fetch_one(bucket: Bucket, uri: Uri, path: Path) -> None:
 def deliver(bucket: Bucket, task_root: Uri, path: Path | None = None, kfp: Path = KFP_PATH) -> None:
     """Bring the task's folder and its parameters to the bucket, and last the marker."""
     own = path or Path(task_root.local_path)
-    files = [(task_root.below(*names), file) for names, file in _files(own)]
+    files = [(task_root.below(*names), file) for names, file in _files(own) if names[0] != OWN]
     files += [(task_root.below(*KFP, *names), file) for names, file in _files(kfp)]
     _all_at_once(lambda one: bucket.upload(*one), files)
     size = sum(file.stat().st_size for _, file in files)

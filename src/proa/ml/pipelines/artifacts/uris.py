@@ -6,6 +6,7 @@ launcher_v2.go, LocalPathForURI); what a pipeline root may be is backend/src/v2/
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import re
 
@@ -68,6 +69,7 @@ class Uri:
         return same and (not other.key or self.key == other.key or self.key.startswith(other.key + "/"))
 
 
+@functools.lru_cache(maxsize=4096)
 def parse(uri: str) -> Uri:
     """Read a URI of a bucket (minio, s3, gs); raise ArtifactError, which says what would work."""
     if len(uri) > MAX_URI_LENGTH:
@@ -120,6 +122,11 @@ def make_task_root(root: str, pipeline: str, run_id: str, task: str, salt: str) 
             " query of its defaultPipelineRoot): leave out the query"
         )
     return str(parsed.below(*(_nameable(name) for name in (pipeline, run_id, task, salt))))
+
+
+def make_run_root(root: str, pipeline: str, run_id: str) -> str:
+    """Return the folder of all that a run produced, and of nothing else."""
+    return str(parse(root).below(_nameable(pipeline), _nameable(run_id)))
 
 
 def make_salt(run_id: str, path: str, attempt: int) -> str:

@@ -68,6 +68,8 @@ def find_stuck(task: str, pod: Pod, events: Sequence[Json], waited_seconds: floa
     for name, waiting in _waiting_containers(status):
         if found := _find_stuck_container(task, pod, name, waiting, waited_seconds):
             return found
+        if waiting.get("reason") == "CrashLoopBackOff" and waited_seconds >= PATIENCE_SECONDS:
+            return _explain_exit(task, pod, name, _last_end(status, name), "")
     if waited_seconds < PATIENCE_SECONDS:
         return None
     for event in reversed(events):
@@ -198,6 +200,15 @@ def _waiting_containers(status: Mapping[str, Any]) -> list[tuple[str, Json]]:
     return [
         (item["name"], item["state"]["waiting"]) for item in found if item.get("state", {}).get("waiting")
     ]
+
+
+def _last_end(status: Mapping[str, Any], name: str) -> Json:
+    """Return how a container that is to be started again ended last."""
+    for item in [*status.get("initContainerStatuses", []), *status.get("containerStatuses", [])]:
+        if item["name"] == name:
+            found: Json = item.get("lastState", {}).get("terminated") or {}
+            return found
+    return {}
 
 
 def _image(pod: Pod, name: str) -> str:

@@ -7,6 +7,7 @@ from contextlib import suppress
 from dataclasses import replace
 
 from proa.client.protocol import Object
+from proa.ml.pipelines.artifacts.placement import explain_delivery
 from proa.ml.pipelines.artifacts.protocol import ArtifactError, ArtifactStore, Placement
 from proa.ml.pipelines.artifacts.uris import make_salt
 from proa.ml.pipelines.executor.failures import PATIENCE_SECONDS, explain_end, find_stuck
@@ -141,11 +142,17 @@ class ContainerAttempt(Attempt):
         if pods.phase(last) != "Succeeded":
             raise explain_end(self.task, last, await read_end(self._around.client, last))
         self._notes.exit_code = 0
-        await self._store.seal(step.task_root)
+        await self._seal(step, last)
         outputs = await read_outputs(
             self.launch, step, lambda path, limit: self._store.read_output(step.task_root, path, limit)
         )
         return self._succeeded(await self._with_tags(outputs))
+
+    async def _seal(self, step: Step, pod: Object) -> None:
+        try:
+            await self._store.seal(step.task_root)
+        except ArtifactError as error:
+            raise StepFailed(f"task '{self.task}': {error}. {explain_delivery(pod)}".rstrip(". ")) from error
 
     async def _until_over(self, pod: Object) -> Object | None:
         """Return the pod as it was in the end, None when it is gone; raise StepFailed for one that cannot start."""

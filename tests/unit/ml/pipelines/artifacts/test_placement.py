@@ -13,7 +13,7 @@ import pytest
 from proa.client.fake import FakeClient
 from proa.ml.pipelines.artifacts.choice import ArtifactStores, StoreSettings
 from proa.ml.pipelines.artifacts.claims import CLAIM
-from proa.ml.pipelines.artifacts.placement import DELIVER, FETCH, MAX_FETCHED
+from proa.ml.pipelines.artifacts.placement import DELIVER, FETCH, MAX_FETCHED, explain_delivery
 from proa.ml.pipelines.artifacts.protocol import ArtifactError, Placement
 from proa.ml.pipelines.records import Artifact
 from proa.objects.resource import CONFIG_MAPS, PERSISTENT_VOLUME_CLAIMS, PERSISTENT_VOLUMES
@@ -159,6 +159,15 @@ def test_images_and_what_a_workspace_has_need_no_fetching(tmp_path: Path) -> Non
         }
     ]
     assert not placement.init_containers
+
+
+def test_a_delivery_that_failed_is_told_in_its_own_words() -> None:
+    ended = {"name": DELIVER, "state": {"terminated": {"exitCode": 1, "message": "no such bucket\n"}}}
+    good = {"name": DELIVER, "state": {"terminated": {"exitCode": 0, "message": "fine"}}}
+
+    assert explain_delivery({"status": {"initContainerStatuses": [ended]}}) == "no such bucket"
+    assert explain_delivery({"status": {"initContainerStatuses": [good]}}) == ""
+    assert explain_delivery({"status": {}}) == ""
 
 
 def test_too_many_inputs_to_fetch_are_told(tmp_path: Path) -> None:

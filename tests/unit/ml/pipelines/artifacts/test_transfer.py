@@ -30,6 +30,8 @@ def test_what_is_delivered_is_fetched_elsewhere(bucket: Bucket, tmp_path: Path) 
     (own / "data" / "deep" / "a").write_bytes(b"1" * 3_000_000)
     (own / "data" / "same").symlink_to("deep/a")
     (own / "model").write_bytes(b"2")
+    (own / ".proa").mkdir()
+    (own / ".proa" / "delivered").write_text("a step that says so itself")
     (kfp / "outputs").mkdir(parents=True)
     (kfp / "outputs" / "x").write_text("3")
 

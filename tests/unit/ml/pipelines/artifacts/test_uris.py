@@ -64,6 +64,7 @@ def test_an_attempt_has_a_folder_of_its_own() -> None:
     root = uris.make_task_root("minio://b/root/", "my pipe/line", "run", "train", "salt")
 
     assert root == "minio://b/root/my-pipe-line/run/train/salt"
+    assert uris.make_run_root("minio://b/root/", "my pipe/line", "run") == "minio://b/root/my-pipe-line/run"
     assert uris.make_salt("run", "a", 0) == uris.make_salt("run", "a", 0) != uris.make_salt("run", "a", 1)
 
 

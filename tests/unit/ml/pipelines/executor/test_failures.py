@@ -100,6 +100,13 @@ def waiting(reason: str, message: str = "") -> Json:
     return pod_with({"phase": "Pending", "containerStatuses": [status]})
 
 
+def crashing_sidecar(message: str) -> Json:
+    state = {"waiting": {"reason": "CrashLoopBackOff"}}
+    last = {"terminated": {"exitCode": 1, "reason": "Error", "message": message}}
+    status = {"name": "deliver", "state": state, "lastState": last}
+    return pod_with({"phase": "Pending", "initContainerStatuses": [status]})
+
+
 MISSING = 'secret "token" not found'
 STUCK = [
     (waiting("InvalidImageName"), 0, ["not the name of an image"], False),
@@ -113,6 +120,7 @@ STUCK = [
         ["Secret 'token' has no key 'k'"],
         True,
     ),
+    (crashing_sidecar("No module named 'obstore'"), PATIENCE_SECONDS, ["'deliver'", "exit code 1", "obstore"], True),
 ]  # fmt: skip
 
 
@@ -131,6 +139,7 @@ PATIENT = [
     (waiting("RegistryUnavailable", "name unknown to the resolver"), 1),
     (waiting("CreateContainerConfigError", MISSING), 1),
     (pod_with({"phase": "Running"}), 1000),
+    (crashing_sidecar("once"), 1),
 ]
 
 
