@@ -144,7 +144,7 @@ def test_a_second_run_with_the_id_and_names_without_bounds_are_refused(with_data
         with pytest.raises(AlreadyExists, match="already exists"):
             await database.runs.insert(make_run(display_name="another"))
         assert (await database.runs.get(make_run().id)).display_name == "train 0"
-        with pytest.raises(Invalid, match="the run's name is too long: 300 characters, and 256 are allowed"):
+        with pytest.raises(Invalid, match=r"Run\.DisplayName length cannot exceed 256"):
             await database.runs.insert(make_run(1, display_name="x" * 300))
         with pytest.raises(Invalid, match="characters that are none"):
             await database.runs.insert(make_run(1, display_name="a\0b"))
@@ -543,6 +543,29 @@ def test_a_pipeline_has_versions_and_goes_with_them_only_when_asked(with_databas
         with pytest.raises(NotFound):
             await versions.get("v1")
         assert (await database.runs.get(make_run().id, with_spec=True)).pipeline_spec == SPEC
+
+    with_database(body)
+
+
+def test_pipelines_with_names_or_tags_that_upstream_refuses_are_refused_in_its_words(
+    with_database: With,
+) -> None:
+    refused = {
+        "Pipeline.Name length cannot exceed 128": {"name": "x" * 129},
+        "number of tags (21) exceeds maximum of 20 per entity": {"tags": {f"t{n}": "" for n in range(21)}},
+        "tag key cannot be empty": {"tags": {"": "x"}},
+        "tag key \"a.b\" must not contain '.' character": {"tags": {"a.b": "x"}},
+        "exceeds maximum length of 63 characters": {"tags": {"a": "x" * 64}},
+    }
+
+    async def body(database: Database) -> None:
+        for message, fields in refused.items():
+            with pytest.raises(Invalid) as error:
+                await database.pipelines.insert(
+                    Pipeline(**{"id": "p", "name": "n", "namespace": "", **fields}, created_at=1.0)
+                )
+            assert message in str(error.value)
+        assert (await database.pipelines.page()).total == 0
 
     with_database(body)
 

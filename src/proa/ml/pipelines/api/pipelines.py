@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from proa.client.protocol import Response
 from proa.ml.pipelines.api.access import NAMESPACE, PIPELINES
 from proa.ml.pipelines.api.call import Call, answer
@@ -14,7 +12,6 @@ from proa.ml.pipelines.api.times import format_time
 from proa.ml.pipelines.records import Json, Pipeline
 
 MAX_NAME = 128
-MAX_TAGS, MAX_TAG_LENGTH = 20, 63
 
 
 def render(pipeline: Pipeline) -> Json:
@@ -74,7 +71,6 @@ async def update(call: Call) -> Response:
     message = call.message(PIPELINE)
     pipeline = await find(call, "update")
     changes = {key: message[key] for key in ("display_name", "tags") if key in message}
-    check_tags(changes.get("tags", {}))
     return answer(render(await call.services.database.pipelines.update(pipeline.id, **changes)))
 
 
@@ -103,7 +99,6 @@ def make(call: Call, message: Json) -> Pipeline:
     name = message.get("name") or display_name
     check_name(name)
     tags = message.get("tags", {})
-    check_tags(tags)
     return Pipeline(
         call.services.new_id(),
         name,
@@ -121,16 +116,3 @@ def check_name(name: str) -> None:
         raise invalid("name is required")
     if len(name) > MAX_NAME:
         raise invalid(f"the name is too long: {len(name)} characters, and {MAX_NAME} are allowed")
-
-
-def check_tags(tags: Mapping[str, str]) -> None:
-    """Raise Refusal for tags that are too many or too long, or have no key (backend/src/apiserver/model/tags.go)."""
-    if len(tags) > MAX_TAGS:
-        raise invalid(f"too many tags: {len(tags)}, and {MAX_TAGS} are allowed")
-    for key, value in tags.items():
-        if not key:
-            raise invalid("a tag's key cannot be empty")
-        if len(key) > MAX_TAG_LENGTH or len(value) > MAX_TAG_LENGTH:
-            raise invalid(
-                f"tag {key[:MAX_TAG_LENGTH]!r}: key and value have at most {MAX_TAG_LENGTH} characters"
-            )

@@ -68,7 +68,6 @@ async def upload_version(call: Call) -> Response:
     name = call.text("name") or call.text("display_name") or file_name
     pipelines.check_name(name)
     tags = _tags(call)
-    pipelines.check_tags(tags)
     version = PipelineVersion(
         call.services.new_id(),
         pipeline.id,

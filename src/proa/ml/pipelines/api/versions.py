@@ -7,7 +7,7 @@ from proa.ml.pipelines.api.access import PIPELINES
 from proa.ml.pipelines.api.call import Call, answer
 from proa.ml.pipelines.api.lists import list_answer, list_options
 from proa.ml.pipelines.api.messages import PIPELINE_VERSION
-from proa.ml.pipelines.api.pipelines import check_tags, find, find_by_id
+from proa.ml.pipelines.api.pipelines import find, find_by_id
 from proa.ml.pipelines.api.refusals import Code, Refusal, not_found
 from proa.ml.pipelines.api.times import format_time
 from proa.ml.pipelines.ir.document import Package
@@ -56,7 +56,6 @@ async def update(call: Call) -> Response:
     message = call.message(PIPELINE_VERSION)
     version = await find_version(call, "update")
     changes = {key: message[key] for key in ("display_name", "tags") if key in message}
-    check_tags(changes.get("tags", {}))
     return answer(render(await call.services.database.versions.update(version.id, **changes)))
 
 

@@ -12,6 +12,7 @@ from proa.ml.pipelines.database.errors import Invalid
 from proa.ml.pipelines.records import Artifact, Values
 
 MAX_NAME = 256
+MAX_NAMESPACE = 63
 MAX_DESCRIPTION = 64 << 10
 SPEC_BYTES = 32 << 20
 """The most that a document may have, as upstream's limit of an uploaded file."""
@@ -21,9 +22,9 @@ decode: Callable[[str], Any] = json.JSONDecoder().decode
 
 
 def check_text(what: str, value: str, limit: int = MAX_NAME) -> str:
-    """Return text that both engines can hold; raise Invalid."""
+    """Return text that both engines can hold; raise Invalid, in upstream's words (apiserver/validation/length.go)."""
     if len(value) > limit:
-        raise Invalid(f"{what} is too long: {len(value)} characters, and {limit} are allowed")
+        raise Invalid(f"{what} length cannot exceed {limit}")
     if "\0" in value or value != value.encode(errors="replace").decode():
         raise Invalid(f"{what} has characters that are none")
     return value

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import time
 
-from proa.ml.pipelines.database.encoding import MAX_DESCRIPTION, check_text
+from proa.ml.pipelines.database.encoding import MAX_DESCRIPTION, MAX_NAMESPACE, check_text
 from proa.ml.pipelines.database.engine import Engine, Row, Transaction
 from proa.ml.pipelines.database.errors import AlreadyExists, NotFound
 from proa.ml.pipelines.database.paging import EXPERIMENTS, ListOptions, Page, read_page, read_rows
 from proa.ml.pipelines.records import Experiment
 
+MAX_EXPERIMENT_NAME = 128
 _COLUMNS = "id, name, namespace, created_at, description, storage_state, last_run_created_at"
 
 
@@ -22,9 +23,9 @@ class Experiments:
 
     async def insert(self, experiment: Experiment) -> None:
         """Store a new one; raise AlreadyExists (its name is taken in its namespace), Invalid."""
-        check_text("the experiment's name", experiment.name)
-        check_text("the experiment's description", experiment.description, MAX_DESCRIPTION)
-        check_text("namespace", experiment.namespace)
+        check_text("Experiment.Name", experiment.name, MAX_EXPERIMENT_NAME)
+        check_text("Experiment.Description", experiment.description, MAX_DESCRIPTION)
+        check_text("Experiment.Namespace", experiment.namespace, MAX_NAMESPACE)
         values = _values_of(experiment)
         added = await self._engine.write(
             lambda transaction: transaction.run(

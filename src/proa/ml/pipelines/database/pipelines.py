@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 from proa.ml.pipelines.database.artifacts import chunks
 from proa.ml.pipelines.database.encoding import (
     MAX_DESCRIPTION,
+    MAX_NAMESPACE,
     check_text,
     drop_document,
     encode_document,
@@ -195,27 +197,44 @@ class Versions:
 
 
 def _check_pipeline(pipeline: Pipeline) -> None:
-    check_text("the pipeline's name", pipeline.name, MAX_PIPELINE_NAME)
-    check_text("the pipeline's description", pipeline.description, MAX_DESCRIPTION)
-    check_text("namespace", pipeline.namespace)
-    _check_change("pipeline", pipeline.display_name, pipeline.tags)
+    check_text("Pipeline.Name", pipeline.name, MAX_PIPELINE_NAME)
+    check_text("Pipeline.Description", pipeline.description, MAX_DESCRIPTION)
+    check_text("Pipeline.Namespace", pipeline.namespace, MAX_NAMESPACE)
+    _check_change("Pipeline", pipeline.display_name, pipeline.tags)
 
 
 def _check_version(version: PipelineVersion) -> tuple[str, str, str]:
-    check_text("the pipeline version's name", version.name, MAX_VERSION_NAME)
-    check_text("the pipeline version's description", version.description, MAX_DESCRIPTION)
-    check_text("the pipeline version's code source URL", version.code_source_url, MAX_DESCRIPTION)
-    _check_change("pipeline version", version.display_name, version.tags)
+    check_text("PipelineVersion.Name", version.name, MAX_VERSION_NAME)
+    check_text("PipelineVersion.Description", version.description, MAX_DESCRIPTION)
+    check_text("PipelineVersion.CodeSourceUrl", version.code_source_url, MAX_DESCRIPTION)
+    _check_change("PipelineVersion", version.display_name, version.tags)
     return encode_document(version.pipeline_spec, version.platform_spec)
 
 
 def _check_change(what: str, display_name: str | None, tags: Mapping[str, str] | None) -> None:
-    check_text(f"the {what}'s display name", display_name or "")
-    if tags is not None and len(tags) > MAX_TAGS:
-        raise Invalid(f"a {what} has at most {MAX_TAGS} tags, not {len(tags)}")
-    for name, value in (tags or {}).items():
-        check_text(f"a tag's name of the {what}", name, MAX_TAG)
-        check_text(f"tag {name} of the {what}", value, MAX_TAG)
+    check_text(f"{what}.DisplayName", display_name or "")
+    if tags:
+        check_tags(tags)
+
+
+def check_tags(tags: Mapping[str, str]) -> None:
+    """Raise Invalid for tags that cannot be (apiserver/model/pipeline_tags.go)."""
+    if len(tags) > MAX_TAGS:
+        raise Invalid(f"number of tags ({len(tags)}) exceeds maximum of {MAX_TAGS} per entity")
+    for key, value in tags.items():
+        name = json.dumps(key)
+        if not key:
+            raise Invalid("tag key cannot be empty")
+        if "." in key:
+            raise Invalid(f"tag key {name} must not contain '.' character")
+        if len(key) > MAX_TAG:
+            raise Invalid(f"tag key {name} exceeds maximum length of {MAX_TAG} characters")
+        if len(value) > MAX_TAG:
+            raise Invalid(
+                f"tag value {json.dumps(value)} for key {name} exceeds maximum length of {MAX_TAG} characters"
+            )
+        check_text(f"tag key {name}", key)
+        check_text(f"tag value of key {name}", value)
 
 
 def _insert_pipeline(transaction: Transaction, pipeline: Pipeline) -> None:

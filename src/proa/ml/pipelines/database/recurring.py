@@ -54,8 +54,8 @@ class RecurringRuns:
     async def insert(self, recurring: RecurringRun) -> None:
         """Store a new one; raise AlreadyExists, Invalid."""
         document = encode_document(recurring.pipeline_spec, recurring.platform_spec)
-        check_text("the recurring run's name", recurring.display_name)
-        check_text("the recurring run's description", recurring.description, MAX_DESCRIPTION)
+        check_text("RecurringRun.DisplayName", recurring.display_name)
+        check_text("RecurringRun.Description", recurring.description, MAX_DESCRIPTION)
 
         def write(transaction: Transaction) -> None:
             columns = ", ".join(_IN_COLUMNS)
@@ -173,7 +173,7 @@ def _change(transaction: Transaction, id: str, changes: Mapping[str, Any]) -> Re
     if not rows:
         return None
     recurring = replace(_decode(transaction, rows)[0], **changes)
-    check_text("the recurring run's name", recurring.display_name)
+    check_text("RecurringRun.DisplayName", recurring.display_name)
     sets = ", ".join([f"{column} = ?" for column in _IN_COLUMNS[1:]])
     transaction.run(
         f"UPDATE recurring_runs SET {sets}, body = ? WHERE id = ?",

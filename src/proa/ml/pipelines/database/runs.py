@@ -9,6 +9,7 @@ from typing import Any
 from proa.ml.pipelines.database.artifacts import chunks
 from proa.ml.pipelines.database.encoding import (
     MAX_DESCRIPTION,
+    MAX_NAMESPACE,
     check_text,
     decode,
     drop_document,
@@ -59,17 +60,11 @@ class Runs:
     async def insert(self, run: Run) -> None:
         """Store a new run; raise AlreadyExists, Invalid."""
         document = encode_document(run.pipeline_spec, run.platform_spec)
-        check_text("the run's name", run.display_name)
-        check_text("the run's description", run.description, MAX_DESCRIPTION)
-        for name in (
-            "name",
-            "namespace",
-            "experiment_id",
-            "recurring_run_id",
-            "pipeline_id",
-            "service_account",
-        ):
-            check_text(name, getattr(run, name))
+        check_text("Run.DisplayName", run.display_name)
+        check_text("Run.Description", run.description, MAX_DESCRIPTION)
+        check_text("Run.Namespace", run.namespace, MAX_NAMESPACE)
+        for name in ("name", "experiment_id", "recurring_run_id", "pipeline_id", "service_account"):
+            check_text(f"Run.{name}", getattr(run, name))
         await self._engine.write(lambda transaction: insert_run(transaction, run, document))
 
     async def get(self, id: str, *, with_spec: bool = False) -> Run:
@@ -97,8 +92,8 @@ class Runs:
         unknown = set(changes) - _CHANGEABLE
         if unknown:
             raise TypeError(f"{min(unknown)} of a run never changes")
-        check_text("the run's name", changes.get("display_name", ""))
-        check_text("the run's description", changes.get("description", ""), MAX_DESCRIPTION)
+        check_text("Run.DisplayName", changes.get("display_name", ""))
+        check_text("Run.Description", changes.get("description", ""), MAX_DESCRIPTION)
         return await self._engine.write(
             lambda transaction: change_run(transaction, id, changes, if_state=if_state)
         )
