@@ -4,6 +4,8 @@ import asyncio
 import dataclasses
 import json
 import math
+import operator
+import random
 import uuid
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import replace
@@ -772,3 +774,84 @@ def test_a_database_of_a_version_to_come_is_left_alone(url: str) -> None:
             await open_database(url)
 
     asyncio.run(go())
+
+
+COMPARISONS = {
+    "EQUALS": operator.eq,
+    "NOT_EQUALS": operator.ne,
+    "GREATER_THAN": operator.gt,
+    "GREATER_THAN_EQUALS": operator.ge,
+    "LESS_THAN": operator.lt,
+    "LESS_THAN_EQUALS": operator.le,
+    "IN": lambda left, right: left in right,
+    "IS_SUBSTRING": lambda left, right: right.lower() in left.lower(),
+}
+WORDS = ["", "a", "A", "ab", "a_b", "aXb", "50%", "é", "ä b", "\\", "'", "zz"]
+
+
+def holds(run: Run, condition: tuple[str, str, Any]) -> bool:
+    key, comparison, value = condition
+    left = getattr(run, key)
+    return COMPARISONS[comparison](math.floor(left) if isinstance(left, float) else left, value)
+
+
+def random_condition(rng: random.Random) -> tuple[str, str, Any]:
+    key = rng.choice(["display_name", "description", "state", "created_at", "finished_at"])
+    is_time = key.endswith("_at")
+    comparison = rng.choice([name for name in COMPARISONS if not is_time or name != "IS_SUBSTRING"])
+
+    def value() -> Any:
+        return rng.randrange(6) if is_time else rng.choice([*WORDS, "FAILED", "RUNNING"])
+
+    return key, comparison, [value() for _ in range(rng.randrange(4))] if comparison == "IN" else value()
+
+
+def written(condition: tuple[str, str, Any]) -> dict[str, Any]:
+    key, comparison, value = condition
+    kind = "long" if key.endswith("_at") else "string"
+    name, value = (f"{kind}_values", {"values": value}) if comparison == "IN" else (f"{kind}_value", value)
+    return {"key": key, "operation": comparison, name: value}
+
+
+def test_any_list_is_what_python_would_make_of_all_runs(with_database: With) -> None:
+    rng = random.Random(3)
+    runs = [
+        make_run(
+            number,
+            display_name=rng.choice(WORDS),
+            description=rng.choice(WORDS),
+            state=rng.choice([RunState.FAILED, RunState.RUNNING]),
+            created_at=rng.randrange(24) / 4,
+            finished_at=float(rng.randrange(6)),
+        )
+        for number in range(40)
+    ]
+
+    async def body(database: Database) -> None:
+        await asyncio.gather(*[database.runs.insert(run) for run in runs])
+        for _ in range(60):
+            conditions = [random_condition(rng) for _ in range(rng.randrange(4))]
+            sort, is_descending = (
+                rng.choice(["created_at", "display_name", "state", "run_id"]),
+                rng.random() < 0.5,
+            )
+            size = rng.choice([7, 13, 50])
+            options = {
+                "sort_by": f"{sort} {'desc' if is_descending else 'asc'}",
+                "filter": json.dumps({"predicates": [written(condition) for condition in conditions]}),
+                "page_size": size,
+            }
+            wanted = [run for run in runs if all(holds(run, condition) for condition in conditions)]
+            column = "id" if sort == "run_id" else sort
+            wanted.sort(key=lambda run: (getattr(run, column), run.id), reverse=is_descending)
+            found, token = [], ""
+            while not found or token:
+                page = await database.runs.page(ListOptions(**options, page_token=token))
+                assert page.total == len(wanted), options
+                found += [run.id for run in page.items]
+                token = page.next_token
+                if not wanted:
+                    break
+            assert found == [run.id for run in wanted], options
+
+    with_database(body)
