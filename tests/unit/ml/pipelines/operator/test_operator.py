@@ -1,0 +1,285 @@
+"""Runs are brought to their end: what is asked of them on the way, and what is left afterwards."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from support.pipelines_operator import (
+    NAMESPACE,
+    PATIENCE_SECONDS,
+    World,
+    add,
+    add_to,
+    end,
+    in_world,
+    make_spec,
+    write,
+)
+
+from proa.ml.pipelines.operator.resources import RUNS
+from proa.ml.pipelines.operator.settings import OperatorSettings
+from proa.ml.pipelines.records import Run, RunState, TaskState
+from proa.objects import meta
+from proa.objects.errors import Forbidden, Invalid
+from proa.objects.resource import EVENTS, PODS, ROLE_BINDINGS, SERVICE_ACCOUNTS
+
+QUICK = OperatorSettings(status_seconds=0.0, longest_back_off=0.2)
+
+
+def run_in_world(
+    folder: Path, act: Callable[[World], Awaitable[None]], settings: OperatorSettings = QUICK
+) -> None:
+    """Act in a world in which an operator works."""
+
+    async def with_operator(world: World) -> None:
+        working = asyncio.create_task(world.make_operator().run())
+        try:
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                await act(world)
+        finally:
+            await end(working)
+
+    asyncio.run(in_world(folder, with_operator, settings))
+
+
+async def finish(world: World, spec: dict[str, Any], **fields: Any) -> Run:
+    return await world.until_over(await world.add_run(spec, **fields))
+
+
+async def until_running(world: World, run: Run) -> None:
+    async def is_running() -> bool:
+        return any(path for id, path, _ in world.node.began if id == run.id)
+
+    await world.until("a step runs", is_running)
+
+
+async def reasons(world: World, run: Run) -> dict[str, str]:
+    return {path: task.caching.reason for path, task in (await world.tasks_of(run)).items() if task.caching}
+
+
+def test_what_a_namespace_needs_is_made(tmp_path: Path):
+    async def act(world: World) -> None:
+        await finish(world, make_spec({"one": add(1, 2)}))
+        assert [meta.name(found) for found in world.client.all(SERVICE_ACCOUNTS)] == ["pipeline-runner"]
+        [binding] = world.client.all(ROLE_BINDINGS)
+        assert binding["subjects"][0]["namespace"] == NAMESPACE
+        [pod] = world.client.all(PODS)
+        assert meta.owner_references(pod)[0]["name"] == meta.name(world.client.all(RUNS)[0])
+
+    run_in_world(tmp_path, act)
+
+
+def test_a_task_that_did_the_same_before_is_answered_from_the_cache(tmp_path: Path):
+    async def act(world: World) -> None:
+        spec = make_spec({"one": add(1, 2), "two": add_to("one", 4), "data": write(5)})
+        first = await finish(world, spec)
+        second = await finish(world, spec)
+        assert len(world.client.all(PODS)) == 3
+        tasks = await world.tasks_of(second)
+        assert {tasks[path].state for path in ("one", "two", "data")} == {TaskState.CACHED}
+        assert tasks["two"].outputs.parameters == {"sum": 7}
+        assert (await reasons(world, first))["one"] == "miss: no earlier run with these inputs"
+        assert (await reasons(world, second))["one"] == f"hit: from run {first.id}"
+
+    run_in_world(tmp_path, act)
+
+
+def test_a_result_whose_artifact_is_gone_or_another_is_no_answer(tmp_path: Path):
+    async def act(world: World) -> None:
+        spec = make_spec({"data": write(5)})
+        first = await finish(world, spec)
+        [artifact] = (await world.tasks_of(first))["data"].outputs.artifacts["data"]
+        world.store.objects[artifact.uri] = b"changed"
+        second = await finish(world, spec)
+        assert (await reasons(world, second))["data"] == f"miss: artifact 'data' of run {first.id} is not what it was"
+        [artifact] = (await world.tasks_of(second))["data"].outputs.artifacts["data"]
+        del world.store.objects[artifact.uri]
+        third = await finish(world, spec)
+        assert (await reasons(world, third))["data"] == f"miss: artifact 'data' of run {second.id} is gone"
+
+    run_in_world(tmp_path, act)
+
+
+def test_the_cache_is_not_asked_where_run_or_task_say_so(tmp_path: Path):
+    async def act(world: World) -> None:
+        await finish(world, make_spec({"one": add(1, 2)}))
+        off = await finish(world, make_spec({"one": {**add(1, 2), "cachingOptions": {}}}))
+        assert (await reasons(world, off))["one"].startswith("off: the task")
+        bypassed = await finish(world, make_spec({"one": add(1, 2)}), cache_enabled=False)
+        assert (await reasons(world, bypassed))["one"].startswith("off: the run")
+        assert len(world.client.all(PODS)) == 3
+
+    run_in_world(tmp_path, act)
+
+
+def test_a_result_that_is_too_old_is_no_answer(tmp_path: Path):
+    async def act(world: World) -> None:
+        await finish(world, make_spec({"one": add(1, 2)}))
+        world.now += 61
+        late = await finish(world, make_spec({"one": add(1, 2)}))
+        assert (await reasons(world, late))["one"].endswith("in the last 60 seconds")
+
+    run_in_world(tmp_path, act, replace(QUICK, cache_ttl_seconds=60))
+
+
+def test_a_run_that_is_asked_to_end_stops_its_pods(tmp_path: Path):
+    async def act(world: World) -> None:
+        run = await world.add_run(make_spec({"long": {"do": ["wait"]}, "next": {"do": ["x"], "dependentTasks": ["long"]}}))
+        await until_running(world, run)
+        await world.client.patch(RUNS, run.name, {"spec": {"terminate": True}}, NAMESPACE)
+        over = await world.until_over(run)
+        assert over.state is RunState.CANCELED
+        assert [state for state, _ in over.states] == ["PENDING", "RUNNING", "CANCELING", "CANCELED"]
+        assert (await world.tasks_of(run))["long"].state is TaskState.CANCELED
+        assert world.client.all(PODS) == []
+
+    run_in_world(tmp_path, act)
+
+
+def test_a_run_whose_object_is_deleted_is_ended_before_it_goes(tmp_path: Path):
+    async def act(world: World) -> None:
+        run = await world.add_run(make_spec({"long": {"do": ["wait"]}}))
+        await until_running(world, run)
+        await world.client.delete(RUNS, run.name, NAMESPACE)
+        assert (await world.until_over(run)).state is RunState.CANCELED
+        assert world.client.all(RUNS) == []
+
+    run_in_world(tmp_path, act)
+
+
+def test_a_pod_that_someone_deletes_is_a_failed_attempt(tmp_path: Path):
+    async def act(world: World) -> None:
+        run = await world.add_run(make_spec({"long": {"do": ["wait"]}}))
+        await until_running(world, run)
+        [pod] = world.client.all(PODS)
+        await world.client.delete(PODS, meta.name(pod), NAMESPACE)
+        over = await world.until_over(run)
+        assert over.state is RunState.FAILED
+        assert "task 'long'" in (await world.tasks_of(run))["long"].error
+
+    run_in_world(tmp_path, act)
+
+
+def test_a_run_that_failed_goes_on_where_it_failed(tmp_path: Path):
+    async def act(world: World) -> None:
+        spec = make_spec({"one": add(1, 2), "bad": {"do": ["fail"], "dependentTasks": ["one"]}})
+        run = await world.add_run(spec, cache_enabled=False)
+        assert (await world.until_over(run)).state is RunState.FAILED
+        assert (await world.tasks_of(run))["bad"].exit_code == 1
+        await world.client.patch(RUNS, run.name, {"spec": {"retries": 1}}, NAMESPACE)
+
+        async def has_failed_again() -> bool:
+            row = await world.database.runs.get(run.id)
+            return row.retries == 1 and row.state is RunState.FAILED
+
+        await world.until("it has failed again", has_failed_again)
+        await world.until_over(run)
+        assert world.node.began == {(run.id, "one", "0"): 1, (run.id, "bad", "0"): 1, (run.id, "bad", "1"): 1}
+
+    run_in_world(tmp_path, act)
+
+
+def test_the_object_of_a_finished_run_goes_with_its_time(tmp_path: Path):
+    async def act(world: World) -> None:
+        run = await finish(world, make_spec({"one": add(1, 2)}))
+
+        async def is_gone() -> bool:
+            return not world.client.all(RUNS)
+
+        await world.until("the object is gone", is_gone)
+        assert (await world.database.runs.get(run.id)).state is RunState.SUCCEEDED
+
+    run_in_world(tmp_path, act, replace(QUICK, object_ttl_seconds=0))
+
+
+def test_a_pod_that_is_refused_fails_its_task_with_the_servers_words(tmp_path: Path):
+    async def act(world: World) -> None:
+        world.client.fail_next(Invalid('Pod "x" is invalid: spec.containers[0].image: Required value'), "create", PODS)
+        run = await finish(world, make_spec({"one": add(1, 2)}))
+        assert run.state is RunState.FAILED
+        assert "spec.containers[0].image: Required value" in run.error
+
+    run_in_world(tmp_path, act)
+
+
+def test_a_pod_beyond_the_quota_waits_for_room(tmp_path: Path):
+    async def act(world: World) -> None:
+        refusal = Forbidden('pods "x" is forbidden: exceeded quota: small, requested: pods=1')
+        world.client.fail_next(refusal, "create", PODS)
+        run = await finish(world, make_spec({"one": add(1, 2)}))
+        assert run.state is RunState.SUCCEEDED
+
+        async def is_told() -> bool:
+            return any("exceeded quota" in event["message"] for event in world.client.all(EVENTS))
+
+        await world.until("people know why it waited", is_told)
+
+    run_in_world(tmp_path, act)
+
+
+def test_no_more_pods_are_made_than_are_allowed(tmp_path: Path):
+    async def act(world: World) -> None:
+        run = await world.add_run(make_spec({f"w{n}": {"do": ["wait"]} for n in range(6)}))
+
+        async def has_begun() -> bool:
+            return len(world.node.began) == 2
+
+        await world.until("two steps run", has_begun)
+        await world.client.patch(RUNS, run.name, {"spec": {"terminate": True}}, NAMESPACE)
+        await world.until_over(run)
+        assert len(world.node.began) == 2
+
+    run_in_world(tmp_path, act, replace(QUICK, pods_of_a_run=2))
+
+
+def test_a_run_that_was_applied_by_hand_is_carried_out(tmp_path: Path):
+    async def act(world: World) -> None:
+        made = await world.client.create(RUNS, make_inline_run(make_spec({"one": add(1, 2)})), NAMESPACE)
+
+        async def is_stored() -> bool:
+            return bool(await world.database.runs.get_many([meta.uid(made)]))
+
+        await world.until("it is stored", is_stored)
+        run = await world.until_over(await world.database.runs.get(meta.uid(made)))
+        assert (run.state, run.name) == (RunState.SUCCEEDED, "by-hand")
+
+    run_in_world(tmp_path, act)
+
+
+def test_a_run_that_cannot_be_says_where_it_is_wrong(tmp_path: Path):
+    async def act(world: World) -> None:
+        spec = make_spec({"one": {**add(1, 2), "dependentTasks": ["nobody"]}})
+        await world.client.create(RUNS, make_inline_run(spec), NAMESPACE)
+
+        async def is_told() -> bool:
+            return "status" in world.client.all(RUNS)[0]
+
+        await world.until("it is told", is_told)
+        status = world.client.all(RUNS)[0]["status"]
+        assert status["state"] == "FAILED"
+        assert "nobody" in status["message"]
+
+    run_in_world(tmp_path, act)
+
+
+def make_inline_run(spec: dict[str, Any]) -> dict[str, Any]:
+    return {"metadata": {"name": "by-hand"}, "spec": {"pipelineSpec": spec}}
+
+
+def test_a_run_that_is_deleted_from_the_database_leaves_nothing(tmp_path: Path):
+    async def act(world: World) -> None:
+        run = await world.add_run(make_spec({"long": {"do": ["wait"]}}))
+        await until_running(world, run)
+        await world.client.delete(RUNS, run.name, NAMESPACE)
+        await world.database.runs.delete(run.id)
+
+        async def is_gone() -> bool:
+            return not world.client.all(RUNS) and not world.client.all(PODS)
+
+        await world.until("nothing is left", is_gone)
+
+    run_in_world(tmp_path, act)
