@@ -24,7 +24,7 @@ from proa.ml.pipelines.operator.resources import ATTEMPT, FINALIZER, RUNS, TASK_
 from proa.ml.pipelines.operator.settings import OperatorSettings
 from proa.ml.pipelines.records import FINAL_RUN_STATES, Artifact, Run, RunState, Task
 from proa.objects import meta, pods
-from proa.objects.errors import Conflict, NotFound, ServiceUnavailable
+from proa.objects.errors import AlreadyExists, Conflict, NotFound, ServiceUnavailable
 from proa.objects.resource import EVENTS, PODS
 
 T = TypeVar("T")
@@ -59,7 +59,9 @@ class Crash:
 class Mortal:
     """Anything whose calls may be the last: those named are, and those of the parts that are named."""
 
-    def __init__(self, inner: Any, crash: Crash, calls: Sequence[str], parts: Mapping[str, Sequence[str]] = {}):
+    def __init__(
+        self, inner: Any, crash: Crash, calls: Sequence[str], parts: Mapping[str, Sequence[str]] = {}
+    ):
         self._inner, self._crash, self._calls, self._parts = inner, crash, calls, parts
 
     def __getattr__(self, name: str) -> Any:
@@ -130,8 +132,7 @@ class Node:
 
     def __init__(self, client: FakeClient, store: MemoryStore) -> None:
         self.began: Counter[tuple[str, str, str]] = Counter()
-        self.is_idle = False
-        """While set, nothing runs."""
+        self._seen: set[str] = set()
         self._client = client
         self._store = store
 
@@ -141,12 +142,13 @@ class Node:
                 await self._look_at(event.object)
 
     async def _look_at(self, pod: dict[str, Any]) -> None:
-        if pods.is_terminated(pod) or self.is_idle:
+        if pods.is_terminated(pod):
             return
         if meta.is_deleting(pod):
             await self._finish(pod, 143)
             return
-        if pods.phase(pod) == "Pending":
+        if meta.uid(pod) not in self._seen:
+            self._seen.add(meta.uid(pod))
             notes = meta.annotations(pod)
             run_id = meta.labels(pod)["pipeline/runid"]
             self.began[run_id, notes[TASK_PATH], notes[ATTEMPT]] += 1
@@ -211,13 +213,12 @@ class World:
         """Store a run and make its object, as the API does."""
         run_id = str(uuid.uuid4())
         values = {"pipeline_spec": spec, "states": ((RunState.PENDING, self.now),), **fields}
-        run = Run(
-            run_id, f"run-{run_id[:8]}", NAMESPACE, "A run", RunState.PENDING, self.now, **values
-        )
+        run = Run(run_id, f"run-{run_id[:8]}", NAMESPACE, "A run", RunState.PENDING, self.now, **values)
         await self.database.runs.insert(run)
         obj = make_object(run)
         del obj["metadata"]["finalizers"]
-        await self.client.create(RUNS, obj, NAMESPACE)
+        with suppress(AlreadyExists):  # an operator that begins has made it
+            await self.client.create(RUNS, obj, NAMESPACE)
         return run
 
     async def tasks_of(self, run: Run) -> dict[str, Task]:
@@ -233,7 +234,12 @@ class World:
 
         async def is_over() -> bool:
             row = await self.database.runs.get(run.id)
-            held = [obj for res in (PODS, RUNS) for obj in self.client.all(res) if FINALIZER in meta.finalizers(obj)]
+            held = [
+                obj
+                for res in (PODS, RUNS)
+                for obj in self.client.all(res)
+                if FINALIZER in meta.finalizers(obj)
+            ]
             return row.state in FINAL_RUN_STATES and not held
 
         await self.until("the run is over", is_over)
@@ -318,9 +324,7 @@ def add_to(task: str, b: int) -> dict[str, Any]:
         "takes": TAKES_A,
         "dependentTasks": [task],
         "inputs": {
-            "parameters": {
-                "a": {"taskOutputParameter": {"producerTask": task, "outputParameterKey": "sum"}}
-            }
+            "parameters": {"a": {"taskOutputParameter": {"producerTask": task, "outputParameterKey": "sum"}}}
         },
     }
 

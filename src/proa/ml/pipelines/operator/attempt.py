@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 from collections.abc import Callable, Coroutine
 from typing import Any
 
 from proa.client.protocol import Object
+from proa.ml.pipelines.artifacts.protocol import ArtifactError
 from proa.ml.pipelines.executor.step import task_name
+from proa.ml.pipelines.executor.step_failed import StepFailed
+from proa.ml.pipelines.operator.back_off import keep_trying
 from proa.ml.pipelines.operator.inbox import Inbox
 from proa.ml.pipelines.operator.notes import Notes
 from proa.ml.pipelines.operator.surroundings import Surroundings
 from proa.ml.pipelines.planning.messages import Failed, Launch, Stopped, Succeeded
 from proa.ml.pipelines.records import Run, Values
+from proa.objects.errors import ApiError
 
 Outcome = Succeeded | Failed | Stopped
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+DISK_ADVICE = "Free space where the artifacts are (old runs' artifacts can go), then retry the run"
 
 
 class Attempt:
@@ -61,7 +68,7 @@ class Attempt:
 
     async def _reach_end_or_stop(self) -> Outcome:
         """Work until it has ended or is to stop, whichever comes first."""
-        working = asyncio.ensure_future(self._reach_end())
+        working = asyncio.ensure_future(self._keep_working())
         stopping = asyncio.ensure_future(self._stopping.wait())
         try:
             await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
@@ -74,8 +81,32 @@ class Attempt:
         await self._undo()
         return Stopped(self.launch.path, self.launch.attempt)
 
+    async def _keep_working(self) -> Outcome:
+        """Return what comes of it, however long API server or database are away."""
+        try:
+            return await keep_trying(
+                f"run {self._run.id}, task {self.launch.path}",
+                self._reach_end,
+                self._around.settings.longest_back_off,
+                self._tell,
+            )
+        except StepFailed as error:
+            if error.exit_code is not None:
+                self._notes.exit_code = error.exit_code
+            return self._failed(error.message, can_retry=error.can_retry)
+        except ArtifactError as error:
+            return self._failed(str(error))
+        except OSError as error:
+            what = f"its artifacts cannot be read or written: {error.strerror or error}"
+            return self._failed(f"{what}. {DISK_ADVICE}" if error.errno in FULL else what)
+        except ApiError as error:
+            return self._failed(error.message)
+
     def _reach_end(self) -> Coroutine[Any, Any, Outcome]:
-        """Do what the task is for."""
+        """Do what the task is for; doing it again, after a part of it was done, is harmless.
+
+        What another attempt may mend, or not, is raised as StepFailed or ArtifactError.
+        """
         raise NotImplementedError
 
     async def _undo(self) -> None:

@@ -20,7 +20,7 @@ def may_pass(error: Exception) -> bool:
     """Tell whether the same thing may succeed later: the server or database is away, or a quota is used up."""
     if isinstance(error, ApiError):
         return error.code >= 500 or isinstance(error, TooManyRequests) or error.code == 409 or is_quota(error)
-    return isinstance(error, Unavailable | OSError)
+    return isinstance(error, Unavailable)
 
 
 def is_quota(error: ApiError) -> bool:
@@ -43,7 +43,7 @@ async def keep_trying(
     while True:
         try:
             result = await act()
-        except (ApiError, Unavailable, OSError) as error:
+        except (ApiError, Unavailable) as error:
             if not may_pass(error):
                 raise
             if str(error) != said:

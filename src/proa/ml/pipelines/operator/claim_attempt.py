@@ -11,10 +11,9 @@ from proa.client.protocol import Object
 from proa.ml.pipelines.executor.claims import find_claim_to_delete, is_made_by, make_claim, make_outputs
 from proa.ml.pipelines.executor.step_failed import StepFailed
 from proa.ml.pipelines.operator.attempt import Attempt, Outcome
-from proa.ml.pipelines.operator.back_off import keep_trying
 from proa.ml.pipelines.records import Caching, Values
 from proa.objects import meta
-from proa.objects.errors import AlreadyExists, ApiError, NotFound
+from proa.objects.errors import AlreadyExists, NotFound
 from proa.objects.resource import PERSISTENT_VOLUME_CLAIMS, STORAGE_CLASSES
 
 STANDARD_CLASS = "standard"
@@ -23,18 +22,7 @@ STANDARD_CLASS = "standard"
 class _ClaimAttempt(Attempt):
     async def _reach_end(self) -> Outcome:
         self._notes.caching = Caching("off", "off: claims are made and deleted by each run itself")
-        try:
-            outputs = await keep_trying(
-                f"run {self._run.id}, task {self.launch.path}",
-                self._act,
-                self._around.settings.longest_back_off,
-                self._tell,
-            )
-        except StepFailed as error:
-            return self._failed(error.message, can_retry=error.can_retry)
-        except ApiError as error:
-            return self._failed(error.message)
-        return self._succeeded(outputs)
+        return self._succeeded(await self._act())
 
     async def _act(self) -> Values:
         raise NotImplementedError

@@ -16,7 +16,7 @@ from proa.ml.pipelines.executor.pod import make_pod
 from proa.ml.pipelines.executor.step import Step, make_step
 from proa.ml.pipelines.executor.step_failed import StepFailed
 from proa.ml.pipelines.operator.attempt import Attempt, Outcome
-from proa.ml.pipelines.operator.back_off import keep_trying
+from proa.ml.pipelines.operator.back_off import keep_trying, may_pass
 from proa.ml.pipelines.operator.caching import find_outputs
 from proa.ml.pipelines.operator.kept_logs import log_uri, read_end
 from proa.ml.pipelines.operator.pod_names import pod_name
@@ -56,34 +56,25 @@ class ContainerAttempt(Attempt):
 
     async def _reach_end(self) -> Outcome:
         launch, run = self.launch, self._run
-        try:
-            self._store = await self._around.stores.of(run.namespace)
-            root = run.pipeline_root or self._store.root
-            step = make_step(run, launch, root, make_salt(run.id, launch.path, launch.attempt))
-            self._task_root = step.task_root
-            pod = self._find_pod()
-            if pod is not None:
+        store = self._store = await self._around.stores.of(run.namespace)
+        salt = make_salt(run.id, launch.path, launch.attempt)
+        step = make_step(run, launch, run.pipeline_root or store.root, salt)
+        self._task_root = step.task_root
+        pod = self._find_pod()
+        if pod is not None:
+            if not self._has_slot:
                 self._around.slots.take_now(run.id)
                 self._has_slot = True
-            else:
-                caching, found = await find_outputs(self._around, run, launch, step, self._store)
-                self._notes.caching = caching
-                if found is not None:
-                    self._notes.pod_name = ""
-                    return self._succeeded(found, is_cached=True)
-                self._touch()
-                await self._around.slots.take(run.id)
-                self._has_slot = True
-                pod = await self._make_pod(step)
             return await self._follow(step, pod)
-        except StepFailed as error:
-            if error.exit_code is not None:
-                self._notes.exit_code = error.exit_code
-            return self._failed(error.message, can_retry=error.can_retry)
-        except ArtifactError as error:
-            return self._failed(str(error))
-        except OSError as error:
-            return self._failed(f"its artifacts' folder cannot be used: {error.strerror or error}")
+        self._notes.caching, found = await find_outputs(self._around, run, launch, step, store)
+        if found is not None:
+            self._notes.pod_name = ""
+            return self._succeeded(found, is_cached=True)
+        self._touch()
+        if not self._has_slot:
+            await self._around.slots.take(run.id)
+            self._has_slot = True
+        return await self._follow(step, await self._make_pod(step))
 
     # Making the pod
 
@@ -104,13 +95,10 @@ class ContainerAttempt(Attempt):
             self._run, self.launch, step, placement, self.pod_name, owner, self._around.pod_settings
         )
         try:
-            made = await keep_trying(
-                f"pod {self._run.namespace}/{self.pod_name}",
-                lambda: self._create_or_adopt(wanted),
-                self._around.settings.longest_back_off,
-                self._tell,
-            )
+            made = await self._create_or_adopt(wanted)
         except ApiError as error:
+            if may_pass(error):
+                raise
             raise StepFailed(f"task '{self.task}': its pod was refused: {error.message}") from error
         self._around.pods.wrote(made)
         return made

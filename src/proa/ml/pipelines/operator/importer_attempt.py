@@ -11,12 +11,10 @@ from dataclasses import replace
 from typing import Any
 from uuid import NAMESPACE_URL, uuid5
 
-from proa.ml.pipelines.artifacts.protocol import ArtifactError
 from proa.ml.pipelines.executor.executor_input import look_up, make_executor_input
 from proa.ml.pipelines.executor.placeholders import Key, substitute
 from proa.ml.pipelines.executor.step_failed import StepFailed
 from proa.ml.pipelines.operator.attempt import Attempt, Outcome
-from proa.ml.pipelines.operator.back_off import keep_trying
 from proa.ml.pipelines.records import Artifact, Caching, Values, make_task_id
 
 
@@ -24,16 +22,11 @@ class ImporterAttempt(Attempt):
     """See the module's docstring."""
 
     async def _reach_end(self) -> Outcome:
-        try:
-            artifact = self._make_artifact()
-            store = await self._around.stores.of(self._run.namespace)
-            found = await store.check_import(artifact.uri)
-            tag = found.tag if found is not None else ""
-            known = None if self._importer.get("reimport") else await self._find_known(artifact, tag)
-        except StepFailed as error:
-            return self._failed(error.message, can_retry=error.can_retry)
-        except (ArtifactError, OSError) as error:
-            return self._failed(str(error))
+        artifact = self._make_artifact()
+        store = await self._around.stores.of(self._run.namespace)
+        found = await store.check_import(artifact.uri)
+        tag = found.tag if found is not None else ""
+        known = None if self._importer.get("reimport") else await self._find_known(artifact, tag)
         if self._importer.get("reimport"):
             self._notes.caching = Caching("off", "off: the task says reimport")
         elif known is None:
@@ -97,12 +90,7 @@ class ImporterAttempt(Attempt):
         return fill(value)
 
     async def _find_known(self, artifact: Artifact, tag: str) -> Artifact | None:
-        found = await keep_trying(
-            f"run {self._run.id}, task {self.launch.path}",
-            lambda: self._around.database.artifacts.find_by_uri(self._run.namespace, artifact.uri),
-            self._around.settings.longest_back_off,
-            self._tell,
-        )
+        found = await self._around.database.artifacts.find_by_uri(self._run.namespace, artifact.uri)
         for known in found:
             is_same_kind = (known.type_title, known.type_schema) == (
                 artifact.type_title,

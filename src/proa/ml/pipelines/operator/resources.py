@@ -1,15 +1,18 @@
-"""The Run kind (crd.yaml), and the words by which a run's objects and pods are known."""
+"""The Run kind (crd.json), and the words by which a run's objects and pods are known."""
 
 from __future__ import annotations
 
-from importlib.resources import files
+from pathlib import Path
 from typing import Any
+
+import orjson
 
 from proa.client.protocol import JSON_PATCH, Client, Object
 from proa.objects import meta
 from proa.objects.errors import AlreadyExists, ApiError, Conflict, NotFound
 from proa.objects.resource import CUSTOM_RESOURCE_DEFINITIONS, Resource
 
+DEFINITION = Path(__file__).with_name("crd.json")
 GROUP = "pipelines.proa.dev"
 RUNS = Resource(GROUP, "v1", "runs", "Run")
 FINALIZER = f"{GROUP}/record"
@@ -26,9 +29,7 @@ MAIN = "main"
 
 async def ensure_definition(client: Client) -> None:
     """See that the API server knows the kind as it is here, and serves it; raise ApiError."""
-    import yaml
-
-    wanted = yaml.safe_load(files(__package__).joinpath("crd.yaml").read_text())
+    wanted = orjson.loads(DEFINITION.read_bytes())
     try:
         await client.create(CUSTOM_RESOURCE_DEFINITIONS, wanted)
     except AlreadyExists:

@@ -8,6 +8,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from proa.ml.pipelines.operator.resources import RUNS
+from proa.ml.pipelines.operator.settings import OperatorSettings
+from proa.ml.pipelines.records import Run, RunState, TaskState
+from proa.objects import meta
+from proa.objects.errors import Forbidden, Invalid
+from proa.objects.resource import EVENTS, PODS, ROLE_BINDINGS, SERVICE_ACCOUNTS
 from support.pipelines_operator import (
     NAMESPACE,
     PATIENCE_SECONDS,
@@ -19,13 +25,6 @@ from support.pipelines_operator import (
     make_spec,
     write,
 )
-
-from proa.ml.pipelines.operator.resources import RUNS
-from proa.ml.pipelines.operator.settings import OperatorSettings
-from proa.ml.pipelines.records import Run, RunState, TaskState
-from proa.objects import meta
-from proa.objects.errors import Forbidden, Invalid
-from proa.objects.resource import EVENTS, PODS, ROLE_BINDINGS, SERVICE_ACCOUNTS
 
 QUICK = OperatorSettings(status_seconds=0.0, longest_back_off=0.2)
 
@@ -95,7 +94,9 @@ def test_a_result_whose_artifact_is_gone_or_another_is_no_answer(tmp_path: Path)
         [artifact] = (await world.tasks_of(first))["data"].outputs.artifacts["data"]
         world.store.objects[artifact.uri] = b"changed"
         second = await finish(world, spec)
-        assert (await reasons(world, second))["data"] == f"miss: artifact 'data' of run {first.id} is not what it was"
+        assert (await reasons(world, second))[
+            "data"
+        ] == f"miss: artifact 'data' of run {first.id} is not what it was"
         [artifact] = (await world.tasks_of(second))["data"].outputs.artifacts["data"]
         del world.store.objects[artifact.uri]
         third = await finish(world, spec)
@@ -128,7 +129,9 @@ def test_a_result_that_is_too_old_is_no_answer(tmp_path: Path):
 
 def test_a_run_that_is_asked_to_end_stops_its_pods(tmp_path: Path):
     async def act(world: World) -> None:
-        run = await world.add_run(make_spec({"long": {"do": ["wait"]}, "next": {"do": ["x"], "dependentTasks": ["long"]}}))
+        run = await world.add_run(
+            make_spec({"long": {"do": ["wait"]}, "next": {"do": ["x"], "dependentTasks": ["long"]}})
+        )
         await until_running(world, run)
         await world.client.patch(RUNS, run.name, {"spec": {"terminate": True}}, NAMESPACE)
         over = await world.until_over(run)
@@ -198,7 +201,9 @@ def test_the_object_of_a_finished_run_goes_with_its_time(tmp_path: Path):
 
 def test_a_pod_that_is_refused_fails_its_task_with_the_servers_words(tmp_path: Path):
     async def act(world: World) -> None:
-        world.client.fail_next(Invalid('Pod "x" is invalid: spec.containers[0].image: Required value'), "create", PODS)
+        world.client.fail_next(
+            Invalid('Pod "x" is invalid: spec.containers[0].image: Required value'), "create", PODS
+        )
         run = await finish(world, make_spec({"one": add(1, 2)}))
         assert run.state is RunState.FAILED
         assert "spec.containers[0].image: Required value" in run.error

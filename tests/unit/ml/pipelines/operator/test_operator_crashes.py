@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import functools
+import itertools
 from pathlib import Path
 
 import pytest
-from support.pipelines_operator import Crash, World, add, add_to, end, in_world, make_spec, write
 
 from proa.ml.pipelines.operator.resources import RUNS
 from proa.ml.pipelines.records import RunState
 from proa.objects.resource import PODS
+from support.pipelines_operator import Crash, World, add, add_to, end, in_world, make_spec, write
 
 SPEC = make_spec(
     {
@@ -57,10 +59,11 @@ def test_a_crash_at_any_call(tmp_path: Path, remainder: int):
     """Every moment once, in eight parts."""
 
     async def crash_everywhere() -> int:
-        at = remainder + 1
-        while await in_world(make_folder(tmp_path, at), lambda world: run_with_crash(world, at)):
-            at += 8
-        return at
+        for at in itertools.count(remainder + 1, 8):
+            act = functools.partial(run_with_crash, at=at)
+            if not await in_world(make_folder(tmp_path, at), act):
+                return at
+        raise AssertionError
 
     assert asyncio.run(crash_everywhere()) > 40
 
