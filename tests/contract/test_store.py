@@ -206,6 +206,30 @@ def test_a_compare_and_swap_is_judged_against_what_is_pending(check: Check) -> N
     check(body)
 
 
+def test_who_is_refused_can_read_what_it_was_refused_for(check: Check) -> None:
+    async def create(store: Store, text: str) -> bool:
+        try:
+            await store.put("a", value(text), expected_revision=0)
+        except RevisionMismatch:
+            assert store.get("a") is not None
+            return False
+        return True
+
+    async def remove(store: Store) -> bool:
+        try:
+            await store.delete("a")
+        except RevisionMismatch:
+            assert store.get("a") is None
+            return False
+        return True
+
+    async def body(store: Store) -> None:
+        assert sorted(await asyncio.gather(*(create(store, str(i)) for i in range(5)))) == [False] * 4 + [True]
+        assert sorted(await asyncio.gather(*(remove(store) for _ in range(5)))) == [False] * 4 + [True]
+
+    check(body)
+
+
 def test_only_one_of_many_racing_swaps_wins(check: Check) -> None:
     async def body(store: Store) -> None:
         n = Numbers(store)

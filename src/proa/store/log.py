@@ -151,8 +151,8 @@ class LogStore:
         self, key: str, encode: Callable[[int], bytes], *, expected_revision: int | None = None
     ) -> Entry:
         """See `Store.put`."""
-        if expected_revision is not None and expected_revision != self._latest_revision(key):
-            raise RevisionMismatch(key, self.latest(key))
+        while expected_revision is not None and expected_revision != self._latest_revision(key):
+            await self._refuse(key)
         revision = self._accepted + 1
         return await self._accept(key, PUT, encode(revision), revision)
 
@@ -160,9 +160,8 @@ class LogStore:
         self, key: str, encode: Callable[[int], bytes] | None = None, *, expected_revision: int | None = None
     ) -> Entry:
         """See `Store.delete`."""
-        current = self.latest(key)
-        if current is None or expected_revision not in (None, current.revision):
-            raise RevisionMismatch(key, current)
+        while (current := self.latest(key)) is None or expected_revision not in (None, current.revision):
+            await self._refuse(key)
         revision = self._accepted + 1
         if encode is None:
             return await self._accept(key, DELETE, current.value, revision)
@@ -204,6 +203,15 @@ class LogStore:
             return write.entry.revision if write.kind == PUT else 0
         place = self._history.values.get(key)
         return place[3] if place is not None else 0
+
+    async def _refuse(self, key: str) -> None:
+        """Raise RevisionMismatch once readers see what a write is refused for; return where that came to nothing."""
+        refusal, write = RevisionMismatch(key, self.latest(key)), self._pending.get(key)
+        if write is None or write.future.done():
+            raise refusal
+        await asyncio.wait((write.future,))
+        if write.future.cancelled() or write.future.exception() is None:
+            raise refusal
 
     def _accept(self, key: str, kind: int, value: bytes, revision: int) -> asyncio.Future[Entry]:
         """Settle a write as the newest; the result is there once it is durable."""

@@ -1,6 +1,6 @@
 """Compile the corpus into a folder, run it with `kfp.local`, or run it with `kfp.Client` and wait for all of it.
 
-corpus.py compile FOLDER [NAME...] | local FOLDER [NAME...] | run HOST [NAME...]
+corpus.py compile FOLDER [NAME...] | local FOLDER [NAME...] | run HOST [NAME...]   ("" for the kubeconfig's)
 """
 
 import importlib
@@ -54,7 +54,7 @@ def run_all(host, wanted):
     """Start all runs at once, wait for them, and tell of each its state, its tasks and what they say."""
     import kfp
 
-    client = kfp.Client(host=host)
+    client = kfp.Client(host=host or None)
     runs = {}
     with tempfile.TemporaryDirectory() as folder:
         compile_all(folder, wanted)

@@ -174,7 +174,7 @@ def read_json(value: object, path: str, problems: Problems, depth: int = 0) -> A
     if value is None or isinstance(value, str | bool):
         return value
     if isinstance(value, int | float) and _is_finite(value):
-        return value if abs(value) < 2**63 else float(value)
+        return _as_written(value)
     if depth >= MAX_DEPTH:
         problems.add(path, f"nested deeper than {MAX_DEPTH}")
         return None
@@ -188,6 +188,13 @@ def read_json(value: object, path: str, problems: Problems, depth: int = 0) -> A
         return [read_json(item, f"{path}[{i}]", problems, depth + 1) for i, item in enumerate(value)]
     problems.add(path, f"expected what JSON can say, got {_shown(value)}")
     return None
+
+
+def _as_written(number: float) -> float:
+    """Return a number as protobuf writes it again: the SDK writes 7.0 for every 7, which Go writes as 7."""
+    if isinstance(number, float):
+        return int(number) if number.is_integer() and abs(number) < 2**53 else number
+    return number if abs(number) < 2**63 else float(number)
 
 
 def _kind(value: object) -> str:
