@@ -224,7 +224,9 @@ def test_who_is_refused_can_read_what_it_was_refused_for(check: Check) -> None:
         return True
 
     async def body(store: Store) -> None:
-        assert sorted(await asyncio.gather(*(create(store, str(i)) for i in range(5)))) == [False] * 4 + [True]
+        assert sorted(await asyncio.gather(*(create(store, str(i)) for i in range(5)))) == [False] * 4 + [
+            True
+        ]
         assert sorted(await asyncio.gather(*(remove(store) for _ in range(5)))) == [False] * 4 + [True]
 
     check(body)
