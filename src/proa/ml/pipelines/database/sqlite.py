@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import tempfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -95,8 +96,8 @@ class SqliteConnection:
 def open_file(path: Path) -> sqlite3.Connection:
     """Open the file, made if there is none; raise CannotOpen."""
     try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        if not path.exists():
+            make_file(path)
         connection = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None)
     except (OSError, sqlite3.Error) as error:
         raise CannotOpen(f"{path}: {error}") from error
@@ -107,6 +108,23 @@ def open_file(path: Path) -> sqlite3.Connection:
         connection.close()
         raise CannotOpen(f"{path}: {error}") from error
     return connection
+
+
+def make_file(path: Path) -> None:
+    """Make an empty file for its owner alone, unless another does meanwhile.
+
+    Nothing but SQLite may open the file itself: closing a descriptor of a file ends all locks that the process has on
+    it, and another process would then take itself for the last and remove the journal that is written to here.
+    """
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)  # 0600
+    os.close(descriptor)
+    try:
+        os.link(name, path)
+    except FileExistsError:
+        pass
+    finally:
+        os.unlink(name)
 
 
 def prepare_file(path: Path) -> None:

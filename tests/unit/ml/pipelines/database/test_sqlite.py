@@ -203,6 +203,41 @@ def test_a_file_in_use_is_copied_as_of_one_moment(tmp_path: Path) -> None:
         pass
 
 
+LOOK = """
+import sqlite3, sys
+connection = sqlite3.connect(sys.argv[1])
+print(connection.execute("SELECT count(*) FROM runs").fetchone()[0])
+connection.close()
+"""
+
+
+def test_another_process_that_looks_takes_nothing_away(tmp_path: Path) -> None:
+    """SQLite's locks are a process's: a descriptor of the file that is closed in it would end those of all others."""
+    path = tmp_path / "p.db"
+
+    def look() -> int:
+        return int(
+            subprocess.run([sys.executable, "-c", LOOK, str(path)], stdout=subprocess.PIPE, check=True).stdout
+        )
+
+    async def body(database: Database) -> None:
+        await database.runs.insert(make_run(0))
+        assert (await database.runs.page()).total == 1
+        assert await asyncio.to_thread(look) == 1
+        assert (tmp_path / "p.db-wal").exists(), "who looked took itself for the last"
+        await database.runs.insert(make_run(1))
+        assert await asyncio.to_thread(look) == 2
+        another = await open_database(path)
+        await another.runs.insert(make_run(2))
+        assert await asyncio.to_thread(look) == 3
+        await another.close()
+        await database.runs.insert(make_run(3))
+        assert await asyncio.to_thread(look) == 4
+        assert (tmp_path / "p.db-wal").exists()
+
+    with_database(path, body)
+
+
 def test_a_step_changes_as_many_rows_however_many_its_run_has(tmp_path: Path) -> None:
     counts: list[int] = []
 
