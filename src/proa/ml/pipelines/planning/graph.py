@@ -70,8 +70,11 @@ class Graph:
     def _compile(self, tasks: Mapping[str, Json]) -> Dag:
         platforms = {key: self._platform_of(task) for key, task in tasks.items()}
         needs = {
-            key: (ir_tasks.dependencies(task) | frozenset(_platform_producers(platforms[key])))
-            & tasks.keys() - {key}
+            key: frozenset(
+                needed
+                for needed in (*ir_tasks.dependencies(task), *_platform_producers(platforms[key]))
+                if needed in tasks and needed != key
+            )
             for key, task in tasks.items()
         }
         dependents: dict[str, list[str]] = {key: [] for key in tasks}

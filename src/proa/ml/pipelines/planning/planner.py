@@ -70,11 +70,11 @@ class Planner:
             root.closed = False
             progress.look_at(root)
         else:
+            reset(progress, root)
             if root.is_final:
                 progress.change(
                     root, TaskState.RUNNING, attempt=root.task.attempt + 1, finished_at=0.0, error=""
                 )
-            reset(progress, root)
             progress.resume(root)
         return progress.take_actions()
 
@@ -118,8 +118,8 @@ class Planner:
         if not node.is_scope:
             progress.launch(node)
             return
-        progress.change(node, TaskState.RUNNING, finished_at=0.0)
         reset(progress, node)
+        progress.change(node, TaskState.RUNNING, finished_at=0.0)
         progress.resume(node)
 
     def _terminate(self, event: Terminate) -> None:

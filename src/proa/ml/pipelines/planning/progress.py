@@ -45,18 +45,17 @@ class Progress:
         self.is_over = False
         self._now = now
         self._look_at: deque[Node] = deque()
-        self._changed: dict[str, Node] = {}
+        self._records: list[Action] = []
         self._asked: list[Action] = []
 
     def take_actions(self) -> list[Action]:
         """Work off what is to be looked at; return records, then what is asked for, then the end if this is it."""
         self._drain()
-        records = [Record(node.task) for node in self._changed.values() if node.task is not None]
-        actions = [*records, *self._asked]
+        actions = [*self._records, *self._asked]
         if self.tree.root.is_final and not self.is_over:
             self.is_over = True
             actions.append(self._make_finish())
-        self._changed, self._asked = {}, []
+        self._records, self._asked = [], []
         return actions
 
     def look_at(self, node: Node) -> None:
@@ -70,13 +69,13 @@ class Progress:
         task = node.task
         if task is not None:
             node.task = replace(task, state=state, states=(*task.states, (state, self._now())), **fields)
-            self._changed[node.path] = node
+            self._records.append(Record(node.task))
 
     def amend(self, node: Node, **fields: Any) -> None:
         """Change a node's record, not its state."""
         if node.task is not None:
             node.task = replace(node.task, **fields)
-            self._changed[node.path] = node
+            self._records.append(Record(node.task))
 
     def finish(self, node: Node, state: TaskState, outputs: Values = NO_VALUES, error: str = "") -> None:
         """End a node, and have those who wait for it looked at."""
