@@ -32,6 +32,7 @@ logger = logging.getLogger(__name__)
 ACCOUNT = "pipelines-operator"
 MAX_CONNECTIONS = 512
 RETRY_SECONDS = 0.1
+FIRST_WAIT_SECONDS, LAST_WAIT_SECONDS = 1.0, 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,9 +109,23 @@ class Pipelines:
             if self._settings.install is not None:
                 await self._settings.install()
             if self._settings.has_database():
-                await self._ensure()
+                await self._ensure_in_time()
         except Exception:
             logger.exception("pipelines do not start; they are tried again at the first request")
+
+    async def _ensure_in_time(self) -> None:
+        """Start; while the database does not answer, wait for it: runs that were under way wait too."""
+        from proa.ml.pipelines.database.errors import Unavailable
+
+        seconds = FIRST_WAIT_SECONDS
+        while True:
+            try:
+                await self._ensure()
+                return
+            except Unavailable as error:
+                logger.warning("pipelines wait for their database: %s", error)
+            await asyncio.sleep(seconds)
+            seconds = min(2 * seconds, LAST_WAIT_SECONDS)
 
     async def _answer(self, request: Request, *, needs_token: bool) -> Response:
         try:
