@@ -187,7 +187,7 @@ class HttpTransport:
             connection.close()
 
     def _encode(self, request: Request) -> bytes:
-        target = self._origin + quote(self._prefix + request.path)
+        target = self._origin + quote(self._prefix + request.path, safe="/:")
         if request.query:
             target += "?" + urlencode(request.query, doseq=True)
         headers = {**request.headers, **self._headers}

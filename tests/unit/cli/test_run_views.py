@@ -10,7 +10,7 @@ import pytest
 from proa.cli import Failure
 from proa.cli.pipelines.drawing import draw_artifact, draw_confusion_matrix, draw_roc, text_of_html
 from proa.cli.pipelines.results import clean, find_step
-from proa.cli.pipelines.steps import failed_leaves, format_seconds, parse_time, steps_of
+from proa.cli.pipelines.steps import failed_leaves, format_seconds, headline, parse_time, steps_of
 from proa.cli.pipelines.tree import changes, draw_run
 from proa.cli.runs.showing import describe_run, describe_step, file_name, find_artifact
 from proa.cli.terminal import Terminal
@@ -109,7 +109,7 @@ def test_the_tree_has_a_line_a_step() -> None:
         "│  │  └─ ✓ train  2.0s",
         "│  ├─ ● loop-1[1]  6.0s",
         "│  │  └─ ● train  6.0s  attempt 2",
-        "│  └─ ✗ loop-1[2]  3.0s  a task failed",
+        "│  └─ ✗ loop-1[2]  3.0s",
         "│     └─ ✗ train  3.0s  no output was written",
         "└─ ○ notify",
     ]
@@ -149,6 +149,14 @@ def test_upstreams_nodes_become_steps_too() -> None:
     assert (step.path, step.pod_name, step.error, step.state) == ("load", "p", "no", "FAILED")
 
 
+def test_an_error_is_told_in_a_line_by_its_beginning_and_the_programs_last_words() -> None:
+    error = (
+        "task 'a': its container ended with exit code 1. Its log ends:\n  File x\n    raise\nValueError: no"
+    )
+    assert headline(error) == "task 'a': its container ended with exit code 1. ValueError: no"
+    assert headline("no\n") == "no"
+
+
 def test_the_failed_steps_are_those_that_failed_by_themselves() -> None:
     assert [step.path for step in failed_leaves(steps_of(RUN))] == ["loop-1[2]/train"]
 
@@ -167,7 +175,7 @@ def test_a_run_is_shown_with_parameters_caching_metrics_and_artifacts() -> None:
     assert "epochs   3" in text
     assert "split   hit     the same as in run old" in text
     assert "accuracy   0.987654   loop-1[0]/train" in text
-    assert "loop-1[0]/train/model     Model     minio://bucket/run/train/x/model" in text
+    assert "loop-1[0]/train/model     Model     framework=sklearn" in text
 
 
 def test_a_step_is_shown_with_why_it_failed() -> None:

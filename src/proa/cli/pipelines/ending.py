@@ -11,6 +11,7 @@ from proa.cli.pipelines.steps import (
     error_text,
     failed_leaves,
     format_seconds,
+    headline,
     run_seconds,
     steps_of,
 )
@@ -35,7 +36,7 @@ async def end_of_run(api: PipelinesApi, run: Json, terminal: Terminal) -> list[s
     if not failed and (error := error_text(run.get("error"))):
         lines.append(error)
     for step in failed[:MOST_FAILED]:
-        lines += ["", f"{paint('✗', RED)} {step.path}: {step.error or 'failed'}"]
+        lines += ["", f"{paint('✗', RED)} {step.path}: {headline(step.error) or 'failed'}"]
         lines += [paint(f"  | {line}", DIM) for line in await last_lines(api, run, step)]
     if len(failed) > MOST_FAILED:
         lines.append(f"and {len(failed) - MOST_FAILED} more failed steps")

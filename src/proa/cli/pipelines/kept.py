@@ -88,7 +88,7 @@ def _no_default(declared: Json) -> str:
 
 def _steps(components: Mapping[str, Json], dag: Json, indent: str, above: tuple[str, ...]) -> list[str]:
     lines = []
-    for name, task in (dag.get("tasks") or {}).items():
+    for name, task in _in_order(dag.get("tasks") or {}):
         after = f"  after {', '.join(task['dependentTasks'])}" if task.get("dependentTasks") else ""
         condition = (task.get("triggerPolicy") or {}).get("condition")
         when = f"  if {condition}" if condition else ""
@@ -99,6 +99,24 @@ def _steps(components: Mapping[str, Json], dag: Json, indent: str, above: tuple[
         if inner and component not in above:
             lines += _steps(components, inner, indent + "  ", (*above, component))
     return lines
+
+
+def _in_order(tasks: Mapping[str, Json]) -> list[tuple[str, Json]]:
+    """Return tasks so that none comes before what it waits for."""
+    found: dict[str, Json] = {}
+
+    def add(name: str) -> None:
+        if name in found or name not in tasks or name in under_way:
+            return
+        under_way.add(name)
+        for other in sorted(tasks[name].get("dependentTasks") or ()):
+            add(other)
+        found[name] = tasks[name]
+
+    under_way: set[str] = set()
+    for name in tasks:
+        add(name)
+    return [*found.items()]
 
 
 def _upload(options: argparse.Namespace) -> int:

@@ -46,7 +46,7 @@ class Step:
 
     def seconds(self, now: float) -> float | None:
         """Return how long it took, or has taken so far; None before it has begun."""
-        if not self.started_at:
+        if not self.started_at or self.state in ("SKIPPED", "NOT_TRIGGERED"):
             return None
         return max(0.0, (self.finished_at or now) - self.started_at)
 
@@ -133,6 +133,14 @@ def run_seconds(run: Mapping[str, Any], now: float) -> float:
     """Return how long a run took, or has taken so far."""
     end = parse_time(run.get("finished_at")) or now
     return max(0.0, end - parse_time(run.get("created_at")))
+
+
+def headline(error: str) -> str:
+    """Return an error on one line: what happened, and the last that the program said."""
+    lines = [" ".join(line.split()) for line in error.splitlines() if line.strip()]
+    if len(lines) < 2:
+        return "".join(lines)
+    return f"{lines[0].removesuffix(' Its log ends:')} {lines[-1]}"
 
 
 def format_seconds(seconds: float | None) -> str:

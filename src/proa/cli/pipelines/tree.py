@@ -4,9 +4,18 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
-from proa.cli.pipelines.steps import Step, children_of, format_seconds, run_seconds, steps_of
+from proa.cli.pipelines.steps import (
+    Step,
+    children_of,
+    failed_leaves,
+    format_seconds,
+    headline,
+    run_seconds,
+    steps_of,
+)
 from proa.cli.terminal import DIM, GREEN, RED, YELLOW
 
 Paint = Callable[[str, str], str]
@@ -29,7 +38,7 @@ WORDS = {"CACHED": "cached", "SKIPPED": "skipped", "NOT_TRIGGERED": "not reached
 
 def draw_run(run: Mapping[str, Any], now: float, paint: Paint, most_lines: int = 0) -> list[str]:
     """Return the run's line and those of its steps; with `most_lines` what is over is folded, then cut."""
-    steps = steps_of(run)
+    steps = _without_repeated_errors(steps_of(run))
     children = children_of(steps)
     lines = [_head(run, now, paint), *_branch(children, "", "", now, paint, folds=False)]
     if most_lines and len(lines) > most_lines:
@@ -38,6 +47,12 @@ def draw_run(run: Mapping[str, Any], now: float, paint: Paint, most_lines: int =
         hidden = len(lines) - most_lines + 1
         lines = [*lines[: most_lines - 1], paint(f"   … {hidden} more lines: {_count(steps)}", DIM)]
     return lines
+
+
+def _without_repeated_errors(steps: Sequence[Step]) -> list[Step]:
+    """Return the steps; those that failed for one below them say no more than that one."""
+    own = {step.id for step in failed_leaves(steps)}
+    return [replace(step, error="") if step.error and step.id not in own else step for step in steps]
 
 
 def _head(run: Mapping[str, Any], now: float, paint: Paint) -> str:
@@ -75,7 +90,7 @@ def step_line(step: Step, now: float, paint: Paint, folded: int = 0) -> str:
     if word := WORDS.get(step.state) or waiting_word(step):
         parts.append(paint(word, DIM))
     if step.is_failed and step.error:
-        parts.append(paint(_shorten(step.error, 100), RED))
+        parts.append(paint(_shorten(headline(step.error), 120), RED))
     return "  ".join(parts).replace("  ", " ", 1)
 
 
@@ -93,18 +108,18 @@ def _count(steps: Sequence[Step]) -> str:
 
 
 def _shorten(text: str, width: int) -> str:
-    line = " ".join(text.split())
-    return line if len(line) <= width else line[: width - 1] + "…"
+    return text if len(text) <= width else text[: width - 1] + "…"
 
 
 def changes(before: Mapping[str, str], steps: Sequence[Step], now: float) -> tuple[list[str], dict[str, str]]:
     """Return a line about each step whose state is not what it was, and the states now (by id)."""
     lines, states = list[str](), dict[str, str]()
-    for step in steps:
+    for step in _without_repeated_errors(steps):
         states[step.id] = step.state
         if before.get(step.id) == step.state or step.state == "PENDING":
             continue
-        seconds = f"  {format_seconds(step.seconds(now))}" if step.is_over and step.started_at else ""
-        error = f"  {_shorten(step.error, 300)}" if step.is_failed and step.error else ""
+        took = format_seconds(step.seconds(now)) if step.is_over else ""
+        seconds = f"  {took}" if took else ""
+        error = f"  {_shorten(headline(step.error), 300)}" if step.is_failed and step.error else ""
         lines.append(f"{step.path}: {step.state}{seconds}{error}")
     return lines, states

@@ -41,13 +41,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_limit(listing)
     show = add_action(actions, "show", "show a run's steps and what they made, or one step whole")
-    show.add_argument("run", metavar="RUN", help=_RUN)
+    show.add_argument("run_name", metavar="RUN", help=_RUN)
     show.add_argument("step", nargs="?", default="", metavar="STEP", help="by name, path or id")
     show.add_argument(
         "-f", "--follow", action="store_true", help="until it is over; exit code 1 where it failed"
     )
     logs = add_action(actions, "logs", "print the logs of a run's steps", "  proa runs logs -f RUN train\n")
-    logs.add_argument("run", metavar="RUN", help=_RUN)
+    logs.add_argument("run_name", metavar="RUN", help=_RUN)
     logs.add_argument(
         "step", nargs="?", default="", metavar="STEP", help="by name, path or id (default: all of them)"
     )
@@ -55,7 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "-f", "--follow", action="store_true", help="go on as they are written, until the step is over"
     )
     summaries = {
-        "retry": "go on with runs that failed or were terminated, from the steps that did not succeed",
+        "retry": "go on with runs that failed, from the steps that did not succeed",
         "terminate": "end runs that are under way",
         "archive": "put runs away: they are no longer listed, and can be brought back",
         "unarchive": "bring archived runs back",
@@ -65,14 +65,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         one = add_action(actions, name, summary)
         one.add_argument("runs", nargs="+", metavar="RUN", help=_RUN)
     artifacts = add_action(actions, "artifacts", "list what a run made: name, type, where it is")
-    artifacts.add_argument("run", metavar="RUN", help=_RUN)
+    artifacts.add_argument("run_name", metavar="RUN", help=_RUN)
     download = add_action(
         actions,
         "download",
         "save an artifact's file; a folder as .tar.gz",
         "  proa runs download RUN train/model -O model.joblib\n",
     )
-    download.add_argument("run", metavar="RUN", help=_RUN)
+    download.add_argument("run_name", metavar="RUN", help=_RUN)
     download.add_argument("artifact", metavar="ARTIFACT", help="by id, by name, or as step/name")
     download.add_argument(
         "-O", "--to", default="", metavar="FILE", help="where (default: its name, here); -: standard output"

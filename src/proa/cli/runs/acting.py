@@ -62,7 +62,7 @@ def _logs(options: argparse.Namespace) -> int:
 
 
 async def _print_logs(api: PipelinesApi, options: argparse.Namespace) -> int:
-    run = await find_run(api, options.run)
+    run = await find_run(api, options.run_name)
     if options.step:
         try:
             await _print_log(api, run, options.step, "", follow=options.follow)

@@ -25,8 +25,8 @@ from proa.objects.errors import ApiError
 
 MOST_TEXT_BYTES = 256 * 1024
 """So much of a page that a step made is read."""
+MOST_ABOUT = 70
 PAGES = ("HTML", "Markdown")
-DRAWN = ("Metrics", "ClassificationMetrics")
 
 
 def _show(options: argparse.Namespace) -> int:
@@ -34,7 +34,7 @@ def _show(options: argparse.Namespace) -> int:
         return _follow(options)
     if options.step:
         return ask(options, lambda api: _show_step(api, options))
-    run = ask(options, lambda api: find_run(api, options.run))
+    run = ask(options, lambda api: find_run(api, options.run_name))
     if options.output == "json":
         print_json(run)
         return 0
@@ -50,7 +50,7 @@ def _follow(options: argparse.Namespace) -> int:
 
     async def act(api: PipelinesApi) -> tuple[Json, list[str]]:
         nonlocal run_id
-        run_id = (await find_run(api, options.run))["run_id"]
+        run_id = (await find_run(api, options.run_name))["run_id"]
         run = await watch_run(api, run_id, terminal)
         return run, await end_of_run(api, run, terminal)
 
@@ -91,7 +91,7 @@ def describe_run(run: Json, now: float, terminal: Terminal) -> list[str]:
         ]
         lines += ["", *format_table(rows).splitlines()]
     if made:
-        rows = [("ARTIFACT", "TYPE", "URI"), *(_artifact_row(*one) for one in made)]
+        rows = [("ARTIFACT", "TYPE", "ABOUT"), *(_artifact_row(*one) for one in made)]
         lines += ["", *format_table(rows).splitlines()]
         lines += ["", f"to see one step whole: proa runs show {run['run_id']} STEP"]
     return lines
@@ -102,10 +102,14 @@ def _caching(run: Json, terminal: Terminal) -> list[str]:
     for step in steps_of(run):
         cache = step.ours.get("cache") or {}
         if cache.get("outcome") in ("hit", "miss"):
-            rows.append((step.path, cache["outcome"], str(cache.get("reason") or "")))
+            rows.append((step.path, cache["outcome"], _why(cache)))
     if not rows:
         return []
     return ["", *format_table([("STEP", "CACHE", "WHY"), *rows]).splitlines()]
+
+
+def _why(cache: Json) -> str:
+    return str(cache.get("reason") or "").removeprefix(f"{cache.get('outcome')}: ")
 
 
 def _numbers(artifact: Json) -> list[tuple[str, Any]]:
@@ -121,11 +125,18 @@ def type_word(artifact: Json) -> str:
 
 
 def _artifact_row(step: Step, name: str, artifact: Json) -> tuple[str, str, str]:
-    return f"{step.path}/{name}", type_word(artifact), str(artifact.get("uri") or "")
+    return f"{step.path}/{name}", type_word(artifact), _about(artifact.get("metadata") or {})
+
+
+def _about(metadata: Json) -> str:
+    """Return the plain values of an artifact's metadata on one short line."""
+    words = [f"{k}={format_value(v)}" for k, v in metadata.items() if not isinstance(v, dict | list)]
+    line = " ".join(words)
+    return line if len(line) <= MOST_ABOUT else f"{line[: MOST_ABOUT - 1]}…"
 
 
 async def _show_step(api: PipelinesApi, options: argparse.Namespace) -> int:
-    run = await find_run(api, options.run)
+    run = await find_run(api, options.run_name)
     step = find_step(run, options.step)
     if options.output == "json":
         details = (run.get("run_details") or {}).get("task_details") or []
@@ -151,7 +162,7 @@ def describe_step(step: Step, now: float, terminal: Terminal) -> list[str]:
         "attempt": int(step.ours.get("attempt") or 0) + 1 if step.ours else "",
         "pod": step.pod_name,
         "exit code": step.ours.get("exit_code", ""),
-        "cache": f"{cache.get('outcome')}: {cache.get('reason', '')}" if cache else "",
+        "cache": f"{cache.get('outcome')}: {_why(cache)}" if cache else "",
         "error": step.error,
     }
     lines = [terminal.paint(step.path, BOLD), *draw_values({k: v for k, v in facts.items() if v != ""})]
@@ -195,7 +206,7 @@ async def _read_some(stream: AsyncIterator[bytes]) -> bytes:
 
 
 def _artifacts(options: argparse.Namespace) -> int:
-    run = ask(options, lambda api: find_run(api, options.run))
+    run = ask(options, lambda api: find_run(api, options.run_name))
     made = artifacts_of(run)
     if options.output == "json":
         print_json({"artifacts": [{**one, "task": step.path, "output": name} for step, name, one in made]})
@@ -213,7 +224,7 @@ def _download(options: argparse.Namespace) -> int:
         raise Failure("an artifact is nothing for a terminal: -O FILE, or a pipe")
 
     async def act(api: PipelinesApi) -> tuple[str, int]:
-        artifact = find_artifact(await find_run(api, options.run), options.artifact)
+        artifact = find_artifact(await find_run(api, options.run_name), options.artifact)
         name, chunks = await api.download(f"/artifacts/{artifact['artifact_id']}:download")
         if options.to == "-":
             return "", await _copy(chunks, sys.stdout.buffer)
@@ -231,9 +242,10 @@ def _download(options: argparse.Namespace) -> int:
 def _written(target: str) -> Iterator[IO[bytes]]:
     """Yield the file to write; it is at its place only once it is whole."""
     partial = Path(f"{target}.part")
-    with partial.open("xb") as file:
+    with partial.open("wb") as file:
         try:
             yield file
+            file.flush()
             os.replace(partial, target)
         finally:
             partial.unlink(missing_ok=True)

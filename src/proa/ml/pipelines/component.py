@@ -202,7 +202,12 @@ class Pipelines:
         from proa.ml.pipelines.operator.settings import OperatorSettings
 
         operator: Operator = Operator(
-            self._client, services.database, services.stores, OperatorSettings(), time.time
+            self._client,
+            services.database,
+            services.stores,
+            OperatorSettings(),
+            time.time,
+            recurring_ended=services.look_at,
         )
         await ensure_definition(self._client)
         work = operator.run() if self._settings.is_only_operator else operator.lead()

@@ -103,6 +103,8 @@ async def delete(call: Call) -> Response:
     except ApiError as error:
         raise Refusal(Code.UNAVAILABLE, f"Failed to delete run {run.id}: {error.message}") from error
     await call.services.database.runs.delete(run.id)
+    if run.recurring_run_id:
+        call.services.look_at(run.recurring_run_id)
     return answer({})
 
 

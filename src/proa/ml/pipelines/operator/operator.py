@@ -60,7 +60,10 @@ READERS = 8
 
 
 class Operator:
-    """`now` returns seconds since the epoch; `random` as `random.random`."""
+    """`now` returns seconds since the epoch; `random` as `random.random`.
+
+    `recurring_ended` is told the id of a recurring run when one of its runs is over.
+    """
 
     def __init__(
         self,
@@ -71,6 +74,7 @@ class Operator:
         now: Callable[[], float],
         pod_settings: PodSettings = PodSettings(),  # noqa: B008 - a constant
         random: Callable[[], float] = default_random.random,
+        recurring_ended: Callable[[str], None] = lambda recurring_run_id: None,
     ) -> None:
         self._client = client
         self._informers = InformerFactory(client, random=random)
@@ -90,6 +94,7 @@ class Operator:
             pod_settings=pod_settings,
             now=now,
         )
+        self._recurring_ended = recurring_ended
         self._workers: dict[str, RunWorker] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._sweeps: set[asyncio.Task[None]] = set()
@@ -275,6 +280,8 @@ class Operator:
         else:
             self._keys.add(key)
             self._sweep(run.id)
+            if run.recurring_run_id:
+                self._recurring_ended(run.recurring_run_id)
         finally:
             self._workers.pop(run.id, None)
             self._tasks.pop(run.id, None)
