@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from tests.support.pipelines_rest import PIPELINE, run_rest
+from support.pipelines_rest import PIPELINE, run_rest
 
 from proa.client.protocol import User
 from proa.ml.pipelines.api.creation import RUNS
