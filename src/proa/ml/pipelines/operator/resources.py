@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,8 @@ POD_SELECTOR = f"{COMPONENT_LABEL}=true"
 RUN_ID_LABEL = "pipeline/runid"
 TASK_PATH = f"{GROUP}/task-path"
 ATTEMPT = f"{GROUP}/attempt"
+CONFLICT_SECONDS = 0.01
+"""How long to wait before looking again at what someone else has just changed."""
 MAIN = "main"
 """The user's container."""
 
@@ -68,6 +71,7 @@ async def let_go(client: Client, resource: Resource, obj: Object) -> None:
         except ApiError as error:
             if error.code != 422:  # the server's answer to a `test` that fails
                 raise
+        await asyncio.sleep(CONFLICT_SECONDS)  # whoever was faster may not be seen before it is on disk
         try:
             found = await client.get(resource, name, namespace)
         except NotFound:
