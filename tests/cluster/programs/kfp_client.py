@@ -178,21 +178,33 @@ def use_runs(client, pipeline_id, version_id):
     """Run to good and bad ends, terminate, retry, archive, delete, list and filter."""
     experiment = client.create_experiment(f"runs of {kfp.__version__}")
     run = client.run_pipeline(
-        experiment.experiment_id, "from a version", pipeline_id=pipeline_id, version_id=version_id, params={"x": 7}
+        experiment.experiment_id,
+        "from a version",
+        pipeline_id=pipeline_id,
+        version_id=version_id,
+        params={"x": 7},
     )
     assert run.pipeline_version_reference.pipeline_version_id == version_id
-    result = client.create_run_from_pipeline_package("adder.yaml", arguments={"x": 8}, run_name="from a package")
+    result = client.create_run_from_pipeline_package(
+        "adder.yaml", arguments={"x": 8}, run_name="from a package"
+    )
     done = result.wait_for_run_completion(timeout=datetime.timedelta(seconds=120))
     assert (done.state, done.error) == ("SUCCEEDED", None), done
-    assert [one.state for one in done.state_history] == ["PENDING", "RUNNING", "SUCCEEDED"], done.state_history
+    assert [one.state for one in done.state_history] == ["PENDING", "RUNNING", "SUCCEEDED"], (
+        done.state_history
+    )
     assert done.finished_at > done.created_at
     finish(client, run.run_id)
-    failed = client.create_run_from_pipeline_func(failing, run_name="to fail", experiment_name=experiment.display_name)
+    failed = client.create_run_from_pipeline_func(
+        failing, run_name="to fail", experiment_name=experiment.display_name
+    )
     done = client.wait_for_run_completion(failed.run_id, timeout=120, sleep_duration=1)
     assert (done.state, states(done)["fail"]) == ("FAILED", "FAILED"), done
     assert "fail" in done.error.message, done.error
     client._run_api.run_service_retry_run(failed.run_id)
-    long = client.create_run_from_pipeline_func(waiting, run_name="to end", experiment_name=experiment.display_name)
+    long = client.create_run_from_pipeline_func(
+        waiting, run_name="to end", experiment_name=experiment.display_name
+    )
     client.terminate_run(long.run_id)
     assert finish(client, long.run_id).state == "CANCELED"
     expect_refusal(400, client.terminate_run, long.run_id)
@@ -201,7 +213,9 @@ def use_runs(client, pipeline_id, version_id):
     assert [one.run_id for one in listed.runs] == [long.run_id], listed
     page = client.list_runs(experiment_id=experiment.experiment_id, page_size=2, sort_by="created_at desc")
     assert (len(page.runs), page.total_size, page.runs[0].run_id) == (2, 3, long.run_id), page
-    rest = client.list_runs(experiment_id=experiment.experiment_id, page_token=page.next_page_token, page_size=2)
+    rest = client.list_runs(
+        experiment_id=experiment.experiment_id, page_token=page.next_page_token, page_size=2
+    )
     assert [one.run_id for one in rest.runs] == [run.run_id], rest
     client.archive_run(run.run_id)
     assert client.get_run(run.run_id).storage_state == "ARCHIVED"

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 
 import pytest
-from support.pipelines_rest import PIPELINE, run_rest
 
 from proa.client.protocol import User
+from support.pipelines_rest import PIPELINE, run_rest
 
 VISITOR = "system:serviceaccount:kubeflow:ml-pipeline-visitor"
 

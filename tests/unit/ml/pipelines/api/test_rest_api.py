@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 
 import pytest
-from support.pipelines_rest import PIPELINE, run_rest
 
 from proa.client.protocol import User
 from proa.ml.pipelines.api.creation import RUNS
@@ -19,6 +18,7 @@ from proa.ml.pipelines.records import (
     Values,
     make_task_id,
 )
+from support.pipelines_rest import PIPELINE, run_rest
 
 
 async def make_run(rest, **more):
