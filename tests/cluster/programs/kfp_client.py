@@ -1,4 +1,4 @@
-"""Use every method of kfp.Client as its users do. Arguments: what is to be done ("all", "hello"), and its answers' file.
+"""Use every method of kfp.Client as its users do. Arguments: what is to be done ("all", "hello"), a file for answers.
 
 Run by the interpreter of an SDK's virtual environment; KFP_HOST and KFP_TOKEN say where to, else the kubeconfig does.
 """
@@ -8,7 +8,9 @@ import json
 import os
 import sys
 import time
+import typing
 import warnings
+from pathlib import Path
 
 warnings.simplefilter("ignore")
 
@@ -60,7 +62,7 @@ def waiting():
 class Client(kfp.Client):
     """Remembers which methods were called from outside."""
 
-    called = set()
+    called: typing.ClassVar = set()
 
     def __getattribute__(self, name):
         """Note a public method."""
@@ -94,9 +96,11 @@ def expect_refusal(status, function, *arguments, **named):
     try:
         function(*arguments, **named)
     except kfp_server_api.ApiException as error:
-        assert error.status == status, (error.status, error.body)
-        return json.loads(error.body)
-    raise AssertionError(f"{function} was not refused")
+        refusal = error
+    else:
+        raise AssertionError(f"{function} was not refused")
+    assert refusal.status == status, (refusal.status, refusal.body)
+    return json.loads(refusal.body)
 
 
 def finish(client, run_id):
@@ -128,7 +132,8 @@ def use_experiments(client):
     assert client.get_experiment(experiment_id=made.experiment_id).display_name == "first"
     page = client.list_experiments(page_size=1, sort_by="display_name desc")
     following = client.list_experiments(page_token=page.next_page_token, page_size=1)
-    assert page.total_size >= 2 and page.experiments[0].display_name > following.experiments[0].display_name
+    assert page.total_size >= 2
+    assert page.experiments[0].display_name > following.experiments[0].display_name
     client.archive_experiment(made.experiment_id)
     assert client.get_experiment(made.experiment_id).storage_state == "ARCHIVED"
     client.unarchive_experiment(made.experiment_id)
@@ -165,8 +170,9 @@ def use_pipelines(client):
             pipeline={"display_name": f"empty-{kfp.__version__}"}
         )
         client.delete_pipeline(empty.pipeline_id)
-    with open("broken.yaml", "w") as file:
-        file.write(open("adder.yaml").read().replace("componentRef", "componentReference"))
+    Path("broken.yaml").write_text(
+        Path("adder.yaml").read_text().replace("componentRef", "componentReference")
+    )
     body = expect_refusal(
         400, client._upload_api.upload_pipeline, "broken.yaml", name=f"broken-{kfp.__version__}"
     )
@@ -278,7 +284,6 @@ if __name__ == "__main__":
     answer = {"all": use_all, "hello": hello}[sys.argv[1]](make_client())
     answer["kfp"] = kfp.__version__
     if len(sys.argv) > 2:
-        with open(sys.argv[2], "w") as file:
-            json.dump(answer, file)
+        Path(sys.argv[2]).write_text(json.dumps(answer))
     else:
         print(json.dumps(answer))
