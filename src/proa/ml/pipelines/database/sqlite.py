@@ -1,7 +1,7 @@
 """Keep the database in one file of this machine: SQLite in WAL mode, each commit on disk before it is told.
 
-The file is its owner's alone (0600). After an I/O error nothing more is written until the next start: whether what
-the kernel still held reached the disk cannot be known (the same rule as the store's).
+The file is its owner's alone (0600). After a sync that failed nothing more is written until the next start: whether
+what the kernel still held reached the disk cannot be known (the same rule as the store's).
 """
 
 from __future__ import annotations
@@ -19,7 +19,14 @@ from proa.ml.pipelines.database.schema import migrate
 
 BUSY_SECONDS = 30
 """How long a transaction waits for another process's (a backup, a second server that is about to end)."""
-_SETTINGS = ("journal_mode=WAL", "synchronous=FULL", "cache_size=-4000", "temp_store=MEMORY")
+_SETTINGS = (
+    "journal_mode=WAL",
+    "synchronous=FULL",
+    "cache_size=-4000",  # KiB
+    "temp_store=MEMORY",
+    "journal_size_limit=16777216",
+)
+_SYNC_FAILURES = frozenset({"SQLITE_IOERR_FSYNC", "SQLITE_IOERR_DIR_FSYNC"})
 _TYPES = {"TEXT": "TEXT", "REAL": "REAL", "INTEGER": "INTEGER"}
 
 
@@ -87,9 +94,11 @@ class SqliteConnection:
             return Unavailable(f"{self._path}: the disk is full; nothing was written")
         if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
             return Unavailable(f"{self._path}: another process holds it for more than {BUSY_SECONDS} s")
-        if name.startswith("SQLITE_IOERR"):
+        if name in _SYNC_FAILURES:
             self._refusal = f"{self._path}: {error} ({name}); nothing is written until the next start"
             return Unavailable(self._refusal)
+        if name.startswith("SQLITE_IOERR"):
+            return Unavailable(f"{self._path}: {error} ({name}); nothing was written")
         return error
 
 

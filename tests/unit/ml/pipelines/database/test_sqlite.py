@@ -12,10 +12,14 @@ from pathlib import Path
 
 import pytest
 
+from proa.ml.pipelines.database import paging
 from proa.ml.pipelines.database.copying import copied
 from proa.ml.pipelines.database.database import Database, open_database
+from proa.ml.pipelines.database.engine import Transaction
 from proa.ml.pipelines.database.errors import CannotOpen, Unavailable
-from proa.ml.pipelines.database.paging import ListOptions
+from proa.ml.pipelines.database.paging import RUNS, ListOptions
+from proa.ml.pipelines.database.schema import migrate
+from proa.ml.pipelines.database.sqlite import SqliteConnection
 from proa.ml.pipelines.records import Run, RunState, Task, TaskKind, TaskState
 
 WRITER = """
@@ -201,6 +205,113 @@ def test_a_file_in_use_is_copied_as_of_one_moment(tmp_path: Path) -> None:
         copied(tmp_path / "text.db"),
     ):
         pass
+
+
+LIMITED = """
+import asyncio, resource, sys
+from proa.ml.pipelines.database.database import open_database
+from proa.ml.pipelines.database.errors import Unavailable
+from proa.ml.pipelines.records import *
+
+def make_run(number):
+    spec = {"x": "y" * 9000, "n": number}
+    return Run(str(number), "n", "team", "n", RunState.PENDING, float(number), pipeline_spec=spec)
+
+async def main():
+    database = await open_database(sys.argv[1])
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, resource.RLIM_INFINITY))
+    written = 0
+    try:
+        while True:
+            await database.runs.insert(make_run(written))
+            written += 1
+    except Unavailable as error:
+        assert "nothing was written" in str(error), error
+    assert (await database.runs.page()).total == written > 3
+    resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    await database.runs.insert(make_run(written))
+    assert (await database.runs.page()).total == written + 1
+    await database.close()
+
+asyncio.run(main())
+"""
+"""Writes until the kernel refuses, and goes on once it no longer does."""
+
+
+def test_a_write_that_the_kernel_refuses_fails_alone(tmp_path: Path) -> None:
+    done = subprocess.run([sys.executable, "-c", LIMITED, str(tmp_path / "p.db")], stderr=subprocess.PIPE)
+    assert done.returncode == 0, done.stderr.decode()
+
+
+def test_after_a_sync_that_failed_nothing_is_written_until_the_next_start(tmp_path: Path) -> None:
+    class Failing(sqlite3.OperationalError):
+        sqlite_errorname = "SQLITE_IOERR_FSYNC"
+
+    connection = SqliteConnection(tmp_path / "p.db")
+    connection.begin(is_write=True)
+    refused = connection._explain(Failing("disk I/O error"))
+    assert isinstance(refused, Unavailable)
+    connection.rollback()
+    with pytest.raises(Unavailable, match="nothing is written until the next start"):
+        connection.begin(is_write=True)
+    connection.close()
+
+
+def test_pages_are_read_from_an_index_and_never_sorted(tmp_path: Path) -> None:
+    plans: dict[str, str] = {}
+
+    def explain(transaction: Transaction, name: str, sql: str, parameters) -> None:
+        plans[name] = " / ".join(row[3] for row in transaction.rows(f"EXPLAIN QUERY PLAN {sql}", parameters))
+
+    async def body(database: Database) -> None:
+        await asyncio.gather(*[database.runs.insert(make_run(number)) for number in range(30)])
+        first = (await database.runs.page(ListOptions(page_size=5))).next_token
+        cases = {
+            "all": (ListOptions(), "", []),
+            "newest of a namespace": (
+                ListOptions(sort_by="created_at desc"),
+                " WHERE namespace = ?",
+                ["team"],
+            ),
+            "further of a namespace": (ListOptions(page_token=first), " WHERE namespace = ?", ["team"]),
+            "of an experiment": (ListOptions(), " WHERE experiment_id = ?", ["e"]),
+            "by name": (ListOptions(sort_by="display_name"), "", []),
+        }
+
+        def explain_all(transaction: Transaction) -> None:
+            for name, (options, where, parameters) in cases.items():
+                explain(
+                    transaction, name, *paging._select(RUNS, paging._plan(RUNS, options), where, parameters)
+                )
+
+        await database._engine.read(explain_all)
+
+    with_database(tmp_path / "p.db", body)
+    for name, plan in plans.items():
+        assert "INDEX" in plan, (name, plan)
+        assert "TEMP B-TREE" not in plan, (name, plan)
+    assert "runs_by_namespace (namespace=? AND (created_at,id)>(?,?))" in plans["further of a namespace"]
+
+
+def test_tables_are_brought_from_one_version_to_the_next_once(tmp_path: Path) -> None:
+    first = ["CREATE TABLE a (id TEXT PRIMARY KEY)", "INSERT INTO a VALUES ('kept')"]
+    second = ["ALTER TABLE a ADD COLUMN size INTEGER NOT NULL DEFAULT 7"]
+
+    def migrated(*steps: list[str]) -> list:
+        connection = SqliteConnection(tmp_path / "p.db")
+        connection.begin(is_write=True)
+        migrate(connection, {"TEXT": "TEXT", "INTEGER": "INTEGER"}, steps)
+        rows = connection.rows("SELECT * FROM a")
+        connection.commit()
+        connection.close()
+        return rows
+
+    assert migrated(first) == [("kept",)]
+    assert migrated(first) == [("kept",)]
+    assert migrated(first, second) == [("kept", 7)]
+    assert migrated(first, second) == [("kept", 7)]
+    with pytest.raises(CannotOpen, match="version 2 and this Proa knows up to 1"):
+        migrated(first)
 
 
 LOOK = """
