@@ -1,6 +1,7 @@
 """What the pipelines' database promises, on each of its engines."""
 
 import asyncio
+import base64
 import dataclasses
 import json
 import math
@@ -686,6 +687,44 @@ REFUSED_OPTIONS = {
 }
 
 
+CHANGED_TOKENS = [
+    {"SortByFieldName": "colour"},
+    {"SortByFieldName": "display_name"},
+    {"SortByFieldName": 3},
+    {"SortByFieldValue": "x"},
+    {"SortByFieldValue": None},
+    {"SortByFieldValue": 10**400},
+    {"KeyFieldValue": 3},
+    {"KeyFieldValue": "a\ud800"},
+    {"IsDesc": "yes"},
+    {"ModelName": "experiments"},
+    {"Filter": None},
+    {"Filter": [["EQUALS", "created_at", "x", "string"]]},
+    {"Filter": [["EQUALS", "state; DROP TABLE runs", "x", "string"]]},
+    {"Filter": [["LIKE", "state", "x", "string"]]},
+    {"Filter": [["EQUALS", "state", {"x": 1}, "string"]]},
+    {"Filter": [["EQUALS", "state", "x", "string"]] * 51},
+    {"Filter": [["IN", "state", ["x"] * 1001, "[]string"]]},
+]
+
+
+def test_values_that_no_engine_holds_are_refused(with_database: With) -> None:
+    async def body(database: Database) -> None:
+        for id in (
+            ("a\ud800", "a\0") if "Postgres" in repr(database._engine._writer._connect) else ("a\ud800",)
+        ):
+            with pytest.raises(Invalid, match="a value that the database cannot hold"):
+                await database.runs.get(id)
+        await database.runs.insert(make_run())
+        limit = {"predicates": [{"operation": 6, "key": "created_at", "longValue": str(2**63 - 1)}]}
+        assert (await database.runs.page(ListOptions(filter=json.dumps(limit)))).total == 1
+        assert (
+            await database.runs.page(ListOptions(filter=json.dumps(limit).replace("6", "3", 1)))
+        ).total == 0
+
+    with_database(body)
+
+
 def test_list_options_that_cannot_be_are_refused_in_upstreams_words(with_database: With) -> None:
     async def body(database: Database) -> None:
         for number in range(3):
@@ -700,6 +739,12 @@ def test_list_options_that_cannot_be_are_refused_in_upstreams_words(with_databas
             assert message in str(refused.value), case
         again = await database.runs.page(ListOptions(page_token=first, sort_by="created_at desc"))
         assert [run.created_at for run in again.items] == [1001.0, 1000.0]
+        for changed in CHANGED_TOKENS:
+            token = {**json.loads(base64.b64decode(first)), **changed}
+            with pytest.raises(Invalid):
+                await database.runs.page(
+                    ListOptions(page_token=base64.b64encode(json.dumps(token).encode()).decode())
+                )
         foreign = (await database.experiments.page(ListOptions(page_size=1))).next_token
         with pytest.raises(Invalid, match="Invalid page token"):
             await database.runs.page(ListOptions(page_token=foreign))

@@ -69,8 +69,12 @@ def encode_predicates(predicates: tuple[Predicate, ...]) -> list[list[Any]]:
 def decode_predicates(document: Any) -> tuple[Predicate, ...]:
     """Return what a page token has; raise ValueError for what `encode_predicates` cannot have made."""
     found = []
+    if len(document) > MAX_PREDICATES:
+        raise ValueError("too many predicates")
     for operation, key, value, type in document:
         is_list = isinstance(value, list)
+        if is_list and len(value) > MAX_VALUES:
+            raise ValueError("too many values")
         if operation not in _NAMES or not isinstance(key, str) or not isinstance(type, str):
             raise ValueError("no predicate")
         if any(not isinstance(one, str | int) for one in (value if is_list else [value])):

@@ -269,21 +269,23 @@ def _time_condition(column: str, predicate: Predicate) -> tuple[str, list[Any]]:
         if not values:
             return "1 = 0", []
         parts = [f"({column} >= ? AND {column} < ?)"] * len(values)
-        return f"({' OR '.join(parts)})", [bound for one in values for bound in (int(one), int(one) + 1)]
-    second = int(values[0])
+        return f"({' OR '.join(parts)})", [
+            float(bound) for one in values for bound in (int(one), int(one) + 1)
+        ]
+    second, after = float(values[0]), float(int(values[0]) + 1)
     match predicate.operation:
         case "EQUALS":
-            return f"({column} >= ? AND {column} < ?)", [second, second + 1]
+            return f"({column} >= ? AND {column} < ?)", [second, after]
         case "NOT_EQUALS":
-            return f"({column} < ? OR {column} >= ?)", [second, second + 1]
+            return f"({column} < ? OR {column} >= ?)", [second, after]
         case "GREATER_THAN":
-            return f"{column} >= ?", [second + 1]
+            return f"{column} >= ?", [after]
         case "GREATER_THAN_EQUALS":
             return f"{column} >= ?", [second]
         case "LESS_THAN":
             return f"{column} < ?", [second]
         case _:
-            return f"{column} < ?", [second + 1]
+            return f"{column} < ?", [after]
 
 
 def _tag_condition(kind: Kind, predicate: Predicate) -> tuple[str, list[Any]]:
@@ -390,8 +392,10 @@ def _decode_token(kind: Kind, text: str, size: int) -> _Query:
         wanted = float | int if sort.startswith("metric:") or kind.fields[sort] in kind.times else str
         if isinstance(value, bool) or not isinstance(value, wanted) or not isinstance(id, str) or "\0" in id:
             raise ValueError("it has no first record")
+        if not isinstance(value, str):
+            value = float(value)
         predicates = decode_predicates(document["Filter"])
-    except (ValueError, TypeError, KeyError, AttributeError, binascii.Error, RecursionError):
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError, binascii.Error, RecursionError):
         raise Invalid("Invalid page token") from None
     for predicate in predicates:
         _condition(kind, predicate)

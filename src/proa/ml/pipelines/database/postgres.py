@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from urllib.parse import quote
 
 from proa.ml.pipelines.database.engine import Again, Row
-from proa.ml.pipelines.database.errors import CannotOpen, Unavailable
+from proa.ml.pipelines.database.errors import CannotOpen, Invalid, Unavailable
 from proa.ml.pipelines.database.schema import migrate
 
 if TYPE_CHECKING:
@@ -113,12 +113,18 @@ class PostgresConnection:
         assert self._connection is not None
         try:
             return self._connection.execute(_translate(sql), parameters)
+        except UnicodeEncodeError as error:
+            raise Invalid(f"a value that the database cannot hold: {error}") from None
         except psycopg.Error as error:
             self._refuse(error)
 
     def _refuse(self, error: psycopg.Error) -> NoReturn:
+        import psycopg
+
         assert self._connection is not None
         state = error.sqlstate or ""
+        if isinstance(error, psycopg.DataError):
+            raise Invalid(f"a value that the database cannot hold: {self._text(error)}") from None
         if self._connection.closed:
             self.close()
             raise Again(self._text(error)) from None

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from proa.ml.pipelines.database.engine import Row
-from proa.ml.pipelines.database.errors import CannotOpen, Unavailable
+from proa.ml.pipelines.database.errors import CannotOpen, Invalid, Unavailable
 from proa.ml.pipelines.database.schema import migrate
 
 BUSY_SECONDS = 30
@@ -87,6 +87,8 @@ class SqliteConnection:
             return self._connection.execute(sql, parameters)
         except sqlite3.OperationalError as error:
             raise self._explain(error) from error
+        except (UnicodeEncodeError, OverflowError) as error:
+            raise Invalid(f"a value that the database cannot hold: {error}") from None
 
     def _explain(self, error: sqlite3.Error) -> Exception:
         name = getattr(error, "sqlite_errorname", "")
