@@ -15,7 +15,7 @@ from proa.ml.pipelines.operator.back_off import keep_trying
 from proa.ml.pipelines.operator.inbox import Inbox
 from proa.ml.pipelines.operator.notes import Notes
 from proa.ml.pipelines.operator.surroundings import Surroundings
-from proa.ml.pipelines.planning.messages import Failed, Launch, Stopped, Succeeded
+from proa.ml.pipelines.planning.messages import Failed, Launch, Started, Stopped, Succeeded
 from proa.ml.pipelines.records import Run, Values
 from proa.objects.errors import ApiError
 
@@ -111,6 +111,10 @@ class Attempt:
 
     async def _undo(self) -> None:
         """Return when nothing of it runs any more."""
+
+    def _begun(self) -> None:
+        """Say that it runs."""
+        self._inbox.put(Started(self.launch.path, self.launch.attempt))
 
     def _succeeded(self, outputs: Values, *, is_cached: bool = False) -> Succeeded:
         return Succeeded(self.launch.path, self.launch.attempt, outputs, is_cached)

@@ -21,6 +21,7 @@ STANDARD_CLASS = "standard"
 
 class _ClaimAttempt(Attempt):
     async def _reach_end(self) -> Outcome:
+        self._begun()
         self._notes.caching = Caching("off", "off: claims are made and deleted by each run itself")
         return self._succeeded(await self._act())
 

@@ -22,7 +22,6 @@ from proa.ml.pipelines.operator.kept_logs import log_uri, read_end
 from proa.ml.pipelines.operator.pod_names import pod_name
 from proa.ml.pipelines.operator.pod_states import has_started, is_ours, is_over, may_be_stuck
 from proa.ml.pipelines.operator.resources import RUNS
-from proa.ml.pipelines.planning.messages import Started
 from proa.ml.pipelines.records import Artifact, Values
 from proa.objects import meta, pods
 from proa.objects.errors import AlreadyExists, ApiError, NotFound
@@ -155,7 +154,7 @@ class ContainerAttempt(Attempt):
                 return found
             if not has_begun and has_started(found):
                 has_begun = True
-                self._inbox.put(Started(self.launch.path, self.launch.attempt))
+                self._begun()
             if has_begun:
                 await self._changed.wait()
                 continue

@@ -22,6 +22,7 @@ class ImporterAttempt(Attempt):
     """See the module's docstring."""
 
     async def _reach_end(self) -> Outcome:
+        self._begun()
         artifact = self._make_artifact()
         store = await self._around.stores.of(self._run.namespace)
         found = await store.check_import(artifact.uri)

@@ -19,13 +19,9 @@ class OperatorSettings:
     """How long a finished run's object and pods stay where its pipeline does not say; its history stays for good."""
     cache_ttl_seconds: int = 0
     """How old a result may be to answer a task from the cache; 0 for any age."""
-    stuck_seconds: float = 60.0
-    """How long a pod may be unable to start (no such image, no such secret) before its attempt has failed."""
-    stop_grace_seconds: int = 30
-    """How long a container has to end when its task is stopped, as a pod's own default."""
+    stop_grace_seconds: int = 10
+    """How long a container has to end when its task is stopped: most ignore SIGTERM, being the first of their pod."""
     log_bytes: int = 16 * 1024 * 1024
-    """How much of a step's log is kept: its end."""
-    output_bytes: int = 16 * 1024 * 1024
-    """How large an executor output or an output parameter may be."""
+    """How much of a step's log is kept: its beginning."""
     longest_back_off: float = 30.0
     """Between attempts at what the API server or the database has refused."""
