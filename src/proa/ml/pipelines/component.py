@@ -1,7 +1,7 @@
 """Build and wire the parts of pipelines: what `proa up` and `proa pipelines serve` both start.
 
-Nothing is imported, opened or running until the first request, or until `start_in_background` where a database is from
-before: who does not use pipelines does not pay for them. Services and accounts are made once, after the cluster is
+Nothing is opened or running until the first request or the first Run, or from `start_in_background` on where a database
+is from before: who does not use pipelines does not pay for them. Services and accounts are made once, after the cluster is
 ready.
 """
 
@@ -108,8 +108,9 @@ class Pipelines:
         try:
             if self._settings.install is not None:
                 await self._settings.install()
-            if self._settings.has_database():
-                await self._ensure_in_time()
+            if not self._settings.has_database():
+                await self._until_a_run_is_made()
+            await self._ensure_in_time()
         except Exception:
             logger.exception("pipelines do not start; they are tried again at the first request")
 
@@ -215,6 +216,26 @@ class Pipelines:
         stack.push_async_callback(_cancel, task)
         task.add_done_callback(_say_why)
         await self._wait_until_served()
+
+    async def _until_a_run_is_made(self) -> None:
+        """Have the API server know what a Run is, and return when there is one: `kubectl apply` makes it."""
+        from proa.ml.pipelines.operator.resources import RUNS, ensure_definition
+        from proa.objects.errors import ApiError
+
+        await ensure_definition(self._client)
+        await self._wait_until_served()
+        while self._starting is None:
+            try:
+                found = await self._client.list(RUNS, limit=1)
+                if found.items:
+                    return
+                version = found.resource_version
+                async for event in self._client.watch(RUNS, resource_version=version, metadata_only=True):
+                    if event.type == "ADDED":
+                        return
+            except ApiError as error:
+                logger.warning("runs cannot be watched error=%s", error.message)
+                await asyncio.sleep(RETRY_SECONDS)
 
     async def _wait_until_served(self) -> None:
         """Wait until the API server knows the kind of runs' objects: a moment after it has their definition."""
