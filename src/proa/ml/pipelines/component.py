@@ -1,8 +1,8 @@
 """Build and wire the parts of pipelines: what `proa up` and `proa pipelines serve` both start.
 
-Nothing is opened or running until the first request or the first Run, or from `start_in_background` on where a database
-is from before: who does not use pipelines does not pay for them. Services and accounts are made once, after the cluster is
-ready.
+Nothing is opened or running until the first request or the first Run, or from `start_in_background` on where a
+database is from before: who does not use pipelines does not pay for them. Services and accounts are made once, after
+the cluster is ready.
 """
 
 from __future__ import annotations
