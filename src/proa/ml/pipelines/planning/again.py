@@ -35,7 +35,7 @@ def reset(progress: Progress, scope: Node) -> None:
     for node in reversed(found):
         if (task := node.task) is not None:
             attempt = task.attempt + (task.state is not TaskState.NOT_TRIGGERED)
-            progress.change(node, TaskState.PENDING, attempt=attempt, finished_at=0.0, error="")
+            progress.ledger.change(node, TaskState.PENDING, attempt=attempt, finished_at=0.0, error="")
 
 
 def _is_told(node: Node, others: Set[str | int]) -> bool:

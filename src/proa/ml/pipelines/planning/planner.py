@@ -72,7 +72,7 @@ class Planner:
         else:
             reset(progress, root)
             if root.is_final:
-                progress.change(
+                progress.ledger.change(
                     root, TaskState.RUNNING, attempt=root.task.attempt + 1, finished_at=0.0, error=""
                 )
             progress.resume(root)
@@ -100,7 +100,7 @@ class Planner:
             case _ if node.is_scope:
                 pass
             case Started() if state is TaskState.RUNNING and not task.started_at:
-                progress.amend(node, started_at=self._now())
+                progress.ledger.amend(node, started_at=self._now())
             case Succeeded() if state in _UNDER_WAY:
                 ended = TaskState.CACHED if event.is_cached else TaskState.SUCCEEDED
                 progress.finish(node, ended, event.outputs)
@@ -119,7 +119,7 @@ class Planner:
             progress.launch(node)
             return
         reset(progress, node)
-        progress.change(node, TaskState.RUNNING, finished_at=0.0)
+        progress.ledger.change(node, TaskState.RUNNING, finished_at=0.0)
         progress.resume(node)
 
     def _terminate(self, event: Terminate) -> None:

@@ -14,25 +14,15 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from dataclasses import replace
-from typing import Any
 
 from proa.ml.pipelines.planning.conversion import InputError
 from proa.ml.pipelines.planning.inputs import holds, iteration_inputs, resolve_inputs, root_inputs
-from proa.ml.pipelines.planning.messages import Action, Finish, Launch, Record, Stop, Terminate, Wait
+from proa.ml.pipelines.planning.ledger import Ledger
+from proa.ml.pipelines.planning.messages import Action, Finish, Terminate
 from proa.ml.pipelines.planning.node import Node, tries
 from proa.ml.pipelines.planning.outputs import outputs_of
 from proa.ml.pipelines.planning.tree import Tree
-from proa.ml.pipelines.records import (
-    NO_VALUES,
-    Run,
-    RunState,
-    Task,
-    TaskKind,
-    TaskState,
-    Values,
-    make_task_id,
-)
+from proa.ml.pipelines.records import NO_VALUES, Run, RunState, TaskKind, TaskState, Values
 
 
 class Progress:
@@ -43,19 +33,17 @@ class Progress:
         self.tree = tree
         self.ending: Terminate | None = None
         self.is_over = False
+        self.ledger = Ledger(run, now)
         self._now = now
         self._look_at: deque[Node] = deque()
-        self._records: list[Action] = []
-        self._asked: list[Action] = []
 
     def take_actions(self) -> list[Action]:
         """Work off what is to be looked at; return records, then what is asked for, then the end if this is it."""
         self._drain()
-        actions = [*self._records, *self._asked]
+        actions = self.ledger.take()
         if self.tree.root.is_final and not self.is_over:
             self.is_over = True
             actions.append(self._make_finish())
-        self._records, self._asked = [], []
         return actions
 
     def look_at(self, node: Node) -> None:
@@ -64,32 +52,17 @@ class Progress:
 
     # Changes of one node
 
-    def change(self, node: Node, state: TaskState, **fields: Any) -> None:
-        """Give a node with a record another state."""
-        task = node.task
-        if task is not None:
-            node.task = replace(task, state=state, states=(*task.states, (state, self._now())), **fields)
-            self._records.append(Record(node.task))
-
-    def amend(self, node: Node, **fields: Any) -> None:
-        """Change a node's record, not its state."""
-        if node.task is not None:
-            node.task = replace(node.task, **fields)
-            self._records.append(Record(node.task))
-
     def finish(self, node: Node, state: TaskState, outputs: Values = NO_VALUES, error: str = "") -> None:
         """End a node, and have those who wait for it looked at."""
-        if node.task is None:
-            node.task = self._make_task(node, NO_VALUES)
-        self.change(node, state, finished_at=self._now(), outputs=outputs, error=error)
+        self.ledger.ensure_task(node)
+        self.ledger.change(node, state, finished_at=self._now(), outputs=outputs, error=error)
         self._over(node)
 
     def back_off(self, node: Node, error: str) -> None:
         """Have a node try again after a while."""
-        if (task := node.task) is not None:
-            attempt = task.attempt + 1
-            self.change(node, TaskState.PENDING, attempt=attempt, error=error)
-            self._asked.append(Wait(node.path, attempt, self._delay(node)))
+        attempt = node.task.attempt + 1 if node.task is not None else 0
+        self.ledger.change(node, TaskState.PENDING, attempt=attempt, error=error)
+        self.ledger.ask_wait(node)
 
     def has_tries_left(self, node: Node) -> bool:
         """Say whether a node that failed may try again."""
@@ -110,65 +83,15 @@ class Progress:
         if node.state is TaskState.PENDING:
             self.finish(node, TaskState.CANCELED, error=node.task.error if node.task else "")
         elif node.state is TaskState.RUNNING and not node.is_scope:
-            self.change(node, TaskState.CANCELING)
-            self.ask_stop(node)
+            self.ledger.change(node, TaskState.CANCELING)
+            self.ledger.ask_stop(node)
 
     def launch(self, node: Node) -> None:
         """Begin the next attempt of a node that has its inputs."""
-        self.change(
+        self.ledger.change(
             node, TaskState.RUNNING, finished_at=0.0, pod_name="", exit_code=None, caching=None, log_uri=""
         )
-        self.ask_launch(node)
-
-    def ask_launch(self, node: Node) -> None:
-        """Ask for the attempt that is recorded as running."""
-        if (task := node.task) is None:
-            return
-        plan, scope = node.plan, _dag_around(node)
-        siblings = {
-            key: scope.children[key].outputs for key in plan.platform_producers if key in scope.children
-        }
-        self._asked.append(
-            Launch(
-                node.path, task.attempt, node.kind, plan.spec, plan.component, plan.executor, plan.platform,
-                task.inputs, scope.inputs, siblings or None,
-            )
-        )  # fmt: skip
-
-    def ask_stop(self, node: Node) -> None:
-        """Ask for the end of the attempt that is recorded as canceling."""
-        if node.task is not None:
-            self._asked.append(Stop(node.path, node.task.attempt))
-
-    def _make_task(self, node: Node, inputs: Values) -> Task:
-        if node.task is not None:
-            return replace(
-                node.task, inputs=inputs, outputs=NO_VALUES, error="", started_at=0.0, finished_at=0.0
-            )
-        title = node.plan.title if node.iteration is None else f"{node.plan.title}[{node.iteration}]"
-        return Task(
-            run_id=self.run.id,
-            path=node.path,
-            id=make_task_id(self.run.id, node.path),
-            name=node.plan.key,
-            display_name=title,
-            kind=node.kind,
-            state=TaskState.PENDING,
-            parent=node.parent.path if node.parent is not None else None,
-            created_at=self._now(),
-            inputs=inputs,
-            iteration=node.iteration,
-        )
-
-    def _delay(self, node: Node) -> float:
-        policy, task = node.plan.retry, node.task
-        if task is None or not policy.backoff_seconds:
-            return 0.0
-        try:
-            delay = policy.backoff_seconds * policy.factor ** max(0, tries(task) - 1)
-        except OverflowError:
-            return policy.max_backoff_seconds
-        return min(delay, policy.max_backoff_seconds)
+        self.ledger.ask_launch(node)
 
     def _make_finish(self) -> Finish:
         task = self.tree.root.task
@@ -205,12 +128,12 @@ class Progress:
 
     def _begin(self, node: Node) -> None:
         try:
-            node.task = self._make_task(node, self._find_inputs(node))
+            self.ledger.begin(node, self._find_inputs(node))
             if node.plan.condition and node.iteration is None and not holds(node.plan.condition, node.inputs):
                 self.finish(node, TaskState.SKIPPED)
             elif node.is_scope:
                 self.tree.ensure_children(node)
-                self.change(node, TaskState.RUNNING, started_at=self._now())
+                self.ledger.change(node, TaskState.RUNNING, started_at=self._now())
                 self.resume(node)
             else:
                 self.launch(node)
@@ -300,16 +223,13 @@ class Progress:
         if task is None:
             return
         if task.state is TaskState.CANCELING:
-            self.ask_stop(node)
+            self.ledger.ask_stop(node)
         elif self.is_barred(node):
             self.stop(node)
         elif task.state is TaskState.RUNNING:
-            self.ask_launch(node)
+            self.ledger.ask_launch(node)
         else:
-            since = task.states[-1][1] if task.states else self._now()
-            self._asked.append(
-                Wait(node.path, task.attempt, max(0.0, since + self._delay(node) - self._now()))
-            )
+            self.ledger.ask_wait(node)
 
     def _wait_for(self, scope: Node, child: Node) -> None:
         """Count the dependencies of a task that has not begun."""
@@ -322,12 +242,6 @@ class Progress:
                 child.waiting += 1
         if not child.waiting:
             self._look_at.append(child)
-
-
-def _dag_around(node: Node) -> Node:
-    """Return the DAG that a task is one of; of an iteration's, that of its loop."""
-    parent = node.parent or node
-    return parent.parent or parent if parent.kind is TaskKind.LOOP else parent
 
 
 def _is_to_start(loop: Node, index: int) -> bool:
