@@ -38,6 +38,7 @@ from proa.local_nodes.addresses import (
     API_PORT,
     API_SERVICE_IP,
     DNS_SERVICE_IP,
+    HOST_ADDRESS,
     PIPELINES_PORT,
     REGISTRY_NAME,
     REGISTRY_PORT,
@@ -428,13 +429,17 @@ class Cluster:
     def _make_pipelines(self, server: ApiServer) -> Pipelines:
         """Have pipelines wait for the first request, on the host's loopback and at the API server's own address."""
         from proa.ml.pipelines.component import ACCOUNT, Pipelines, PipelinesSettings
+        from proa.network.outside import modes
 
         settings = self.settings
+        has_loopback = settings.outside_network == modes.LOOPBACK
         pipelines = Pipelines(
             make_account_client(server, ACCOUNT),
             PipelinesSettings(
                 database=settings.pipelines_database or str(self.home.pipelines_database),
                 artifacts=self.home.artifacts,
+                hosts=dict.fromkeys((modes.HOST_NAME, HOST_ADDRESS), LOOPBACK) if has_loopback else None,
+                node_ports=LOOPBACK,
                 install=self._install_pipelines,
             ),
         )

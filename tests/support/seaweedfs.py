@@ -13,11 +13,15 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from support.clusters import Cluster
 from support.etcd import free_port
+
+if TYPE_CHECKING:
+    from obstore.store import S3Store
 
 ATTEMPTS = 3
 START_SECONDS = 60.0
@@ -97,16 +101,8 @@ def make_bucket(endpoint: str, name: str) -> None:
     """Make a bucket, as the first write to it does; return when it can be written to."""
     import obstore
     from obstore.exceptions import BaseError
-    from obstore.store import S3Store
 
-    store = S3Store(
-        name,
-        endpoint=f"http://{endpoint}",
-        access_key_id=ACCESS_KEY,
-        secret_access_key=SECRET_KEY,
-        region="us-east-1",
-        client_options={"allow_http": True},
-    )
+    store = open_bucket(endpoint, name)
     deadline = time.monotonic() + START_SECONDS
     while True:
         try:
@@ -118,6 +114,20 @@ def make_bucket(endpoint: str, name: str) -> None:
             time.sleep(0.1)
         else:
             return
+
+
+def open_bucket(endpoint: str, name: str) -> S3Store:
+    """Return a bucket as obstore's functions take it."""
+    from obstore.store import S3Store
+
+    return S3Store(
+        name,
+        endpoint=f"http://{endpoint}",
+        access_key_id=ACCESS_KEY,
+        secret_access_key=SECRET_KEY,
+        region="us-east-1",
+        client_options={"allow_http": True},
+    )
 
 
 def _identities() -> str:

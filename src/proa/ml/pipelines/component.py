@@ -12,7 +12,7 @@ import logging
 import os
 import socket
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -46,6 +46,10 @@ class PipelinesSettings:
     artifacts: Path | None = None
     image: str = ""
     """What has Proa and obstore, for containers that fetch and deliver; "" is this machine's own."""
+    hosts: Mapping[str, str] | None = None
+    """Object stores' hosts as pods call them, and as this process does where it calls them otherwise."""
+    node_ports: str = ""
+    """Where this process has the cluster's NodePorts; "" for one in the pods' network, which needs none."""
     install: Callable[[], Awaitable[None]] | None = None
     is_only_operator: bool = True
     """Whether nobody else can be one: else the Lease says who works."""
@@ -175,13 +179,16 @@ class Pipelines:
         from proa.ml.pipelines.api.creation import create_recurring
         from proa.ml.pipelines.api.services import Services
         from proa.ml.pipelines.artifacts.choice import HOST_IMAGE, ArtifactStores, StoreSettings
+        from proa.ml.pipelines.artifacts.endpoints import Outside
         from proa.ml.pipelines.database.database import open_database
         from proa.ml.pipelines.recurring.loop import RecurringRuns, find_zone
 
         settings = self._settings
         database = await open_database(settings.database)
         stack.push_async_callback(database.close)
-        stores = ArtifactStores(self._client, StoreSettings(settings.artifacts, settings.image or HOST_IMAGE))
+        outside = Outside(settings.hosts, settings.node_ports)
+        image = settings.image or HOST_IMAGE
+        stores = ArtifactStores(self._client, StoreSettings(settings.artifacts, image, outside))
         stack.push_async_callback(stores.close)
         loop: RecurringRuns
 
