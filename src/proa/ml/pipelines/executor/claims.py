@@ -11,7 +11,7 @@ from typing import Any
 from uuid import NAMESPACE_URL, uuid5
 
 from proa.ml.pipelines.executor.parameters import quote
-from proa.ml.pipelines.executor.step import task_name, workspace_claim_name
+from proa.ml.pipelines.executor.step import find_workspace, task_name, workspace_claim_name
 from proa.ml.pipelines.executor.step_failed import StepFailed
 from proa.ml.pipelines.planning.messages import Launch
 from proa.ml.pipelines.records import Json, Run, Values, make_task_id
@@ -81,8 +81,7 @@ def find_claim_to_delete(launch: Launch) -> str:
 
 def make_workspace_claim(run: Run, owner: Json | None) -> Json | None:
     """Return the claim of a run's workspace, None where its pipeline asks for none; raise StepFailed for a bad one."""
-    config = run.platform_spec.get("platforms", {}).get("kubernetes", {}).get("pipelineConfig", {})
-    workspace = config.get("workspace")
+    workspace = find_workspace(run)
     if not workspace:
         return None
     spec: Json = {"accessModes": ["ReadWriteOnce"], **_patch_of(workspace)}

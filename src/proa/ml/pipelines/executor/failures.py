@@ -22,6 +22,8 @@ PATIENCE_SECONDS = 15.0
 PULL_PATIENCE_SECONDS = 120.0
 """How long a registry may be out of reach."""
 _LINES, _LONGEST_LINES = 6, 900
+_END_OF_INPUT = "}"
+"""With what the SDK's executor ends its account of the ExecutorInput, before the step's own words."""
 _NEVER_PULLED = re.compile(
     r"not found|not exist|unknown|denied|unauthorized|no match|invalid|manifest|forbidden", re.I
 )
@@ -91,8 +93,10 @@ def describe_waiting(pod: Pod) -> str:
 
 
 def last_lines(log: str) -> str:
-    """Return the end of a log as messages have it: a few lines, without what is empty."""
+    """Return the end of a log as messages have it: a few lines, without what is empty or the SDK's own."""
     lines = [line.rstrip() for line in log.splitlines() if line.strip()]
+    told = max((place for place, line in enumerate(lines) if line == _END_OF_INPUT), default=-1)
+    lines = lines[told + 1 :] or lines
     return "\n".join(lines[-_LINES:])[-_LONGEST_LINES:]
 
 

@@ -20,6 +20,7 @@ from proa.ml.pipelines.executor.executor_input import (
     look_up,
     make_executor_input,
 )
+from proa.ml.pipelines.executor.parameters import to_json
 from proa.ml.pipelines.executor.placeholders import Key, expand_structures, substitute
 from proa.ml.pipelines.executor.pod_parts import PodParts, make_pod_parts
 from proa.ml.pipelines.executor.resources import make_resources
@@ -72,6 +73,13 @@ def task_name(launch: Launch) -> str:
 def task_key(path: str) -> str:
     """Return the key of a task in its DAG: `train` of `exit-handler-1/for-loop-2[3]/train`."""
     return path.rpartition("/")[2].partition("[")[0]
+
+
+def find_workspace(run: Run) -> Mapping[str, Any]:
+    """Return what the run's pipeline says of its workspace, {} where it has none."""
+    config = run.platform_spec.get("platforms", {}).get("kubernetes", {}).get("pipelineConfig", {})
+    found: Mapping[str, Any] = config.get("workspace") or {}
+    return found
 
 
 def workspace_claim_name(run: Run) -> str:
@@ -174,7 +182,9 @@ class _StepMaker:
         return words
 
     def _needs_workspace(self, values: Mapping[str, Any]) -> bool:
-        if any(isinstance(value, str) and WORKSPACE_PATH in value for value in values.values()):
+        if not find_workspace(self._run):
+            return False
+        if any(WORKSPACE_PATH in to_json(value) for value in values.values()):
             return True
         found = (item for items in self._launch.inputs.artifacts.values() for item in items[:1])
         return any(item.metadata.get("_kfp_workspace") is True for item in found)

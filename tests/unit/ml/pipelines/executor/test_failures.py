@@ -91,6 +91,15 @@ def test_a_log_counts_more_than_the_message_and_only_its_end_is_told() -> None:
     assert "short" not in message
 
 
+def test_what_the_sdk_says_of_inputs_is_no_part_of_a_message() -> None:
+    log = '[KFP Executor INFO]: Got executor_input:\n{\n    "inputs": {\n    }\n}\nthe data is bad\n'
+
+    message = explain_end("t", pod_with(ended(1)), log).message
+
+    assert "the data is bad" in message
+    assert "inputs" not in message
+
+
 def test_a_pod_that_is_gone_may_be_tried_again() -> None:
     assert explain_end("t", None).can_retry
 

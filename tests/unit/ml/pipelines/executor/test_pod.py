@@ -358,22 +358,24 @@ def test_containers_come_in_the_order_fetch_own_deliver() -> None:
     assert spec["terminationGracePeriodSeconds"] == 600
 
 
+WITH_WORKSPACE = {"platforms": {"kubernetes": {"pipelineConfig": {"workspace": {"size": "1Gi"}}}}}
+
+
 def test_a_workspace_is_mounted_where_an_input_names_it() -> None:
     by_path = make_launch(inputs=Values({"where": "/kfp-workspace/data"}))
+    deep = make_launch(inputs=Values({"files": {"/kfp-workspace/data": 1}}))
     by_artifact = make_launch(inputs=Values({}, {"x": (make_artifact(_kfp_workspace=True),)}))
+    run = make_run(platform_spec=WITH_WORKSPACE)
 
-    for launch in (by_path, by_artifact):
-        pod = pod_of(launch)
-        assert pod["spec"]["volumes"] == [
+    for launch in (by_path, deep, by_artifact):
+        step = make_step(run, launch, ROOT, "salt")
+        assert step.parts.volumes.volumes == [
             {"name": "kfp-workspace", "persistentVolumeClaim": {"claimName": "digits-x7-kfp-workspace"}}
         ]
-    path = make_step(
-        make_run(),
-        make_launch(inputs=by_artifact.inputs, args=["{{$.inputs.artifacts['x'].path}}"]),
-        ROOT,
-        "s",
-    )
-    assert path.args == ["/kfp-workspace/.artifacts/minio/mlpipeline/v2/artifacts/digits/r-1/load/s/data"]
+        assert not make_step(make_run(), launch, ROOT, "salt").parts.volumes.volumes
+    path = "{{$.inputs.artifacts['x'].path}}"
+    step = make_step(run, make_launch(inputs=by_artifact.inputs, args=[path]), ROOT, "salt")
+    assert step.args == ["/kfp-workspace/.artifacts/minio/mlpipeline/v2/artifacts/digits/r-1/load/s/data"]
 
 
 def test_a_task_config_is_what_the_pod_does_not_get() -> None:
