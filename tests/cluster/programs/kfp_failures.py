@@ -1,6 +1,6 @@
 """Run pipelines whose one task fails, all at once, and tell of each its state and what its task says.
 
-kfp_failures.py SECRET_FREE_NAMESPACE is not asked for: they run where the SDK puts them. Prints JSON: name -> told.
+kfp_failures.py [NAME...]    prints JSON: name -> {state, error, tasks}
 """
 
 import json
@@ -69,7 +69,7 @@ def fine() -> str:
     return "fine"
 
 
-@dsl.component(base_image="proa.invalid/no/such:image")
+@dsl.component(base_image="proa.local:5000/no/such:image")
 def imageless():
     pass
 

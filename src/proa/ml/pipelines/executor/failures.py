@@ -25,7 +25,7 @@ _LINES, _LONGEST_LINES = 6, 900
 _END_OF_INPUT = "}"
 """With what the SDK's executor ends its account of the ExecutorInput, before the step's own words."""
 _NEVER_PULLED = re.compile(
-    r"not found|not exist|unknown|denied|unauthorized|no match|invalid|manifest|forbidden", re.I
+    r"not found|not exist|unknown|denied|unauthorized|no match|manifest|forbidden", re.I
 )
 _MISSING = re.compile(r'(secret|configmap|persistentvolumeclaim) "([^"]+)" not found', re.I)
 _MISSING_KEY = re.compile(r"couldn't find key (\S+) in (Secret|ConfigMap) (\S+)", re.I)
@@ -152,7 +152,8 @@ def _find_stuck_container(task: str, pod: Pod, name: str, waiting: Json, waited:
         text = f"image '{image}' is not on the node, and its pull policy is Never. Load it, or allow pulling"
         return _failed(task, text, reason, can_retry=False)
     if reason in ("ErrImagePull", "ImagePullBackOff", "RegistryUnavailable"):
-        is_final = bool(_NEVER_PULLED.search(message)) and reason != "RegistryUnavailable"
+        is_away = "RegistryUnavailable" in (reason, *message.split(": "))
+        is_final = not is_away and bool(_NEVER_PULLED.search(message.replace(image, "")))
         if not is_final and waited < PULL_PATIENCE_SECONDS:
             return None
         text = (
@@ -173,9 +174,9 @@ def _explain_missing(task: str, message: str) -> StepFailed | None:
         kind = {"secret": "Secret", "configmap": "ConfigMap"}.get(found[1].lower(), "PersistentVolumeClaim")
         made = {"Secret": "secret generic", "ConfigMap": "configmap"}.get(kind)
         how = (
-            f"Create it (kubectl create {made} {found[2]} ...)" if made else "Create it, or correct its name"
+            f"Create it (kubectl create {made} {found[2]} ...), or mark it optional" if made else "Create it"
         )
-        text = f"{kind} '{found[2]}' is not in the run's namespace. {how}, or mark it optional"
+        text = f"{kind} '{found[2]}' is not in the run's namespace. {how}, or correct its name"
         return _failed(task, text, f"Missing{kind}")
     if found := _MISSING_KEY.search(message):
         return _failed(

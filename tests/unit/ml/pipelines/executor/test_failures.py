@@ -146,6 +146,13 @@ PATIENT = [
     (waiting("ContainerCreating"), 1000),
     (waiting("ErrImagePull", "i/o timeout"), 1),
     (waiting("RegistryUnavailable", "name unknown to the resolver"), 1),
+    (
+        waiting(
+            "ImagePullBackOff", "Back-off pulling image: RegistryUnavailable: x: name or service not found"
+        ),
+        1,
+    ),
+    (waiting("ErrImagePull", "registry/app:1 of registry/app:1: i/o timeout"), 1),
     (waiting("CreateContainerConfigError", MISSING), 1),
     (pod_with({"phase": "Running"}), 1000),
     (crashing_sidecar("once"), 1),
