@@ -15,7 +15,7 @@ import tomllib
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-VENVS = ROOT / ".venvs"
+VENVS = (ROOT / ".venvs").resolve()  # of a worktree it may be a link
 
 KFP = ("kfp==2.17.0", "kfp-kubernetes==2.17.0", "nbclient", "ipykernel", "scikit-learn>=1.4")
 """The newest; with what notebooks and the pipelines of the tests that work on real data need."""
