@@ -163,8 +163,9 @@ class Progress:
         """End a scope whose children are over, or have it try again."""
         outputs = outputs_of(scope)
         if scope.failed:
-            more = f" (and {scope.failed - 1} more failed)" if scope.failed > 1 else ""
-            error = scope.first_error + more
+            error = scope.first_error
+            if scope.parent is None and scope.failed > 1:
+                error += f" (and {scope.failed - 1} more of its tasks failed)"
             can_retry = scope.kind is not TaskKind.LOOP and self.has_tries_left(scope)
             self.back_off(scope, error) if can_retry else self.finish(scope, TaskState.FAILED, outputs, error)
         elif scope.canceled:

@@ -157,3 +157,10 @@ def test_a_dag_without_tasks_that_run_has_ended() -> None:
     run = PlannedRun(pipeline(dag({"d": task("inner", inputs={"x": const(2)})}), inner=inner, s=STEP)).start()
     assert run.states() == {"d": "SUCCEEDED", "d/a": "SKIPPED"}
     assert run.result == "SUCCEEDED"
+
+
+def test_a_run_with_several_failures_tells_the_first_and_how_many_there_are() -> None:
+    run = run_of({"a": task("s"), "b": task("s"), "c": task("s")})
+    run.fail("b", "first").fail("a", "second").succeed("c")
+    assert run.finish is not None
+    assert run.finish.error == "first (and 1 more of its tasks failed)"
