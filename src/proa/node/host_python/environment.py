@@ -8,6 +8,7 @@ read it. Such an index is for a Secret and PIP_INDEX_URL in the pod.
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator, Mapping
 from urllib.parse import urlsplit
 
@@ -37,6 +38,7 @@ def make_environment(environ: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
     found = {
         "PYTHONPATH": f"{TARGET}:{SITE}",
         "PROA_PIP_TARGET": TARGET,
+        "PROA_PYTHON_SITE": _site_packages(),
         "PIP_DISABLE_PIP_VERSION_CHECK": "1",
         "PIP_ROOT_USER_ACTION": "ignore",
     }
@@ -44,6 +46,12 @@ def make_environment(environ: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
         if not _has_password(value):
             found["PIP_" + name.upper().replace("-", "_")] = value
     return tuple(found.items())
+
+
+def _site_packages() -> str:
+    """Return where the packages of the interpreter that runs Proa are."""
+    version = f"python{sys.version_info[0]}.{sys.version_info[1]}"
+    return next((folder for folder in sys.path if folder.endswith(f"/{version}/site-packages")), "")
 
 
 def make_path(path: str) -> str:

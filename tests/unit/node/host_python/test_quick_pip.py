@@ -202,6 +202,30 @@ def test_whoever_imports_pip_gets_the_real_one() -> None:
     assert "host_python" not in found.stdout
 
 
+def test_an_inner_venv_sees_the_packages_of_the_image_where_it_asks_for_them(tmp_path: Path) -> None:
+    install(tmp_path / "image", "kfp", "2.17.0")
+    (tmp_path / "image" / "kfp.py").write_text("answer = 42\n")
+    subprocess.run(
+        [sys.executable, "-m", "venv", "--without-pip", "--system-site-packages", str(tmp_path / "venv")],
+        check=True,
+    )
+    python = str(tmp_path / "venv" / "bin" / "python")
+    environment = {
+        "PATH": os.environ["PATH"],
+        "PYTHONPATH": SITE,
+        "PROA_PYTHON_SITE": str(tmp_path / "image"),
+    }
+
+    for arguments in (
+        ["-m", "pip", "install", "--quiet", "kfp==2.7.0", "--no-deps"],
+        ["-c", "import kfp; kfp.answer"],
+    ):
+        found = subprocess.run(
+            [python, *arguments], env=environment, capture_output=True, text=True, check=False
+        )
+        assert found.returncode == 0, found.stderr
+
+
 def test_what_is_installed_is_said_as_pip_says_it() -> None:
     found = run_pip("install", "pytest", "--no-deps")
 

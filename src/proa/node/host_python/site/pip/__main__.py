@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Sequence
 
+from .inner_venv import join_environment
 from .installed import Installed
 from .quick_answer import Wanted, find_answer
 from .requirements import Unusual
@@ -16,7 +17,9 @@ def main(arguments: Sequence[str], path: Sequence[str]) -> int:
     if arguments[:1] == ["install"]:
         try:
             wanted = Wanted(arguments[1:])
-            answer = find_answer(wanted, Installed(path))
+            answer = find_answer(
+                wanted, Installed(join_environment(path, os.environ.get("PROA_PYTHON_SITE", "")))
+            )
         except (Unusual, OSError):
             answer = None
         if answer is not None:
