@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import time
 from collections.abc import Callable
@@ -156,6 +157,17 @@ def test_a_step_that_fails_is_told_with_the_end_of_its_log(cluster: Cluster, com
     assert [run["display_name"] for run in asked(cluster, "runs", "ls", "--state", "FAILED")["runs"]] == [
         "bad"
     ]
+
+
+def test_the_guides_first_pipeline_runs_as_it_says(cluster: Cluster, tmp_path: Path) -> None:
+    page = (ROOT / "docs" / "pipelines.md").read_text()
+    (program,) = re.findall(r"```python\n(# first\.py\n.*?)```", page, re.DOTALL)
+    file, compiled = tmp_path / "first.py", tmp_path / "first.yaml"
+    file.write_text(program)
+    assert "SUCCEEDED" in run_python(cluster, str(file))
+    kfp = Path(cluster.proa.python).with_name("kfp")
+    run_python(cluster, str(kfp), "dsl", "compile", "--py", str(file), "--output", str(compiled))
+    assert "succeeded in" in cluster.proa("pipelines", "run", str(compiled), "-p", "x=3").stdout
 
 
 def test_it_runs_at_times(cluster: Cluster, compiled: str) -> None:
