@@ -156,7 +156,7 @@ def _open(name: str, settings: BucketSettings, credentials: Credentials | None) 
             return GCSStore(name, client_options=client, retry_config=retry, **key)  # type: ignore[arg-type]
         return S3Store(name, client_options=client, retry_config=retry, **_s3_options(settings, credentials))
     except Exception as error:  # obstore's own family, whose words say which setting is wrong
-        raise ArtifactError(f"bucket {settings.scheme}://{name}: {_first_line(error)}") from None
+        raise ArtifactError(f"bucket {settings.scheme}://{name}: {_words(error)}") from None
 
 
 def _s3_options(settings: BucketSettings, credentials: Credentials | None) -> Any:
@@ -191,7 +191,7 @@ def _explained(uri: Uri) -> Iterator[None]:
             raise
         raise ArtifactError(f"artifact {uri}: {error}") from None
     except (BaseError, OSError) as error:
-        raise ArtifactError(f"artifact {uri}: {_first_line(error)}{_hint(error)}") from error
+        raise ArtifactError(f"artifact {uri}: {_words(error)}{_hint(error)}") from error
 
 
 def _hint(error: Exception) -> str:
@@ -205,8 +205,14 @@ def _hint(error: Exception) -> str:
     return ""
 
 
-def _first_line(error: Exception) -> str:
-    """Return obstore's words without the debugging that follows them; of a server's XML its code."""
-    line = str(error).strip().split("\n")[0].split("<?xml")[0].rstrip(": ")
-    code = re.search(r"<Code>(\w{1,60})</Code>", str(error))
-    return f"{line[:500]} ({code[1]})" if code else line[:500]
+def _words(error: Exception) -> str:
+    """Return what went wrong, without the request and the debugging that obstore tells of as well."""
+    text = str(error).strip()
+    server = re.search(r"Error performing \w+ (https?://[^/\s]{1,255})", text)
+    status = re.search(r"status code: (\d{3}(?: [A-Z][A-Za-z]*)*)", text)
+    code = re.search(r"<Code>(\w{1,60})</Code>", text)
+    if server and status:
+        return f"{server[1]} answered {status[1]}{f' ({code[1]})' if code else ''}"
+    if server and "error sending request" in text:
+        return f"{server[1]} does not answer"
+    return text.split("\n")[0][:500]

@@ -121,6 +121,7 @@ class NamespaceStore:
         images = placement.with_images(brought)
         if is_here:
             return placement.merge(fetched, images, mounted)
+        await self._place_of(root)  # what its outputs could not be read with is told before the step runs
         delivered = placement.delivered(root, self._config.settings(root), self._image)
         return placement.merge(fetched, images, mounted, delivered)
 

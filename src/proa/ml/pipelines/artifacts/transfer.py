@@ -32,7 +32,7 @@ TERMINATION_LOG = Path("/dev/termination-log")
 KFP_PATH = Path("/tmp/kfp")  # noqa: S108  # in a container of its own
 READY = Path("/pipeline-state/ready")
 AT_ONCE = 8
-ATTEMPTS = 5
+ATTEMPTS = 4
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -139,7 +139,7 @@ class ContainerAttempt(Attempt):
         try:
             await self._store.seal(step.task_root)
         except ArtifactError as error:
-            raise StepFailed(f"task '{self.task}': {error}. {explain_delivery(pod)}".rstrip(". ")) from error
+            raise StepFailed(f"task '{self.task}': {error}\n{explain_delivery(pod)}".rstrip()) from error
 
     async def _until_over(self, pod: Object) -> Object | None:
         """Return the pod as it was in the end, None when it is gone; raise StepFailed for one that cannot start."""

@@ -16,7 +16,7 @@ from proa.ml.pipelines.artifacts.claims import CLAIM
 from proa.ml.pipelines.artifacts.placement import DELIVER, FETCH, MAX_FETCHED, explain_delivery
 from proa.ml.pipelines.artifacts.protocol import ArtifactError, Placement
 from proa.ml.pipelines.records import Artifact
-from proa.objects.resource import CONFIG_MAPS, PERSISTENT_VOLUME_CLAIMS, PERSISTENT_VOLUMES
+from proa.objects.resource import CONFIG_MAPS, PERSISTENT_VOLUME_CLAIMS, PERSISTENT_VOLUMES, SECRETS
 
 RUN = "minio://mlpipeline/v2/artifacts/pipe/run-1"
 ROOT = f"{RUN}/train/salt"
@@ -37,6 +37,9 @@ def prepare(
         client = FakeClient()
         metadata = {"name": "kfp-launcher", "namespace": "team"}
         await client.create(CONFIG_MAPS, {"metadata": metadata, "data": {"providers": PROVIDERS}}, "team")
+        client.add(
+            SECRETS, {"metadata": {"name": "keys", "namespace": "team"}, "data": {"a": "eA==", "s": "eQ=="}}
+        )
         stores = ArtifactStores(client, StoreSettings(tmp_path / "artifacts", image="proa:1"))
         store = await stores.of("team")
         for uri in files:
@@ -136,6 +139,11 @@ def test_outputs_for_a_bucket_are_delivered_by_a_sidecar_that_is_ready_first(tmp
         "/tmp/kfp/outputs",
     ]
     assert all("PROA_BUCKET" not in json.dumps(mount) for mount in placement.mounts)
+
+
+def test_outputs_that_could_not_be_read_are_told_before_the_step_runs(tmp_path: Path) -> None:
+    with pytest.raises(ArtifactError, match="this server's own are not used"):
+        prepare(tmp_path, [], "s3://open/run/task/salt")
 
 
 def test_images_and_what_a_workspace_has_need_no_fetching(tmp_path: Path) -> None:
