@@ -65,7 +65,7 @@ def test_a_delivery_is_tried_again_and_then_told(monkeypatch: pytest.MonkeyPatch
 
     transfer._try_again(failing(2))
     assert waits == [1, 2]
-    with pytest.raises(ArtifactError, match="failure 4"):
+    with pytest.raises(ArtifactError, match=f"failure {transfer.ATTEMPTS - 1}"):
         transfer._try_again(failing(99))
 
 
