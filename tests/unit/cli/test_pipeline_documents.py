@@ -106,9 +106,12 @@ def test_values_that_cannot_be_are_refused_with_what_can(
         parse_parameters(spec_of(tmp_path), given)
 
 
-def test_caching_is_switched_for_the_tasks_of_the_root(tmp_path: Path) -> None:
+def test_caching_is_switched_for_every_task(tmp_path: Path) -> None:
     spec = spec_of(tmp_path)
-    tasks = with_caching(spec, False)["root"]["dag"]["tasks"]
+    switched = with_caching(spec, False)
+    dags = [c["dag"]["tasks"] for c in (switched["root"], *switched["components"].values()) if "dag" in c]
+    assert len(dags) == 2
+    tasks = {name: task for dag in dags for name, task in dag.items()}
     assert all(task["cachingOptions"] == {"enableCache": False} for task in tasks.values())
     assert "cachingOptions" not in spec["root"]["dag"]["tasks"]["load"]
 

@@ -143,11 +143,19 @@ def parse_value(name: str, text: str, type_name: str) -> Any:
 
 
 def with_caching(spec: Json, is_enabled: bool) -> Json:
-    """Return the spec with the caching of the root's tasks on or off, as kfp.Client(enable_caching=...) has it."""
-    root = spec.get("root") or {}
-    dag = root.get("dag") or {}
+    """Return the spec with the caching of every task on or off."""
+    components = {
+        name: _with_caching(found, is_enabled) for name, found in spec.get("components", {}).items()
+    }
+    return {**spec, "components": components, "root": _with_caching(spec.get("root") or {}, is_enabled)}
+
+
+def _with_caching(component: Json, is_enabled: bool) -> Json:
+    dag = component.get("dag")
+    if not dag:
+        return component
     tasks = {
         name: {**task, "cachingOptions": {**(task.get("cachingOptions") or {}), "enableCache": is_enabled}}
         for name, task in (dag.get("tasks") or {}).items()
     }
-    return {**spec, "root": {**root, "dag": {**dag, "tasks": tasks}}}
+    return {**component, "dag": {**dag, "tasks": tasks}}

@@ -17,6 +17,7 @@ from proa.ml.pipelines.api.refusals import Code, Refusal
 from proa.ml.pipelines.api.services import Services
 from proa.ml.pipelines.database.errors import AlreadyExists, DatabaseError, NotFound
 from proa.ml.pipelines.ir.document import Package
+from proa.ml.pipelines.ir.tasks import is_cache_refused
 from proa.ml.pipelines.records import RecurringRun, Run, RunState
 from proa.ml.pipelines.recurring.macros import Moment, expand_all
 from proa.ml.pipelines.recurring.plan import RunToMake
@@ -53,6 +54,7 @@ def make_run(
         pipeline_spec=pipeline_spec,
         platform_spec=platform_spec,
         states=((RunState.PENDING, now),),
+        cache_enabled=False if is_cache_refused(pipeline_spec) else None,
         **{"service_account": SERVICE_ACCOUNT, "scheduled_at": now, **rest},
     )
 

@@ -92,6 +92,16 @@ def is_cache_enabled(task: Json) -> bool:
     return task.get("cachingOptions", {}).get("enableCache", False) is True
 
 
+def is_cache_refused(spec: Json) -> bool:
+    """Say whether whoever asked for the run wants no step from the cache.
+
+    The SDK's `enable_caching=False` says so at the root's tasks only, and so of a group (a loop, a condition, an exit
+    handler) too, which its compiler never does: what is in the group is meant.
+    """
+    tasks = spec.get("root", {}).get("dag", {}).get("tasks", {}).values()
+    return bool(tasks) and all("cachingOptions" in task and not is_cache_enabled(task) for task in tasks)
+
+
 def cache_key(task: Json) -> str:
     """Return the key that stands for the task in the cache instead of its content; "" for none."""
     key: str = task.get("cachingOptions", {}).get("cacheKey", "")
