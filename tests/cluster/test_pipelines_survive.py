@@ -14,6 +14,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -26,7 +27,7 @@ from support.processes import find_processes
 pytestmark = [pytest.mark.cluster, pytest.mark.xdist_group("pipelines-survive"), pytest.mark.timeout(3600)]
 RUNS = int(os.environ.get("PROA_SURVIVE_RUNS", "6"))
 SEED = 6
-LONGEST_WAIT = 5.0
+LONGEST_WAIT = 2.5
 STEPS = {"first", "alone", "a", "b", "c", "gather", "bye"}
 NOTE = """
 echo "begin $0 $HOSTNAME" >> /diary/$1
@@ -102,12 +103,14 @@ def kill_noded(cluster: Cluster, name: str, choose: random.Random) -> None:
 
 
 def kill_step(cluster: Cluster, name: str, choose: random.Random) -> None:
-    """Kill a process of a step of the run, as soon as there is one; none when the run is over first."""
+    """Kill a process of a step of the run, as soon as there is one."""
     while cluster.get("run", name).get("status", {}).get("state") in {None, "PENDING", "RUNNING"}:
         processes = sorted(find_processes(f" {name} "))
         if processes:
-            os.kill(choose.choice(processes), signal.SIGKILL)
-            return
+            with suppress(ProcessLookupError):
+                os.kill(choose.choice(processes), signal.SIGKILL)
+                return
+    raise AssertionError(f"{name} was over before one of its steps could be killed")
 
 
 KILLS: dict[str, Callable[[Cluster, str, random.Random], None]] = {
@@ -154,7 +157,8 @@ def check(kind: str, entries: list[tuple[str, str, str]]) -> None:
     assert done.keys() == STEPS, entries
     if kind == "server":
         assert set(done.values()) == {1}, entries
-        assert len(begun) == len(STEPS), entries
+    if kind != "noded":
+        assert len(begun) == len(STEPS) + (kind == "step"), entries
 
 
 def test_runs_end_right_whatever_is_killed_and_when(
