@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from proa.cli import Failure
 from proa.cli.pipelines.rest import EQUALS, PipelinesApi, connect, find_kubeconfig
 from proa.client.protocol import Object
+from proa.home import find_home, option_for
 from proa.objects.errors import ApiError, NotFound
 
 Json = dict[str, Any]
@@ -67,6 +68,7 @@ def ask(options: argparse.Namespace, act: Callable[[PipelinesApi], Awaitable[T]]
 
     async def connected() -> T:
         api = await connect(path, options.namespace)
+        api.hint = hint(options)
         try:
             return await act(api)
         finally:
@@ -76,6 +78,16 @@ def ask(options: argparse.Namespace, act: Callable[[PipelinesApi], Awaitable[T]]
         return asyncio.run(connected())
     except ApiError as error:
         raise Failure(error.message) from None
+
+
+def hint(options: argparse.Namespace) -> str:
+    """Return the options with which another command finds the same cluster and namespace, each after a space."""
+    words = (
+        f" --kubeconfig {options.kubeconfig}"
+        if options.kubeconfig
+        else option_for(find_home(options.home).path)
+    )
+    return words + (f" --namespace {options.namespace}" if options.namespace else "")
 
 
 def is_id(text: str) -> bool:

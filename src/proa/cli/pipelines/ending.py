@@ -24,12 +24,12 @@ MOST_FAILED = 5
 
 async def end_of_run(api: PipelinesApi, run: Json, terminal: Terminal) -> list[str]:
     """Return the last lines about a run that is over."""
-    paint, run_id, state = terminal.paint, run["run_id"], run.get("state")
+    paint, run_id, state = terminal.paint, f"{run['run_id']}{api.hint}", run.get("state")
     took = format_seconds(run_seconds(run, 0.0))
     if state in GOOD:
         return ["", f"{paint('succeeded', GREEN)} in {took}; what it made: proa runs show {run_id}"]
     if state == "CANCELED":
-        return ["", f"{paint('canceled', YELLOW)} after {took}; to go on: proa runs retry {run_id}"]
+        return ["", f"{paint('canceled', YELLOW)} after {took}; what it did: proa runs show {run_id}"]
     lines = ["", f"{paint('failed', RED)} after {took}"]
     steps = steps_of(run)
     failed = failed_leaves(steps)
@@ -40,6 +40,6 @@ async def end_of_run(api: PipelinesApi, run: Json, terminal: Terminal) -> list[s
         lines += [paint(f"  | {line}", DIM) for line in await last_lines(api, run, step)]
     if len(failed) > MOST_FAILED:
         lines.append(f"and {len(failed) - MOST_FAILED} more failed steps")
-    lines += ["", f"all of a step's log: proa runs logs {run_id} STEP"]
+    lines += ["", f"all of a step's log: proa runs logs {run['run_id']} STEP{api.hint}"]
     lines.append(f"from the failed steps on, with what succeeded kept: proa runs retry {run_id}")
     return lines

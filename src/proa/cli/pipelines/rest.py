@@ -37,6 +37,8 @@ class PipelinesApi:
         self._prefix = ""
         self.namespace = namespace
         """Of what is asked for; "" for the server's default."""
+        self.hint = ""
+        """The options of commands that people are told of: those that lead here."""
 
     async def find(self) -> PipelinesApi:
         """Find out where the API is; raise Failure where it is nowhere."""

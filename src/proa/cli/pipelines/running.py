@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from proa.cli import Failure, UsageError
-from proa.cli.pipelines.asking import Json, ask, find_pipeline, is_id
+from proa.cli.pipelines.asking import Json, ask, find_pipeline, hint, is_id
 from proa.cli.pipelines.document import Document, parse_parameters, read_document, with_caching
 from proa.cli.pipelines.ending import end_of_run
 from proa.cli.pipelines.rest import EQUALS, PipelinesApi
@@ -49,7 +49,7 @@ def _leave(options: argparse.Namespace, run_id: str) -> int:
             return 130
     except (KeyboardInterrupt, EOFError):
         pass
-    say_it_goes_on(run_id, options.namespace)
+    say_it_goes_on(run_id, hint(options))
     return 130
 
 

@@ -82,11 +82,10 @@ class _Tree:
         self._drawn = len(lines)
 
 
-def say_it_goes_on(run_id: str, namespace: str) -> None:
+def say_it_goes_on(run_id: str, hint: str) -> None:
     """Tell who has pressed Ctrl-C that the run is still there, and how to end it."""
-    option = f" --namespace {namespace}" if namespace else ""
     print(
-        f"\nthe run goes on: `proa runs show -f {run_id}{option}` shows it again,"
-        f" `proa runs terminate {run_id}{option}` ends it",
+        f"\nthe run goes on: `proa runs show -f {run_id}{hint}` shows it again,"
+        f" `proa runs terminate {run_id}{hint}` ends it",
         file=sys.stderr,
     )

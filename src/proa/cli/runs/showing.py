@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from proa.cli import Failure
-from proa.cli.pipelines.asking import Json, ask, find_run, shown_time
+from proa.cli.pipelines.asking import Json, ask, find_run, hint, shown_time
 from proa.cli.pipelines.drawing import draw_artifact, draw_values, format_value, text_of_html
 from proa.cli.pipelines.ending import end_of_run
 from proa.cli.pipelines.rest import PipelinesApi
@@ -58,7 +58,7 @@ def _follow(options: argparse.Namespace) -> int:
         run, last_words = ask(options, act)
     except KeyboardInterrupt:
         if run_id:
-            say_it_goes_on(run_id, options.namespace)
+            say_it_goes_on(run_id, hint(options))
         return 130
     if options.output == "json":
         print_json(run)
