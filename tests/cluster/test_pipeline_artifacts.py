@@ -136,12 +136,17 @@ def test_attempts_pass_on_what_they_wrote_whoever_they_run_as(cluster: Cluster, 
             assert await attempts.store.read(f"{data.uri}/x.csv", 9) == b"1,2\n"
 
             own = uris.local_path(attempts.root("train"))
-            script = f"cat {path}/x.csv; if touch {path}/y; then exit 9; fi; echo m > {own}/model"
-            pod = await attempts.finish("train", script, [data], user=777)
+            imported = Artifact("1", "imported", "minio://sets/day/imported.txt")
+            around = Artifact("2", "around", "minio://mlpipeline/v2")
+            await attempts.store.write(imported.uri, b"imported")
+            script = f"""
+                cat {path}/x.csv {uris.local_path(imported.uri)} > {own}/model
+                if touch {path}/y; then exit 9; fi
+            """
+            pod = await attempts.finish("train", script, [data, imported, around], user=777)
 
             assert pod["status"]["phase"] == "Succeeded", await attempts.log("train")
-            assert (await attempts.log("train")).startswith("1,2\n")
-            assert await attempts.store.read(f"{attempts.root('train')}/model", 9) == b"m\n"
+            assert await attempts.store.read(f"{attempts.root('train')}/model", 99) == b"1,2\nimported"
             claim = cluster.get("pvc", "pipeline-artifacts", "-n", namespace)
             assert claim["status"]["phase"] == "Bound"
 

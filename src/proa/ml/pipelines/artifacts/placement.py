@@ -64,7 +64,7 @@ def group_by_run(inputs: Iterable[Artifact]) -> list[Uri]:
     """
     wanted = {_folder_of(artifact) for artifact in inputs}
     kept: list[Uri] = []
-    for uri in sorted(wanted, key=str):
+    for uri in sorted(wanted, key=lambda uri: (uri.scheme, uri.bucket, uri.parts)):
         if not any(uri.is_within(other) for other in kept[-1:]):
             kept.append(uri)
     return kept

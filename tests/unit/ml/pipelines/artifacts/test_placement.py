@@ -92,6 +92,16 @@ def test_other_runs_and_imports_are_mounted_beside_it(tmp_path: Path) -> None:
     assert read_only == ["/minio/data/set/train.csv", "/minio/mlpipeline/v2/artifacts/pipe/run-0"]
 
 
+def test_no_mount_is_within_another_one(tmp_path: Path) -> None:
+    files = ["minio://data/a/x", "minio://data/a-b/x", "minio://data/a/b/x"]
+    inputs = [artifact(uri) for uri in ("minio://data/a", "minio://data/a-b", "minio://data/a/b")]
+
+    placement = prepare(tmp_path, inputs, files=files)
+
+    read_only = [mount["mountPath"] for mount in placement.mounts if mount.get("readOnly")]
+    assert read_only == ["/minio/data/a", "/minio/data/a-b"]
+
+
 def test_inputs_of_buckets_are_fetched_also_for_a_folder(tmp_path: Path) -> None:
     inputs = [
         artifact("s3://private/a$(PROA_BUCKET_1_SECRET_KEY)"),
