@@ -33,6 +33,7 @@ BENCHES = {
     "gateway": "what a route through Envoy costs, and how quick its changes are",
     "network_policies": "what a pod's change costs network policies",
     "pipelines_history": "what a page of past pipeline runs costs, with 100 and 10,000 of them",
+    "pipelines_runs": "what a step of a pipeline costs: 50 one after another, 100 side by side, 1,000",
     "pipelines_planner": "what an event costs the planner of a pipeline run, with 10 and 10,000 tasks",
 }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +15,8 @@ from proa.ml.pipelines.records import Run, RunState, TaskState
 from proa.objects import meta
 from proa.objects.errors import Forbidden, Invalid
 from proa.objects.resource import EVENTS, PODS, ROLE_BINDINGS, SERVICE_ACCOUNTS
+from proa.reconcile.events import EventSink
+from proa.reconcile.leader_election import LeaderElector, Lock, Timing
 from support.pipelines_operator import (
     NAMESPACE,
     PATIENCE_SECONDS,
@@ -273,6 +276,42 @@ def test_a_run_that_cannot_be_says_where_it_is_wrong(tmp_path: Path):
 
 def make_inline_run(spec: dict[str, Any]) -> dict[str, Any]:
     return {"metadata": {"name": "by-hand"}, "spec": {"pipelineSpec": spec}}
+
+
+def test_of_two_operators_one_works_and_the_other_goes_on_after_it(tmp_path: Path):
+    async def act(world: World) -> None:
+        def begin(name: str) -> asyncio.Task[None]:
+            recorder = EventSink(world.client, time.time).recorder("test")
+            lock, timing = Lock("operator", name), Timing(1, 0.5, 0.05)
+            elector = LeaderElector(world.client, recorder, lock, timing)
+            return asyncio.create_task(world.make_operator().lead(elector))
+
+        first = begin("a")
+        run = await world.add_run(make_spec({"long": {"do": ["wait"]}}))
+        await until_running(world, run)
+        second = begin("b")
+        await end(first)
+        await world.client.patch(RUNS, run.name, {"spec": {"terminate": True}}, NAMESPACE)
+        assert (await world.until_over(run)).state is RunState.CANCELED
+        await end(second)
+        assert world.node.began == {(run.id, "long", "0"): 1}
+
+    asyncio.run(in_world(tmp_path, act))
+
+
+def test_a_step_costs_the_same_in_a_large_run(tmp_path: Path):
+    async def seconds_of(world: World, steps: int) -> float:
+        spec = make_spec({f"t{n}": add(n, 1) for n in range(steps)})
+        begun = time.process_time()
+        await finish(world, spec, cache_enabled=False)
+        return (time.process_time() - begun) / steps
+
+    async def act(world: World) -> None:
+        await seconds_of(world, 20)
+        small = await seconds_of(world, 50)
+        assert await seconds_of(world, 500) < 5 * small
+
+    run_in_world(tmp_path, act)
 
 
 def test_a_run_that_is_deleted_from_the_database_leaves_nothing(tmp_path: Path):
