@@ -61,7 +61,7 @@ def make_container_config(
     return ContainerConfig(
         name=container["name"],
         image=image.name,
-        argv=make_argv(container, image, environment),
+        argv=make_argv(container, image, variables),
         env=tuple(environment.items()),
         working_dir=container.get("workingDir") or image.working_dir,
         attempt=attempt,

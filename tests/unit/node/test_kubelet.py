@@ -219,6 +219,18 @@ def test_an_alias_runs_on_the_host_image_and_says_so(tmp_path: Path) -> None:
     run(tmp_path, scenario)
 
 
+def test_a_command_refers_to_variables_of_its_container_and_not_to_those_of_its_image(tmp_path: Path) -> None:
+    async def scenario(node: Node) -> None:
+        container = make_container(
+            command=["run", "$(PATH)$(HOME)$(HOSTNAME)", "$(OWN)"], env=[{"name": "OWN", "value": "1"}]
+        )
+        await begin(node, make_pod("web", container))
+
+        assert node.runtime.newest("app").config.argv == ("run", "$(PATH)$(HOME)$(HOSTNAME)", "1")
+
+    run(tmp_path, scenario)
+
+
 def test_aliases_can_be_turned_off(tmp_path: Path) -> None:
     async def scenario(node: Node) -> None:
         await node.client.create(PODS, make_pod("web", make_container(image="python:3.11")))

@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator, Mapping
-from urllib.parse import urlsplit
 
 TARGET = "/tmp/.python-packages"  # noqa: S108  # a container's own
 """Where pip installs in a container, since the environment itself is read-only there."""
@@ -97,6 +96,5 @@ def _read_file(file: str) -> Iterator[tuple[str, str]]:
 
 
 def _has_password(value: str) -> bool:
-    return any(
-        bool(urlsplit(word).password or urlsplit(word).username) for word in value.split() if "@" in word
-    )
+    """Tell whether one of the addresses in a setting has a user or a password in it."""
+    return any("@" in word.partition("//")[2].partition("/")[0] for word in value.split())

@@ -32,6 +32,7 @@ ENDS = [
     (ended(1, message="No module named 'pandas'"), {}, ["exit code 1"]),
     (ended(1, message="ModuleNotFoundError: No module named 'pandas'"), {}, ["pandas", "packages_to_install"]),
     (ended(1, message="ModuleNotFoundError: No module named 'nbclient'"), {}, ["nbclient and ipykernel"]),
+    (ended(1, message="/usr/bin/python3: No module named ipykernel"), {}, ["nbclient and ipykernel"]),
     (ended(1, message="OSError: [Errno 28] No space left on device"), {}, ["The disk is full", "larger volume"]),
     (ended(1, message="ERROR: No matching distribution found for x"), {}, ["pip found no such package"]),
     (ended(127), {}, ["left no word in its log", "not in the image"]),
