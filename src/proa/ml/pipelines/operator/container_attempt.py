@@ -93,8 +93,13 @@ class ContainerAttempt(Attempt):
         wanted = make_pod(
             self._run, self.launch, step, placement, self.pod_name, owner, self._around.pod_settings
         )
+        making = asyncio.ensure_future(self._create_or_adopt(wanted))
         try:
-            made = await self._create_or_adopt(wanted)
+            made = await asyncio.shield(making)
+        except asyncio.CancelledError:  # it is to stop: what is being made is known first, so that it is undone
+            with suppress(ApiError, StepFailed):
+                self._around.pods.wrote(await making)
+            raise
         except ApiError as error:
             if may_pass(error):
                 raise
