@@ -166,9 +166,9 @@ def use_pipelines(client):
         expect_refusal(404, client.get_pipeline, other.pipeline_id)
     else:
         client.delete_pipeline_version(made.pipeline_id, listed.pipeline_versions[1].pipeline_version_id)
-        empty = client._pipelines_api.pipeline_service_create_pipeline(
-            pipeline={"display_name": f"empty-{kfp.__version__}"}
-        )
+        empty = client.upload_pipeline("adder.yaml", pipeline_name=f"empty-{kfp.__version__}")
+        for one in client.list_pipeline_versions(empty.pipeline_id).pipeline_versions:
+            client.delete_pipeline_version(empty.pipeline_id, one.pipeline_version_id)
         client.delete_pipeline(empty.pipeline_id)
     Path("broken.yaml").write_text(
         Path("adder.yaml").read_text().replace("componentRef", "componentReference")
