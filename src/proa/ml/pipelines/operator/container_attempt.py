@@ -96,7 +96,9 @@ class ContainerAttempt(Attempt):
         making = asyncio.ensure_future(self._create_or_adopt(wanted))
         try:
             made = await asyncio.shield(making)
-        except asyncio.CancelledError:  # it is to stop: what is being made is known first, so that it is undone
+        except (
+            asyncio.CancelledError
+        ):  # it is to stop: what is being made is known first, so that it is undone
             with suppress(ApiError, StepFailed):
                 self._around.pods.wrote(await making)
             raise
