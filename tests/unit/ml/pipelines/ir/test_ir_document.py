@@ -119,6 +119,9 @@ def test_packages_hold_a_pipeline(data: bytes) -> None:
         ("a: &a [*a]", "contains itself"),
         (LAUGHS, "alias"),
     ],
+    ids=["zip without one", "tar without one", "empty tar", "no zip", "no tar", "large in a zip", "large", "binary",
+         "nothing", "platform alone", "two", "two platforms", "version 1", "a list", "no YAML", "a key twice",
+         "a key of another type", "a tag", "deep lists", "deep maps", "a circle", "laughs"],
 )  # fmt: skip
 def test_what_is_no_pipeline_says_why(data: bytes | str, why: str) -> None:
     with pytest.raises(InvalidPipeline, match=why):
