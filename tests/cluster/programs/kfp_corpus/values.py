@@ -111,8 +111,8 @@ def values(
         want="('x', 7, 0.5, 'default', True, [1, 'a'], {'k': [2]}, None, None)",
     )
     expect(
-        got=choose(given="", i=0, f=0.0, s="", b=False, l=[], d={}, none="", number=0).output,
-        want="('', 0, 0.0, '', False, [], {}, '', 0)",
+        got=choose(given="", i=0, f=0.25, s="", b=False, l=[], d={}, none="", number=0).output,
+        want="('', 0, 0.25, '', False, [], {}, '', 0)",
     )
     task = names(
         job=dsl.PIPELINE_JOB_NAME_PLACEHOLDER,
