@@ -1,6 +1,8 @@
-"""Compile the corpus into a folder, run it with `kfp.local`, or run it with `kfp.Client` and wait for all of it.
+"""Compile the corpus into a folder, or run it with `kfp.Client` and wait for all of it.
 
-corpus.py compile FOLDER [NAME...] | local FOLDER [NAME...] | run HOST [NAME...]   ("" for the kubeconfig's)
+corpus.py compile FOLDER [NAME...] | start HOST NAME... | terminate HOST RUN... | run HOST [NAME...]
+
+Without a host (""), the one that the kubeconfig leads to.
 """
 
 import importlib
@@ -12,6 +14,7 @@ import warnings
 
 warnings.filterwarnings("ignore")
 
+import kfp  # noqa: E402
 import yaml  # noqa: E402
 from kfp import dsl  # noqa: E402
 
@@ -28,11 +31,9 @@ def load(wanted):
 
 
 def compile_all(folder, wanted):
-    from kfp import compiler
-
     for name, (pipeline, _, *patch) in load(wanted).items():
         path = f"{folder}/{name}.yaml"
-        compiler.Compiler().compile(pipeline, path)
+        kfp.compiler.Compiler().compile(pipeline, path)
         if patch:
             with open(path) as file:
                 documents = list(yaml.safe_load_all(file))
@@ -41,20 +42,7 @@ def compile_all(folder, wanted):
                 yaml.safe_dump_all(documents, file)
 
 
-def run_locally(folder, wanted):
-    from kfp import local
-
-    local.init(local.SubprocessRunner(use_venv=False), pipeline_root=folder)
-    for name, (pipeline, arguments, *_) in load(wanted).items():
-        print(name, flush=True)
-        pipeline(**arguments)
-
-
-def run_all(host, wanted):
-    """Start all runs at once, wait for them, and tell of each its state, its tasks and what they say."""
-    import kfp
-
-    client = kfp.Client(host=host or None)
+def start_all(client, wanted):
     runs = {}
     with tempfile.TemporaryDirectory() as folder:
         compile_all(folder, wanted)
@@ -63,10 +51,35 @@ def run_all(host, wanted):
                 f"{folder}/{name}.yaml", arguments=arguments, run_name=name, experiment_name="corpus"
             )
             runs[name] = run.run_id
+    return runs
+
+
+def start(host, wanted):
+    """Start runs, and tell their ids."""
+    json.dump(start_all(kfp.Client(host=host or None), wanted), sys.stdout)
+
+
+def terminate(host, run_ids):
+    """Stop runs, and tell how they ended."""
+    client = kfp.Client(host=host or None)
+    for run_id in run_ids:
+        client.terminate_run(run_id)
+    json.dump({run_id: wait(client, run_id).state for run_id in run_ids}, sys.stdout)
+
+
+def wait(client, run_id):
+    while (run := client.get_run(run_id)).state not in ("SUCCEEDED", "FAILED", "CANCELED", "SKIPPED"):
+        time.sleep(0.5)
+    return run
+
+
+def run_all(host, wanted):
+    """Start all runs at once, wait for them, and tell of each its state, its tasks and what they say."""
+    client = kfp.Client(host=host or None)
+    runs = start_all(client, wanted)
     told = {}
     for name, run_id in runs.items():
-        while (run := client.get_run(run_id)).state not in ("SUCCEEDED", "FAILED", "CANCELED", "SKIPPED"):
-            time.sleep(0.5)
+        run = wait(client, run_id)
         tasks = (run.run_details.task_details if run.run_details else None) or []
         told[name] = {
             "id": run_id,
@@ -82,4 +95,4 @@ def run_all(host, wanted):
 
 if __name__ == "__main__":
     verb, where, *names = sys.argv[1:]
-    {"compile": compile_all, "local": run_locally, "run": run_all}[verb](where, names)
+    {"compile": compile_all, "run": run_all, "start": start, "terminate": terminate}[verb](where, names)

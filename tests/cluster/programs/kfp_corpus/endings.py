@@ -32,7 +32,7 @@ def unsteady(good_from: int, attempt: str) -> str:
 
 @dsl.pipeline(name="good-ending")
 def good_ending():
-    end = closing(want="SUCCEEDED", task="exit-handler-1")
+    end = closing(want="COMPLETE", task="exit-handler-1")
     with dsl.ExitHandler(end, name="all is well"):
         say(text="fine")
 

@@ -41,6 +41,12 @@ def leave(path: str, text: str):
 
 
 @dsl.component(base_image=IMAGE)
+def bring(path: str) -> str:
+    with open(path) as file:
+        return file.read()
+
+
+@dsl.component(base_image=IMAGE)
 def sleep(seconds: int):
     import time
 
@@ -53,7 +59,7 @@ def pod_fields(
 ):
     task = inspect(
         env={"S": "hunter2", "P": "hunter2", "C": "blue", "CPU": "1", "GIVEN": "yes", "LABEL": "corpus"},
-        files={"/secret/password": "hunter2", "/config/colour": "blue"},
+        files={"/secret/password": "hunter2", "/config/colour": "blue", "/scratch/prepared": "ready\n"},
         folders=["/scratch", "/ephemeral", "/dev/shm"],
         user=65534,
     )
@@ -160,11 +166,9 @@ def late_task():
     ),
 )
 def workspace():
-    wrote = leave(path=dsl.WORKSPACE_PATH_PLACEHOLDER + "/note", text="shared")
-    seen = inspect(env={}, files={"/kfp-workspace/note": "shared"}, folders=[]).after(wrote)
-    kubernetes.use_field_path_as_env(seen, env_name="POD", field_path="metadata.name")
-    kubernetes.use_field_path_as_env(wrote, env_name="POD", field_path="metadata.name")
-    leave(path=f"{dsl.WORKSPACE_PATH_PLACEHOLDER}/other", text=dsl.WORKSPACE_PATH_PLACEHOLDER)
+    path = dsl.WORKSPACE_PATH_PLACEHOLDER + "/note"
+    wrote = leave(path=path, text="shared")
+    expect(got=bring(path=path).after(wrote).output, want="shared")
 
 
 @dsl.pipeline(name="late-run", pipeline_config=dsl.PipelineConfig(active_deadline_seconds=4))
