@@ -1,7 +1,7 @@
 """Tell an exit task how the task before it ended: the struct that the SDK reads as PipelineTaskFinalStatus.
 
-Its states are the words of upstream's driver (TaskFinalStatus in backend/src/v2/driver/resolve.go), which are those of
-ml-metadata's executions: COMPLETE, not SUCCEEDED. `error` is filled in, which upstream leaves empty.
+Its states are those that the SDK documents and its local runner tells (SUCCEEDED, FAILED, CANCELLED; PipelineTaskState of
+pipeline_spec.proto): upstream's older drivers said COMPLETE, of ml-metadata. `error` is filled in, which they left empty.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ CODE_UNKNOWN = 2
 """Codes of google.rpc.Code."""
 
 _WORDS = {
-    TaskState.SUCCEEDED: "COMPLETE",
-    TaskState.CACHED: "CACHED",
+    TaskState.SUCCEEDED: "SUCCEEDED",
+    TaskState.CACHED: "SUCCEEDED",
     TaskState.FAILED: "FAILED",
-    TaskState.SKIPPED: "CANCELED",
-    TaskState.NOT_TRIGGERED: "CANCELED",
-    TaskState.CANCELED: "CANCELED",
+    TaskState.SKIPPED: "SKIPPED",
+    TaskState.NOT_TRIGGERED: "NOT_TRIGGERED",
+    TaskState.CANCELED: "CANCELLED",
 }
 
 
@@ -30,7 +30,7 @@ def make_final_status(producer: Node | None, run: Run) -> dict[str, Any] | None:
     if producer is None or producer.state is None:
         return None
     return {
-        "state": _WORDS.get(producer.state, "CANCELED"),
+        "state": _WORDS.get(producer.state, "CANCELLED"),
         "pipelineJobResourceName": run.name,
         "pipelineTaskName": producer.plan.key,
         "error": _make_error(producer),
