@@ -1,7 +1,8 @@
 """Tell an exit task how the task before it ended: the struct that the SDK reads as PipelineTaskFinalStatus.
 
-Its states are those that the SDK documents and its local runner tells (SUCCEEDED, FAILED, CANCELLED; PipelineTaskState of
-pipeline_spec.proto): upstream's older drivers said COMPLETE, of ml-metadata. `error` is filled in, which they left empty.
+Its states are those that the SDK documents and its local runner tells (SUCCEEDED, FAILED, CANCELLED; PipelineTaskState
+of pipeline_spec.proto): upstream's older drivers said COMPLETE, of ml-metadata. `error` is filled in, which they left
+empty.
 """
 
 from __future__ import annotations
