@@ -111,7 +111,7 @@ def test_the_sdk_runs_it_and_the_best_model_is_registered(cluster: Cluster, tmp_
         "stage": "candidate",
     }
     assert not any(path.endswith("/refuse") and task["state"] == "SUCCEEDED" for path, task in tasks.items())
-    assert output(tasks, "announce") == "SUCCEEDED"
+    assert output(tasks, "announce") == "COMPLETE"
 
     file = tmp_path / "model.joblib"
     cluster.proa("runs", "download", listed["run_id"], "registered", "-O", str(file))

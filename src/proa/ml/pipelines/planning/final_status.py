@@ -1,8 +1,7 @@
 """Tell an exit task how the task before it ended: the struct that the SDK reads as PipelineTaskFinalStatus.
 
-Its states are those that the SDK documents and its local runner tells (SUCCEEDED, FAILED, CANCELLED; PipelineTaskState
-of pipeline_spec.proto): upstream's older drivers said COMPLETE, of ml-metadata. `error` is filled in, which they left
-empty.
+Its states are the words of upstream's driver (TaskFinalStatus in backend/src/v2/driver/resolve.go), which are those of
+ml-metadata's executions: COMPLETE, not SUCCEEDED. `error` is filled in, which upstream leaves empty.
 """
 
 from __future__ import annotations
@@ -17,12 +16,12 @@ CODE_UNKNOWN = 2
 """Codes of google.rpc.Code."""
 
 _WORDS = {
-    TaskState.SUCCEEDED: "SUCCEEDED",
-    TaskState.CACHED: "SUCCEEDED",
+    TaskState.SUCCEEDED: "COMPLETE",
+    TaskState.CACHED: "CACHED",
     TaskState.FAILED: "FAILED",
-    TaskState.SKIPPED: "SKIPPED",
-    TaskState.NOT_TRIGGERED: "NOT_TRIGGERED",
-    TaskState.CANCELED: "CANCELLED",
+    TaskState.SKIPPED: "CANCELED",
+    TaskState.NOT_TRIGGERED: "CANCELED",
+    TaskState.CANCELED: "CANCELED",
 }
 
 
@@ -31,7 +30,7 @@ def make_final_status(producer: Node | None, run: Run) -> dict[str, Any] | None:
     if producer is None or producer.state is None:
         return None
     return {
-        "state": _WORDS.get(producer.state, "CANCELLED"),
+        "state": _WORDS.get(producer.state, "CANCELED"),
         "pipelineJobResourceName": run.name,
         "pipelineTaskName": producer.plan.key,
         "error": _make_error(producer),

@@ -105,11 +105,11 @@ def exit_run() -> PlannedRun:
 @pytest.mark.parametrize(
     ("act", "state", "error", "result"),
     [
-        (lambda run: run.succeed("body/one").succeed("body/two"), "SUCCEEDED", {}, "SUCCEEDED"),
+        (lambda run: run.succeed("body/one").succeed("body/two"), "COMPLETE", {}, "SUCCEEDED"),
         (lambda run: run.fail("body/one", "no"), "FAILED", {"code": 2, "message": "no"}, "FAILED"),
         (
             lambda run: run.terminate(RunState.FAILED, "too long").stopped("body/one"),
-            "CANCELLED",
+            "CANCELED",
             {"code": 1, "message": ""},
             "FAILED",
         ),

@@ -125,7 +125,7 @@ def test_retry_tells_an_exit_task_again() -> None:
     run.fail("a").succeed("bye").retry()
     assert run.open.keys() == {"a"}
     run.succeed("a")
-    assert run.open["bye"].inputs.parameters["status"]["state"] == "SUCCEEDED"
+    assert run.open["bye"].inputs.parameters["status"]["state"] == "COMPLETE"
     run.succeed("bye")
     assert (run.result, run.launched[-1]) == ("SUCCEEDED", ("bye", 1))
 
