@@ -100,6 +100,8 @@ async def measure_one(client: Any, name: str, pipeline_spec: dict[str, Any]) -> 
     async with asyncio.timeout(LIMIT_SECONDS):
         version = made["metadata"]["resourceVersion"]
         async for event in client.watch(RUNS, "default", resource_version=version):
+            if event.object["metadata"].get("name") != name:
+                continue
             status = event.object.get("status") or {}
             if status.get("state") == "SUCCEEDED":
                 break

@@ -14,6 +14,7 @@ import socket
 import uuid
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from proa.client.protocol import Client, Object
@@ -37,7 +38,7 @@ from proa.ml.pipelines.operator.slots import PodSlots
 from proa.ml.pipelines.operator.surroundings import Surroundings
 from proa.ml.pipelines.operator.time_to_live import seconds_left
 from proa.ml.pipelines.operator.worker import RunWorker
-from proa.ml.pipelines.records import FINAL_RUN_STATES, Run, make_task_id
+from proa.ml.pipelines.records import FINAL_RUN_STATES, Run, RunState, make_task_id
 from proa.objects import meta
 from proa.objects.errors import AlreadyExists, ApiError, NotFound
 from proa.objects.resource import PODS
@@ -152,7 +153,10 @@ class Operator:
         except ApiError as error:
             if isinstance(error, AlreadyExists) or error.code >= 500:
                 raise
-            logger.warning("run's object not made run=%s error=%s", run.id, error)
+            now, message = self._around.now(), f"the run's object cannot be made: {error.message}"
+            states = (*run.states, (RunState.FAILED, now))
+            over = replace(run, state=RunState.FAILED, error=message, finished_at=now, states=states)
+            await self._around.database.record(run=over)
             return None
 
     # What changed

@@ -15,6 +15,7 @@ from typing import Any
 
 from proa.client.protocol import Object
 from proa.ml.pipelines.database import errors as database_errors
+from proa.ml.pipelines.executor.step_failed import StepFailed
 from proa.ml.pipelines.ir.platform import pipeline_config
 from proa.ml.pipelines.operator.attempt import Attempt
 from proa.ml.pipelines.operator.back_off import keep_trying
@@ -42,6 +43,7 @@ from proa.ml.pipelines.planning.messages import (
 from proa.ml.pipelines.planning.planner import Planner
 from proa.ml.pipelines.records import FINAL_RUN_STATES, FINAL_TASK_STATES, Run, RunState, Task
 from proa.objects import meta
+from proa.objects.errors import ApiError
 
 logger = logging.getLogger(__name__)
 
@@ -134,7 +136,7 @@ class RunWorker:
         else:
             changed = self._run
             actions = self._planner.start()
-        if changed.state != RunState.RUNNING:
+        if changed.state not in (RunState.RUNNING, RunState.CANCELING):
             now = around.now()
             changed = _with_state(
                 replace(changed, started_at=changed.started_at or now), RunState.RUNNING, now
@@ -142,10 +144,23 @@ class RunWorker:
             around.events.event(self._owner, "Normal", "Running", f"run {changed.display_name} is running")
         self._keep_deadline(changed)
         self.object_changed(self._owner)
-        await self._prepare(changed)
+        if problem := await self._find_problem(changed):
+            actions = [Finish(RunState.FAILED, problem)]
         await self._carry_out(actions, changed)
         for pod in around.pods.by_index("run", self.run_id):
             self.pod_changed(pod)
+
+    async def _find_problem(self, run: Run) -> str:
+        """Return why pods of the run cannot be made at all, "" where they can; one that is to end need not."""
+        if meta.is_deleting(self._owner):
+            return ""
+        try:
+            await self._prepare(run)
+        except StepFailed as error:
+            return error.message
+        except ApiError as error:
+            return f"the run cannot begin in namespace {run.namespace}: {error.message}"
+        return ""
 
     async def _prepare(self, run: Run) -> None:
         """Make what all pods of the run need: their account, the workspace."""
@@ -274,7 +289,8 @@ class RunWorker:
         seconds = pipeline_config(run.platform_spec).active_deadline_seconds
         if not seconds:
             return
-        left = max(0.0, run.started_at + seconds - self._around.now())
+        since = max([at for state, at in run.states if state is RunState.RUNNING], default=run.started_at)
+        left = max(0.0, since + seconds - self._around.now())
         message = f"the run was active for longer than its activeDeadlineSeconds ({seconds})"
         event = Terminate(RunState.FAILED, message)
         self._deadline = asyncio.get_running_loop().call_later(left, self._end_early, event)

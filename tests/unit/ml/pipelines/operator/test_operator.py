@@ -13,7 +13,7 @@ from proa.ml.pipelines.operator.resources import RUNS
 from proa.ml.pipelines.operator.settings import OperatorSettings
 from proa.ml.pipelines.records import Run, RunState, TaskState
 from proa.objects import meta
-from proa.objects.errors import Forbidden, Invalid
+from proa.objects.errors import Forbidden, Invalid, NotFound
 from proa.objects.resource import EVENTS, PODS, ROLE_BINDINGS, SERVICE_ACCOUNTS
 from proa.reconcile.events import EventSink
 from proa.reconcile.leader_election import LeaderElector, Lock, Timing
@@ -96,6 +96,7 @@ def test_a_result_whose_artifact_is_gone_or_another_is_no_answer(tmp_path: Path)
         first = await finish(world, spec)
         [artifact] = (await world.tasks_of(first))["data"].outputs.artifacts["data"]
         world.store.objects[artifact.uri] = b"changed"
+        world.now += 1
         second = await finish(world, spec)
         assert (await reasons(world, second))[
             "data"
@@ -276,6 +277,50 @@ def test_a_run_that_cannot_be_says_where_it_is_wrong(tmp_path: Path):
 
 def make_inline_run(spec: dict[str, Any]) -> dict[str, Any]:
     return {"metadata": {"name": "by-hand"}, "spec": {"pipelineSpec": spec}}
+
+
+def test_a_run_whose_pods_can_have_no_account_fails_at_once(tmp_path: Path):
+    async def act(world: World) -> None:
+        refusal = Forbidden(
+            'serviceaccounts is forbidden: unable to create in namespace "default": it is ending'
+        )
+        world.client.fail_next(refusal, "create", SERVICE_ACCOUNTS)
+        run = await finish(world, make_spec({"one": add(1, 2)}))
+        assert run.state is RunState.FAILED
+        assert "it is ending" in run.error
+
+    run_in_world(tmp_path, act)
+
+
+def test_a_run_whose_object_can_never_be_made_is_over(tmp_path: Path):
+    async def act(world: World) -> None:
+        run = Run("id", "run-1", "gone", "A run", RunState.PENDING, world.now, pipeline_spec=make_spec({}))
+        await world.database.runs.insert(run)
+        world.client.fail_next(NotFound('namespaces "gone" not found'), "create", RUNS)
+        working = asyncio.create_task(world.make_operator().run())
+        over = await world.until_over(run)
+        await end(working)
+        assert (over.state, over.error.endswith('namespaces "gone" not found')) == (RunState.FAILED, True)
+
+    asyncio.run(in_world(tmp_path, act))
+
+
+def test_a_deadline_begins_anew_when_a_run_is_tried_again(tmp_path: Path):
+    async def act(world: World) -> None:
+        platform = {"platforms": {"kubernetes": {"pipelineConfig": {"activeDeadlineSeconds": 60}}}}
+        run = await world.add_run(make_spec({"bad": {"do": ["fail"]}}), platform_spec=platform)
+        assert (await world.until_over(run)).state is RunState.FAILED
+        world.now += 120
+        await world.client.patch(RUNS, run.name, {"spec": {"retries": 1}}, NAMESPACE)
+
+        async def has_failed_again() -> bool:
+            row = await world.database.runs.get(run.id)
+            return row.retries == 1 and row.state is RunState.FAILED
+
+        await world.until("it has failed again", has_failed_again)
+        assert "activeDeadlineSeconds" not in (await world.until_over(run)).error
+
+    run_in_world(tmp_path, act)
 
 
 def test_of_two_operators_one_works_and_the_other_goes_on_after_it(tmp_path: Path):
