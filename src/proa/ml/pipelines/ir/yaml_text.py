@@ -12,7 +12,9 @@ from typing import Any
 
 from proa.objects.yaml_limits import check_size
 
-MAX_EXPANDED_BYTES = 64 * 1024 * 1024
+MAX_TEXT_LENGTH = 8 * 1024 * 1024
+"""A second of work for each of these; JSON is read a hundred times faster."""
+MAX_EXPANDED_BYTES = 2 * MAX_TEXT_LENGTH
 
 _WORDS = (
     ("bool", r"true|True|TRUE|false|False|FALSE", "tTfF"),
@@ -27,6 +29,10 @@ def load_documents(text: str) -> list[Any]:
     """Return the documents that are not empty; raise ValueError."""
     import yaml
 
+    if len(text) > MAX_TEXT_LENGTH:
+        raise ValueError(
+            f"yaml: {len(text)} characters; at most {MAX_TEXT_LENGTH}, or send the pipeline as JSON"
+        )
     loader = _make_loader()
     try:
         check_size(yaml.parse(text, Loader=loader), MAX_EXPANDED_BYTES)

@@ -103,6 +103,7 @@ def test_packages_hold_a_pipeline(data: bytes) -> None:
         (b"\x1f\x8b and no more", "Not a valid tarball file"),
         (zipped("pipeline.yaml", "x" * 40_000_000), "File size too large"),
         (b"x" * 40_000_000, "File size too large"),
+        ("x" * 9_000_000, "at most 8388608, or send the pipeline as JSON"),
         (b"\xff\xfe\x00", "Unexpected pipeline file format"),
         ("", "no pipeline spec is provided"),
         (PLATFORM, "no pipeline spec is provided"),
