@@ -120,7 +120,8 @@ def test_packages_hold_a_pipeline(data: bytes) -> None:
         ("a: &a [*a]", "contains itself"),
         (LAUGHS, "alias"),
     ],
-    ids=["zip without one", "tar without one", "empty tar", "no zip", "no tar", "large in a zip", "large", "much YAML", "binary",
+    ids=["zip without one", "tar without one", "empty tar", "no zip", "no tar", "large in a zip", "large", "much YAML",
+         "binary",
          "nothing", "platform alone", "two", "two platforms", "version 1", "a list", "no YAML", "a key twice",
          "a key of another type", "a tag", "deep lists", "deep maps", "a circle", "laughs"],
 )  # fmt: skip

@@ -301,6 +301,8 @@ def test_no_mutation_of_a_pipeline_ends_in_anything_but_a_refusal(data: st.DataO
 def mutate(document: dict[str, Any], data: st.DataObject) -> None:
     """Change one place of the document: put in junk or a part of it, take it away, or rename it."""
     places = list(walk(document, ()))
+    if not places:
+        return
     holder, key = data.draw(st.sampled_from(places))
     kind = data.draw(st.sampled_from(["junk", "junk", "other", "remove", "rename"]))
     if kind == "junk":
