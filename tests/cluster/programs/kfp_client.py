@@ -212,6 +212,7 @@ def use_runs(client, pipeline_id, version_id):
     long = client.create_run_from_pipeline_func(
         waiting, run_name="to end", experiment_name=experiment.display_name
     )
+    time.sleep(3)  # its step runs by then, and is what is ended
     client.terminate_run(long.run_id)
     assert finish(client, long.run_id).state == "CANCELED"
     expect_refusal(400, client.terminate_run, long.run_id)
