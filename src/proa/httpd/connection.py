@@ -24,7 +24,7 @@ import orjson
 from proa.client.protocol import Handler, Request, Response, User
 from proa.httpd.certificates import user_of_certificate
 from proa.httpd.upgraded import Upgraded
-from proa.objects.errors import ApiError, BadRequest, RequestEntityTooLarge
+from proa.objects.errors import ApiError, BadRequest, RequestEntityTooLarge, ServiceUnavailable
 
 MAX_BODY_BYTES = 3 * 1024 * 1024
 MAX_HEAD_BYTES = 64 * 1024
@@ -54,6 +54,8 @@ class Owner(Protocol):
     date: str
     max_body_bytes: int
     max_connections: int
+    max_held_bytes: int
+    held_bytes: int
     connections: set[Connection]
 
 
@@ -100,6 +102,7 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.server.connections.discard(self)
+        self._hold(-self._held_bytes)
         self._closing = True
         self._release(self._drain)
         self._release(self._gone)
@@ -190,7 +193,11 @@ class Connection(asyncio.Protocol):
         if self._body_bytes > self.server.max_body_bytes:
             self._body.clear()
             self._refuse(_too_large(self.server.max_body_bytes))
+        elif 0 < self.server.max_held_bytes < self.server.held_bytes + len(body):
+            self._body.clear()
+            self._refuse(ServiceUnavailable("too many large requests at once, try again later"))
         else:
+            self._hold(len(body))
             self._body.append(body)
 
     def on_message_complete(self) -> None:
@@ -222,6 +229,13 @@ class Connection(asyncio.Protocol):
             self._reading_paused = True
             self._transport.pause_reading()
         self._release(self._wake)
+
+    _held_bytes = 0
+    """Of bodies that are not answered yet."""
+
+    def _hold(self, size: int) -> None:
+        self._held_bytes += size
+        self.server.held_bytes += size
 
     _last = False
     """Whether the newest request said that it is the last."""
@@ -261,7 +275,9 @@ class Connection(asyncio.Protocol):
                 if self._reading_paused and self._transport is not None:
                     self._reading_paused = False
                     self._transport.resume_reading()
-                if not await self._answer(request):
+                goes_on = await self._answer(request)
+                self._hold(-min(len(request.body), self._held_bytes))
+                if not goes_on:
                     break
             if self._refusal:
                 await self._answer_refusal(self._refusal)

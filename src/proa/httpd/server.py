@@ -27,11 +27,14 @@ class HttpServer:
         *,
         max_body_bytes: int = MAX_BODY_BYTES,
         max_connections: int = 0,
+        max_held_bytes: int = 0,
     ) -> None:
-        """`max_connections` 0 is no limit."""
+        """Limits of 0 are none. `max_held_bytes` is of the bodies of all connections that are not answered yet."""
         self.handler = handler
         self.max_body_bytes = max_body_bytes
         self.max_connections = max_connections
+        self.max_held_bytes = max_held_bytes
+        self.held_bytes = 0
         self.connections: set[Connection] = set()
         self.date = ""
         self._ssl_context = ssl_context

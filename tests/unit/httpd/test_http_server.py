@@ -480,3 +480,26 @@ def test_a_server_with_a_limit_cuts_the_connection_that_is_one_too_many():
         await server.close()
 
     run(scenario)
+
+
+def test_bodies_that_are_not_answered_yet_are_held_within_a_limit():
+    async def scenario():
+        listener = socket.create_server(("127.0.0.1", 0))
+        server = HttpServer(echo, max_held_bytes=1000)
+        await server.serve(listener)
+        port = listener.getsockname()[1]
+        head = b"POST /a HTTP/1.1\r\nContent-Length: 600\r\nConnection: close\r\n\r\n"
+        for _ in range(3):  # what is answered counts no more
+            assert (await exchange(port, head + b"x" * 600)).startswith(b"HTTP/1.1 200")
+        _, slow = await asyncio.open_connection("127.0.0.1", port)
+        slow.write(head + b"x" * 500)
+        while server.held_bytes < 500:
+            await asyncio.sleep(0)
+        assert (await exchange(port, head + b"x" * 600)).startswith(b"HTTP/1.1 503")
+        slow.close()
+        while server.held_bytes:
+            await asyncio.sleep(0)
+        assert (await exchange(port, head + b"x" * 600)).startswith(b"HTTP/1.1 200")
+        await server.close()
+
+    run(scenario)

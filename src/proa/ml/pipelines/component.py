@@ -31,6 +31,8 @@ logger = logging.getLogger(__name__)
 
 ACCOUNT = "pipelines-operator"
 MAX_CONNECTIONS = 512
+MAX_HELD_BYTES = 256 * 1024 * 1024
+"""Of uploads under way, all together: who is in a pod needs no token to begin one."""
 RETRY_SECONDS = 0.1
 FIRST_WAIT_SECONDS, LAST_WAIT_SECONDS = 1.0, 30.0
 
@@ -159,6 +161,7 @@ class Pipelines:
                 self.handle_with_token if needs_token else self.handle,
                 max_body_bytes=MAX_UPLOAD_BYTES,
                 max_connections=MAX_CONNECTIONS,
+                max_held_bytes=MAX_HELD_BYTES,
             )
         return await server.serve(listener)
 

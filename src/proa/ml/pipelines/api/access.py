@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import ipaddress
+import re
 import time
 from collections.abc import Callable
 from typing import Any
@@ -23,9 +24,11 @@ GROUP, VERSION = "pipelines.kubeflow.org", "v1beta1"
 AUDIENCE = "pipelines.kubeflow.org"
 NAMESPACE = "kubeflow"
 """Where everything is that names no namespace."""
+API = "ml-pipeline"
 VISITOR = "ml-pipeline-visitor"
 PIPELINES, EXPERIMENTS, RUNS, JOBS = "pipelines", "experiments", "runs", "jobs"
 _TOKEN_REVIEWS = Resource("authentication.k8s.io", "v1", "tokenreviews", "TokenReview", namespaced=False)
+_OWN_NAME = re.compile(rf"{API}(-ui)?(\.{NAMESPACE}(\.svc(\.cluster\.local)?)?)?\.?")
 _KNOWN_SECONDS = 5.0
 _MAX_KNOWN = 4096
 
@@ -58,7 +61,11 @@ class Access:
                 f"`kubectl -n {NAMESPACE} create token {VISITOR}` prints",
             )
         if not is_own_page(request):
-            raise Refusal(Code.PERMISSION_DENIED, "a page of another site may not act here without a token")
+            raise Refusal(
+                Code.PERMISSION_DENIED,
+                "a page of another site may not act here without a token, nor who calls this server by another name "
+                f"than {API}.{NAMESPACE}, localhost or an address",
+            )
         return visitor()
 
     async def check(self, user: User, verb: str, resource: str, namespace: str, name: str = "") -> None:
@@ -136,24 +143,25 @@ class Access:
 
 
 def is_own_page(request: Request) -> bool:
-    """Tell whether a request comes from no browser, or from a page of this server itself."""
+    """Tell whether a request comes from no browser, or from a page of this server itself.
+
+    A page whose own name is made to lead here (DNS rebinding) reads without an Origin, so that the name is looked at
+    in any case: every browser sends it.
+    """
     if request.headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
         return False
-    origin = request.headers.get("origin")
-    if origin is None:
-        return True
-    host = request.headers.get("host", "")
-    return urlsplit(origin).netloc == host and _is_known_name(urlsplit(f"//{host}").hostname or "")
+    host, origin = request.headers.get("host", ""), request.headers.get("origin")
+    try:
+        name = urlsplit(f"//{host}").hostname or ""
+        return (not host or _is_known_name(name)) and (origin is None or urlsplit(origin).netloc == host)
+    except ValueError:
+        return False
 
 
 def _is_known_name(host: str) -> bool:
-    """Tell whether a name cannot be another site's that is made to lead here (DNS rebinding)."""
+    """Tell whether a name cannot be another site's: an address, or one that no public name server answers for."""
     try:
         ipaddress.ip_address(host)
     except ValueError:
-        return (
-            host == "localhost"
-            or host.endswith(".localhost")
-            or host.split(".")[0] in ("ml-pipeline", "ml-pipeline-ui")
-        )
+        return host == "localhost" or host.endswith(".localhost") or _OWN_NAME.fullmatch(host) is not None
     return True

@@ -10,14 +10,16 @@ import asyncio
 from contextlib import suppress
 
 from proa.client.protocol import Client, Object
-from proa.ml.pipelines.api.access import GROUP, NAMESPACE, VISITOR
+from proa.ml.pipelines.api.access import API, GROUP, NAMESPACE, VISITOR
 from proa.objects.errors import AlreadyExists, NotFound
 from proa.objects.resource import ENDPOINT_SLICES, NAMESPACES, SERVICE_ACCOUNTS, SERVICES, Resource
 
 ROLES = Resource("rbac.authorization.k8s.io", "v1", "roles", "Role")
 ROLE_BINDINGS = Resource("rbac.authorization.k8s.io", "v1", "rolebindings", "RoleBinding")
-API, UI = "ml-pipeline", "ml-pipeline-ui"
+UI = "ml-pipeline-ui"
 PORTS = {API: 8888, UI: 80}
+POD_SECURITY = {"pod-security.kubernetes.io/enforce": "baseline"}
+"""Who reaches the API may make runs there, whose account may make pods: none that is the node's root."""
 _LABELS = {"app.kubernetes.io/part-of": "kubeflow", "app.kubernetes.io/name": "kubeflow-pipelines"}
 
 
@@ -26,7 +28,8 @@ async def install(client: Client, address: str, port: int) -> None:
     slices = [make_slice(name, address, port) for name in PORTS]
     found = [await _find(client, wanted) for wanted in slices]
     if None in found:
-        await _create(client, NAMESPACES, {"metadata": {"name": NAMESPACE, "labels": _LABELS}}, None)
+        labels = {**_LABELS, **POD_SECURITY}
+        await _create(client, NAMESPACES, {"metadata": {"name": NAMESPACE, "labels": labels}}, None)
         await asyncio.gather(*(_create(client, *made, NAMESPACE) for made in make_objects()))
     for wanted, there in zip(slices, found, strict=True):
         if there is None:

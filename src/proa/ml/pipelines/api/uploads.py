@@ -23,6 +23,7 @@ FIELD = "uploadfile"
 MAX_UPLOAD_BYTES = 33 * 1024 * 1024
 """A file of upstream's limit, 32 MiB, and what multipart puts around it."""
 _MAX_PARTS = 16
+_MAX_HEAD_BYTES = 16 * 1024
 
 
 async def upload(call: Call) -> Response:
@@ -112,6 +113,8 @@ def read_form(content_type: str, body: bytes) -> tuple[str, bytes]:
         if part[:2] == b"--":
             break
         about, _, content = part.partition(b"\r\n\r\n")
+        if len(about) > _MAX_HEAD_BYTES:
+            raise invalid("Failed to read pipeline from file: the head of a part of the form is too long")
         headers = BytesHeaderParser().parsebytes(about.lstrip(b" \t\r\n"))
         if headers.get_param("name", "", "content-disposition") == FIELD:
             return headers.get_filename("") or "", content

@@ -32,12 +32,22 @@ def make_object(run: Run) -> Object:
     }
 
 
+def is_object_of(obj: Object, run: Run) -> bool:
+    """Tell whether an object is that of the run that it names: there is one, and its row says where."""
+    return (meta.namespace(obj), meta.name(obj)) == (run.namespace, run.name)
+
+
+async def refuse_foreign(around: Surroundings, obj: Object) -> None:
+    """Say that an object names another one's run, in the words for a run that is not there."""
+    await _refuse(around, obj, make_run(obj), _unknown(obj))
+
+
 async def take_in(around: Surroundings, obj: Object) -> Run | None:
     """Store the run that an object says; None where that cannot be, which its status tells. Raise ApiError."""
     spec = obj.get("spec") or {}
     run = make_run(obj)
     if "pipelineSpec" not in spec:
-        await _refuse(around, obj, run, f"spec.runId: no run {spec.get('runId')} is in the database")
+        await _refuse(around, obj, run, _unknown(obj))
         return None
     try:
         run = checked(run, spec)
@@ -90,6 +100,11 @@ def checked(run: Run, spec: dict[str, Any]) -> Run:
         platform_spec=package.platform_spec,
         parameters=parameters,
     )
+
+
+def _unknown(obj: Object) -> str:
+    run_id = (obj.get("spec") or {}).get("runId")
+    return f"spec.runId: no run {run_id} of this name and namespace is in the database"
 
 
 async def _refuse(around: Surroundings, obj: Object, run: Run, message: str) -> None:

@@ -21,7 +21,7 @@ from proa.client.protocol import Client, Object
 from proa.ml.pipelines.database import errors as database_errors
 from proa.ml.pipelines.executor.pod import PodSettings
 from proa.ml.pipelines.operator.accounts import Accounts
-from proa.ml.pipelines.operator.intake import make_object, take_in
+from proa.ml.pipelines.operator.intake import is_object_of, make_object, refuse_foreign, take_in
 from proa.ml.pipelines.operator.leftovers import clear_away
 from proa.ml.pipelines.operator.resources import (
     FINALIZER,
@@ -166,7 +166,7 @@ class Operator:
         if obj is None:
             return
         worker = self._workers.get(object_run_id(obj))
-        if worker is not None:
+        if worker is not None and worker.is_of(obj):
             worker.object_changed(new)
         else:
             self._keys.add(Key(meta.namespace(obj), meta.name(obj)))
@@ -208,7 +208,10 @@ class Operator:
     async def _look_at(self, key: Key) -> None:
         """Bring one Run object in line with its row; begin to work on it where it is not over."""
         obj = self._around.runs.get(key.name, key.namespace)
-        if obj is None or object_run_id(obj) in self._workers:
+        if obj is None:
+            return
+        worker = self._workers.get(object_run_id(obj))
+        if worker is not None and worker.is_of(obj):
             return
         run = await self._find_row(obj)
         if run is None:
@@ -224,12 +227,20 @@ class Operator:
         self._work(run, obj, wanted)
 
     async def _find_row(self, obj: Object) -> Run | None:
-        """Return what the database has of an object's run; one that was applied by hand gets its row."""
+        """Return what the database has of an object's run; one that was applied by hand gets its row.
+
+        Who may make an object may not so ask for another one's run, least of all another namespace's: it is refused.
+        """
         run_id = object_run_id(obj)
         try:
-            return await self._around.database.runs.get(run_id, with_spec=True)
+            run = await self._around.database.runs.get(run_id, with_spec=True)
         except database_errors.NotFound:
             return None if meta.is_deleting(obj) else await take_in(self._around, obj)
+        if is_object_of(obj, run):
+            return run
+        if not meta.is_deleting(obj):
+            await refuse_foreign(self._around, obj)
+        return None
 
     async def _hold(self, obj: Object) -> Object:
         """Put our finalizer on, so that a run whose object is deleted is ended and recorded first."""

@@ -20,6 +20,7 @@ from proa.ml.pipelines.ir.platform import pipeline_config
 from proa.ml.pipelines.operator.attempt import Attempt
 from proa.ml.pipelines.operator.back_off import keep_trying
 from proa.ml.pipelines.operator.inbox import Inbox
+from proa.ml.pipelines.operator.intake import is_object_of
 from proa.ml.pipelines.operator.leftovers import clear_away
 from proa.ml.pipelines.operator.making import make_attempt
 from proa.ml.pipelines.operator.notes import Notes
@@ -74,6 +75,10 @@ class RunWorker:
     def run_id(self) -> str:
         """Return the run's id."""
         return self._run.id
+
+    def is_of(self, obj: Object) -> bool:
+        """Tell whether an object is the run's."""
+        return is_object_of(obj, self._run)
 
     # What others say
 

@@ -76,6 +76,14 @@ PAGES = {
     "another site": ({"origin": "https://evil.example", "host": "localhost:8080"}, 403),
     "another site by fetch": ({"sec-fetch-site": "cross-site", "host": "localhost:8080"}, 403),
     "another site's name for us": ({"origin": "http://evil.example", "host": "evil.example"}, 403),
+    "another site's name for us, read": ({"host": "evil.example:8888"}, 403),
+    "another site's name like ours": (
+        {"origin": "http://ml-pipeline.evil.example", "host": "ml-pipeline.evil.example"},
+        403,
+    ),
+    "no name at all": ({"host": "["}, 403),
+    "a pod": ({"host": "ml-pipeline.kubeflow.svc.cluster.local:8888"}, 200),
+    "an address": ({"host": "[::1]:8888"}, 200),
     "a sandboxed page": ({"origin": "null", "host": "localhost:8080"}, 403),
     "a typed address": ({"sec-fetch-site": "none", "host": "localhost:8080"}, 200),
 }

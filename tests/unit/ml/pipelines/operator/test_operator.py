@@ -103,6 +103,7 @@ def test_a_result_whose_artifact_is_gone_or_another_is_no_answer(tmp_path: Path)
         ] == f"miss: artifact 'data' of run {first.id} is not what it was"
         [artifact] = (await world.tasks_of(second))["data"].outputs.artifacts["data"]
         del world.store.objects[artifact.uri]
+        world.now += 1
         third = await finish(world, spec)
         assert (await reasons(world, third))["data"] == f"miss: artifact 'data' of run {second.id} is gone"
 
@@ -255,6 +256,35 @@ def test_a_run_that_was_applied_by_hand_is_carried_out(tmp_path: Path):
         await world.until("it is stored", is_stored)
         run = await world.until_over(await world.database.runs.get(meta.uid(made)))
         assert (run.state, run.name) == (RunState.SUCCEEDED, "by-hand")
+
+    run_in_world(tmp_path, act)
+
+
+def test_nobody_asks_for_another_ones_run_by_naming_it(tmp_path: Path):
+    def name(run: Run, name: str, **spec: Any) -> dict[str, Any]:
+        head = {
+            "apiVersion": RUNS.api_version,
+            "kind": "Run",
+            "metadata": {"name": name, "namespace": "mallory"},
+        }
+        return {**head, "spec": {"runId": run.id, **spec}}
+
+    async def act(world: World) -> None:
+        async def is_refused() -> bool:
+            found = [obj for obj in world.client.all(RUNS) if meta.namespace(obj) == "mallory"]
+            return all("no run" in (obj.get("status") or {}).get("message", "") for obj in found)
+
+        failed = await finish(world, make_spec({"one": {"do": ["fail"]}}))
+        assert failed.state is RunState.FAILED
+        working = await world.add_run(make_spec({"long": {"do": ["wait"]}}))
+        await until_running(world, working)
+        await world.client.create(RUNS, name(working, "ender", terminate=True), "mallory")
+        await world.client.create(RUNS, name(failed, "again", retries=1), "mallory")
+        await world.client.create(RUNS, name(failed, failed.name, retries=1), "mallory")
+        await world.until("they are refused", is_refused)
+        await world.client.delete(RUNS, "ender", "mallory")
+        assert (await world.database.runs.get(failed.id)).retries == 0
+        assert (await world.database.runs.get(working.id)).state is RunState.RUNNING
 
     run_in_world(tmp_path, act)
 
