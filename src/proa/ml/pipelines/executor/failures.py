@@ -29,6 +29,9 @@ _NEVER_PULLED = re.compile(
 )
 _MISSING = re.compile(r'(secret|configmap|persistentvolumeclaim) "([^"]+)" not found', re.I)
 _MISSING_KEY = re.compile(r"couldn't find key (\S+) in (Secret|ConfigMap) (\S+)", re.I)
+_SETBACKS = frozenset({"FailedMount", "FailedScheduling", "FailedAttachVolume"})
+_PROGRESS = frozenset({"Scheduled", "Pulling", "Pulled", "Created", "Started"})
+"""Reasons of events, by which it is judged whether a setback is still one."""
 _DISRUPTIONS = {
     "DeletionByTaintManager": "its node became unreachable or was drained",
     "PreemptionByScheduler": "a pod of higher priority took its place",
@@ -75,7 +78,9 @@ def find_stuck(task: str, pod: Pod, events: Sequence[Json], waited_seconds: floa
     if waited_seconds < PATIENCE_SECONDS:
         return None
     for event in reversed(events):
-        if event.get("reason") in ("FailedMount", "FailedScheduling", "FailedAttachVolume"):
+        if event.get("reason") in _PROGRESS:
+            return None  # what failed before that has come right
+        if event.get("reason") in _SETBACKS:
             return _explain_missing(task, str(event.get("message", "")))
     return None
 

@@ -187,6 +187,13 @@ def test_what_is_missing_is_found_in_events(reason: str, message: str, words: st
     assert find_stuck("train", waiting("ContainerCreating"), events, 0) is None
 
 
+def test_a_setback_that_was_overcome_is_none() -> None:
+    missing = 'MountVolume.SetUp failed for volume "kube-api-access" : configmap "kube-root-ca.crt" not found'
+    events = [{"reason": "FailedMount", "message": missing}, {"reason": "Pulling", "message": "Pulling image"}]
+
+    assert find_stuck("train", waiting("ContainerCreating"), events, 60) is None
+
+
 def test_a_pod_that_no_node_takes_says_so_and_waits() -> None:
     condition = {"type": "PodScheduled", "status": "False", "message": "0/1 nodes: Insufficient cpu."}
     pod = pod_with({"phase": "Pending", "conditions": [condition]})
