@@ -189,7 +189,10 @@ def test_what_is_missing_is_found_in_events(reason: str, message: str, words: st
 
 def test_a_setback_that_was_overcome_is_none() -> None:
     missing = 'MountVolume.SetUp failed for volume "kube-api-access" : configmap "kube-root-ca.crt" not found'
-    events = [{"reason": "FailedMount", "message": missing}, {"reason": "Pulling", "message": "Pulling image"}]
+    events = [
+        {"reason": "FailedMount", "message": missing},
+        {"reason": "Pulling", "message": "Pulling image"},
+    ]
 
     assert find_stuck("train", waiting("ContainerCreating"), events, 60) is None
 
