@@ -171,8 +171,9 @@ class ContainerAttempt(Attempt):
                 raise stuck
             if is_time:
                 look_at = loop.time() + (loop.time() - began)
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._changed.wait(), look_at - loop.time())
+            with suppress(TimeoutError):  # not wait_for: on Python 3.11 it may swallow a cancellation
+                async with asyncio.timeout_at(look_at):
+                    await self._changed.wait()
 
     async def _events_of(self, pod: Object) -> list[Object]:
         """Return what was said of a pod that does not start, newest last, where that may matter."""
