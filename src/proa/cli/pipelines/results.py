@@ -104,3 +104,12 @@ def find_step(run: Json, name: str) -> Step:
         raise Failure(f"there are {len(found)} steps called {name}: {', '.join(step.path for step in found)}")
     names = ", ".join(step.path for step in steps[:50]) or "none yet"
     raise Failure(f"the run has no step {name!r}; there are: {names}")
+
+
+def find_step_with_log(run: Json, name: str) -> Step:
+    """Return a step by its name that is a container's; raise Failure for a loop, a branch or a nested pipeline."""
+    step = find_step(run, name)
+    if inner := [one.path for one in steps_of(run) if one.parent == step.id]:
+        names = ", ".join(inner[:50])
+        raise Failure(f"{step.path} has no log of its own, only the steps in it have: {names}")
+    return step

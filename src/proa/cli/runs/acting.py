@@ -11,7 +11,7 @@ from functools import partial
 from proa.cli import Failure
 from proa.cli.pipelines.asking import Json, ask, find_experiment, find_run, shown_time
 from proa.cli.pipelines.rest import EQUALS, IS_SUBSTRING, PipelinesApi
-from proa.cli.pipelines.results import clean, find_step, follow_log, read_log
+from proa.cli.pipelines.results import clean, find_step, find_step_with_log, follow_log, read_log
 from proa.cli.pipelines.steps import format_seconds, run_seconds, steps_of
 from proa.cli.pipelines.tree import SIGNS, UNKNOWN
 from proa.cli.terminal import Terminal, format_table, print_json
@@ -64,6 +64,7 @@ def _logs(options: argparse.Namespace) -> int:
 async def _print_logs(api: PipelinesApi, options: argparse.Namespace) -> int:
     run = await find_run(api, options.run_name)
     if options.step:
+        find_step_with_log(run, options.step)
         try:
             await _print_log(api, run, options.step, "", follow=options.follow)
         except NotFound as error:

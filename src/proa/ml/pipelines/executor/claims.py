@@ -28,7 +28,8 @@ def make_claim(run: Run, launch: Launch, has_default_class: bool = False) -> Jso
     """Return the PersistentVolumeClaim of an `argostub/createpvc` task; raise StepFailed for inputs that make none.
 
     Its name is made of run and path, so that a task carried out again after a crash finds the claim that it created.
-    `has_default_class` says that no class is called `standard`: then the cluster's default serves.
+    `has_default_class` says that no class is called `standard`: then the cluster's default serves, also where a
+    pipeline names `standard`, as those written for other clusters do (but not for a volume that is named, too).
     """
     task, inputs = task_name(launch), launch.inputs.parameters
     spec: Json = {
@@ -136,6 +137,7 @@ def _read_size(task: str, size: Any) -> str:
 
 def _read_class(inputs: Mapping[str, Any], has_default_class: bool) -> str:
     given = inputs.get("storage_class_name")
-    if given is not None:
-        return str(given)
-    return "" if has_default_class else DEFAULT_CLASS
+    wanted = DEFAULT_CLASS if given is None else str(given)
+    if wanted == DEFAULT_CLASS and has_default_class and not (given and inputs.get("volume_name")):
+        return ""
+    return wanted

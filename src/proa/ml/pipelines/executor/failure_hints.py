@@ -30,6 +30,11 @@ _BY_LOG: tuple[tuple[str, str], ...] = (
         r"ModuleNotFoundError: No module named '?([\w.]+)",
         "Python package {0} is not in the image: add it to packages_to_install, or use an image that has it",
     ),
+    (
+        r"FileNotFoundError: .*'/(?:minio|gcs|s3)/",
+        "There is no such file at an artifact's path. An input: the step that declared it wrote nothing there. An"
+        " output that is a folder: make it first, os.makedirs(artifact.path)",
+    ),
     (r"Read-only file system", "It wrote where it may not: write to artifacts' paths, or below /tmp"),
     (r"Argument list too long", "Its inputs are too large for a command: pass them as artifacts"),
     (

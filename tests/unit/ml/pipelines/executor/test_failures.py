@@ -35,6 +35,11 @@ ENDS = [
     (ended(1, message="/usr/bin/python3: No module named ipykernel"), {}, ["nbclient and ipykernel"]),
     (ended(1, message="OSError: [Errno 28] No space left on device"), {}, ["The disk is full", "larger volume"]),
     (ended(1, message="ERROR: No matching distribution found for x"), {}, ["pip found no such package"]),
+    (
+        ended(1, message="FileNotFoundError: [Errno 2] No such file or directory: '/minio/mlpipeline/v2/m'"),
+        {},
+        ["no such file at an artifact's path", "os.makedirs"],
+    ),
     (ended(127), {}, ["left no word in its log", "not in the image"]),
     (ended(137), {}, ["often for want of memory"]),
     (ended(137, "OOMKilled"), {}, ["more memory than its limit of 64Mi", ".set_memory_limit()"]),

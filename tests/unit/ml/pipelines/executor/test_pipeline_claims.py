@@ -57,7 +57,14 @@ def test_a_claim_is_known_again_by_the_task_that_made_it() -> None:
 
 @pytest.mark.parametrize(
     ("given", "has_default", "expected"),
-    [(None, False, "standard"), (None, True, None), ("", False, None), ("fast", True, "fast")],
+    [
+        (None, False, "standard"),
+        (None, True, None),
+        ("", False, None),
+        ("fast", True, "fast"),
+        ("standard", False, "standard"),
+        ("standard", True, None),
+    ],
 )
 def test_storage_classes(given: str | None, has_default: bool, expected: str | None) -> None:
     inputs = ASKED if given is None else {**ASKED, "storage_class_name": given}
@@ -65,6 +72,14 @@ def test_storage_classes(given: str | None, has_default: bool, expected: str | N
     claim = make_claim(make_run(), make_launch(inputs=Values(inputs)), has_default)
 
     assert claim["spec"].get("storageClassName") == expected
+
+
+def test_a_named_volume_keeps_the_class_it_is_asked_for_with() -> None:
+    inputs = {**ASKED, "storage_class_name": "standard", "volume_name": "v"}
+
+    claim = make_claim(make_run(), make_launch(inputs=Values(inputs)), has_default_class=True)
+
+    assert claim["spec"]["storageClassName"] == "standard"
 
 
 @pytest.mark.parametrize(
