@@ -1,10 +1,14 @@
-"""Read pipelines that clients send, whole or not at all. A large one takes seconds: that is done in a thread."""
+"""Read pipelines that clients send, whole or not at all. A large one takes seconds: one at a time, in a thread.
+
+The thread is theirs: who sends many of them makes others wait who send some, and nothing else of the cluster.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import re
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from proa.ml.pipelines.api.refusals import invalid
@@ -12,17 +16,18 @@ from proa.ml.pipelines.ir.document import Package, package_of, read_package
 from proa.ml.pipelines.ir.problems import InvalidParameters, InvalidPipeline
 from proa.ml.pipelines.records import Json
 
+_READER = ThreadPoolExecutor(1, thread_name_prefix="pipelines documents")
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,127}")
 
 
 async def read_upload(data: bytes) -> Package:
     """Return the pipeline in a file; raise Refusal."""
-    return await asyncio.to_thread(_read, data)
+    return await asyncio.get_running_loop().run_in_executor(_READER, _read, data)
 
 
 async def read_document(document: Mapping[str, Any]) -> Package:
     """Return the pipeline that a request's body holds; raise Refusal."""
-    return await asyncio.to_thread(_read, document)
+    return await asyncio.get_running_loop().run_in_executor(_READER, _read, document)
 
 
 def _read(source: bytes | Mapping[str, Any]) -> Package:

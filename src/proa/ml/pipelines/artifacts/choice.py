@@ -9,6 +9,7 @@ import asyncio
 import base64
 import binascii
 import functools
+import json
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -29,6 +30,7 @@ from proa.objects.resource import CONFIG_MAPS, SECRETS
 
 HOST_IMAGE = "proa.local/python"
 MAX_OPEN_BUCKETS = 256
+_OF_EMULATORS = frozenset(("gcs_base_url", "disable_oauth"))
 FOLDER_THREADS, BUCKET_THREADS = 8, 32
 
 
@@ -100,6 +102,8 @@ class ArtifactStores:
         credentials, version = None, ""
         if settings.secret is not None:
             credentials, version = await self._read_secret(namespace, settings.secret)
+            if settings.scheme == "gs":
+                _check_google_key(credentials.secret_key, settings.secret.name)
         elif not settings.anonymous and not self._settings.own_credentials:
             raise ArtifactError(
                 f"bucket {settings.scheme}://{name}: no credentials of namespace {namespace} are configured, and this"
@@ -142,3 +146,16 @@ class ArtifactStores:
         if missing:
             raise ArtifactError(f"{place}: bucket credential secret has no value for: {', '.join(missing)}")
         return Credentials(*keys), f"{meta.uid(secret)}/{meta.resource_version(secret)}"
+
+
+def _check_google_key(text: str, name: str) -> None:
+    """Refuse a service account's key that says where to ask: a namespace's user wrote it, and this process would."""
+    try:
+        key = json.loads(text)
+    except ValueError:
+        return  # the bucket says what is wrong with it
+    if isinstance(key, dict) and not _OF_EMULATORS.isdisjoint(key):
+        raise ArtifactError(
+            f'secret "{name}": {" and ".join(sorted(_OF_EMULATORS))} of a service account\'s key are not followed by'
+            " this server"
+        )

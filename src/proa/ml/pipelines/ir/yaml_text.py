@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import re
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from proa.objects.yaml_limits import check_size
@@ -15,6 +16,8 @@ from proa.objects.yaml_limits import check_size
 MAX_TEXT_LENGTH = 8 * 1024 * 1024
 """A second of work for each of these; JSON is read a hundred times faster."""
 MAX_EXPANDED_BYTES = 2 * MAX_TEXT_LENGTH
+MAX_EVENTS = 1_000_000
+"""Keys, values, starts and ends: each takes up to a kilobyte when it is built. 1,000 tasks have 100,000 of them."""
 
 _WORDS = (
     ("bool", r"true|True|TRUE|false|False|FALSE", "tTfF"),
@@ -35,13 +38,20 @@ def load_documents(text: str) -> list[Any]:
         )
     loader = _make_loader()
     try:
-        check_size(yaml.parse(text, Loader=loader), MAX_EXPANDED_BYTES)
+        check_size(_counted(yaml.parse(text, Loader=loader)), MAX_EXPANDED_BYTES)
         return [document for document in yaml.load_all(text, Loader=loader) if document is not None]
     except yaml.MarkedYAMLError as error:
         where = f"line {error.problem_mark.line + 1}: " if error.problem_mark else ""
         raise ValueError(f"yaml: {where}{error.problem}") from None
     except yaml.YAMLError as error:
         raise ValueError(f"yaml: {error}") from None
+
+
+def _counted(events: Iterable[Any]) -> Iterator[Any]:
+    for number, event in enumerate(events):
+        if number >= MAX_EVENTS:
+            raise ValueError("yaml: too many keys and values; send the pipeline as JSON")
+        yield event
 
 
 @functools.cache

@@ -24,7 +24,11 @@ def providers(endpoint: str, credentials: str = SECRET_REF) -> str:
 
 
 def stat(
-    text: str, keys: Mapping[str, str] | None, port: Mapping[str, Any] | None = None, **settings: Any
+    text: str,
+    keys: Mapping[str, str] | None,
+    port: Mapping[str, Any] | None = None,
+    uri: str = "s3://bucket/key",
+    **settings: Any,
 ) -> str:
     """Return why an artifact cannot be asked for."""
 
@@ -44,7 +48,7 @@ def stat(
         stores = ArtifactStores(client, StoreSettings(Path("/nowhere"), **settings))
         try:
             with pytest.raises(ArtifactError) as raised:
-                await (await stores.of("a")).stat("s3://bucket/key")
+                await (await stores.of("a")).stat(uri)
         finally:
             await stores.close()
         return str(raised.value)
@@ -58,6 +62,14 @@ def stat(
 )
 def test_what_listens_on_this_machine_is_not_asked_for_a_namespace(endpoint: str) -> None:
     assert "loopback or link-local" in stat(providers(endpoint), {"a": "x", "s": "y"})
+
+
+def test_a_google_key_that_says_where_to_ask_is_refused() -> None:
+    key = (
+        '{"gcs_base_url": "http://127.0.0.1:1", "disable_oauth": true, "client_email": "", "private_key": ""}'
+    )
+    text = "gs: {default: {disableSSL: true, credentials: {secretRef: {secretName: keys, tokenKey: t}}}}"
+    assert "not followed by this server" in stat(text, {"t": key}, uri="gs://bucket/key")
 
 
 def test_a_host_that_is_named_is_reached_at_the_address_that_it_has_here() -> None:

@@ -112,6 +112,7 @@ def test_packages_hold_a_pipeline(data: bytes) -> None:
         ("apiVersion: argoproj.io/v1alpha1\nkind: Workflow", "pipelines of version 1"),
         ("- a\n- b", "unknown template format"),
         ("a: [", "yaml: line"),
+        ("a: [" + "b, " * 1_000_000 + "]", "too many keys and values"),
         ("a: 1\na: 2", 'mapping key "a" already defined'),
         ("1: 2", "a key is not a string"),
         ("{'a': !!python/object:os.system {}}", "yaml"),
@@ -121,8 +122,8 @@ def test_packages_hold_a_pipeline(data: bytes) -> None:
         (LAUGHS, "alias"),
     ],
     ids=["zip without one", "tar without one", "empty tar", "no zip", "no tar", "large in a zip", "large", "much YAML",
-         "binary",
-         "nothing", "platform alone", "two", "two platforms", "version 1", "a list", "no YAML", "a key twice",
+         "binary", "nothing",
+         "platform alone", "two", "two platforms", "version 1", "a list", "no YAML", "many values", "a key twice",
          "a key of another type", "a tag", "deep lists", "deep maps", "a circle", "laughs"],
 )  # fmt: skip
 def test_what_is_no_pipeline_says_why(data: bytes | str, why: str) -> None:
