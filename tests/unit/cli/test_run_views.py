@@ -9,7 +9,7 @@ import pytest
 
 from proa.cli import Failure
 from proa.cli.pipelines.drawing import draw_artifact, draw_confusion_matrix, draw_roc, text_of_html
-from proa.cli.pipelines.results import clean, find_step, find_step_with_log
+from proa.cli.pipelines.results import clean, find_step, find_step_with_log, why_unscheduled
 from proa.cli.pipelines.steps import failed_leaves, format_seconds, headline, parse_time, steps_of
 from proa.cli.pipelines.tree import changes, draw_run
 from proa.cli.runs.showing import describe_run, describe_step, file_name, find_artifact
@@ -168,6 +168,14 @@ def test_a_step_is_found_by_name_path_or_id() -> None:
         find_step(RUN, "train")
     with pytest.raises(Failure, match="no step 'lode'; there are: load, split"):
         find_step(RUN, "lode")
+
+
+@pytest.mark.parametrize(("status", "expected"), [("False", "0/1 nodes are available"), ("True", "")])
+def test_what_keeps_a_pod_from_its_node_is_said(status: str, expected: str) -> None:
+    condition = {"type": "PodScheduled", "status": status, "message": "0/1 nodes are available"}
+
+    assert why_unscheduled({"status": {"conditions": [condition]}}) == expected
+    assert why_unscheduled({"status": {}}) == ""
 
 
 def test_what_holds_steps_has_no_log_and_names_them() -> None:

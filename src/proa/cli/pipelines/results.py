@@ -10,11 +10,15 @@ from typing import Any
 from proa.cli import Failure
 from proa.cli.pipelines.rest import NAMESPACE, PipelinesApi
 from proa.cli.pipelines.steps import Step, steps_of
+from proa.objects import meta
 from proa.objects.errors import ApiError, BadRequest, NotFound
 
 Json = dict[str, Any]
 TAIL_LINES = 20
 LOOK_SECONDS = 0.5
+MOST_ASKED = 5
+"""So many pods that wait are told of."""
+TASK_PATH = "pipelines.proa.dev/task-path"
 MAIN = "main"
 """The container of a step that is the user's."""
 
@@ -60,6 +64,31 @@ async def namespace_of(api: PipelinesApi, run: Json) -> str:
         return str(namespace)
     experiment = await api.get(f"/experiments/{run['experiment_id']}")
     return str(experiment.get("namespace") or NAMESPACE)
+
+
+async def what_holds_back(api: PipelinesApi, run: Json) -> list[str]:
+    """Return a line about each of a run's pods that find no node, [] where pods may not be read."""
+    import orjson
+
+    if not any(step.state == "RUNNING" for step in steps_of(run)):
+        return []
+    path = f"/api/v1/namespaces/{await namespace_of(api, run)}/pods"
+    query = {"labelSelector": f"pipeline/runid={run['run_id']}", "fieldSelector": "spec.nodeName="}
+    try:
+        listed = b"".join([chunk async for chunk in api.stream(path, root="", limit=MOST_ASKED, **query)])
+    except ApiError:
+        return []
+    found = [(pod, why) for pod in orjson.loads(listed)["items"] if (why := why_unscheduled(pod))]
+    return [
+        f"{meta.annotations(pod).get(TASK_PATH) or meta.name(pod)} waits for a node: {clean(why)}"
+        for pod, why in found
+    ]
+
+
+def why_unscheduled(pod: Json) -> str:
+    """Return why the scheduler found no node for a pod, "" where it has one or was not tried yet."""
+    condition = meta.find_condition(pod, "PodScheduled") or {}
+    return str(condition.get("message") or "") if condition.get("status") == "False" else ""
 
 
 async def last_lines(api: PipelinesApi, run: Json, step: Step) -> list[str]:

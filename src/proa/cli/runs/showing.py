@@ -16,7 +16,7 @@ from proa.cli.pipelines.asking import Json, ask, find_run, hint, shown_time
 from proa.cli.pipelines.drawing import draw_artifact, draw_values, format_value, text_of_html
 from proa.cli.pipelines.ending import end_of_run
 from proa.cli.pipelines.rest import PipelinesApi
-from proa.cli.pipelines.results import artifacts_of, clean, find_step
+from proa.cli.pipelines.results import artifacts_of, clean, find_step, what_holds_back
 from proa.cli.pipelines.steps import GOOD, Step, error_text, format_seconds, steps_of
 from proa.cli.pipelines.tree import draw_run
 from proa.cli.pipelines.watching import say_it_goes_on, watch_run
@@ -34,12 +34,16 @@ def _show(options: argparse.Namespace) -> int:
         return _follow(options)
     if options.step:
         return ask(options, lambda api: _show_step(api, options))
-    run = ask(options, lambda api: find_run(api, options.run_name))
+    return ask(options, lambda api: _show_run(api, options))
+
+
+async def _show_run(api: PipelinesApi, options: argparse.Namespace) -> int:
+    run = await find_run(api, options.run_name)
     if options.output == "json":
         print_json(run)
         return 0
     terminal = Terminal()
-    for line in describe_run(run, time.time(), terminal):
+    for line in [*describe_run(run, time.time(), terminal), *await what_holds_back(api, run)]:
         terminal.line(line)
     return 0
 
