@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,9 +16,15 @@ import yaml
 from support.clusters import Cluster, ProaCommand
 from support.sdk_venvs import KFP, OLD_KFP, make_sdk_venv
 
-pytestmark = [pytest.mark.cluster, pytest.mark.xdist_group("kfp")]
+pytestmark = [
+    pytest.mark.cluster,
+    pytest.mark.xdist_group("kfp"),
+    pytest.mark.timeout(600, func_only=True),  # making an SDK's environment is none of it
+]
 PROGRAM = Path(__file__).with_name("programs") / "kfp_client.py"
 VISITOR = "ml-pipeline-visitor"
+LONGEST = 500
+"""Seconds that a program of a user may take on a busy machine."""
 SPECIAL = ("KUBECONFIG", "PROA_HOME", "KFP_HOST", "KFP_TOKEN")
 
 
@@ -25,6 +32,12 @@ SPECIAL = ("KUBECONFIG", "PROA_HOME", "KFP_HOST", "KFP_TOKEN")
 def python() -> Path:
     """The interpreter that has the newest SDK."""
     return make_sdk_venv("kfp", KFP)
+
+
+@pytest.fixture(scope="module")
+def old_python() -> Path:
+    """The interpreter that has an old SDK."""
+    return make_sdk_venv("kfp-old", OLD_KFP)
 
 
 @pytest.fixture(scope="module")
@@ -41,23 +54,26 @@ def kfp_cluster(
 
 
 def use_sdk(
-    python: Path, folder: Path, arguments: list[str], environment: dict[str, str], *, check: bool = True
+    python: Path, folder: Path, arguments: list[str], environment: dict[str, str], *, refused: bool = False
 ) -> str:
-    """Run a program with the SDK in a home of its own; return what it printed."""
+    """Run a program with the SDK in a home of its own; return what it printed, or why it was `refused`."""
     folder.mkdir(parents=True, exist_ok=True)
     kept = {name: value for name, value in os.environ.items() if name not in SPECIAL}
-    done = subprocess.run(
-        [python, *arguments],
-        cwd=folder,
-        env={**kept, "HOME": str(folder), **environment},
-        capture_output=True,
-        text=True,
-        timeout=400,
-        check=False,
-    )
-    if check and done.returncode:
-        pytest.fail(f"{' '.join(arguments)}: exit {done.returncode}\n{done.stdout}\n{done.stderr}")
-    return done.stdout
+    command = [str(python), *arguments]
+    with subprocess.Popen(
+        command, cwd=folder, env={**kept, "HOME": str(folder), **environment}, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    ) as process:  # fmt: skip
+        try:
+            printed, said = process.communicate(timeout=LONGEST)
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGINT)  # it says where it was
+            printed, said = process.communicate(timeout=30)
+        finally:
+            process.kill()
+    if refused is not bool(process.returncode):
+        pytest.fail(f"{' '.join(command)}: exit {process.returncode}\n{printed}\n{said}")
+    return said if refused else printed
 
 
 def run_program(python: Path, folder: Path, what: str, environment: dict[str, str]) -> dict[str, Any]:
@@ -81,12 +97,11 @@ def test_every_method_of_the_newest_client_works_by_the_service_proxy(
 
 
 def test_every_method_of_an_old_client_works_on_the_hosts_loopback(
-    kfp_cluster: Cluster, tmp_path: Path
+    kfp_cluster: Cluster, old_python: Path, tmp_path: Path
 ) -> None:
-    old = make_sdk_venv("kfp-old", OLD_KFP)
     host = kfp_cluster.proa.status()["pipelines"]
     environment = {"KFP_HOST": host, "KFP_TOKEN": make_token(kfp_cluster, VISITOR)}
-    answers = run_program(old, tmp_path / "u", "all", environment)
+    answers = run_program(old_python, tmp_path / "u", "all", environment)
     assert (answers["missed"], answers["kfp"]) == ([], "2.7.0")
 
 
@@ -95,17 +110,9 @@ def test_who_shows_no_token_on_the_hosts_loopback_does_nothing_there(
 ) -> None:
     host = kfp_cluster.proa.status()["pipelines"]
     program = f"import kfp; kfp.Client(host={host!r}).list_runs()"
-    kept = {name: value for name, value in os.environ.items() if name not in SPECIAL}
-    done = subprocess.run(
-        [python, "-c", program],
-        env={**kept, "HOME": str(tmp_path)},
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-    assert done.returncode
-    assert "(401)" in done.stderr
-    assert "a token is needed here" in done.stderr
+    said = use_sdk(python, tmp_path, ["-c", program], {}, refused=True)
+    assert "(401)" in said
+    assert "a token is needed here" in said
 
 
 def test_a_user_with_a_token_is_who_rbac_says_in_the_namespace_of_the_run(
@@ -129,11 +136,12 @@ def test_a_user_with_a_token_is_who_rbac_says_in_the_namespace_of_the_run(
     binding = ("rolebinding", "ann", "-n", "team", "--clusterrole=edit", "--serviceaccount=team:ann")
     kfp_cluster.kubectl("create", *binding)
     made = (
-        "import sys, time\n"
+        "import sys\n"
         f"sys.path.insert(0, {str(PROGRAM.parent)!r})\n"
         "import kfp_client\n"
         "client = kfp_client.Client(namespace='team')\n"
-        "time.sleep(5)\n"  # for so long it is known that she may not
+        "make = lambda: kfp_client.status_of(client.create_experiment, 'hers', namespace='team')\n"
+        "kfp_client.keep_asking(make, lambda status: status == 200)\n"  # that she may not is known for a moment
         "experiment = client.create_experiment('hers', namespace='team')\n"
         "run = client.create_run_from_pipeline_func(kfp_client.adder, experiment_name='hers', namespace='team')\n"
         "print(kfp_client.finish(client, run.run_id).state)\n"
@@ -171,11 +179,12 @@ def test_a_pod_finds_the_api_by_its_service_and_runs_pipelines(kfp_cluster: Clus
         "spec": {"restartPolicy": "Never", "containers": [container], "volumes": [volume]},
     }
     kfp_cluster.kubectl("apply", "-f", "-", stdin=json.dumps(pod))
-    kfp_cluster.kubectl(
-        "wait", "pod/client", "-n", "kubeflow", "--for=jsonpath={.status.phase}=Succeeded", "--timeout=120s",
-        timeout=130,
-    )  # fmt: skip
-    log = kfp_cluster.kubectl("logs", "client", "-n", "kubeflow").stdout
+    is_over = "--for=jsonpath={.status.containerStatuses[*].state.terminated.exitCode}"
+    wait = ("wait", "pod/client", "-n", "kubeflow", is_over, f"--timeout={LONGEST}s")
+    waited = kfp_cluster.kubectl(*wait, timeout=LONGEST + 30, check=False)
+    log = kfp_cluster.kubectl("logs", "client", "-n", "kubeflow", check=False).stdout
+    status = kfp_cluster.get("pod", "client", "-n", "kubeflow")["status"]
+    assert status["phase"] == "Succeeded", f"{waited.stderr}\n{log}\n{status}"
     assert json.loads(log.splitlines()[-1])["run_id"]
 
 
@@ -202,17 +211,17 @@ def test_the_sdks_own_command_lists_and_runs(kfp_cluster: Cluster, python: Path,
 def test_when_visitors_lose_their_binding_only_who_is_known_may_do_anything(
     kfp_cluster: Cluster, python: Path, tmp_path: Path
 ) -> None:
-    listed = (
-        "import kfp, kfp_server_api, time\n"
-        "client = kfp.Client()\n"
-        "time.sleep(5)\n"
-        "try: print('listed', client.list_runs().total_size)\n"
-        "except kfp_server_api.ApiException as error: print('refused', error.status)\n"
+    is_refused = (
+        "import sys\n"
+        f"sys.path.insert(0, {str(PROGRAM.parent)!r})\n"
+        "import kfp_client as k\n"
+        "client = k.kfp.Client()\n"
+        "k.keep_asking(lambda: k.status_of(client.list_runs), lambda status: status == 403)\n"
     )
     environment = {"KUBECONFIG": str(kfp_cluster.kubeconfig)}
     kfp_cluster.kubectl("delete", "rolebinding", VISITOR, "-n", "kubeflow")
     try:
-        assert "refused 403" in use_sdk(python, tmp_path, ["-c", listed], environment)
+        use_sdk(python, tmp_path, ["-c", is_refused], environment)
         runs = json.loads(kfp_cluster.kubectl("get", "--raw", "/apis/v2beta1/runs").stdout)
         assert runs["total_size"] > 0
     finally:

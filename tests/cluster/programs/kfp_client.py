@@ -18,6 +18,9 @@ import kfp  # noqa: E402
 import kfp_server_api  # noqa: E402
 from kfp import compiler, dsl  # noqa: E402
 
+PATIENCE = 240
+"""How many seconds anything may take on a busy machine."""
+
 
 @dsl.component
 def add(a: int, b: int) -> int:
@@ -32,12 +35,11 @@ def fail(message: str):
     raise RuntimeError(message)
 
 
-@dsl.component
-def wait(seconds: int):
-    """Wait."""
-    import time
-
-    time.sleep(seconds)
+@dsl.container_component
+def wait():
+    """Wait for longer than anybody does; end as soon as asked to."""
+    waits = "trap 'exit 143' TERM; sleep 600 & wait"
+    return dsl.ContainerSpec(image="python:3.11", command=["sh", "-c", waits])
 
 
 @dsl.pipeline(name="adder", description="adds")
@@ -55,8 +57,8 @@ def failing():
 
 @dsl.pipeline(name="waiting")
 def waiting():
-    """Wait for longer than anybody does."""
-    wait(seconds=600).set_caching_options(False)
+    """Wait in its only step."""
+    wait().set_caching_options(False)
 
 
 class Client(kfp.Client):
@@ -88,7 +90,8 @@ def make_client():
 
 def states(run):
     """Return the states of a run's tasks by their names."""
-    return {task.display_name: task.state for task in run.run_details.task_details}
+    details = run.run_details and run.run_details.task_details
+    return {task.display_name: task.state for task in details or ()}
 
 
 def expect_refusal(status, function, *arguments, **named):
@@ -103,15 +106,33 @@ def expect_refusal(status, function, *arguments, **named):
     return json.loads(refusal.body)
 
 
+def keep_asking(what, is_it):
+    """Return an answer as soon as it is the wanted one."""
+    deadline = time.monotonic() + PATIENCE
+    while not is_it(answer := what()):
+        assert time.monotonic() < deadline, f"not in {PATIENCE} s: {answer}"
+        time.sleep(0.1)
+    return answer
+
+
+def status_of(function, *arguments, **named):
+    """Return the HTTP status that a call is answered with."""
+    try:
+        function(*arguments, **named)
+    except kfp_server_api.ApiException as error:
+        return error.status
+    return 200
+
+
 def finish(client, run_id):
     """Wait for a run's end without the SDK's pause of 5 s."""
-    deadline = time.monotonic() + 120
-    while time.monotonic() < deadline:
-        run = client.get_run(run_id)
-        if run.state in ("SUCCEEDED", "FAILED", "CANCELED", "SKIPPED"):
-            return run
-        time.sleep(0.1)
-    raise AssertionError(f"run {run_id} does not end: {run.state}")
+    ends = ("SUCCEEDED", "FAILED", "CANCELED", "SKIPPED")
+    return keep_asking(lambda: client.get_run(run_id), lambda run: run.state in ends)
+
+
+def start(client, run_id, task):
+    """Wait for a task that runs."""
+    keep_asking(lambda: client.get_run(run_id), lambda run: states(run).get(task) == "RUNNING")
 
 
 def hello(client):
@@ -194,7 +215,8 @@ def use_runs(client, pipeline_id, version_id):
     result = client.create_run_from_pipeline_package(
         "adder.yaml", arguments={"x": 8}, run_name="from a package"
     )
-    done = result.wait_for_run_completion(timeout=datetime.timedelta(seconds=120))
+    finish(client, result.run_id)  # sooner than by the SDK, which pauses for 5 s
+    done = result.wait_for_run_completion(timeout=datetime.timedelta(seconds=PATIENCE))
     assert (done.state, done.error) == ("SUCCEEDED", None), done
     assert [one.state for one in done.state_history] == ["PENDING", "RUNNING", "SUCCEEDED"], (
         done.state_history
@@ -204,17 +226,20 @@ def use_runs(client, pipeline_id, version_id):
     failed = client.create_run_from_pipeline_func(
         failing, run_name="to fail", experiment_name=experiment.display_name
     )
-    done = client.wait_for_run_completion(failed.run_id, timeout=120, sleep_duration=1)
+    done = client.wait_for_run_completion(failed.run_id, timeout=PATIENCE, sleep_duration=1)
     assert (done.state, states(done)["fail"]) == ("FAILED", "FAILED"), done
     assert "fail" in done.error.message, done.error
     if hasattr(client._run_api, "run_service_retry_run"):
         client._run_api.run_service_retry_run(failed.run_id)
+    hasty = client.create_run_from_pipeline_func(waiting, run_name="to end before it begins")
+    client.terminate_run(hasty.run_id)
     long = client.create_run_from_pipeline_func(
         waiting, run_name="to end", experiment_name=experiment.display_name
     )
-    time.sleep(3)  # its step runs by then, and is what is ended
+    start(client, long.run_id, "wait")
     client.terminate_run(long.run_id)
     assert finish(client, long.run_id).state == "CANCELED"
+    assert finish(client, hasty.run_id).state == "CANCELED"
     expect_refusal(400, client.terminate_run, long.run_id)
     wanted = json.dumps({"predicates": [{"operation": "EQUALS", "key": "state", "string_value": "CANCELED"}]})
     listed = client.list_runs(experiment_id=experiment.experiment_id, filter=wanted)
@@ -241,10 +266,7 @@ def use_recurring_runs(client, pipeline_id, version_id):
         experiment.experiment_id, "each second", interval_second=1, max_concurrency=1,
         pipeline_id=pipeline_id, version_id=version_id, params={"x": 1},
     )  # fmt: skip
-    deadline = time.monotonic() + 60
-    while not client.list_runs(experiment_id=experiment.experiment_id).runs:
-        assert time.monotonic() < deadline, "a recurring run makes no run"
-        time.sleep(0.2)
+    keep_asking(lambda: client.list_runs(experiment_id=experiment.experiment_id).runs, bool)
     client.disable_recurring_run(made.recurring_run_id)
     assert client.get_recurring_run(made.recurring_run_id).status == "DISABLED"
     (run, *_) = client.list_runs(experiment_id=experiment.experiment_id, sort_by="created_at").runs
