@@ -83,7 +83,11 @@ LISTEN_ADVICE = {
     errno.EACCES: "; ports below 1024 are root's, `--port 0` takes any free port",
     errno.EADDRNOTAVAIL: "; `--listen` takes an address that this machine has",
 }
-LEASES = {"controllers": "kube-controller-manager", "scheduler": "kube-scheduler"}
+LEASES = {
+    "controllers": "kube-controller-manager",
+    "scheduler": "kube-scheduler",
+    "pipelines": "proa-pipelines-operator",
+}
 """By which lease of kube-system each component that may run elsewhere (`--without`) is led."""
 COMPONENTS = (
     "proa.apiserver.app",
@@ -474,7 +478,7 @@ class Cluster:
         scheduling.add_done_callback(_end_on_failure)
 
     async def _hold_leases(self, without: list[str]) -> None:
-        """Keep standby controllers and schedulers from working beside ours, or have them begin where we have none."""
+        """Keep standby components from working beside ours, or have them begin where we have none."""
         from proa.reconcile.held_lease import LedElsewhere, hold_for_good, let_go
         from proa.reconcile.leader_election import Lock
 
@@ -487,8 +491,9 @@ class Cluster:
             try:
                 await hold_for_good(self._client, lock, time.time())
             except LedElsewhere as elsewhere:
+                verb = "pipelines serve" if component == "pipelines" else component
                 raise StartFailure(
-                    f"{elsewhere}: stop that `proa {component}`, or start with `--without {component}`"
+                    f"{elsewhere}: stop that `proa {verb}`, or start with `--without {component}`"
                 ) from None
 
     async def _dial_kubelet(self, name: str) -> KubeletApi | DistantKubelet:

@@ -1,4 +1,4 @@
-"""What `proa controllers` and `proa scheduler` share: which server, the lease, health, the log, and the run itself."""
+"""What processes of one component share: which server, the lease, health, the log, and the run itself."""
 
 from __future__ import annotations
 
@@ -17,12 +17,20 @@ if TYPE_CHECKING:
 LOG_LEVELS = ("debug", "info", "warning", "error")
 
 
-def add_arguments(parser: argparse.ArgumentParser, lease: str, port: int) -> None:
-    """Add the options that both have."""
+def add_arguments(
+    parser: argparse.ArgumentParser,
+    lease: str,
+    port: int,
+    health_flag: str = "--port",
+    kubeconfig: str | None = None,
+) -> None:
+    """Add the options that all of them have. `kubeconfig` is SUPPRESS below a verb that has that option itself."""
+    parser.set_defaults(health_flag=health_flag)
     server = parser.add_argument_group("the API server")
     server.add_argument(
         "--kubeconfig",
         metavar="FILE",
+        default=kubeconfig,
         help="where it is and as whom to ask it (default: in a pod its service account, else the home's kubeconfig)",
     )
     server.add_argument("--context", default="", help="the kubeconfig's context (default: its current one)")
@@ -65,7 +73,8 @@ def add_arguments(parser: argparse.ArgumentParser, lease: str, port: int) -> Non
     )
     process = parser.add_argument_group("the process")
     process.add_argument(
-        "--port",
+        health_flag,
+        dest="health_port",
         type=int,
         default=port,
         metavar="N",
@@ -89,7 +98,7 @@ def find_cluster(options: argparse.Namespace) -> Cluster:
 
 
 def make_election(options: argparse.Namespace) -> Election:
-    """Return what the options say of the lease; raise UsageError for them, and for the port."""
+    """Return what the options say of the lease; raise UsageError for them, and for the port of health."""
     from proa.reconcile.leader_election import Timing
     from proa.standalone.leading import Election
 
@@ -98,9 +107,10 @@ def make_election(options: argparse.Namespace) -> Election:
         timing.check()
     except ValueError as error:
         raise UsageError(f"--lease-duration, --renew-deadline, --retry-period: {error}") from None
-    if not -1 <= options.port <= 65535:
+    if not -1 <= options.health_port <= 65535:
         raise UsageError(
-            f"--port {options.port}: a port is a number from 0 (any free one) to 65535, or -1 for none"
+            f"{options.health_flag} {options.health_port}: a port is a number from 0 (any free one) to 65535, or -1 "
+            "for none"
         )
     return Election(options.lease_name, options.lease_namespace, timing, options.leader_elect)
 
@@ -110,7 +120,7 @@ def run_component(component: Component, work: Work, options: argparse.Namespace)
     from proa.process import log_to_stderr, run
 
     log_to_stderr(options.log_level)
-    listener = open_port(options.port)
+    listener = open_port(options)
     health = f"  health http://127.0.0.1:{listener.getsockname()[1]}" if listener else ""
     terminal = Terminal()
     run(
@@ -121,13 +131,16 @@ def run_component(component: Component, work: Work, options: argparse.Namespace)
     return 0
 
 
-def open_port(port: int) -> socket.socket | None:
+def open_port(options: argparse.Namespace) -> socket.socket | None:
     """Return the socket for health, None where none is wanted; raise Failure."""
     from proa.standalone.health import listen
 
+    port: int = options.health_port
     if port == -1:
         return None
     try:
         return listen(port)
     except OSError as error:
-        raise Failure(f"--port {port}: {error.strerror}; 0 takes any free port, -1 none") from None
+        raise Failure(
+            f"{options.health_flag} {port}: {error.strerror}; 0 takes any free port, -1 none"
+        ) from None

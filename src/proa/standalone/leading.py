@@ -78,6 +78,11 @@ class Component:
         self._depths = depths
         self._elector: LeaderElector | None = None
 
+    @property
+    def leader(self) -> str:
+        """Return who was last seen to lead, "" for nobody."""
+        return self._elector.holder if self._elector is not None else ""
+
     async def run(self, work: Work, listener: socket.socket | None, when_started: Callable[[], None]) -> None:
         """Serve health on `listener` and lead whenever it can, until SIGTERM or SIGINT; raise what the work raises."""
         stop = told_to_stop()

@@ -1,9 +1,10 @@
-"""Run compiled pipelines without the SDK, with a live tree of their steps; upload, list and remove pipelines."""
+"""Run compiled pipelines without the SDK, with a live tree of their steps; keep pipelines; serve their API."""
 
 from __future__ import annotations
 
 import argparse
 
+from proa.cli.pipelines import serving
 from proa.cli.pipelines.asking import add_action, add_cluster_options, add_limit
 
 DESCRIPTION = """\
@@ -20,6 +21,7 @@ examples:
   proa pipelines show train                                          its parameters and steps
   proa pipelines versions train
   proa pipelines rm train                                            it and its versions; runs stay
+  proa pipelines serve --kubeconfig F --database pipelines.db        be Kubeflow Pipelines of any cluster
 
 What runs did is shown by `proa runs`, and what runs at times by `proa recurring`.
 """
@@ -81,6 +83,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     versions = add_action(actions, "versions", "list a pipeline's versions")
     versions.add_argument("pipeline", metavar="PIPELINE", help="by name or id")
     add_limit(versions)
+    serving.add_arguments(actions)
     remove = add_action(actions, "rm", "remove pipelines with their versions; their runs stay")
     remove.add_argument("pipelines", nargs="+", metavar="PIPELINE", help="by name or id")
 
@@ -91,6 +94,8 @@ def run(options: argparse.Namespace) -> int:
         from proa.cli.pipelines.running import run_pipeline
 
         return run_pipeline(options)
+    if options.action == "serve":
+        return serving.serve(options)
     from proa.cli.pipelines.kept import ACTIONS
 
     return ACTIONS[options.action](options)

@@ -12,10 +12,10 @@ import logging
 import os
 import socket
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from contextlib import AsyncExitStack, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from proa.client.protocol import Client, Request, Response
 from proa.objects.quick_dataclass import dataclass
@@ -73,6 +73,7 @@ class Pipelines:
         self._stack = AsyncExitStack()
         self._starting: asyncio.Task[Api] | None = None
         self._background: asyncio.Task[None] | None = None
+        self._working: list[asyncio.Task[None]] = []
         self._servers: dict[bool, HttpServer] = {}
         self._listeners: set[PipelinesListener] = set()
 
@@ -97,6 +98,13 @@ class Pipelines:
     async def start(self) -> None:
         """Open the database, and begin to answer and to work; raise what keeps it from that."""
         await self._ensure()
+
+    async def run(self) -> None:
+        """Start, once the database answers, and work until cancelled; raise what any part fails with."""
+        await self._ensure_in_time()
+        ended, _ = await asyncio.wait(self._working, return_when=asyncio.FIRST_COMPLETED)
+        for task in ended:
+            task.result()
 
     async def stop(self) -> None:
         """End all of it; runs go on at the next start."""
@@ -168,12 +176,11 @@ class Pipelines:
     async def _start(self) -> Api:
         from proa.ml.pipelines.api.app import Api
 
+        self._working = []
         async with AsyncExitStack() as stack:
             services, loop = await self._open(stack)
             await self._start_operator(stack, services)
-            task = asyncio.create_task(loop.run(), name="recurring runs")
-            stack.push_async_callback(_cancel, task)
-            task.add_done_callback(_say_why)
+            self._begin_work(stack, loop.run(), "recurring runs")
             self._stack = stack.pop_all()
         return Api(services)
 
@@ -222,10 +229,14 @@ class Pipelines:
         )
         await ensure_definition(self._client)
         work = operator.run() if self._settings.is_only_operator else operator.lead()
-        task = asyncio.create_task(work, name="pipelines operator")
+        self._begin_work(stack, work, "pipelines operator")
+        await self._wait_until_served()
+
+    def _begin_work(self, stack: AsyncExitStack, work: Coroutine[Any, Any, None], name: str) -> None:
+        task = asyncio.create_task(work, name=name)
         stack.push_async_callback(_cancel, task)
         task.add_done_callback(_say_why)
-        await self._wait_until_served()
+        self._working.append(task)
 
     async def _until_a_run_is_made(self) -> None:
         """Have the API server know what a Run is, and return when there is one: `kubectl apply` makes it."""
