@@ -85,6 +85,9 @@ def test_every_verb_and_option_is_in_the_docs(verb: str) -> None:
         (["controllers", "--cluster-signing-cert-file", "ca.crt"], "go together"),
         (["scheduler", "--renew-deadline", "15"], "leaseDuration must be greater"),
         (["scheduler", "--port", "-2"], "or -1 for none"),
+        (["pipelines", "serve", "--health-port", "-2"], "--health-port -2: a port is a number"),
+        (["pipelines", "--kubeconfig", "else", "serve"], "--database FILE or"),
+        (["pipelines", "serve", "--database", "d", "--listen", "everywhere"], "an IP address is needed"),
     ],
     ids=[
         "nothing",

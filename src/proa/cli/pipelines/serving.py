@@ -89,15 +89,16 @@ def serve(options: argparse.Namespace) -> int:
     from proa.standalone.pipelines import PipelinesProcess
 
     election = component.make_election(options)
+    database = find_database(options)
+    listener = open_listener(options.listen, options.port)
     cluster = component.find_cluster(options)
     settings = PipelinesSettings(
-        find_database(options),
+        database,
         artifacts=options.artifacts.absolute() if options.artifacts is not None else None,
         image=options.image,
         node_ports=options.node_ports,
     )
     log_to_stderr(options.log_level)
-    listener = open_listener(options.listen, options.port)
     health = component.open_port(options)
     running = Component(NAME, NAME, cluster, election)
     process = PipelinesProcess(running, settings, needs_token=not options.allow_anonymous)
@@ -115,11 +116,17 @@ def serve(options: argparse.Namespace) -> int:
 
 def find_database(options: argparse.Namespace) -> str:
     """Return the database's URL or path; the home's is that of the home's own cluster alone."""
+    from proa.client.kubeconfig import in_cluster
+
     if options.database:
         given: str = options.database
         return given if given.startswith(DATABASE_SERVERS) else str(Path(given).absolute())
     home = find_home(options.home)
-    if options.kubeconfig is not None and Path(options.kubeconfig).absolute() != home.kubeconfig.absolute():
+    if options.kubeconfig is not None:
+        is_own = Path(options.kubeconfig).absolute() == home.kubeconfig.absolute()
+    else:
+        is_own = in_cluster() is None
+    if not is_own:
         raise UsageError("serve: --database FILE or --database postgresql://… is needed for another cluster")
     return str(home.pipelines_database)
 

@@ -53,8 +53,6 @@ class PipelinesSettings:
     node_ports: str = ""
     """Where this process has the cluster's NodePorts; "" for one in the pods' network, which needs none."""
     install: Callable[[], Awaitable[None]] | None = None
-    is_only_operator: bool = True
-    """Whether nobody else can be one: else the Lease says who works."""
 
     def has_database(self) -> bool:
         """Tell whether there may be something from before."""
@@ -228,8 +226,7 @@ class Pipelines:
             recurring_ended=services.look_at,
         )
         await ensure_definition(self._client)
-        work = operator.run() if self._settings.is_only_operator else operator.lead()
-        self._begin_work(stack, work, "pipelines operator")
+        self._begin_work(stack, operator.run(), "pipelines operator")
         await self._wait_until_served()
 
     def _begin_work(self, stack: AsyncExitStack, work: Coroutine[Any, Any, None], name: str) -> None:

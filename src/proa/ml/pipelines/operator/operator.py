@@ -2,7 +2,7 @@
 
 Watches Run objects and steps' pods, in all namespaces, through the Kubernetes API alone. The database says what has
 happened; objects and pods are brought in line with it, from whatever state a crash left them in. Of several operators
-on one database one works at a time (`lead`).
+on one database one works at a time: whoever runs them sees to that.
 """
 
 from __future__ import annotations
@@ -10,8 +10,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import random as default_random
-import socket
-import uuid
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
@@ -44,7 +42,6 @@ from proa.objects.errors import AlreadyExists, ApiError, NotFound
 from proa.objects.resource import PODS
 from proa.reconcile.events import EventSink
 from proa.reconcile.informer import InformerFactory
-from proa.reconcile.leader_election import LeaderElector, Lock
 from proa.reconcile.protocol import Key
 from proa.reconcile.workqueue import ShutDown, WorkQueue
 
@@ -55,7 +52,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 ACCOUNT = "pipelines-operator"
-LEASE = "proa-pipelines-operator"
 READERS = 8
 """How many Run objects are looked at at once."""
 
@@ -105,13 +101,6 @@ class Operator:
     def running(self) -> int:
         """Return how many runs are worked on."""
         return len(self._workers)
-
-    async def lead(self, elector: LeaderElector | None = None) -> None:
-        """Work while no other operator of this cluster does; raise LeadershipLost when another takes over."""
-        if elector is None:
-            identity = f"{socket.gethostname()}_{uuid.uuid4()}"
-            elector = LeaderElector(self._client, self._around.events, Lock(LEASE, identity))
-        await elector.run(self.run)
 
     async def run(self) -> None:
         """Work until cancelled; what is under way goes on when an operator starts again."""

@@ -359,7 +359,7 @@ def test_of_two_operators_one_works_and_the_other_goes_on_after_it(tmp_path: Pat
             recorder = EventSink(world.client, time.time).recorder("test")
             lock, timing = Lock("operator", name), Timing(1, 0.5, 0.05)
             elector = LeaderElector(world.client, recorder, lock, timing)
-            return asyncio.create_task(world.make_operator().lead(elector))
+            return asyncio.create_task(elector.run(world.make_operator().run))
 
         first = begin("a")
         run = await world.add_run(make_spec({"long": {"do": ["wait"]}}))
