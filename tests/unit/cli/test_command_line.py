@@ -107,6 +107,9 @@ def test_every_verb_and_option_is_in_the_docs(verb: str) -> None:
         "a certificate without its key",
         "timing that cannot be kept",
         "no port for health",
+        "no port for health of pipelines",
+        "pipelines with a database that is not told",
+        "pipelines at no address",
     ],
 )
 def test_what_cannot_be_understood_is_a_usage_error(
