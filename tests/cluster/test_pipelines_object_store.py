@@ -13,7 +13,7 @@ from support.clusters import Cluster, run
 from support.sdk_venvs import KFP, make_sdk_venv
 from support.seaweedfs import ACCESS_KEY, SECRET_KEY, open_bucket, run_seaweedfs_in
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600, func_only=True)]
 PROGRAM = Path(__file__).parent / "programs" / "kfp_object_store.py"
 IMPORTED = "minio://mlpipeline/imported/data"
 Run = Callable[[int], list[dict[str, Any]]]

@@ -14,7 +14,7 @@ import pytest
 from support.clusters import Cluster, ProaCommand
 from support.sdk_venvs import KFP, make_sdk_venv
 
-pytestmark = [pytest.mark.cluster, pytest.mark.xdist_group("kfp"), pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.cluster, pytest.mark.xdist_group("kfp"), pytest.mark.timeout(600, func_only=True)]
 FAILURES = Path(__file__).with_name("programs") / "kfp_failures.py"
 
 WORDS = {

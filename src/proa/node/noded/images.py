@@ -22,8 +22,11 @@ _SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
 def host_path() -> str:
-    """Return the PATH that finds the same `python` inside as runs Proa outside."""
-    own = [os.path.join(sys.prefix, "bin"), os.path.join(sys.base_prefix, "bin")]
+    """Return the PATH that finds the same `python` inside as runs Proa outside.
+
+    By where it is: a link to it may be in a folder that containers do not see.
+    """
+    own = [os.path.join(os.path.realpath(prefix), "bin") for prefix in (sys.prefix, sys.base_prefix)]
     found = [d for d in dict.fromkeys(own) if d not in _SYSTEM_PATH.split(":")]
     return ":".join([*found, _SYSTEM_PATH])
 

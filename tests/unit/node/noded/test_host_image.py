@@ -57,3 +57,14 @@ def test_the_deeper_place_wins() -> None:
     assert ("/work", "mask") in places
     assert ("/etc/shadow", "mask") in places
     assert "/usr" not in [path for path, _ in places]
+
+
+def test_the_path_leads_where_containers_see_the_interpreter_whatever_links_lead_there_outside(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    environment, link = tmp_path / "environment", tmp_path / "link"
+    environment.mkdir()
+    link.symlink_to(environment)
+    monkeypatch.setattr(sys, "prefix", str(link))
+    assert host_path().split(":")[0] == str(environment / "bin")
+    assert str(environment) in visible_paths()
