@@ -38,7 +38,7 @@ def fail(message: str):
 @dsl.container_component
 def wait():
     """Wait for longer than anybody does; end as soon as asked to."""
-    waits = "trap 'exit 143' TERM; sleep 600 & wait"
+    waits = "trap 'exit 143' TERM; echo waiting; sleep 600 & wait"
     return dsl.ContainerSpec(image="python:3.11", command=["sh", "-c", waits])
 
 
@@ -130,9 +130,18 @@ def finish(client, run_id):
     return keep_asking(lambda: client.get_run(run_id), lambda run: run.state in ends)
 
 
-def start(client, run_id, task):
-    """Wait for a task that runs."""
-    keep_asking(lambda: client.get_run(run_id), lambda run: states(run).get(task) == "RUNNING")
+def read_log(client, run_id, task):
+    """Return what a task has printed, "" before it did."""
+    run = client.get_run(run_id)
+    found = run.run_details and run.run_details.task_details
+    nodes = [one.task_id for one in found or () if one.display_name == task]
+    try:
+        return client._run_api.api_client.call_api(
+            f"/apis/v2beta1/runs/{run_id}/nodes/{nodes[0]}/log", "GET", response_type="str",
+            auth_settings=["Bearer"], _return_http_data_only=True,
+        )  # fmt: skip
+    except (IndexError, kfp_server_api.ApiException):  # it has no pod yet
+        return ""
 
 
 def hello(client):
@@ -236,7 +245,7 @@ def use_runs(client, pipeline_id, version_id):
     long = client.create_run_from_pipeline_func(
         waiting, run_name="to end", experiment_name=experiment.display_name
     )
-    start(client, long.run_id, "wait")
+    keep_asking(lambda: read_log(client, long.run_id, "wait"), lambda log: "waiting" in log)
     client.terminate_run(long.run_id)
     assert finish(client, long.run_id).state == "CANCELED"
     assert finish(client, hasty.run_id).state == "CANCELED"
