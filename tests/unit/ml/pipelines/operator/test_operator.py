@@ -148,6 +148,22 @@ def test_a_run_that_is_asked_to_end_stops_its_pods(tmp_path: Path):
     run_in_world(tmp_path, act)
 
 
+def test_a_run_may_be_asked_to_end_at_any_moment(tmp_path: Path):
+    async def act(world: World) -> None:
+        for turns in range(60):
+            run = await world.add_run(make_spec({"long": {"do": ["wait"]}}))
+            await world.until("its pod is made", lambda: has_pod(world, run))
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            await world.client.patch(RUNS, run.name, {"spec": {"terminate": True}}, NAMESPACE)
+            assert (await world.until_over(run)).state is RunState.CANCELED, f"asked after {turns} turns"
+
+    async def has_pod(world: World, run: Run) -> bool:
+        return any(meta.labels(pod)["pipeline/runid"] == run.id for pod in world.client.all(PODS))
+
+    run_in_world(tmp_path, act)
+
+
 def test_a_run_whose_object_is_deleted_is_ended_before_it_goes(tmp_path: Path):
     async def act(world: World) -> None:
         run = await world.add_run(make_spec({"long": {"do": ["wait"]}}))
