@@ -96,11 +96,12 @@ class ContainerAttempt(Attempt):
         making = asyncio.ensure_future(self._create_or_adopt(wanted))
         try:
             made = await asyncio.shield(making)
-        except (
-            asyncio.CancelledError
-        ):  # it is to stop: what is being made is known first, so that it is undone
-            with suppress(ApiError, StepFailed):
-                self._around.pods.wrote(await making)
+        except asyncio.CancelledError:
+            if self._stopping.is_set():  # what is being made is known first, so that it is undone
+                with suppress(ApiError, StepFailed):
+                    self._around.pods.wrote(await making)
+            else:  # the operator ends: the next one finds the pod by its name
+                making.cancel()
             raise
         except ApiError as error:
             if may_pass(error):
