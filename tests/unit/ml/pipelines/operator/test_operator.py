@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -152,7 +153,7 @@ def test_a_run_may_be_asked_to_end_at_any_moment(tmp_path: Path):
     async def act(world: World) -> None:
         for turns in range(60):
             run = await world.add_run(make_spec({"long": {"do": ["wait"]}}))
-            await world.until("its pod is made", lambda: has_pod(world, run))
+            await world.until("its pod is made", partial(has_pod, world, run))
             for _ in range(turns):
                 await asyncio.sleep(0)
             await world.client.patch(RUNS, run.name, {"spec": {"terminate": True}}, NAMESPACE)
