@@ -36,7 +36,7 @@ def expect_the_whole_story(summary: dict[str, Any]) -> None:
 @pytest.mark.xdist_group("demo")
 def test_the_demo_tells_the_whole_story_and_leaves_nothing(tmp_path: Path) -> None:
     proa = ProaCommand(tmp_path / "home", sys.executable)
-    told = proa("demo", "--port", "0", "--rm", "-o", "json", timeout=300)
+    told = proa("demo", "--rm", "-o", "json", timeout=300)
     expect_the_whole_story(json.loads(told.stdout))
     assert not proa.home.exists()
     assert not find_processes(str(proa.home))
@@ -44,7 +44,7 @@ def test_the_demo_tells_the_whole_story_and_leaves_nothing(tmp_path: Path) -> No
 
 @pytest.mark.xdist_group("rootless")
 def test_the_demo_runs_for_an_ordinary_user(rootless: ProaCommand) -> None:
-    told = rootless("demo", "--port", "0", "--rm", "-o", "json", timeout=300)
+    told = rootless("demo", "--rm", "-o", "json", timeout=300)
     expect_the_whole_story(json.loads(told.stdout))
     assert not rootless.home.exists()
     assert not find_processes(str(rootless.home))
@@ -54,7 +54,7 @@ def test_the_demo_runs_for_an_ordinary_user(rootless: ProaCommand) -> None:
 def test_an_interrupted_demo_stops_what_it_started(tmp_path: Path) -> None:
     proa = ProaCommand(tmp_path / "home", sys.executable)
     demo = subprocess.Popen(
-        proa.command("demo", "--port", "0"), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        proa.command("demo"), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
     assert demo.stdout is not None
     for line in demo.stdout:
@@ -71,7 +71,7 @@ def test_an_interrupted_demo_stops_what_it_started(tmp_path: Path) -> None:
 def test_a_demo_interrupted_while_the_cluster_starts_leaves_no_server(tmp_path: Path) -> None:
     proa = ProaCommand(tmp_path / "home", sys.executable)
     demo = subprocess.Popen(
-        proa.command("demo", "--port", "0"), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        proa.command("demo"), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
     deadline = time.monotonic() + 30
     while not (proa.home / "server.lock").exists() and time.monotonic() < deadline:
