@@ -53,9 +53,7 @@ def test_the_demo_runs_for_an_ordinary_user(rootless: ProaCommand) -> None:
 @pytest.mark.xdist_group("demo")
 def test_an_interrupted_demo_stops_what_it_started(tmp_path: Path) -> None:
     proa = ProaCommand(tmp_path / "home", sys.executable)
-    demo = subprocess.Popen(
-        proa.command("demo"), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
+    demo = subprocess.Popen(proa.command("demo"), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     assert demo.stdout is not None
     for line in demo.stdout:
         if "Job train-v1" in line:
@@ -70,9 +68,7 @@ def test_an_interrupted_demo_stops_what_it_started(tmp_path: Path) -> None:
 @pytest.mark.xdist_group("demo")
 def test_a_demo_interrupted_while_the_cluster_starts_leaves_no_server(tmp_path: Path) -> None:
     proa = ProaCommand(tmp_path / "home", sys.executable)
-    demo = subprocess.Popen(
-        proa.command("demo"), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
+    demo = subprocess.Popen(proa.command("demo"), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     deadline = time.monotonic() + 30
     while not (proa.home / "server.lock").exists() and time.monotonic() < deadline:
         time.sleep(0.01)
