@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from proa.client.kubeconfig import connect
-from proa.ml.pipelines.operator.resources import RUNS
+from proa.ml.pipelines.run_objects import RUNS
 from support.clusters import Cluster, ProaCommand
 from support.pipelines_operator import SUM, SUM_FILE, TAKES_A, make_spec
 

@@ -18,11 +18,11 @@ from typing import Any, TypeVar
 from proa.client.fake import FakeClient
 from proa.ml.pipelines.artifacts.protocol import Placement, Stat
 from proa.ml.pipelines.database.database import Database, open_database
-from proa.ml.pipelines.operator.intake import make_object
 from proa.ml.pipelines.operator.operator import Operator
-from proa.ml.pipelines.operator.resources import ATTEMPT, FINALIZER, RUNS, TASK_PATH
+from proa.ml.pipelines.operator.resources import ATTEMPT, TASK_PATH
 from proa.ml.pipelines.operator.settings import OperatorSettings
 from proa.ml.pipelines.records import FINAL_RUN_STATES, Artifact, Run, RunState, Task
+from proa.ml.pipelines.run_objects import FINALIZER, RUNS, make_object
 from proa.objects import meta, pods
 from proa.objects.errors import AlreadyExists, Conflict, NotFound, ServiceUnavailable
 from proa.objects.resource import EVENTS, PODS

@@ -237,7 +237,8 @@ class Pipelines:
 
     async def _until_a_run_is_made(self) -> None:
         """Have the API server know what a Run is, and return when there is one: `kubectl apply` makes it."""
-        from proa.ml.pipelines.operator.resources import RUNS, ensure_definition
+        from proa.ml.pipelines.operator.resources import ensure_definition
+        from proa.ml.pipelines.run_objects import RUNS
         from proa.objects.errors import ApiError
 
         await ensure_definition(self._client)
@@ -257,7 +258,7 @@ class Pipelines:
 
     async def _wait_until_served(self) -> None:
         """Wait until the API server knows the kind of runs' objects: a moment after it has their definition."""
-        from proa.ml.pipelines.operator.resources import RUNS
+        from proa.ml.pipelines.run_objects import RUNS
         from proa.objects.errors import NotFound
 
         while True:

@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from proa.client.protocol import Object
 from proa.ml.pipelines.api.documents import check_parameters, pipeline_name
 from proa.ml.pipelines.api.refusals import Code, Refusal
 from proa.ml.pipelines.api.services import Services
@@ -21,14 +20,10 @@ from proa.ml.pipelines.ir.tasks import is_cache_refused
 from proa.ml.pipelines.records import RecurringRun, Run, RunState
 from proa.ml.pipelines.recurring.macros import Moment, expand_all
 from proa.ml.pipelines.recurring.plan import RunToMake
+from proa.ml.pipelines.run_objects import RUNS, SERVICE_ACCOUNT, make_object
 from proa.objects.errors import AlreadyExists as ObjectExists
 from proa.objects.errors import ApiError, BadRequest, ServiceUnavailable
-from proa.objects.resource import Resource
 
-RUNS = Resource("pipelines.proa.dev", "v1", "runs", "Run")
-RUN_ID_LABEL = "pipeline/runid"
-FINALIZER = "pipelines.proa.dev/record"
-SERVICE_ACCOUNT = "pipeline-runner"
 _MAX_NAME = 40
 _NOT_IN_NAMES = re.compile(r"[^a-z0-9]+")
 
@@ -62,21 +57,6 @@ def make_run(
 def object_name(text: str) -> str:
     """Return what an object may be called that is known by this text."""
     return _NOT_IN_NAMES.sub("-", text.lower())[:_MAX_NAME].strip("-") or "run"
-
-
-def make_object(run: Run) -> Object:
-    """Return a run's object."""
-    return {
-        "apiVersion": RUNS.api_version,
-        "kind": RUNS.kind,
-        "metadata": {
-            "name": run.name,
-            "namespace": run.namespace,
-            "labels": {RUN_ID_LABEL: run.id},
-            "finalizers": [FINALIZER],
-        },
-        "spec": {"runId": run.id},
-    }
 
 
 async def create_run(services: Services, run: Run) -> Run:

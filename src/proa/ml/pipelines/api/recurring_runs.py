@@ -7,7 +7,6 @@ from dataclasses import replace
 from proa.client.protocol import Response
 from proa.ml.pipelines.api.access import JOBS
 from proa.ml.pipelines.api.call import Call, answer, without_empty
-from proa.ml.pipelines.api.creation import SERVICE_ACCOUNT
 from proa.ml.pipelines.api.documents import check_parameters
 from proa.ml.pipelines.api.lists import list_answer, list_options
 from proa.ml.pipelines.api.messages import RECURRING_RUN
@@ -18,6 +17,7 @@ from proa.ml.pipelines.api.times import format_time
 from proa.ml.pipelines.ir.document import Package
 from proa.ml.pipelines.records import Json, RecurringRun
 from proa.ml.pipelines.recurring.checks import check_recurring_run
+from proa.ml.pipelines.run_objects import SERVICE_ACCOUNT
 from proa.objects.errors import BadRequest
 
 

@@ -8,8 +8,7 @@ from proa.client.protocol import Response
 from proa.ml.pipelines.api import experiments, versions
 from proa.ml.pipelines.api.access import EXPERIMENTS, RUNS
 from proa.ml.pipelines.api.call import Call, answer
-from proa.ml.pipelines.api.creation import RUNS as RUN_OBJECTS
-from proa.ml.pipelines.api.creation import create_run, make_object, make_run
+from proa.ml.pipelines.api.creation import create_run, make_run
 from proa.ml.pipelines.api.documents import read_document
 from proa.ml.pipelines.api.lists import list_answer, list_options
 from proa.ml.pipelines.api.messages import RUN
@@ -17,6 +16,8 @@ from proa.ml.pipelines.api.refusals import Code, Refusal, invalid, not_found
 from proa.ml.pipelines.api.run_answers import render, render_with_tasks
 from proa.ml.pipelines.ir.document import Package
 from proa.ml.pipelines.records import FINAL_RUN_STATES, Experiment, Json, Run, RunState
+from proa.ml.pipelines.run_objects import RUNS as RUN_OBJECTS
+from proa.ml.pipelines.run_objects import make_object
 from proa.objects.errors import ApiError, NotFound
 
 RETRIABLE = frozenset({RunState.FAILED})

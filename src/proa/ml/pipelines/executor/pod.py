@@ -15,10 +15,10 @@ from proa.ml.pipelines.executor.step import Step
 from proa.ml.pipelines.executor.step_failed import StepFailed
 from proa.ml.pipelines.planning.messages import Launch
 from proa.ml.pipelines.records import Json, Run
+from proa.ml.pipelines.run_objects import FINALIZER
 from proa.objects.quick_dataclass import dataclass
 
 MAIN = "main"
-FINALIZER = "pipelines.proa.dev/record"
 RUN_LABEL = "pipeline/runid"
 COMPONENT_LABEL = "pipelines.kubeflow.org/v2_component"
 PATH_ANNOTATION = "pipelines.proa.dev/task-path"

@@ -21,8 +21,8 @@ from proa.ml.pipelines.operator.caching import find_outputs
 from proa.ml.pipelines.operator.kept_logs import log_uri, read_end
 from proa.ml.pipelines.operator.pod_names import pod_name
 from proa.ml.pipelines.operator.pod_states import has_started, is_ours, is_over, may_be_stuck
-from proa.ml.pipelines.operator.resources import RUNS
 from proa.ml.pipelines.records import Artifact, Values
+from proa.ml.pipelines.run_objects import RUNS
 from proa.objects import meta, pods
 from proa.objects.errors import AlreadyExists, ApiError, NotFound
 from proa.objects.resource import EVENTS, PODS

@@ -10,26 +10,10 @@ from proa.ml.pipelines.database.errors import AlreadyExists
 from proa.ml.pipelines.ir.document import package_of
 from proa.ml.pipelines.ir.problems import InvalidParameters, InvalidPipeline
 from proa.ml.pipelines.operator.accounts import NAME
-from proa.ml.pipelines.operator.resources import FINALIZER, RUN_ID_LABEL, RUNS
 from proa.ml.pipelines.operator.run_status import make_status, write_status
 from proa.ml.pipelines.operator.surroundings import Surroundings
 from proa.ml.pipelines.records import Run, RunState
 from proa.objects import meta
-
-
-def make_object(run: Run) -> Object:
-    """Return the object of a run that is in the database."""
-    return {
-        "apiVersion": RUNS.api_version,
-        "kind": RUNS.kind,
-        "metadata": {
-            "name": run.name,
-            "namespace": run.namespace,
-            "labels": {RUN_ID_LABEL: run.id},
-            "finalizers": [FINALIZER],
-        },
-        "spec": {"runId": run.id, **({"retries": run.retries} if run.retries else {})},
-    }
 
 
 def is_object_of(obj: Object, run: Run) -> bool:

@@ -19,12 +19,10 @@ from proa.client.protocol import Client, Object
 from proa.ml.pipelines.database import errors as database_errors
 from proa.ml.pipelines.executor.pod import PodSettings
 from proa.ml.pipelines.operator.accounts import Accounts
-from proa.ml.pipelines.operator.intake import is_object_of, make_object, refuse_foreign, take_in
+from proa.ml.pipelines.operator.intake import is_object_of, refuse_foreign, take_in
 from proa.ml.pipelines.operator.leftovers import clear_away
 from proa.ml.pipelines.operator.resources import (
-    FINALIZER,
     POD_SELECTOR,
-    RUNS,
     attempt_of,
     ensure_definition,
     let_go,
@@ -37,6 +35,7 @@ from proa.ml.pipelines.operator.surroundings import Surroundings
 from proa.ml.pipelines.operator.time_to_live import seconds_left
 from proa.ml.pipelines.operator.worker import RunWorker
 from proa.ml.pipelines.records import FINAL_RUN_STATES, Run, RunState, make_task_id
+from proa.ml.pipelines.run_objects import FINALIZER, RUNS, make_object
 from proa.objects import meta
 from proa.objects.errors import AlreadyExists, ApiError, NotFound
 from proa.objects.resource import PODS

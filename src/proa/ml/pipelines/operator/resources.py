@@ -9,20 +9,15 @@ from typing import Any
 import orjson
 
 from proa.client.protocol import JSON_PATCH, Client, Object
+from proa.ml.pipelines.run_objects import FINALIZER, GROUP, RUN_ID_LABEL
 from proa.objects import meta
 from proa.objects.errors import AlreadyExists, ApiError, Conflict, NotFound
 from proa.objects.resource import CUSTOM_RESOURCE_DEFINITIONS, Resource
 
 DEFINITION = Path(__file__).with_name("crd.yaml")
 """JSON, which is YAML: read at each start, in a hundredth of the time."""
-GROUP = "pipelines.proa.dev"
-RUNS = Resource(GROUP, "v1", "runs", "Run")
-FINALIZER = f"{GROUP}/record"
-"""On pods: their result is not recorded yet. On Runs: what they run is not recorded as ended yet."""
-
 COMPONENT_LABEL = "pipelines.kubeflow.org/v2_component"
 POD_SELECTOR = f"{COMPONENT_LABEL}=true"
-RUN_ID_LABEL = "pipeline/runid"
 TASK_PATH = f"{GROUP}/task-path"
 ATTEMPT = f"{GROUP}/attempt"
 CONFLICT_SECONDS = 0.01

@@ -12,7 +12,6 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from proa.client.protocol import Client, Object
-from proa.ml.pipelines.operator.resources import RUNS
 from proa.ml.pipelines.records import (
     FINAL_RUN_STATES,
     FINAL_TASK_STATES,
@@ -22,6 +21,7 @@ from proa.ml.pipelines.records import (
     TaskKind,
     TaskState,
 )
+from proa.ml.pipelines.run_objects import RUNS
 from proa.objects import meta
 from proa.objects.errors import ApiError, NotFound
 

@@ -11,9 +11,9 @@ from contextlib import suppress
 from proa.client.protocol import Object
 from proa.ml.pipelines.executor.claims import make_workspace_claim
 from proa.ml.pipelines.operator.back_off import keep_trying
-from proa.ml.pipelines.operator.resources import RUNS
 from proa.ml.pipelines.operator.surroundings import Surroundings
 from proa.ml.pipelines.records import Run
+from proa.ml.pipelines.run_objects import RUNS
 from proa.objects import meta
 from proa.objects.errors import AlreadyExists, NotFound
 from proa.objects.resource import PERSISTENT_VOLUME_CLAIMS

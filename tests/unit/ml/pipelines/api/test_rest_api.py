@@ -7,7 +7,6 @@ import json
 import pytest
 
 from proa.client.protocol import User
-from proa.ml.pipelines.api.creation import RUNS
 from proa.ml.pipelines.records import (
     Artifact,
     Caching,
@@ -18,6 +17,7 @@ from proa.ml.pipelines.records import (
     Values,
     make_task_id,
 )
+from proa.ml.pipelines.run_objects import RUNS
 from support.pipelines_rest import PIPELINE, run_rest
 
 

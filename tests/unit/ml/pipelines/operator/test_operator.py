@@ -10,9 +10,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from proa.ml.pipelines.operator.resources import RUNS
 from proa.ml.pipelines.operator.settings import OperatorSettings
 from proa.ml.pipelines.records import Run, RunState, TaskState
+from proa.ml.pipelines.run_objects import RUNS
 from proa.objects import meta
 from proa.objects.errors import Forbidden, Invalid, NotFound
 from proa.objects.resource import EVENTS, PODS, ROLE_BINDINGS, SERVICE_ACCOUNTS

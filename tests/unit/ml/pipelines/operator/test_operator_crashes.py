@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from proa.ml.pipelines.operator.resources import RUNS
 from proa.ml.pipelines.records import RunState
+from proa.ml.pipelines.run_objects import RUNS
 from proa.objects.resource import PODS
 from support.pipelines_operator import Crash, World, add, add_to, end, in_world, make_spec, write
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 
 from proa.client.fake import FakeClient
-from proa.ml.pipelines.operator.resources import FINALIZER, RUNS, ensure_definition, let_go
+from proa.ml.pipelines.operator.resources import ensure_definition, let_go
+from proa.ml.pipelines.run_objects import FINALIZER, RUNS
 from proa.objects import meta
 from proa.objects.resource import CUSTOM_RESOURCE_DEFINITIONS, PODS
 
