@@ -14,8 +14,7 @@ from typing import Any
 
 import pytest
 
-from proa.ml.pipelines.database.database import Database, open_database
-from proa.ml.pipelines.database.errors import (
+from proa.ml.database.errors import (
     AlreadyExists,
     CannotOpen,
     Conflict,
@@ -23,6 +22,7 @@ from proa.ml.pipelines.database.errors import (
     NotFound,
     Unavailable,
 )
+from proa.ml.pipelines.database.database import Database, open_database
 from proa.ml.pipelines.database.paging import ListOptions
 from proa.ml.pipelines.records import (
     Artifact,

@@ -128,8 +128,8 @@ async def write(home: Home, file: IO[bytes], terminal: Terminal) -> dict[str, An
         if path.is_file():
             writer.write_file(f"pki/{path.name}", path.read_bytes())
     if home.pipelines_database.is_file():
-        from proa.ml.pipelines.database.copying import copied
-        from proa.ml.pipelines.database.errors import CannotOpen
+        from proa.ml.database.copying import copied
+        from proa.ml.database.errors import CannotOpen
 
         try:
             with copied(home.pipelines_database) as database:

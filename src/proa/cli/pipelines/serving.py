@@ -81,8 +81,8 @@ def add_arguments(actions: Any) -> None:
 
 def serve(options: argparse.Namespace) -> int:
     """Serve."""
+    from proa.ml.database.errors import DatabaseError
     from proa.ml.pipelines.component import PipelinesSettings
-    from proa.ml.pipelines.database.errors import DatabaseError
     from proa.objects.errors import ApiError
     from proa.process import log_to_stderr, run
     from proa.standalone.leading import Component

@@ -128,7 +128,7 @@ class Pipelines:
 
     async def _ensure_in_time(self) -> None:
         """Start; while the database does not answer, wait for it: runs that were under way wait too."""
-        from proa.ml.pipelines.database.errors import Unavailable
+        from proa.ml.database.errors import Unavailable
 
         seconds = FIRST_WAIT_SECONDS
         while True:

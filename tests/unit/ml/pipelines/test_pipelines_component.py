@@ -6,9 +6,9 @@ import logging
 import pytest
 
 from proa.client.fake import FakeClient
+from proa.ml.database.errors import CannotOpen, Unavailable
 from proa.ml.pipelines import component
 from proa.ml.pipelines.component import Pipelines, PipelinesSettings
-from proa.ml.pipelines.database.errors import CannotOpen, Unavailable
 
 
 class Late(Pipelines):

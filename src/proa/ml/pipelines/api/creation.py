@@ -11,10 +11,10 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from proa.ml.database.errors import AlreadyExists, DatabaseError, NotFound
 from proa.ml.pipelines.api.documents import check_parameters, pipeline_name
 from proa.ml.pipelines.api.refusals import Code, Refusal
 from proa.ml.pipelines.api.services import Services
-from proa.ml.pipelines.database.errors import AlreadyExists, DatabaseError, NotFound
 from proa.ml.pipelines.ir.document import Package
 from proa.ml.pipelines.ir.tasks import is_cache_refused
 from proa.ml.pipelines.records import RecurringRun, Run, RunState

@@ -6,6 +6,7 @@ Upstream: backend/src/apiserver/server/experiment_server.go, resource/resource_m
 from __future__ import annotations
 
 from proa.client.protocol import Response
+from proa.ml.database.errors import AlreadyExists
 from proa.ml.pipelines.api.access import EXPERIMENTS, NAMESPACE
 from proa.ml.pipelines.api.call import Call, answer
 from proa.ml.pipelines.api.lists import list_answer, list_options
@@ -13,7 +14,6 @@ from proa.ml.pipelines.api.messages import EXPERIMENT
 from proa.ml.pipelines.api.refusals import Code, Refusal, invalid
 from proa.ml.pipelines.api.services import Services
 from proa.ml.pipelines.api.times import format_time
-from proa.ml.pipelines.database.errors import AlreadyExists
 from proa.ml.pipelines.records import Experiment, Json
 
 DEFAULT = "Default"

@@ -8,9 +8,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import fields
 from typing import Any
 
+from proa.ml.database.engine import Engine, Row, Transaction
+from proa.ml.database.errors import NotFound
 from proa.ml.pipelines.database.encoding import MAX_NAME, clean_text, decode, encode, marks
-from proa.ml.pipelines.database.engine import Engine, Row, Transaction
-from proa.ml.pipelines.database.errors import NotFound
 from proa.ml.pipelines.database.paging import ARTIFACTS, ListOptions, Page, read_page
 from proa.ml.pipelines.records import Artifact, Metric, Use
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from proa.ml.pipelines.database.engine import Engine, Transaction
+from proa.ml.database.engine import Engine, Transaction
 from proa.ml.pipelines.database.tasks import COLUMNS, decode_tasks
 from proa.ml.pipelines.records import Task
 

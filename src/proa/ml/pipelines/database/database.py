@@ -6,17 +6,18 @@ is durable when it returns, all of it or nothing. Errors are in errors.py.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from pathlib import Path
 
+from proa.ml.database.engine import Engine, Transaction
+from proa.ml.database.opening import open_engine
 from proa.ml.pipelines.database.artifacts import Artifacts, save_artifacts
 from proa.ml.pipelines.database.cache import Cache
-from proa.ml.pipelines.database.engine import Engine, Transaction
 from proa.ml.pipelines.database.experiments import Experiments
 from proa.ml.pipelines.database.pipelines import Pipelines, Versions
 from proa.ml.pipelines.database.recurring import RecurringRuns
 from proa.ml.pipelines.database.runs import PROGRESS, Runs, change_run
+from proa.ml.pipelines.database.schema import SCHEMA
 from proa.ml.pipelines.database.tasks import Tasks, save_tasks
 from proa.ml.pipelines.records import Artifact, Run, Task
 
@@ -60,13 +61,4 @@ class Database:
 
 async def open_database(url: str | Path) -> Database:
     """Open what is at a path (SQLite, made if need be) or `postgresql://` URL; raise CannotOpen, Unavailable."""
-    if str(url).startswith(("postgresql://", "postgres://")):
-        from proa.ml.pipelines.database.postgres import PostgresConnection, prepare_server
-
-        await asyncio.to_thread(prepare_server, str(url))
-        return Database(Engine(lambda: PostgresConnection(str(url))))
-    from proa.ml.pipelines.database.sqlite import SqliteConnection, prepare_file
-
-    path = Path(url)
-    await asyncio.to_thread(prepare_file, path)
-    return Database(Engine(lambda: SqliteConnection(path)))
+    return Database(await open_engine(url, SCHEMA))

@@ -7,8 +7,8 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from proa.ml.pipelines.database.engine import Transaction
-from proa.ml.pipelines.database.errors import Invalid
+from proa.ml.database.engine import Transaction
+from proa.ml.database.errors import Invalid
 from proa.ml.pipelines.records import Artifact, Values
 
 MAX_NAME = 256

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import time
 
+from proa.ml.database.engine import Engine, Row, Transaction
+from proa.ml.database.errors import AlreadyExists, NotFound
 from proa.ml.pipelines.database.encoding import MAX_DESCRIPTION, MAX_NAMESPACE, check_text
-from proa.ml.pipelines.database.engine import Engine, Row, Transaction
-from proa.ml.pipelines.database.errors import AlreadyExists, NotFound
 from proa.ml.pipelines.database.paging import EXPERIMENTS, ListOptions, Page, read_page, read_rows
 from proa.ml.pipelines.records import Experiment
 

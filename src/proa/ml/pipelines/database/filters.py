@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import unquote_plus
 
-from proa.ml.pipelines.database.errors import Invalid
+from proa.ml.database.errors import Invalid
 from proa.objects.quick_dataclass import dataclass
 
 OPERATIONS = {

@@ -14,8 +14,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import field
 from typing import Any, Generic, TypeVar
 
-from proa.ml.pipelines.database.engine import Row, Transaction
-from proa.ml.pipelines.database.errors import Invalid
+from proa.ml.database.engine import Row, Transaction
+from proa.ml.database.errors import Invalid
 from proa.ml.pipelines.database.filters import Predicate, decode_predicates, encode_predicates, parse_filter
 from proa.objects.quick_dataclass import dataclass
 

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from proa.ml.database.engine import Engine, Row, Transaction
+from proa.ml.database.errors import AlreadyExists, Invalid, NotFound
 from proa.ml.pipelines.database.artifacts import chunks
 from proa.ml.pipelines.database.encoding import (
     MAX_DESCRIPTION,
@@ -18,8 +20,6 @@ from proa.ml.pipelines.database.encoding import (
     keep_document,
     marks,
 )
-from proa.ml.pipelines.database.engine import Engine, Row, Transaction
-from proa.ml.pipelines.database.errors import AlreadyExists, Invalid, NotFound
 from proa.ml.pipelines.database.paging import (
     PIPELINE_VERSIONS,
     PIPELINES,

@@ -7,6 +7,8 @@ from dataclasses import fields, replace
 from functools import partial
 from typing import Any
 
+from proa.ml.database.engine import Engine, Row, Transaction
+from proa.ml.database.errors import AlreadyExists, NotFound
 from proa.ml.pipelines.database.encoding import (
     MAX_DESCRIPTION,
     check_text,
@@ -18,8 +20,6 @@ from proa.ml.pipelines.database.encoding import (
     keep_document,
     marks,
 )
-from proa.ml.pipelines.database.engine import Engine, Row, Transaction
-from proa.ml.pipelines.database.errors import AlreadyExists, NotFound
 from proa.ml.pipelines.database.paging import RECURRING_RUNS, ListOptions, Page, read_page, read_rows
 from proa.ml.pipelines.records import RecurringRun
 

@@ -6,6 +6,8 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import fields, replace
 from typing import Any
 
+from proa.ml.database.engine import Engine, Row, Transaction
+from proa.ml.database.errors import AlreadyExists, Conflict, NotFound
 from proa.ml.pipelines.database.artifacts import chunks
 from proa.ml.pipelines.database.encoding import (
     MAX_DESCRIPTION,
@@ -19,8 +21,6 @@ from proa.ml.pipelines.database.encoding import (
     keep_document,
     marks,
 )
-from proa.ml.pipelines.database.engine import Engine, Row, Transaction
-from proa.ml.pipelines.database.errors import AlreadyExists, Conflict, NotFound
 from proa.ml.pipelines.database.paging import RUNS, ListOptions, Page, read_page
 from proa.ml.pipelines.records import FINAL_RUN_STATES, Run, RunState
 

@@ -6,11 +6,9 @@ by bytes in both engines. Rows of `runs` are narrow, so that counting 10,000 of 
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
-from proa.ml.pipelines.database.engine import Transaction
-from proa.ml.pipelines.database.errors import CannotOpen
+from proa.ml.database.schema import Schema
 
 STEPS: Sequence[Sequence[str]] = (
     (
@@ -91,28 +89,4 @@ STEPS: Sequence[Sequence[str]] = (
 )
 """What is done to go from version N to N + 1. A new version is a new entry."""
 
-_TYPE = re.compile(r"\b(TEXT|REAL|INTEGER)\b")
-
-
-def migrate(
-    transaction: Transaction, types: Mapping[str, str], steps: Sequence[Sequence[str]] = STEPS
-) -> None:
-    """Bring the tables to the newest version, in the transaction that is open; `types` are the engine's words.
-
-    Raises CannotOpen for a database of a version to come.
-    """
-    transaction.run("CREATE TABLE IF NOT EXISTS schema_version (version INTEGER NOT NULL)")
-    found = transaction.rows("SELECT version FROM schema_version")
-    version = found[0][0] if found else 0
-    if version > len(steps):
-        raise CannotOpen(
-            f"the database has version {version} and this Proa knows up to {len(steps)}: use the newer Proa that "
-            "wrote it"
-        )
-    for step in steps[version:]:
-        for statement in step:
-            transaction.run(_TYPE.sub(lambda match: types[match[1]], statement))
-    if not found:
-        transaction.run("INSERT INTO schema_version (version) VALUES (?)", (len(steps),))
-    elif version < len(steps):
-        transaction.run("UPDATE schema_version SET version = ?", (len(steps),))
+SCHEMA = Schema("schema_version", STEPS)

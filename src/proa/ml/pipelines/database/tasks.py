@@ -6,10 +6,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
+from proa.ml.database.engine import Engine, Row, Transaction
+from proa.ml.database.errors import NotFound
 from proa.ml.pipelines.database.artifacts import chunks, make_metrics, read_artifacts, save_artifacts
 from proa.ml.pipelines.database.encoding import decode, decode_values, encode, encode_values, marks
-from proa.ml.pipelines.database.engine import Engine, Row, Transaction
-from proa.ml.pipelines.database.errors import NotFound
 from proa.ml.pipelines.records import Artifact, Caching, Task, TaskKind, TaskState
 
 COLUMNS = "run_id, path, id, parent, iteration, kind, state, created_at, finished_at, inputs, outputs, body"

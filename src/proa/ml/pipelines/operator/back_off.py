@@ -7,7 +7,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-from proa.ml.pipelines.database.errors import Unavailable
+from proa.ml.database.errors import Unavailable
 from proa.objects.errors import ApiError, TooManyRequests
 
 logger = logging.getLogger(__name__)

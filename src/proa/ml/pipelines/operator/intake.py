@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from proa.client.protocol import Object
-from proa.ml.pipelines.database.errors import AlreadyExists
+from proa.ml.database.errors import AlreadyExists
 from proa.ml.pipelines.ir.document import package_of
 from proa.ml.pipelines.ir.problems import InvalidParameters, InvalidPipeline
 from proa.ml.pipelines.operator.accounts import NAME

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from proa.ml.pipelines.database.errors import Invalid
+from proa.ml.database.errors import Invalid
 from proa.ml.pipelines.database.filters import (
     Predicate,
     decode_predicates,

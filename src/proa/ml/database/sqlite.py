@@ -13,9 +13,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from proa.ml.pipelines.database.engine import Row
-from proa.ml.pipelines.database.errors import CannotOpen, Invalid, Unavailable
-from proa.ml.pipelines.database.schema import migrate
+from proa.ml.database.engine import Row
+from proa.ml.database.errors import CannotOpen, Invalid, Unavailable
+from proa.ml.database.schema import Schema, migrate
 
 BUSY_SECONDS = 30
 """How long a transaction waits for another process's (a backup, a second server that is about to end)."""
@@ -138,7 +138,7 @@ def make_file(path: Path) -> None:
         os.unlink(name)
 
 
-def prepare_file(path: Path) -> None:
+def prepare_file(path: Path, schema: Schema) -> None:
     """Check the file and bring its tables to this version; raise CannotOpen."""
     connection = SqliteConnection(path)
     try:
@@ -148,7 +148,7 @@ def prepare_file(path: Path) -> None:
             raise CannotOpen(
                 f"{path} is damaged: {found}; put a backup in its place, or move it away to begin with an empty one"
             )
-        migrate(connection, _TYPES)
+        migrate(connection, _TYPES, schema)
         connection.commit()
     except sqlite3.Error as error:
         raise CannotOpen(f"{path}: {error}") from error

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 from typing import Any, Protocol, TypeVar
 
-from proa.ml.pipelines.database.errors import CannotOpen, Unavailable
+from proa.ml.database.errors import CannotOpen, Unavailable
 
 _Result = TypeVar("_Result")
 Row = tuple[Any, ...]

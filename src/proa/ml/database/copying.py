@@ -9,8 +9,8 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import IO
 
-from proa.ml.pipelines.database.errors import CannotOpen
-from proa.ml.pipelines.database.sqlite import BUSY_SECONDS
+from proa.ml.database.errors import CannotOpen
+from proa.ml.database.sqlite import BUSY_SECONDS
 
 
 @contextmanager

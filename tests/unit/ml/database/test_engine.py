@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
-from proa.ml.pipelines.database.engine import MAX_RETRIES, Again, Engine
-from proa.ml.pipelines.database.errors import Unavailable
+from proa.ml.database.engine import MAX_RETRIES, Again, Engine
+from proa.ml.database.errors import Unavailable
 
 
 class Recorded:

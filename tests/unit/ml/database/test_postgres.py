@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from proa.ml.database.errors import CannotOpen, Unavailable
 from proa.ml.pipelines.database.database import open_database
-from proa.ml.pipelines.database.errors import CannotOpen, Unavailable
 from proa.ml.pipelines.records import Run, RunState
 from support.postgres import Postgres, run_postgres
 

@@ -11,16 +11,16 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NoReturn
 from urllib.parse import quote
 
-from proa.ml.pipelines.database.engine import Again, Row
-from proa.ml.pipelines.database.errors import CannotOpen, Invalid, Unavailable
-from proa.ml.pipelines.database.schema import migrate
+from proa.ml.database.engine import Again, Row
+from proa.ml.database.errors import CannotOpen, Invalid, Unavailable
+from proa.ml.database.schema import Schema, migrate
 
 if TYPE_CHECKING:
     import psycopg
 
 _TYPES = {"TEXT": 'TEXT COLLATE "C"', "REAL": "DOUBLE PRECISION", "INTEGER": "BIGINT"}
 _DEFAULTS = {
-    "application_name": "proa-pipelines",
+    "application_name": "proa",
     "connect_timeout": "10",
     "keepalives_idle": "30",
     "tcp_user_timeout": "30000",  # milliseconds without an answer of the other side's kernel
@@ -141,13 +141,13 @@ class PostgresConnection:
         return text
 
 
-def prepare_server(url: str) -> None:
+def prepare_server(url: str, schema: Schema) -> None:
     """Bring the tables to this version; raise CannotOpen, Unavailable. Two processes do it one after the other."""
     connection = PostgresConnection(url)
     try:
         connection.begin(is_write=True)
         connection.run("SELECT pg_advisory_xact_lock(?)", (_SCHEMA_LOCK,))
-        migrate(connection, _TYPES)
+        migrate(connection, _TYPES, schema)
         connection.commit()
     except Again as error:
         raise Unavailable(f"{connection.place}: {error}") from None

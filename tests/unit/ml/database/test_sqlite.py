@@ -12,19 +12,19 @@ from pathlib import Path
 
 import pytest
 
+from proa.ml.database.copying import copied
+from proa.ml.database.engine import Transaction
+from proa.ml.database.errors import CannotOpen, Unavailable
+from proa.ml.database.schema import Schema, migrate
+from proa.ml.database.sqlite import SqliteConnection
 from proa.ml.pipelines.database import paging
-from proa.ml.pipelines.database.copying import copied
 from proa.ml.pipelines.database.database import Database, open_database
-from proa.ml.pipelines.database.engine import Transaction
-from proa.ml.pipelines.database.errors import CannotOpen, Unavailable
 from proa.ml.pipelines.database.paging import RUNS, ListOptions
-from proa.ml.pipelines.database.schema import migrate
-from proa.ml.pipelines.database.sqlite import SqliteConnection
 from proa.ml.pipelines.records import Run, RunState, Task, TaskKind, TaskState
 
 WRITER = """
 import asyncio, sys
-from proa.ml.pipelines.database.copying import copied
+from proa.ml.database.copying import copied
 from proa.ml.pipelines.database.database import open_database
 from proa.ml.pipelines.records import *
 
@@ -167,7 +167,7 @@ def test_a_full_disk_refuses_writes_and_reads_go_on_until_there_is_room(tmp_path
 
 def test_another_process_that_holds_the_file_for_long_is_told_of(tmp_path: Path, monkeypatch) -> None:
     path = tmp_path / "p.db"
-    monkeypatch.setattr("proa.ml.pipelines.database.sqlite.BUSY_SECONDS", 0.05)
+    monkeypatch.setattr("proa.ml.database.sqlite.BUSY_SECONDS", 0.05)
 
     async def body(database: Database) -> None:
         await database.runs.insert(make_run(0))
@@ -210,7 +210,7 @@ def test_a_file_in_use_is_copied_as_of_one_moment(tmp_path: Path) -> None:
 LIMITED = """
 import asyncio, resource, sys
 from proa.ml.pipelines.database.database import open_database
-from proa.ml.pipelines.database.errors import Unavailable
+from proa.ml.database.errors import Unavailable
 from proa.ml.pipelines.records import *
 
 def make_run(number):
@@ -300,7 +300,7 @@ def test_tables_are_brought_from_one_version_to_the_next_once(tmp_path: Path) ->
     def migrated(*steps: list[str]) -> list:
         connection = SqliteConnection(tmp_path / "p.db")
         connection.begin(is_write=True)
-        migrate(connection, {"TEXT": "TEXT", "INTEGER": "INTEGER"}, steps)
+        migrate(connection, {"TEXT": "TEXT", "INTEGER": "INTEGER"}, Schema("schema_version", steps))
         rows = connection.rows("SELECT * FROM a")
         connection.commit()
         connection.close()

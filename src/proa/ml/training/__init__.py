@@ -1,0 +1,1 @@
+"""Training: TrainJobs, JobSets and PyTorchJobs; README.md is the map."""

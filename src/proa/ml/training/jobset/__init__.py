@@ -1,0 +1,1 @@
+"""JobSets, reconciled: replicated Jobs that start, end and restart as one."""

@@ -1,0 +1,1 @@
+"""PyTorchJobs, reconciled: pods that find one another."""

@@ -1,0 +1,1 @@
+"""TrainJobs, reconciled: a runtime and a TrainJob make a JobSet."""

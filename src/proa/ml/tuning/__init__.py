@@ -1,0 +1,1 @@
+"""Tuning: Katib's experiments, trials and suggestions; README.md is the map."""

@@ -1,0 +1,1 @@
+"""Search and early-stopping algorithms, one file each."""

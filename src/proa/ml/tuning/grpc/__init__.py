@@ -1,0 +1,1 @@
+"""Katib's gRPC services: served and called."""

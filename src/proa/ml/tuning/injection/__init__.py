@@ -1,0 +1,1 @@
+"""A trial's run with the collector in its pods: pure."""

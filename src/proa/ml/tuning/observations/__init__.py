@@ -1,0 +1,1 @@
+"""What was measured: the points of each trial's metrics."""

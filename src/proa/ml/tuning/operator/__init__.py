@@ -1,0 +1,1 @@
+"""Experiments, suggestions and trials, reconciled."""

@@ -1,0 +1,1 @@
+"""What an Experiment says, read, checked and filled in: pure."""
