@@ -30,7 +30,7 @@ def migrate(transaction: Transaction, types: Mapping[str, str], schema: Schema) 
     """
     steps = schema.steps
     transaction.run(f"CREATE TABLE IF NOT EXISTS {schema.version_table} (version INTEGER NOT NULL)")
-    found = transaction.rows(f"SELECT version FROM {schema.version_table}")  # noqa: S608
+    found = transaction.rows(f"SELECT version FROM {schema.version_table}")
     version = found[0][0] if found else 0
     if version > len(steps):
         raise CannotOpen(
@@ -41,6 +41,6 @@ def migrate(transaction: Transaction, types: Mapping[str, str], schema: Schema) 
         for statement in step:
             transaction.run(_TYPE.sub(lambda match: types[match[1]], statement))
     if not found:
-        transaction.run(f"INSERT INTO {schema.version_table} (version) VALUES (?)", (len(steps),))  # noqa: S608
+        transaction.run(f"INSERT INTO {schema.version_table} (version) VALUES (?)", (len(steps),))
     elif version < len(steps):
-        transaction.run(f"UPDATE {schema.version_table} SET version = ?", (len(steps),))  # noqa: S608
+        transaction.run(f"UPDATE {schema.version_table} SET version = ?", (len(steps),))

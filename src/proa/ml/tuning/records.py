@@ -68,7 +68,7 @@ class Study:
     """What an algorithm is asked with: the whole experiment, as of one moment.
 
     `key` is the same for all requests of one experiment (what was computed may be kept by it), `seed` too. `trials` are
-    all that were ever suggested, oldest first, those that run included. `settings` are the algorithm's, as written, with
+    all that were ever suggested, oldest first, running ones included. `settings` are the algorithm's, as written, with
     what it itself has asked to remember (`Suggestions.settings`) laid over.
     """
 
