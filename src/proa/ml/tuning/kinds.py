@@ -10,13 +10,14 @@ from enum import StrEnum
 
 from proa.objects.resource import Resource
 
-GROUP = "katib.kubeflow.org"
+GROUP = "kubeflow.org"
 EXPERIMENTS = Resource(GROUP, "v1beta1", "experiments", "Experiment")
 SUGGESTIONS = Resource(GROUP, "v1beta1", "suggestions", "Suggestion")
 TRIALS = Resource(GROUP, "v1beta1", "trials", "Trial")
 
-EXPERIMENT_LABEL = f"{GROUP}/experiment"
-TRIAL_LABEL = f"{GROUP}/trial"
+LABELS = "katib.kubeflow.org"
+EXPERIMENT_LABEL = f"{LABELS}/experiment"
+TRIAL_LABEL = f"{LABELS}/trial"
 """On a trial's run and, by `injection`, on each of its pods."""
 COLLECTOR_CONTAINER = "metrics-logger-and-collector"
 """The SDKs read a trial's log from it."""
