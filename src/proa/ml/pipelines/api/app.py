@@ -8,6 +8,7 @@ from collections.abc import Mapping
 import orjson
 
 from proa.client.protocol import Request, Response
+from proa.ml.database import errors
 from proa.ml.pipelines.api import (
     artifacts,
     experiments,
@@ -23,7 +24,6 @@ from proa.ml.pipelines.api.refusals import Code, Refusal, make_answer
 from proa.ml.pipelines.api.routes import Route, Routes
 from proa.ml.pipelines.api.services import Services
 from proa.ml.pipelines.artifacts.protocol import ArtifactError
-from proa.ml.pipelines.database import errors
 
 logger = logging.getLogger(__name__)
 

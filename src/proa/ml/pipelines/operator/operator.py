@@ -16,7 +16,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from proa.client.protocol import Client, Object
-from proa.ml.pipelines.database import errors as database_errors
+from proa.ml.database import errors as database_errors
 from proa.ml.pipelines.executor.pod import PodSettings
 from proa.ml.pipelines.operator.accounts import Accounts
 from proa.ml.pipelines.operator.intake import is_object_of, refuse_foreign, take_in

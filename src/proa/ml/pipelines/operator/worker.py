@@ -14,7 +14,7 @@ from dataclasses import replace
 from typing import Any
 
 from proa.client.protocol import Object
-from proa.ml.pipelines.database import errors as database_errors
+from proa.ml.database import errors as database_errors
 from proa.ml.pipelines.executor.step_failed import StepFailed
 from proa.ml.pipelines.ir.platform import pipeline_config
 from proa.ml.pipelines.operator.attempt import Attempt
