@@ -225,9 +225,9 @@ class InformerFactory:
                 self._run(informer)
         return informer
 
-    def __call__(self, resource: Resource, field_selector: str = "", /) -> Informer:
+    def __call__(self, resource: Resource, field_selector: str = "", label_selector: str = "", /) -> Informer:
         """Return a cache (`reconcile.protocol.Caches`); KeyError when nobody asked for it."""
-        return self._informers[Scope(resource, None, "", field_selector)]
+        return self._informers[Scope(resource, None, label_selector, field_selector)]
 
     async def release(self, informer: Informer) -> None:
         """End and forget an informer that nobody else has asked for."""

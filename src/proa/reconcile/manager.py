@@ -17,6 +17,7 @@ from typing import Any
 from proa.client.protocol import Client, Object
 from proa.objects import meta
 from proa.objects.errors import ApiError, Conflict
+from proa.objects.resource import Resource
 from proa.reconcile.busy_time import BusyTime
 from proa.reconcile.clock_jumps import watch_clock
 from proa.reconcile.events import EventSink
@@ -69,8 +70,9 @@ class Manager:
     async def start_reconciling(self) -> None:
         """Start informers and workers; return when all caches have synced and work has begun."""
         for controller in self._controllers:
+            client = self._client_of(account_name(controller))
             context = Context(
-                client=OwnWritesClient(self._client_of(account_name(controller)), self.informers),
+                client=OwnWritesClient(client, self.informers, _label_selectors(controller)),
                 caches=self.informers,
                 events=self.events.recorder(component_name(controller)),
                 now=self._now,
@@ -80,10 +82,13 @@ class Manager:
             self._runners.append(_Runner(controller, context))
         for runner in self._runners:
             for watch in runner.controller.WATCHES:
-                self.informers.informer(watch.resource, field_selector=watch.field_selector)
+                self.informers.informer(
+                    watch.resource, label_selector=watch.label_selector, field_selector=watch.field_selector
+                )
         for runner in self._runners:
             for watch in runner.controller.WATCHES:
-                self.informers(watch.resource, watch.field_selector).listen(runner.listener(watch))
+                cache = self.informers(watch.resource, watch.field_selector, watch.label_selector)
+                cache.listen(runner.listener(watch))
         self.informers.start()
         await self.informers.wait_synced()
         for runner in self._runners:
@@ -142,6 +147,15 @@ def account_name(controller: Controller) -> str:
     """Return the account of kube-system that the controller acts as: `ACCOUNT`, or what its events come from."""
     account: str = getattr(controller, "ACCOUNT", "") or component_name(controller)
     return account
+
+
+def _label_selectors(controller: Controller) -> dict[Resource, list[str]]:
+    """Return those of the controller's caches that hold what a label selector selects."""
+    found: dict[Resource, list[str]] = {}
+    for watch in controller.WATCHES:
+        if watch.label_selector and not watch.field_selector:
+            found.setdefault(watch.resource, []).append(watch.label_selector)
+    return found
 
 
 def _rest_after(busy_seconds: float) -> float:

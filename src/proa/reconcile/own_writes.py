@@ -8,7 +8,9 @@ that no controller has to think of it. Resource versions are compared as integer
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import field
 
 from proa.client.protocol import (
     MERGE_PATCH,
@@ -19,17 +21,23 @@ from proa.client.protocol import (
     PropagationPolicy,
     WatchEvent,
 )
+from proa.objects.meta import labels
 from proa.objects.quick_dataclass import dataclass
 from proa.objects.resource import Resource
+from proa.objects.selectors import parse_label_selector
 from proa.reconcile.protocol import Cache, Caches
 
 
 @dataclass(frozen=True, slots=True)
 class OwnWritesClient:
-    """A `Client` whose writes the caches see at once. `caches` raises KeyError for what has no informer."""
+    """A `Client` whose writes the caches see at once. `caches` raises KeyError for what has no informer.
+
+    `label_selectors` names the caches of a resource that hold only what a label selector selects.
+    """
 
     client: Client
     caches: Caches
+    label_selectors: Mapping[Resource, Sequence[str]] = field(default_factory=dict)
 
     async def get(self, resource: Resource, name: str, namespace: str | None = None) -> Object:
         """Return one object, from the server."""
@@ -128,10 +136,9 @@ class OwnWritesClient:
         )
         if answer.get("kind") != "Status":
             return self._wrote(resource, answer)
-        gone = uid or (answer.get("details") or {}).get("uid", "")
-        cache = self._find_cache(resource)
-        if gone and cache is not None:
-            cache.removed(name, namespace or "", gone)
+        if gone := uid or (answer.get("details") or {}).get("uid", ""):
+            for cache in self._find_caches(resource):
+                cache.removed(name, namespace or "", gone)
         return answer
 
     async def create_subresource(
@@ -153,12 +160,15 @@ class OwnWritesClient:
         await self.client.close()
 
     def _wrote(self, resource: Resource, answer: Object) -> Object:
-        if answer.get("kind") == resource.kind and (cache := self._find_cache(resource)) is not None:
-            cache.wrote(answer)
+        if answer.get("kind") == resource.kind:
+            for cache in self._find_caches(resource, answer):
+                cache.wrote(answer)
         return answer
 
-    def _find_cache(self, resource: Resource) -> Cache | None:
-        try:
-            return self.caches(resource)
-        except KeyError:
-            return None
+    def _find_caches(self, resource: Resource, obj: Object | None = None) -> Iterable[Cache]:
+        """Find the caches of a resource, of those with a selector only where it selects `obj`."""
+        with suppress(KeyError):
+            yield self.caches(resource)
+        for selector in self.label_selectors.get(resource, ()):
+            if obj is None or parse_label_selector(selector).matches(labels(obj)):
+                yield self.caches(resource, "", selector)

@@ -59,7 +59,7 @@ class Cache(Protocol):
 class Caches(Protocol):
     """Finds caches; raises KeyError where no controller watches that."""
 
-    def __call__(self, resource: Resource, field_selector: str = "", /) -> Cache: ...
+    def __call__(self, resource: Resource, field_selector: str = "", label_selector: str = "", /) -> Cache: ...
 
 
 class EventRecorder(Protocol):
@@ -86,8 +86,8 @@ class Watch:
 
     Where the object alone does not tell (which Services select this Pod?), `find_keys(obj, caches)` does.
     On a change both the old and the new object are asked. `no_keys` as `keys_of` wants the cache only.
-    With `field_selector` only what it selects is watched and cached, in a cache of its own. A change of an
-    object that was there before concerns nobody where `ignores(old, new)` says so (a node's heartbeats).
+    With `field_selector` or `label_selector` only what they select is watched and cached, in a cache of its own. A
+    change of an object that was there before concerns nobody where `ignores(old, new)` says so (a node's heartbeats).
     """
 
     resource: Resource
@@ -95,6 +95,7 @@ class Watch:
     find_keys: Callable[[Object, Caches], Iterable[Key]] | None = None
     field_selector: str = ""
     ignores: Callable[[Object, Object], bool] | None = None
+    label_selector: str = ""
 
 
 def no_keys(_: Object) -> Iterable[Key]:

@@ -8,7 +8,7 @@ from typing import Any
 from proa.client.fake import FakeClient
 from proa.objects import meta
 from proa.objects.errors import NotFound
-from proa.objects.resource import CONFIG_MAPS, PODS, SECRETS
+from proa.objects.resource import CONFIG_MAPS, PODS, SECRETS, Resource
 from proa.reconcile.discovery import discover
 from proa.reconcile.informer import Informer
 from proa.reconcile.own_writes import OwnWritesClient
@@ -87,3 +87,21 @@ def test_discovery_finds_each_resource_once_in_its_preferred_version() -> None:
         ("x/v2", "a"),
     ]
     assert found.failed == {}
+
+
+def test_a_cache_of_a_label_selector_takes_in_what_it_selects() -> None:
+    async def scenario() -> None:
+        fake = FakeClient()
+        mine = Informer(fake, Scope(CONFIG_MAPS, label_selector="job"))
+
+        def caches(resource: Resource, fields: str = "", labels: str = "", /) -> Informer:
+            return {(CONFIG_MAPS, "job"): mine}[resource, labels]
+
+        client = OwnWritesClient(fake, caches, {CONFIG_MAPS: ["job"]})
+        await client.create(CONFIG_MAPS, make("other"), "default")
+        found = await client.create(CONFIG_MAPS, {"metadata": {"name": "mine", "labels": {"job": "a"}}}, "default")
+        assert mine.list() == [found]
+        await client.delete(CONFIG_MAPS, "mine", "default", uid=meta.uid(found))
+        assert mine.list() == []
+
+    asyncio.run(scenario())
