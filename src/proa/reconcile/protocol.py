@@ -59,7 +59,9 @@ class Cache(Protocol):
 class Caches(Protocol):
     """Finds caches; raises KeyError where no controller watches that."""
 
-    def __call__(self, resource: Resource, field_selector: str = "", label_selector: str = "", /) -> Cache: ...
+    def __call__(
+        self, resource: Resource, field_selector: str = "", label_selector: str = "", /
+    ) -> Cache: ...
 
 
 class EventRecorder(Protocol):

@@ -99,7 +99,9 @@ def test_a_cache_of_a_label_selector_takes_in_what_it_selects() -> None:
 
         client = OwnWritesClient(fake, caches, {CONFIG_MAPS: ["job"]})
         await client.create(CONFIG_MAPS, make("other"), "default")
-        found = await client.create(CONFIG_MAPS, {"metadata": {"name": "mine", "labels": {"job": "a"}}}, "default")
+        found = await client.create(
+            CONFIG_MAPS, {"metadata": {"name": "mine", "labels": {"job": "a"}}}, "default"
+        )
         assert mine.list() == [found]
         await client.delete(CONFIG_MAPS, "mine", "default", uid=meta.uid(found))
         assert mine.list() == []
