@@ -20,7 +20,12 @@ VENVS = (ROOT / ".venvs").resolve()  # of a worktree it may be a link
 KFP = ("kfp==2.17.0", "kfp-kubernetes==2.17.0", "nbclient", "ipykernel", "scikit-learn>=1.4")
 """The newest; with what notebooks and the pipelines of the tests that work on real data need."""
 OLD_KFP = ("kfp==2.7.0", "kfp-kubernetes==1.2.0", "setuptools<81")
-SDK_VENVS = {"kfp": KFP, "kfp-old": OLD_KFP}
+_TUNING = ("optuna>=4.5", "cmaes>=0.11", "scipy>=1.11", "scikit-learn>=1.4", "grpcio>=1.60")
+"""What the extra `tune` names: the cluster that an SDK's interpreter starts has the algorithms."""
+KATIB = ("kubeflow-katib==0.19.0", "kubernetes<37", *_TUNING)
+"""With the client of Kubernetes that it works with; it wants protobuf 4, so that no newer SDK stands beside it."""
+KUBEFLOW = ("kubeflow==0.5.*", "torch==2.13.0", "mlxtend", *_TUNING)
+SDK_VENVS = {"kfp": KFP, "kfp-old": OLD_KFP, "katib": KATIB, "kubeflow": KUBEFLOW}
 
 
 def make_sdk_venv(name: str, requirements: tuple[str, ...]) -> Path:

@@ -1,1 +1,1 @@
-"""What was measured: the points of each trial's metrics."""
+"""What was measured: the points of each trial's metrics (`observations`), and what they come to (`observation`)."""
