@@ -13,7 +13,7 @@ from proa.ml.tuning.records import MetricPoint
 class Chunk(NamedTuple):
     """Some points in the order in which they were told. Times are microseconds since the epoch."""
 
-    count: int
+    length: int
     since: int
     until: int
     body: str

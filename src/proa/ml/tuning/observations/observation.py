@@ -37,7 +37,7 @@ def make_observation(objective: Objective, points: Iterable[MetricPoint]) -> dic
 
 def is_available(objective: Objective, observation: Mapping[str, Any] | None) -> bool:
     """Return whether the trial told its objective's metric."""
-    return _find(objective.metric, observation).get("latest", UNAVAILABLE) != UNAVAILABLE
+    return bool(_find(objective.metric, observation).get("latest", UNAVAILABLE) != UNAVAILABLE)
 
 
 def value_of(objective: Objective, observation: Mapping[str, Any] | None, metric: str = "") -> str:
