@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
 
+import proa.ml.training.pytorchjob
 from proa.apiserver.app import ApiServer
 from proa.apiserver.resources import DEFINITIONS
 from proa.client.api import ApiClient
 from proa.client.local import LocalTransport
 from proa.client.protocol import Object, User
 from proa.ml.training.kinds import PYTORCH_JOBS
-from proa.ml.training.pytorchjob.definition import make_definition
 from proa.objects.errors import ApiError
 from proa.objects.resource import CUSTOM_RESOURCE_DEFINITIONS, NAMESPACES
 from proa.store.memory import MemoryStore
+
+DEFINITION = Path(proa.ml.training.pytorchjob.__path__[0]) / "crd.yaml"
 
 
 def replica(**fields: Any) -> Object:
@@ -42,15 +45,15 @@ class Server:
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[Server]:
+def server() -> Server:
     made = Server()
 
     async def prepare() -> None:
         await made.client.create(NAMESPACES, {"metadata": {"name": "default"}})
-        await made.client.create(CUSTOM_RESOURCE_DEFINITIONS, make_definition())
+        await made.client.create(CUSTOM_RESOURCE_DEFINITIONS, orjson.loads(DEFINITION.read_bytes()))
 
     asyncio.run(prepare())
-    yield made
+    return made
 
 
 def test_a_job_gets_its_defaults_and_keeps_its_templates_as_written(server: Server) -> None:
