@@ -62,6 +62,7 @@ if TYPE_CHECKING:
     from proa.client.kubelet_api import DistantKubelet, KubeletApi
     from proa.client.protocol import Client
     from proa.httpd.server import HttpServer
+    from proa.ml.area import Area
     from proa.ml.pipelines.component import Pipelines
     from proa.network.gateway.starter import GatewayStarter
     from proa.reconcile.manager import Manager
@@ -87,6 +88,8 @@ LEASES = {
     "controllers": "kube-controller-manager",
     "scheduler": "kube-scheduler",
     "pipelines": "proa-pipelines-operator",
+    "tuning": "proa-tuning-operator",
+    "training": "proa-training-operator",
 }
 """By which lease of kube-system each component that may run elsewhere (`--without`) is led."""
 COMPONENTS = (
@@ -141,6 +144,7 @@ class Cluster:
         self._nodes: LocalNodes
         self._gateway: GatewayStarter
         self._pipelines: Pipelines | None = None
+        self._areas: list[Area] = []
         self._remote_kubelets: RemoteKubelets
 
     @property
@@ -183,6 +187,7 @@ class Cluster:
             raise
         make_http = await self._serve(server, pki, listener)
         await self._make_system_objects(server, pki)
+        await self._make_areas(server)
         self.removed_nodes = self._nodes.surplus
         await remove_nodes(self.home, self.removed_nodes, self._client)
         aggregating = asyncio.create_task(server.aggregator.run(), name="aggregator")
@@ -197,6 +202,8 @@ class Cluster:
         self._gateway.start()
         if self._pipelines is not None:
             self._pipelines.start_in_background()
+        for area in self._areas:
+            area.start(self._manager.informers, self._manager.events)
 
     def look_at_switches(self) -> None:
         """Have nodes follow their switches (`proa nodes start` and `stop`)."""
@@ -245,6 +252,9 @@ class Cluster:
             if wanted.pipelines_database is None
             else wanted.pipelines_database.removeprefix(FILE),
             pipelines_port=kept.pipelines_port if wanted.pipelines_port is None else wanted.pipelines_port,
+            tuning_database=kept.tuning_database
+            if wanted.tuning_database is None
+            else wanted.tuning_database.removeprefix(FILE),
         )
         self._scheduling = make_scheduling(settings.scheduler_config) if settings.scheduler_config else None
         self._kubelet_changes = read_kubelet_changes(settings.kubelet_config)
@@ -462,6 +472,28 @@ class Cluster:
 
         await install(self._client, API_ADDRESS, PIPELINES_PORT)
 
+    async def _make_areas(self, server: ApiServer) -> None:
+        """Have tuning and training wait for their first objects; raise ApiError where their kinds cannot be made."""
+        from proa.ml.area import Area
+        from proa.ml.training import component as training
+        from proa.ml.tuning import component as tuning
+
+        settings = self.settings
+        observations = settings.tuning_database or str(self.home.tuning_database)
+        known = {
+            "tuning": (tuning.ACCOUNT, tuning.make_parts(tuning.TuningSettings(observations))),
+            "training": (training.ACCOUNT, training.make_parts()),
+        }
+        without = settings.without.split(",")
+        self._areas = [
+            Area(make_account_client(server, account), parts)
+            for name, (account, parts) in known.items()
+            if name not in without
+        ]
+        for area in self._areas:
+            self._stack.push_async_callback(area.stop)
+        await asyncio.gather(*(area.ensure_definitions(self._client) for area in self._areas))
+
     def _start_scheduler(self, server: ApiServer, manager: Manager) -> None:
         from proa.scheduler.cycle import DEFAULT_CONFIGURATION, Scheduler
 
@@ -491,7 +523,7 @@ class Cluster:
             try:
                 await hold_for_good(self._client, lock, time.time())
             except LedElsewhere as elsewhere:
-                verb = "pipelines serve" if component == "pipelines" else component
+                verb = component if component in ("controllers", "scheduler") else f"{component} serve"
                 raise StartFailure(
                     f"{elsewhere}: stop that `proa {verb}`, or start with `--without {component}`"
                 ) from None

@@ -20,7 +20,7 @@ FILE = "file"
 """What `--pipelines-database` calls the home's own."""
 FAMILIES = ("IPv4", "IPv4,IPv6")
 """What `--ip-families` may ask for."""
-SEPARABLE = ("controllers", "scheduler", "pipelines")
+SEPARABLE = ("controllers", "scheduler", "pipelines", "tuning", "training")
 """Components that `--without` may name: they have verbs of their own."""
 
 
@@ -50,6 +50,7 @@ class Wanted(NamedTuple):
     kubelet_config: str | None = None
     pipelines_database: str | None = None
     pipelines_port: int | None = None
+    tuning_database: str | None = None
 
     def options(self) -> list[str]:
         """Return the words of a command line that asks for the same."""
@@ -68,7 +69,8 @@ class Settings(NamedTuple):
     `kubelet_config` that of the nodes' kubelets. `outside_network` says whether pods reach the host's networks: one of
     network/outside/modes.py. `ip_families` are those of pods' and services' addresses: one of FAMILIES.
     `pipelines_database` is where pipelines' history is: "" for a file in the home, else PostgreSQL's URL, without a
-    password; `pipelines_port` is where the host's loopback has their API.
+    password; `pipelines_port` is where the host's loopback has their API. `tuning_database` is where the points of trials'
+    metrics are, likewise.
     """
 
     id: str
@@ -87,6 +89,7 @@ class Settings(NamedTuple):
     kubelet_config: str = ""
     pipelines_database: str = ""
     pipelines_port: int = 8888
+    tuning_database: str = ""
 
     @property
     def node_monitor_grace_seconds(self) -> float:
@@ -127,6 +130,7 @@ class Settings(NamedTuple):
             kubelet_config=self.kubelet_config,
             pipelines_database=self.pipelines_database or FILE,
             pipelines_port=self.pipelines_port,
+            tuning_database=self.tuning_database or FILE,
         )
         asked = wanted._replace(port=wanted.port or None, pipelines_port=wanted.pipelines_port or None)
         met = [name for name in Wanted._fields if getattr(asked, name) == getattr(has, name)]

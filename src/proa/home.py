@@ -104,6 +104,11 @@ class Home(NamedTuple):  # no dataclass: each `proa` would wait for what that im
         return self.path / "pipelines" / "pipelines.db"
 
     @property
+    def tuning_database(self) -> Path:
+        """The points of trials' metrics, unless a database server has them."""
+        return self.path / "tuning" / "observations.db"
+
+    @property
     def artifacts(self) -> Path:
         """What pipelines' steps pass on, by namespace, where no object store has it."""
         return self.path / "pipelines" / "artifacts"

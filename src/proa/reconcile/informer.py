@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random as default_random
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 
 from proa.client.protocol import Client, Object, WatchEvent
 from proa.objects import meta
@@ -243,21 +243,19 @@ class InformerFactory:
         for informer in self._informers.values():
             self._run(informer)
 
-    async def wait_synced(self) -> None:
-        """Return when every informer has its first list; raise what ended one that failed for good."""
-        synced = asyncio.create_task(self._all_synced())
+    async def wait_synced(self, informers: Iterable[Informer] | None = None) -> None:
+        """Return when these, or all, have their first list; raise what ended one of them that failed for good."""
+        asked = [*(self._informers.values() if informers is None else informers)]
+        tasks = {self._tasks[informer.scope] for informer in asked}
+        synced = asyncio.create_task(_all_synced(asked))
         try:
-            await asyncio.wait({synced, *self._tasks.values()}, return_when=asyncio.FIRST_COMPLETED)
-            for task in self._tasks.values():
+            await asyncio.wait({synced, *tasks}, return_when=asyncio.FIRST_COMPLETED)
+            for task in tasks:
                 if task.done():
                     task.result()
             await synced
         finally:
             synced.cancel()
-
-    async def _all_synced(self) -> None:
-        for informer in [*self._informers.values()]:
-            await informer.wait_synced()
 
     async def stop(self) -> None:
         """End every informer's task."""
@@ -272,6 +270,11 @@ class InformerFactory:
         if informer.scope not in self._tasks:
             name = f"informer {informer.scope.resource.qualified_name}"
             self._tasks[informer.scope] = asyncio.create_task(informer.run(), name=name)
+
+
+async def _all_synced(informers: Iterable[Informer]) -> None:
+    for informer in informers:
+        await informer.wait_synced()
 
 
 def _without_managed_fields(obj: Object) -> Object:

@@ -21,7 +21,7 @@ from proa.objects.resource import Resource
 from proa.reconcile.busy_time import BusyTime
 from proa.reconcile.clock_jumps import watch_clock
 from proa.reconcile.events import EventSink
-from proa.reconcile.informer import InformerFactory
+from proa.reconcile.informer import Informer, InformerFactory, Listener
 from proa.reconcile.own_writes import OwnWritesClient
 from proa.reconcile.protocol import Context, Controller, Key, TerminalError, Watch
 from proa.reconcile.workqueue import ShutDown, WorkQueue
@@ -39,8 +39,8 @@ WORKERS = 8
 class Manager:
     """Owns the informers, queues and tasks of a list of controllers. `settings` reaches them as they are.
 
-    Informers and events use `client`; each controller acts as a service account, with what `client_of` returns for
-    its name (default: `client`).
+    Informers and events use `client`, unless they are another manager's, which it shares; each controller acts as a
+    service account, with what `client_of` returns for its name (default: `client`).
     """
 
     def __init__(
@@ -51,9 +51,13 @@ class Manager:
         now: Callable[[], float] = time.time,
         random: Callable[[], float] = default_random.random,
         client_of: Callable[[str], Client] | None = None,
+        informers: InformerFactory | None = None,
+        events: EventSink | None = None,
     ) -> None:
-        self.informers = InformerFactory(client, random=random)
-        self.events = EventSink(client, now)
+        self.informers = informers or InformerFactory(client, random=random)
+        self.events = events or EventSink(client, now)
+        self._shares_informers, self._shares_events = informers is not None, events is not None
+        self._listening: list[tuple[Informer, Listener]] = []
         self._client_of = client_of or (lambda account: client)
         self._controllers = controllers
         self._settings = settings
@@ -80,17 +84,17 @@ class Manager:
                 settings=self._settings,
             )
             self._runners.append(_Runner(controller, context))
-        for runner in self._runners:
-            for watch in runner.controller.WATCHES:
-                self.informers.informer(
-                    watch.resource, label_selector=watch.label_selector, field_selector=watch.field_selector
-                )
-        for runner in self._runners:
-            for watch in runner.controller.WATCHES:
-                cache = self.informers(watch.resource, watch.field_selector, watch.label_selector)
-                cache.listen(runner.listener(watch))
+        watched = [(runner, watch) for runner in self._runners for watch in runner.controller.WATCHES]
+        informers = [
+            self.informers.informer(w.resource, label_selector=w.label_selector, field_selector=w.field_selector)
+            for _, w in watched
+        ]
+        for informer, (runner, watch) in zip(informers, watched, strict=True):
+            listener = runner.listener(watch)
+            self._listening.append((informer, listener))
+            informer.listen(listener)
         self.informers.start()
-        await self.informers.wait_synced()
+        await self.informers.wait_synced(informers if self._shares_informers else None)
         for runner in self._runners:
             self._tasks.append(asyncio.create_task(runner.run(), name=f"controller {runner.name}"))
         self._tasks.append(asyncio.create_task(watch_clock(self.look_again), name="clock"))
@@ -124,8 +128,13 @@ class Manager:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._tasks.clear()
-        await self.informers.stop()
-        await self.events.stop()
+        for informer, listener in self._listening:
+            informer.unlisten(listener)
+        self._listening.clear()
+        if not self._shares_informers:
+            await self.informers.stop()
+        if not self._shares_events:
+            await self.events.stop()
 
     def queue_depths(self) -> dict[str, float]:
         """Return how many keys are ready to be worked on, for each controller's name."""

@@ -1,0 +1,34 @@
+"""Build and wire the parts of tuning: what `proa up` and `proa tuning serve` both start.
+
+Definitions are there before anybody is told that the cluster is ready. Nothing else of tuning is imported or opened
+until the first Experiment, Suggestion or Trial exists.
+"""
+
+from __future__ import annotations
+
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+from proa.ml.area import Opened, Part
+from proa.ml.tuning.kinds import EXPERIMENTS, SUGGESTIONS, TRIALS
+from proa.objects.quick_dataclass import dataclass
+
+ACCOUNT = "tuning-operator"
+_SPEC = Path(__file__).parent / "spec"
+DEFINITIONS = tuple(sorted(_SPEC.glob("*.yaml")))
+
+
+@dataclass(frozen=True, slots=True)
+class TuningSettings:
+    """`database` is a file's path or a `postgresql://` URL: where points of metrics are."""
+
+    database: str
+
+
+def make_parts(settings: TuningSettings) -> list[Part]:
+    """Return what there is to run."""
+
+    async def open_operator(stack: AsyncExitStack) -> Opened:
+        return Opened(())  # the three reconcilers of `operator`, and what they need
+
+    return [Part("tuning", DEFINITIONS, (EXPERIMENTS, SUGGESTIONS, TRIALS), open_operator)]
