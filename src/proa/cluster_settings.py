@@ -69,8 +69,8 @@ class Settings(NamedTuple):
     `kubelet_config` that of the nodes' kubelets. `outside_network` says whether pods reach the host's networks: one of
     network/outside/modes.py. `ip_families` are those of pods' and services' addresses: one of FAMILIES.
     `pipelines_database` is where pipelines' history is: "" for a file in the home, else PostgreSQL's URL, without a
-    password; `pipelines_port` is where the host's loopback has their API. `tuning_database` is where the points of trials'
-    metrics are, likewise.
+    password; `pipelines_port` is where the host's loopback has their API. `tuning_database` is where the points of
+    trials' metrics are, likewise.
     """
 
     id: str

@@ -107,7 +107,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--without",
         metavar="LIST",
         help="what runs elsewhere or not at all, with commas between: `controllers`, `scheduler`, which have verbs of "
-        'their own, and `pipelines`; kept for later starts; "" for nothing',
+        'their own, `pipelines`, `tuning` and `training`; kept for later starts; "" for nothing',
     )
     parser.add_argument(
         "--scheduler-config",
@@ -134,6 +134,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="the port of 127.0.0.1 where pipelines' API takes requests with a token (default: 8888 or the last one, "
         "any free one if that is taken; 0: any free one)",
     )
+    parser.add_argument(
+        "--tuning-database",
+        metavar="DATABASE",
+        help="where the points of trials' metrics are kept: `file`, in the cluster's folder (default), or a "
+        "PostgreSQL, as postgresql://USER@HOST/NAME, likewise; kept for later starts",
+    )
     parser.add_argument("--ready-fd", type=int, help=argparse.SUPPRESS)
 
 
@@ -158,6 +164,8 @@ def check(options: argparse.Namespace) -> None:
     check_nodes(options)
     check_store(options)
     check_pipelines(options)
+    check_database("--pipelines-database", options.pipelines_database)
+    check_database("--tuning-database", options.tuning_database)
     if options.encryption_config:
         options.encryption_config = os.path.abspath(options.encryption_config)
     if options.scheduler_config:
@@ -209,20 +217,24 @@ def check_store(options: argparse.Namespace) -> None:
 
 
 def check_pipelines(options: argparse.Namespace) -> None:
-    """Refuse what is no database's address, and one with a password, which every process could read here."""
-    asked, port = options.pipelines_database, options.pipelines_port
+    """Refuse what is no port."""
+    port = options.pipelines_port
     if port is not None and not 0 <= port <= 65535:
         raise UsageError(f"--pipelines-port {port}: a port is a number from 0 (any free one) to 65535")
+
+
+def check_database(option: str, asked: str | None) -> None:
+    """Refuse what is no database's address, and one with a password, which every process could read here."""
     if asked in (None, "", FILE):
         return
     from urllib.parse import urlsplit
 
     parts = urlsplit(asked)
     if parts.scheme not in ("postgresql", "postgres"):
-        raise UsageError("--pipelines-database: `file`, or a PostgreSQL, as postgresql://USER@HOST/NAME")
+        raise UsageError(f"{option}: `file`, or a PostgreSQL, as postgresql://USER@HOST/NAME")
     if parts.password or "password=" in parts.query:
         raise UsageError(
-            "--pipelines-database: the password is for ~/.pgpass or $PGPASSFILE: here every process can read it"
+            f"{option}: the password is for ~/.pgpass or $PGPASSFILE: here every process can read it"
         )
 
 

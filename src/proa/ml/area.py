@@ -62,19 +62,19 @@ class Area:
         self._task: asyncio.Task[None] | None = None
 
     async def ensure_definitions(self, client: Client | None = None) -> None:
-        """See that the API server knows all kinds; raise ApiError."""
+        """See that the API server knows all kinds, but for those that are somebody else's; raise ApiError."""
         from proa.ml.definitions import ensure_definitions
 
-        await ensure_definitions(
-            client or self._client, [file for part in self._parts for file in part.definitions]
-        )
+        files = [file for part in self._parts for file in part.definitions]
+        for name in await ensure_definitions(client or self._client, files):
+            logger.warning("the definition %s is not Proa's: it stays as it is", name)
 
     async def run(self) -> None:
         """Wait, and work, until cancelled; raise what any part fails with."""
         await _all_of([self._run(part) for part in self._parts])
 
     def start(self, informers: InformerFactory, events: EventSink) -> None:
-        """Wait, and work, until `stop`, on another manager's informers; a part that fails is begun again, ever later."""
+        """Wait and work until `stop`, with another manager's informers; a part that fails begins again, ever later."""
         self._informers, self._events = informers, events
         self._task = asyncio.create_task(_all_of([self._run_again(part) for part in self._parts]))
 

@@ -86,7 +86,9 @@ class Manager:
             self._runners.append(_Runner(controller, context))
         watched = [(runner, watch) for runner in self._runners for watch in runner.controller.WATCHES]
         informers = [
-            self.informers.informer(w.resource, label_selector=w.label_selector, field_selector=w.field_selector)
+            self.informers.informer(
+                w.resource, label_selector=w.label_selector, field_selector=w.field_selector
+            )
             for _, w in watched
         ]
         for informer, (runner, watch) in zip(informers, watched, strict=True):

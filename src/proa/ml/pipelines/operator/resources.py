@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
-from typing import Any
-
-import orjson
 
 from proa.client.protocol import JSON_PATCH, Client, Object
+from proa.ml.definitions import ensure_definitions
 from proa.ml.pipelines.run_objects import FINALIZER, GROUP, RUN_ID_LABEL
 from proa.objects import meta
-from proa.objects.errors import AlreadyExists, ApiError, Conflict, NotFound
-from proa.objects.resource import CUSTOM_RESOURCE_DEFINITIONS, Resource
+from proa.objects.errors import ApiError, Conflict, NotFound
+from proa.objects.resource import Resource
 
 DEFINITION = Path(__file__).with_name("crd.yaml")
-"""JSON, which is YAML: read at each start, in a hundredth of the time."""
 COMPONENT_LABEL = "pipelines.kubeflow.org/v2_component"
 POD_SELECTOR = f"{COMPONENT_LABEL}=true"
 TASK_PATH = f"{GROUP}/task-path"
@@ -28,22 +25,7 @@ MAIN = "main"
 
 async def ensure_definition(client: Client) -> None:
     """See that the API server knows the kind as it is here, and serves it; raise ApiError."""
-    wanted = orjson.loads(DEFINITION.read_bytes())
-    try:
-        await client.create(CUSTOM_RESOURCE_DEFINITIONS, wanted)
-    except AlreadyExists:
-        found = await client.get(CUSTOM_RESOURCE_DEFINITIONS, meta.name(wanted))
-        if not _covers(found["spec"], wanted["spec"]):
-            await client.update(CUSTOM_RESOURCE_DEFINITIONS, {**found, "spec": wanted["spec"]})
-
-
-def _covers(found: Any, wanted: Any) -> bool:
-    """Tell whether `found` is `wanted` but for what the server has added by itself."""
-    if isinstance(wanted, dict):
-        return isinstance(found, dict) and all(_covers(found.get(key), item) for key, item in wanted.items())
-    if isinstance(wanted, list):
-        return isinstance(found, list) and len(found) == len(wanted) and all(map(_covers, found, wanted))
-    return bool(found == wanted)
+    await ensure_definitions(client, [DEFINITION])
 
 
 async def let_go(client: Client, resource: Resource, obj: Object) -> None:
