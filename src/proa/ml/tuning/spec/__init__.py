@@ -1,1 +1,1 @@
-"""What an Experiment says, read, checked and filled in: pure."""
+"""What an experiment says: definitions, defaults, checks, the search space, trial templates, conditions. All pure."""
