@@ -1,0 +1,106 @@
+"""How the collector tells what it found: a message at its end, and lines of points that end its log.
+
+Theory of operation. The collector's log is the training's own lines, as they came, then at the very end some lines of
+ours, each a marker that the pod's specification holds (so that no line of the training's is taken for one) and JSON:
+
+    <marker> {"metric": "accuracy", "times": [1763838600.25, ...], "values": ["0.91", ...]}
+
+The termination message (4096 bytes at most, by the kubelet's rule) is JSON too. It says the outcome, in words what
+would help, how many lines to ask the end of the log for, and of each metric the points that an observation needs:
+least, greatest and latest. So a log that was rotated or is gone costs points in between and nothing else, and its size
+matters to nobody who reads it. `reading` is the operator's side. Standard library only: the program imports it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+SUCCEEDED = "succeeded"
+EARLY_STOPPED = "early-stopped"
+NO_METRICS = "no-metrics"
+NOT_PRIMARY = "not-primary"
+CRASHED = "crashed"
+OUTCOMES = (SUCCEEDED, EARLY_STOPPED, NO_METRICS, NOT_PRIMARY, CRASHED)
+
+MESSAGE_LIMIT_BYTES = 4000
+"""The kubelet keeps 4096 bytes of a container's last words."""
+MAX_POINTS = 10_000
+"""Of one metric; a log with more is thinned out evenly."""
+MAX_VALUE = 64
+"""Characters of a value."""
+MAX_LINES = 10_000
+POINTS_IN_A_LINE = 200
+"""So that a line stays below the 16 KiB at which container runtimes cut lines in two."""
+
+Point = tuple[float, str]
+"""Seconds since the epoch, and the value as written."""
+
+
+def encode_points(marker: str, points: Mapping[str, Sequence[Point]]) -> Iterator[str]:
+    """Yield the lines that end the log."""
+    for metric, of_metric in points.items():
+        for start in range(0, len(of_metric), POINTS_IN_A_LINE):
+            part = of_metric[start : start + POINTS_IN_A_LINE]
+            told = {"metric": metric, "times": [p[0] for p in part], "values": [p[1] for p in part]}
+            yield f"{marker} {json.dumps(told, separators=(',', ':'))}\n"
+
+
+def encode_message(
+    outcome: str, message: str, lines: int, extremes: Mapping[str, Mapping[str, Point]]
+) -> str:
+    """Return the termination message: of the last metrics nothing where not all fit, and of words what fits."""
+    told: dict[str, Any] = {"outcome": outcome, "message": message, "lines": lines, "metrics": {}}
+    for kept in range(len(extremes), -1, -1):
+        told["metrics"] = dict(list(extremes.items())[:kept])
+        text = json.dumps(told, separators=(",", ":"))
+        if len(text) <= MESSAGE_LIMIT_BYTES:
+            return text
+        if kept <= 1 and len(message) > 500:  # the objective's points count more than all of the words
+            told["message"] = message[:500]
+            text = json.dumps(told, separators=(",", ":"))
+            if len(text) <= MESSAGE_LIMIT_BYTES:
+                return text
+    return json.dumps({"outcome": outcome, "message": message[:500], "lines": lines, "metrics": {}})
+
+
+def decode_lines(marker: str, log: str) -> dict[str, list[Point]]:
+    """Return the points in the end of a log, by metric; what is no such line, or one cut in two, is passed over."""
+    found: dict[str, list[Point]] = {}
+    for line in log.splitlines():
+        if not line.startswith(f"{marker} {{"):
+            continue
+        told = _decode_object(line[len(marker) :])
+        metric, times, values = told.get("metric"), told.get("times"), told.get("values")
+        if not isinstance(metric, str) or not isinstance(times, list) or not isinstance(values, list):
+            continue
+        points = found.setdefault(metric, [])
+        points += [p for p in map(as_point, zip(times, values, strict=False)) if p is not None]
+        del points[MAX_POINTS:]
+    return found
+
+
+def decode_message(message: str) -> dict[str, Any] | None:
+    """Return the termination message's object; None for what the collector did not write."""
+    told = _decode_object(message)
+    is_ours = told.get("outcome") in OUTCOMES and isinstance(told.get("message"), str)
+    return told if is_ours else None
+
+
+def as_point(pair: Any) -> Point | None:
+    """Return a time and a value as a point if they are one."""
+    if not isinstance(pair, (list, tuple)) or len(pair) != 2:
+        return None
+    time, value = pair
+    if isinstance(time, bool) or not isinstance(time, (int, float)) or not isinstance(value, str):
+        return None
+    return (float(time), value[:MAX_VALUE]) if abs(time) < 1e12 else None
+
+
+def _decode_object(text: str) -> dict[str, Any]:
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        return {}
+    return value if isinstance(value, dict) else {}
