@@ -1,0 +1,122 @@
+"""PyTorchJobs reconciled over an API in memory: each thing done once, refusals told, others' objects left alone."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+from proa.client.fake import FakeClient
+from proa.client.protocol import Object
+from proa.ml.training.kinds import POD_GROUPS, PYTORCH_JOBS
+from proa.ml.training.pytorchjob.controller import PyTorchJobController
+from proa.objects import meta
+from proa.objects.errors import Invalid
+from proa.objects.resource import EVENTS, PODS, SERVICES, Resource
+from proa.reconcile.manager import Manager
+
+PATIENCE_SECONDS = 10.0
+
+
+class World:
+    def __init__(self, client: FakeClient) -> None:
+        self.client = client
+
+    async def create(self, **policy: Any) -> Object:
+        template = {"spec": {"containers": [{"name": "pytorch", "image": "torch"}]}}
+        roles = {"Master": {"template": template}, "Worker": {"replicas": 2, "template": template}}
+        body = {
+            "apiVersion": "kubeflow.org/v1",
+            "kind": "PyTorchJob",
+            "metadata": {"name": "train"},
+            "spec": {"pytorchReplicaSpecs": roles, "runPolicy": policy},
+        }
+        return await self.client.create(PYTORCH_JOBS, body, "default")
+
+    async def until(self, is_true: Callable[[], bool]) -> None:
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while not is_true():
+                await asyncio.sleep(0)
+
+    def names(self, resource: Resource) -> list[str]:
+        return sorted(meta.name(one) for one in self.client.all(resource))
+
+    def has(self, type: str) -> bool:
+        return any(meta.has_condition(one, type) for one in self.client.all(PYTORCH_JOBS))
+
+    def set_pods(self, phase: str) -> None:
+        for pod in self.client.all(PODS):
+            self.client.add(PODS, {**pod, "status": {"phase": phase}})
+
+
+@asynccontextmanager
+async def running(client: FakeClient | None = None) -> AsyncIterator[World]:
+    client = client or FakeClient()
+    manager = Manager(client, [PyTorchJobController()])
+    await manager.start()
+    try:
+        yield World(client)
+    finally:
+        await manager.stop()
+
+
+MEMBERS = ["train-master-0", "train-worker-0", "train-worker-1"]
+
+
+def test_a_job_is_carried_out_and_its_events_say_so() -> None:
+    async def scenario() -> None:
+        async with running() as world:
+            await world.create(schedulingPolicy={}, cleanPodPolicy="All")
+            await world.until(lambda: world.has("Created"))
+            assert world.names(PODS) == world.names(SERVICES) == MEMBERS
+            assert world.names(POD_GROUPS) == ["train"]
+            world.set_pods("Running")
+            await world.until(lambda: world.has("Running"))
+            world.set_pods("Succeeded")
+            await world.until(lambda: world.has("Succeeded") and not world.client.all(PODS))
+            await world.until(lambda: not world.client.all(SERVICES))
+            assert world.names(POD_GROUPS) == []
+        told = {(one["reason"], one["message"]) for one in world.client.all(EVENTS)}
+        assert ("SuccessfulCreatePod", "Created pod: train-worker-1") in told
+        assert ("SuccessfulCreateService", "Created service: train-master-0") in told
+        assert ("PyTorchJobSucceeded", "PyTorchJob train is successfully completed.") in told
+
+    asyncio.run(scenario())
+
+
+class Strict(FakeClient):
+    """Takes no pods of workers."""
+
+    async def create(self, resource: Resource, obj: Object, namespace: str | None = None) -> Object:
+        if resource is PODS and "worker" in meta.name(obj):
+            raise Invalid('Pod "train-worker-0" is invalid: spec.containers[0].image: Required value')
+        return await super().create(resource, obj, namespace)
+
+
+def test_a_template_that_the_server_refuses_fails_the_job_in_the_servers_words() -> None:
+    async def scenario() -> None:
+        async with running(Strict()) as world:
+            await world.create()
+            await world.until(lambda: world.has("Failed"))
+            (job,) = world.client.all(PYTORCH_JOBS)
+            failed = meta.find_condition(job, "Failed")
+            assert failed is not None
+            assert failed["message"].endswith("spec.containers[0].image: Required value")
+            await world.until(lambda: not world.client.all(PODS))
+
+    asyncio.run(scenario())
+
+
+def test_a_job_that_somebody_else_manages_is_left_alone() -> None:
+    async def scenario() -> None:
+        async with running() as world:
+            await world.create(managedBy="kueue.x-k8s.io/multikueue")
+            other = await world.client.create(
+                PYTORCH_JOBS, {"metadata": {"name": "b"}, "spec": {"pytorchReplicaSpecs": {}}}, "default"
+            )
+            await world.until(lambda: world.has("Created"))
+            assert meta.name(other) == "b"
+            assert world.names(PODS) == []
+
+    asyncio.run(scenario())
