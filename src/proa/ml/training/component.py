@@ -26,7 +26,9 @@ async def _open_trainjob(stack: AsyncExitStack) -> Opened:
 
 
 async def _open_pytorchjob(stack: AsyncExitStack) -> Opened:
-    return Opened(())
+    from proa.ml.training.pytorchjob.controller import PyTorchJobController
+
+    return Opened((PyTorchJobController(),))
 
 
 def _files_of(part: str) -> tuple[Path, ...]:
