@@ -186,8 +186,7 @@ class Cluster:
             await asyncio.gather(booting, return_exceptions=True)
             raise
         make_http = await self._serve(server, pki, listener)
-        await self._make_system_objects(server, pki)
-        await self._make_areas(server)
+        await asyncio.gather(self._make_system_objects(server, pki), self._make_areas(server))
         self.removed_nodes = self._nodes.surplus
         await remove_nodes(self.home, self.removed_nodes, self._client)
         aggregating = asyncio.create_task(server.aggregator.run(), name="aggregator")
@@ -474,7 +473,8 @@ class Cluster:
 
     async def _make_areas(self, server: ApiServer) -> None:
         """Have tuning and training wait for their first objects; raise ApiError where their kinds cannot be made."""
-        from proa.ml.area import Area
+        from proa.apiserver.custom_resources.shipped import create_missing
+        from proa.ml.area import Area, ensure_definitions
         from proa.ml.training import component as training
         from proa.ml.tuning import component as tuning
 
@@ -492,7 +492,9 @@ class Cluster:
         ]
         for area in self._areas:
             self._stack.push_async_callback(area.stop)
-        await asyncio.gather(*(area.ensure_definitions(self._client) for area in self._areas))
+        files = [file for area in self._areas for file in area.definitions]
+        if others := await create_missing(server.catalog, files):
+            await ensure_definitions(self._client, others)
 
     def _start_scheduler(self, server: ApiServer, manager: Manager) -> None:
         from proa.scheduler.cycle import DEFAULT_CONFIGURATION, Scheduler

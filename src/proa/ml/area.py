@@ -61,13 +61,14 @@ class Area:
         self._managers: dict[str, Manager] = {}
         self._task: asyncio.Task[None] | None = None
 
-    async def ensure_definitions(self, client: Client | None = None) -> None:
-        """See that the API server knows all kinds, but for those that are somebody else's; raise ApiError."""
-        from proa.ml.definitions import ensure_definitions
+    @property
+    def definitions(self) -> list[Path]:
+        """Return the files of its kinds."""
+        return [file for part in self._parts for file in part.definitions]
 
-        files = [file for part in self._parts for file in part.definitions]
-        for name in await ensure_definitions(client or self._client, files):
-            logger.warning("the definition %s is not Proa's: it stays as it is", name)
+    async def ensure_definitions(self) -> None:
+        """See that the API server knows all kinds, but for those that are somebody else's; raise ApiError."""
+        await ensure_definitions(self._client, self.definitions)
 
     async def run(self) -> None:
         """Wait, and work, until cancelled; raise what any part fails with."""
@@ -112,6 +113,14 @@ class Area:
                 events=self._events,
             )
             await manager.run()
+
+
+async def ensure_definitions(client: Client, files: Sequence[Path]) -> None:
+    """See that the API server knows these kinds, but for those that are somebody else's; raise ApiError."""
+    from proa.ml import definitions
+
+    for name in await definitions.ensure_definitions(client, files):
+        logger.warning("the definition %s is not Proa's: it stays as it is", name)
 
 
 async def until_there(client: Client, resources: Sequence[Resource]) -> None:

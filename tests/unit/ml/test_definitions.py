@@ -41,6 +41,6 @@ def test_they_are_made_once_and_renewed_where_they_differ(tmp_path: Path):
 
 def test_each_kind_that_a_part_begins_with_is_one_that_it_defines():
     parts = [*make_tuning(TuningSettings("")), *make_training()]
-    for part in (part for part in parts if part.definitions):
+    for part in parts:
         defined = {orjson.loads(file.read_bytes())["metadata"]["name"] for file in part.definitions}
         assert {resource.qualified_name for resource in part.begins_with} <= defined, part.name

@@ -14,11 +14,11 @@ import orjson
 
 from proa.objects.errors import Cause
 from proa.objects.quick_dataclass import dataclass
-from proa.objects.structural.formats import find_format
 from proa.objects.structural.list_types import identity, map_key
 from proa.objects.structural.node import ABSENT, Json, Node
 from proa.objects.structural.value_tests import (
     ValueTests,
+    format_of,
     is_in_enum,
     is_multiple,
     matches,
@@ -129,7 +129,7 @@ class _Inspector:
             fits = not types or bool(raw.get("nullable"))
         else:
             fits = not types or found in types or number_types(value, types)
-        if fits or (isinstance(value, (str, list)) and find_format(raw.get("format") or "", raw.get("type") or "")
+        if fits or (isinstance(value, (str, list)) and format_of(raw)
                     and not {"number", "integer"} & set(types)):  # fmt: skip
             result.score += 1
             return
@@ -154,7 +154,7 @@ class _Inspector:
         elif pattern and not matches(pattern, value):
             self._invalid(path, value, f"{path} in body should match '{pattern}'", result)
         result.score += 1
-        test = find_format(raw.get("format") or "", raw.get("type") or "")
+        test = format_of(raw)
         if test is not None:
             if not test(value):
                 text = f"{path} in body must be of type {raw['format']}: {quote(value)}"

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from proa.objects.structural.formats import find_format
 from proa.objects.structural.list_types import identity
 from proa.objects.structural.node import Json
 from proa.objects.structural.patterns import compiled
@@ -92,7 +91,7 @@ def _compile(raw: Json, tests: ValueTests) -> Test:
             by_type[kind] = found
     if (numbers := _numbers(raw)) is not None:
         by_type[int] = by_type[float] = numbers
-    formatted = find_format(raw.get("format") or "", raw.get("type") or "") is not None
+    formatted = format_of(raw) is not None
     allowed = _allowed(types)
 
     def run(value: Any) -> bool:
@@ -135,9 +134,18 @@ def _junctors(raw: Json, tests: ValueTests) -> Test | None:
     return run
 
 
+def format_of(raw: Json) -> Callable[[str], bool] | None:
+    """Return the test of the format that a schema names, or None; the many tests are imported for the first."""
+    if not raw.get("format"):
+        return None
+    from proa.objects.structural.formats import find_format
+
+    return find_format(raw["format"], raw.get("type") or "")
+
+
 def _strings(raw: Json, tests: ValueTests) -> Test | None:
     most, least, pattern = raw.get("maxLength"), raw.get("minLength"), raw.get("pattern")
-    form = find_format(raw.get("format") or "", raw.get("type") or "")
+    form = format_of(raw)
     if most is None and least is None and not pattern and form is None:
         return None
 

@@ -10,7 +10,6 @@ from dataclasses import replace
 from typing import Any
 
 from proa.apiserver.registry.definition import Column, ResourceDefinition, Subresource
-from proa.apiserver.registry.notes import warn
 from proa.apiserver.resources.printing import NAME, doc
 from proa.client.protocol import Object
 from proa.objects.errors import Cause
@@ -41,21 +40,11 @@ def prepare_create(definition: Object) -> None:
         "storedVersions": [],
     }
     _note_storage_version(definition)
-    from proa.apiserver.resources.apiextensions.definition_warnings import warnings_about
-
-    for text in warnings_about(definition["spec"]):
-        warn(text)
 
 
 def prepare_update(new: Object, old: Object) -> None:
     """Remember that objects may be stored in a new storage version."""
-    from proa.apiserver.resources.apiextensions.definition_warnings import warnings_about
-
     _note_storage_version(new)
-    known = warnings_about(old["spec"])
-    for text in warnings_about(new["spec"]):
-        if text not in known:
-            warn(text)
 
 
 def prepare_status_update(new: Object, old: Object) -> None:
@@ -92,6 +81,14 @@ def validate_update(new: Object, old: Object) -> list[Cause]:
     return definition_rules.validate_update(new, old)
 
 
+def warnings(new: Object, old: Object | None) -> list[str]:
+    """Return what schemas say in vain, and did not say before."""
+    from proa.apiserver.resources.apiextensions.definition_warnings import warnings_about
+
+    known = warnings_about(old["spec"]) if old is not None else ()
+    return [text for text in warnings_about(new["spec"]) if text not in known]
+
+
 def validate_status_update(new: Object, old: Object) -> list[Cause]:
     """Check a definition whose status changes."""
     from proa.apiserver.resources.apiextensions import definition_rules
@@ -120,6 +117,7 @@ DEFINITION = ResourceDefinition(
     validate=validate,
     validate_update=validate_update,
     validate_status_update=validate_status_update,
+    warnings=warnings,
     validates_change_alone=True,
     columns=(
         replace(NAME),
