@@ -111,7 +111,7 @@ async def _make(context: Context, trainjob: Object) -> None:
 
 def _tell_of_deprecation(context: Context, trainjob: Object, runtime: Object) -> None:
     if meta.labels(runtime).get(SUPPORT) == "deprecated":
-        message = f"{runtime['kind']} {meta.name(runtime)} is deprecated and may be gone in a future release; use another"
+        message = f"{runtime['kind']} {meta.name(runtime)} is deprecated and may be gone one day; use another"
         context.events.event(trainjob, "Warning", "RuntimeDeprecated", message)
 
 
