@@ -481,13 +481,13 @@ class Cluster:
         settings = self.settings
         observations = settings.tuning_database or str(self.home.tuning_database)
         known = {
-            "tuning": (tuning.ACCOUNT, tuning.make_parts(tuning.TuningSettings(observations))),
-            "training": (training.ACCOUNT, training.make_parts()),
+            "tuning": (tuning.ACCOUNT, tuning.make_parts(tuning.TuningSettings(observations)), None),
+            "training": (training.ACCOUNT, training.make_parts(), self._install_training),
         }
         without = settings.without.split(",")
         self._areas = [
-            Area(make_account_client(server, account), parts)
-            for name, (account, parts) in known.items()
+            Area(make_account_client(server, account), parts, install)
+            for name, (account, parts, install) in known.items()
             if name not in without
         ]
         for area in self._areas:
@@ -495,6 +495,11 @@ class Cluster:
         files = [file for area in self._areas for file in area.definitions]
         if others := await create_missing(server.catalog, files):
             await ensure_definitions(self._client, others)
+
+    async def _install_training(self) -> None:
+        from proa.ml.training.runtimes.installation import install
+
+        await install(self._client)
 
     def _start_scheduler(self, server: ApiServer, manager: Manager) -> None:
         from proa.scheduler.cycle import DEFAULT_CONFIGURATION, Scheduler

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from proa.client.protocol import Client
-from proa.objects.errors import ApiError
+from proa.objects.errors import ApiError, NotFound
 from proa.objects.quick_dataclass import dataclass
 from proa.objects.resource import Resource
 
@@ -51,11 +51,14 @@ class Part:
 
 
 class Area:
-    """All parts of one area. `client` acts as its account."""
+    """All parts of one area. `client` acts as its account; `install` makes what a cluster has for it from the start."""
 
-    def __init__(self, client: Client, parts: Sequence[Part]) -> None:
+    def __init__(
+        self, client: Client, parts: Sequence[Part], install: Callable[[], Awaitable[None]] | None = None
+    ) -> None:
         self._client = client
         self._parts = parts
+        self._install = install
         self._informers: InformerFactory | None = None
         self._events: EventSink | None = None
         self._managers: dict[str, Manager] = {}
@@ -72,12 +75,13 @@ class Area:
 
     async def run(self) -> None:
         """Wait, and work, until cancelled; raise what any part fails with."""
-        await _all_of([self._run(part) for part in self._parts])
+        await _all_of([self._install_in_time(), *(self._run(part) for part in self._parts)])
 
     def start(self, informers: InformerFactory, events: EventSink) -> None:
         """Wait and work until `stop`, with another manager's informers; a part that fails begins again, ever later."""
         self._informers, self._events = informers, events
-        self._task = asyncio.create_task(_all_of([self._run_again(part) for part in self._parts]))
+        work = [self._install_in_time(), *(self._run_again(part) for part in self._parts)]
+        self._task = asyncio.create_task(_all_of(work))
 
     async def stop(self) -> None:
         """End all of it; what is under way goes on at the next start."""
@@ -87,6 +91,20 @@ class Area:
     def queue_depths(self) -> dict[str, float]:
         """Return how many keys are ready to be worked on, for each controller's name."""
         return {name: depth for one in self._managers.values() for name, depth in one.queue_depths().items()}
+
+    async def _install_in_time(self) -> None:
+        """Make what belongs to the area; where the API server does not let us, or not yet, again, ever later."""
+        seconds, said = REST_SECONDS, ""
+        while self._install is not None:
+            try:
+                await self._install()
+                return
+            except ApiError as error:
+                if error.message != said and not isinstance(error, NotFound):
+                    said = error.message
+                    logger.warning("what an area has from the start cannot be made: %s", said)
+            await asyncio.sleep(seconds)
+            seconds = min(2 * seconds, LAST_WAIT_SECONDS)
 
     async def _run_again(self, part: Part) -> None:
         seconds = FIRST_WAIT_SECONDS

@@ -18,11 +18,15 @@ _HERE = Path(__file__).parent
 
 
 async def _open_jobset(stack: AsyncExitStack) -> Opened:
-    return Opened(())
+    from proa.ml.training.jobset.controllers import CONTROLLERS
+
+    return Opened(CONTROLLERS)
 
 
 async def _open_trainjob(stack: AsyncExitStack) -> Opened:
-    return Opened(())
+    from proa.ml.training.trainjob.controllers import CONTROLLERS
+
+    return Opened(CONTROLLERS)
 
 
 async def _open_pytorchjob(stack: AsyncExitStack) -> Opened:

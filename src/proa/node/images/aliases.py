@@ -9,8 +9,11 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Mapping
+from functools import cache
 
 HOST_IMAGE = "proa.local/python"
+TORCH_IMAGE = "pytorch/pytorch"
+"""Any tag of it is an alias where torch can be imported, and only there."""
 
 _MINORS = range(7, 15)
 _SUFFIXES = ("", "-slim", "-bookworm", "-slim-bookworm", "-trixie", "-slim-trixie")
@@ -22,6 +25,7 @@ ALIASES: Mapping[str, str] = {
     "python:latest": HOST_IMAGE,
     "python:slim": HOST_IMAGE,
     **{f"python:3.{minor}{suffix}": HOST_IMAGE for minor in _MINORS for suffix in _SUFFIXES},
+    TORCH_IMAGE: HOST_IMAGE,
     **{
         f"registry.access.redhat.com/{system}/python-3{minor}{tag}": HOST_IMAGE
         for system in ("ubi8", "ubi9", "ubi10")
@@ -31,7 +35,7 @@ ALIASES: Mapping[str, str] = {
 }
 """Short names, without registry and `library/`, and without a patch version; see docs/compatibility.md.
 
-The images of Red Hat are what Kubeflow Pipelines' own samples name.
+The images of Red Hat are what Kubeflow Pipelines' own samples name, PyTorch's what Kubeflow Trainer's runtimes do.
 """
 
 _PREFIXES = (
@@ -48,15 +52,27 @@ _MINOR = re.compile(r":3\.([0-9]+)|/python-3([0-9]+)(?=:|\Z)")
 def find_alias(wanted: str, aliases: Mapping[str, str]) -> str:
     """Return the image that `wanted` stands for, "" when it is no alias."""
     short = next((wanted.removeprefix(prefix) for prefix in _PREFIXES if wanted.startswith(prefix)), wanted)
-    for name in (wanted, short, _PATCH.sub(r"\1", short)):
-        if name in aliases:
-            return aliases[name]
-    return ""
+    names = [wanted, short, _PATCH.sub(r"\1", short)]
+    if short.partition(":")[0] == TORCH_IMAGE and "@" not in short:
+        names = [wanted, TORCH_IMAGE] if has_torch() else [wanted] if ":" in wanted else []
+    return next((aliases[name] for name in names if name in aliases), "")
+
+
+@cache
+def has_torch() -> bool:
+    """Tell whether this node's own Python environment has PyTorch."""
+    from importlib.util import find_spec
+
+    return find_spec("torch") is not None
 
 
 def describe_alias(wanted: str, alias: str) -> str:
     """Return what an Event says of an alias that was used."""
     told = f'Image "{wanted}" stands for "{alias}", this node\'s own Python environment (an image alias)'
+    if TORCH_IMAGE in wanted and alias == HOST_IMAGE:
+        from importlib.metadata import version as version_of
+
+        return f"{told}: it has PyTorch {version_of('torch')}"
     found = _MINOR.search(wanted)
     version = f"3.{found[1] or found[2]}" if found else ""
     here = f"{sys.version_info[0]}.{sys.version_info[1]}"

@@ -29,13 +29,8 @@ OURS = {"app.kubernetes.io/managed-by": "proa"}
 _AUTHORIZATION = "rbac.authorization.k8s.io"
 ROLES = Resource(_AUTHORIZATION, "v1", "roles", "Role")
 ROLE_BINDINGS = Resource(_AUTHORIZATION, "v1", "rolebindings", "RoleBinding")
-CLUSTER_ROLES = Resource(_AUTHORIZATION, "v1", "clusterroles", "ClusterRole", namespaced=False)
-CLUSTER_ROLE_BINDINGS = Resource(
-    _AUTHORIZATION, "v1", "clusterrolebindings", "ClusterRoleBinding", namespaced=False
-)
 _EVERYBODY = [{"kind": "Group", "apiGroup": _AUTHORIZATION, "name": "system:authenticated"}]
 _READ = ["get", "list", "watch"]
-_VIEW_RUNTIMES = "kubeflow-trainer-view-cluster-runtimes"
 
 
 def make_public() -> Object:
@@ -46,17 +41,10 @@ def make_public() -> Object:
 def make_objects() -> list[tuple[Resource, Object]]:
     """Return all else, in the order in which it is made."""
     read_public = {"apiGroups": [""], "resources": ["configmaps"], "resourceNames": [PUBLIC], "verbs": _READ}
-    read_runtimes = {
-        "apiGroups": [TRAINER_GROUP],
-        "resources": [CLUSTER_TRAINING_RUNTIMES.plural],
-        "verbs": _READ,
-    }
     made = [
         (NAMESPACES, _object(NAMESPACES, TRAINER_NAMESPACE)),
         (ROLES, _object(ROLES, PUBLIC, TRAINER_NAMESPACE, rules=[read_public])),
-        (ROLE_BINDINGS, _binding(ROLE_BINDINGS, ROLES, PUBLIC, TRAINER_NAMESPACE)),
-        (CLUSTER_ROLES, _object(CLUSTER_ROLES, _VIEW_RUNTIMES, rules=[read_runtimes])),
-        (CLUSTER_ROLE_BINDINGS, _binding(CLUSTER_ROLE_BINDINGS, CLUSTER_ROLES, _VIEW_RUNTIMES)),
+        (ROLE_BINDINGS, _binding(PUBLIC, TRAINER_NAMESPACE)),
     ]
     return [*made, *((CLUSTER_TRAINING_RUNTIMES, runtime) for runtime in make_runtimes())]
 
@@ -93,6 +81,6 @@ def _object(resource: Resource, name: str, namespace: str = "", **fields: Any) -
     return {"apiVersion": resource.api_version, "kind": resource.kind, "metadata": metadata, **fields}
 
 
-def _binding(resource: Resource, role: Resource, name: str, namespace: str = "") -> Object:
-    reference = {"apiGroup": role.group, "kind": role.kind, "name": name}
-    return _object(resource, name, namespace, roleRef=reference, subjects=_EVERYBODY)
+def _binding(name: str, namespace: str) -> Object:
+    reference = {"apiGroup": ROLES.group, "kind": ROLES.kind, "name": name}
+    return _object(ROLE_BINDINGS, name, namespace, roleRef=reference, subjects=_EVERYBODY)
