@@ -1,7 +1,7 @@
 """List a resource's objects at one revision, in pages where asked, by splicing stored bytes.
 
-Follows apiserver/pkg/endpoints/handlers/get.go (ListResource) and apiserver/pkg/storage/continue.go. Items have
-neither kind nor apiVersion, as upstream's have none.
+Follows apiserver/pkg/endpoints/handlers/get.go (ListResource) and apiserver/pkg/storage/continue.go. Items of
+built-in kinds have neither kind nor apiVersion, those of custom kinds have both, as upstream's.
 """
 
 from __future__ import annotations
@@ -156,7 +156,7 @@ async def _picked(registry: ResourceRegistry, selection: Selection, entries: Seq
 
 
 async def _splice(registry: ResourceRegistry, found: Found) -> list[bytes]:
-    """Return the body in pieces: stored bytes, without the kind that each begins with."""
+    """Return the body in pieces: stored bytes, for built-in kinds without the kind that each begins with."""
     resource = registry.resource
     is_custom = registry.definition.is_custom  # whose lists are maps upstream, with all that a map is given
     head = {
@@ -172,7 +172,10 @@ async def _splice(registry: ResourceRegistry, found: Found) -> list[bytes]:
         values = [e.value for e in part]
         if registry.conversion is not None:
             values = await registry.versions.served_values(values)
-        items = [v[skip:] if v.startswith(expected) else _without_kind(v)[1:] for v in values]
+        if is_custom:
+            items = [v[1:] for v in values]
+        else:
+            items = [v[skip:] if v.startswith(expected) else _without_kind(v)[1:] for v in values]
         pieces.append(opening + b",{".join(items))
         opening = b",{"
         await pace.give_way()
@@ -181,7 +184,9 @@ async def _splice(registry: ResourceRegistry, found: Found) -> list[bytes]:
 
 
 def item_of(registry: ResourceRegistry, value: bytes) -> bytes:
-    """Return an object's bytes as a list shows it: without its kind."""
+    """Return an object's bytes as a list shows it: without its kind, unless that is a custom one."""
+    if registry.definition.is_custom:
+        return value
     head = registry.head
     return b"{" + value[len(head) :] if value.startswith(head) else _without_kind(value)
 
