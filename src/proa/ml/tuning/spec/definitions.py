@@ -11,7 +11,9 @@ from pathlib import Path
 from proa.client.protocol import Client
 from proa.ml import definitions
 
-FILES = tuple(Path(__file__).with_name(f"{name}.yaml") for name in ("experiments", "suggestions", "trials"))
+_FOLDER = Path(__file__).parent
+EXPERIMENTS_FILE = _FOLDER / "experiments.yaml"
+FILES = (EXPERIMENTS_FILE, _FOLDER / "suggestions.yaml", _FOLDER / "trials.yaml")
 
 
 async def ensure_definitions(client: Client) -> list[str]:
