@@ -40,6 +40,7 @@ FIELDS: dict[str, Callable[[Object], str]] = {
     "spec.nodeName": pods.node_name,
     "spec.schedulerName": lambda obj: (obj.get("spec") or {}).get("schedulerName", ""),
     "status.phase": lambda obj: (obj.get("status") or {}).get("phase", ""),
+    "status.podIP": lambda obj: (obj.get("status") or {}).get("podIP", ""),
     "type": lambda obj: obj.get("type", ""),
     "involvedObject.uid": lambda obj: (obj.get("involvedObject") or {}).get("uid", ""),
     "involvedObject.name": lambda obj: (obj.get("involvedObject") or {}).get("name", ""),
