@@ -338,6 +338,20 @@ def test_stop_lets_the_program_end_by_itself(node: Node) -> None:
     run(node, body)
 
 
+def test_a_stop_before_the_program_listens_is_not_lost(node: Node) -> None:
+    async def body(client: NodedClient) -> None:
+        sandbox = await make_sandbox(client)
+        config = shell(node, "sleep 0.3; trap 'echo bye; exit 7' TERM; while :; do sleep 0.05; done")
+        identifier = await start(client, sandbox, config)
+        await client.stop_container(identifier, 20)
+        container = await client.get_container(identifier)
+        assert container is not None
+        ended_by_itself = 7 if node.isolated else 143  # no first process of a namespace: the signal ends it
+        assert (container.state, container.exit_code) == ("Exited", ended_by_itself)
+
+    run(node, body)
+
+
 def test_stop_kills_what_does_not_listen(node: Node) -> None:
     async def body(client: NodedClient) -> None:
         sandbox = await make_sandbox(client)

@@ -14,7 +14,7 @@ import socket
 import sys
 import time
 
-from proa.node.noded import child, disks, faults, netfilter, network
+from proa.node.noded import child, disks, faults, netfilter, network, stop_signals
 from proa.node.noded.descriptors import close_all, make_pipes
 from proa.node.noded.early_ends import EarlyEnds
 from proa.node.noded.execs import Execs
@@ -340,9 +340,14 @@ class Supervisor:
         grace = float(arguments["grace_seconds"])
         running.waiters.append(reply)
         number = signal_number(record["config"]["stop_signal"]) if grace > 0 else signal.SIGKILL
-        self._runtime.signal(record, number)
+        identifier = record["id"]
+
+        def find_pid() -> int:
+            return int(self._containers.items[identifier]["pid"]) if identifier in self._running else 0
+
+        stop_signals.send(self._loop, find_pid, lambda: self._runtime.signal(record, number), number)
         if grace > 0:
-            self._loop.later(grace, lambda: self._kill(record["id"]))
+            self._loop.later(grace, lambda: self._kill(identifier))
 
     def _kill(self, identifier: str) -> None:
         if identifier in self._running:
