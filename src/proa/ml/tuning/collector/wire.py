@@ -14,8 +14,11 @@ matters to nobody who reads it. `reading` is the operator's side. Standard libra
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from typing import Any
 
 SUCCEEDED = "succeeded"
 EARLY_STOPPED = "early-stopped"

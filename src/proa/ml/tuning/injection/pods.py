@@ -44,7 +44,7 @@ def make_template(place: Place, collection: Collection, settings: Settings, *, w
             return made
         spec, main = made
         annotations = (template.get("metadata") or {}).get("annotations") or {}
-        if collection.is_ours and DEFAULT_CONTAINER not in annotations:
+        if collection.output and DEFAULT_CONTAINER not in annotations:
             annotations = {**annotations, DEFAULT_CONTAINER: COLLECTOR_CONTAINER}
             template = {**template, "metadata": {**template["metadata"], "annotations": annotations}}
     return {**template, "spec": {**spec, "containers": replaced(spec["containers"], (index,), main)}}

@@ -186,7 +186,7 @@ def test_a_custom_collector_stands_beside_the_training_and_sees_its_processes() 
 
 
 def test_prometheus_asks_the_port_that_the_training_names() -> None:
-    source = {"httpGet": {"port": "metrics", "path": "/m"}}
+    source: Json = {"httpGet": {"port": "metrics", "path": "/m"}}
     ports = [{"name": "metrics", "containerPort": 9000}]
     trial = make_trial("PrometheusMetric", source=source)
     http = asked_of(pod_of(injected(make_job(make_template(ports=ports)), trial).run))["http"]

@@ -1,0 +1,162 @@
+"""Metrics in lines of text or JSON, as upstream's collector finds them.
+
+Source: pkg/metricscollector/v1beta1/file-metricscollector/file-metricscollector.go of kubeflow/katib. Beside that,
+numbers in JSON count as strings do, a line that is not JSON is passed over, and values without a timestamp are of when
+they were read. The default filter is written out here: as an expression it takes the square of a line's length.
+"""
+
+from __future__ import annotations
+
+import re
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from proa.ml.tuning.collector.points import Points
+
+MAX_LINE = 64 * 1024
+"""Bytes of a line that are looked at; the rest of a longer one is passed over."""
+TAIL_BYTES = 2048
+MAX_NAMES = 8
+
+_NAME = re.compile(r"[\w|-]+", re.ASCII)
+_VALUE = re.compile(r"\s*([+-]?\d*(?:\.\d+)?(?:[Ee][+-]?\d+)?)", re.ASCII)
+
+
+class Lines:
+    """Takes a text in, piece by piece, and finds metrics in its lines."""
+
+    def __init__(self, points: Points, filters: Sequence[str], *, is_json: bool) -> None:
+        self._points = points
+        self._filters = [re.compile(f, re.ASCII) for f in filters]
+        self._names = [metric.encode() for metric in points.metrics]
+        self._is_json = is_json
+        self._rest = b""
+        self._is_skipping = False
+        self._tail = b""
+        self.bytes = 0
+        self.bad_lines = 0
+
+    def feed(self, data: bytes) -> None:
+        """Take the next piece in. One in which no metric is named costs next to nothing."""
+        self.bytes += len(data)
+        self._tail = (self._tail + data)[-TAIL_BYTES:]
+        if self._is_skipping:
+            _, newline, data = data.partition(b"\n")
+            self._is_skipping = not newline
+        text = self._rest + data
+        whole, newline, self._rest = text.rpartition(b"\n")
+        if newline and self._is_wanted(whole):
+            for line in whole.split(b"\n"):
+                self._line(line)
+        if len(self._rest) > MAX_LINE:
+            self._line(self._rest)
+            self._rest, self._is_skipping = b"", True
+
+    def end(self) -> None:
+        """Take the last line in, which may have no end."""
+        self._line(self._rest)
+        self._rest = b""
+
+    def begin_anew(self) -> None:
+        """The text begins from its beginning."""
+        self._rest, self._is_skipping = b"", False
+
+    def last_lines(self, count: int) -> list[str]:
+        """Return the last lines that say something, shortened."""
+        lines = [line.strip() for line in self._tail.decode(errors="replace").splitlines()]
+        return [line[:120] for line in lines if line][-count:]
+
+    def other_names(self) -> list[str]:
+        """Return the names of what looks like metrics at the end of the text."""
+        names: list[str] = []
+        for line in self._tail.decode(errors="replace").splitlines():
+            found = _json_names(line) if self._is_json else (name for name, _ in self._matches(line))
+            names += [name[:60] for name in found if name not in names]
+        return names[:MAX_NAMES]
+
+    def _is_wanted(self, text: bytes) -> bool:
+        return any(name in text for name in self._names)
+
+    def _line(self, line: bytes) -> None:
+        if not self._is_wanted(line):
+            return
+        text = line[:MAX_LINE].decode(errors="replace")
+        if self._is_json:
+            self._json_line(text)
+            return
+        at = parse_rfc3339(text.partition(" ")[0])
+        for name, value in self._matches(text):
+            self._points.add(name, value, at)
+
+    def _matches(self, text: str) -> Iterator[tuple[str, str]]:
+        if not self._filters:
+            yield from default_matches(text)
+        for pattern in self._filters:
+            for found in pattern.finditer(text):
+                if pattern.groups >= 2:
+                    yield (found.group(1) or "").strip(), (found.group(2) or "").strip()
+
+    def _json_line(self, text: str) -> None:
+        import json
+
+        try:
+            entry = json.loads(text, parse_float=str, parse_int=str)
+        except (ValueError, RecursionError):
+            entry = None
+        if not isinstance(entry, dict):
+            self.bad_lines += 1
+            return
+        at = parse_time(entry.get("timestamp"))
+        for metric in self._points.metrics:
+            if isinstance(entry.get(metric), str):
+                self._points.add(metric, entry[metric].strip(), at)
+
+
+def default_matches(text: str) -> Iterator[tuple[str, str]]:
+    """Yield what `([\\w|-]+)\\s*=\\s*([+-]?\\d*(\\.\\d+)?([Ee][+-]?\\d+)?)` finds, in time that grows with the line."""
+    begin = 0
+    while (equals := text.find("=", begin)) >= 0:
+        backwards = text[begin:equals].rstrip()[::-1]
+        name = _NAME.match(backwards)
+        if name is None:
+            begin = equals + 1
+            continue
+        value = _VALUE.match(text, equals + 1)
+        assert value is not None
+        yield name.group()[::-1], value.group(1)
+        begin = value.end()
+
+
+def parse_time(stamp: object) -> float | None:
+    """Return a JSON timestamp as seconds since the epoch: it is such a number, or a time in RFC 3339."""
+    if not isinstance(stamp, str):
+        return None
+    try:
+        return float(stamp)
+    except ValueError:
+        return parse_rfc3339(stamp)
+
+
+def parse_rfc3339(stamp: str) -> float | None:
+    """Return a time in RFC 3339 as seconds since the epoch; None for anything else."""
+    if len(stamp) < 20 or stamp[4] != "-" or stamp[10] not in "Tt":
+        return None
+    from datetime import datetime
+
+    try:
+        found = datetime.fromisoformat(stamp)
+        return found.timestamp() if found.tzinfo is not None else None
+    except (ValueError, OverflowError):
+        return None
+
+
+def _json_names(line: str) -> list[str]:
+    import json
+
+    try:
+        entry = json.loads(line)
+    except (ValueError, RecursionError):
+        return []
+    return [str(key) for key in entry] if isinstance(entry, dict) else []
