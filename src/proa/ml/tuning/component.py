@@ -29,6 +29,15 @@ def make_parts(settings: TuningSettings) -> list[Part]:
     """Return what there is to run."""
 
     async def open_operator(stack: AsyncExitStack) -> Opened:
-        return Opened(())  # the three reconcilers of `operator`, and what they need
+        from proa.ml.tuning.algorithms.suggestion_worker import SuggestionWorker
+        from proa.ml.tuning.observations.observations import open_observations
+        from proa.ml.tuning.operator.operator import make_controllers
+        from proa.ml.tuning.operator.parts import Parts
+
+        observations = await open_observations(settings.database)
+        stack.push_async_callback(observations.close)
+        worker = SuggestionWorker()
+        stack.push_async_callback(worker.stop)
+        return Opened(make_controllers(Parts(worker, observations)))
 
     return [Part("tuning", DEFINITIONS, (EXPERIMENTS, SUGGESTIONS, TRIALS), open_operator)]
