@@ -12,7 +12,7 @@ from proa.ml.tuning.records import MetricPoint, Problem, Rule, Study, Suggestion
 from proa.objects.quick_dataclass import dataclass
 
 ACCOUNT = "tuning-operator"
-ROLE_LABEL = "tuning.proa.dev/aggregate-to-operator"
+ROLE_LABEL = "rbac.authorization.k8s.io/aggregate-to-tuning-operator"
 """Of ClusterRoles: what the operator may do with kinds of runs beyond those that are built in."""
 DEADLINE_ANNOTATION = "tuning.proa.dev/start-deadline-seconds"
 """Of an Experiment: how long a trial that cannot start may keep the experiment from moving."""

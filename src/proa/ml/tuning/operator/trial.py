@@ -183,7 +183,7 @@ class _Step:
         self._tell("Normal", "JobCreated", f"Job {name} has been created")
         self._tell("Normal", "JobRunning", f"Job {name} is running")
         await self._write(trial_plan.running(self._trial, None, self._now))
-        return Result(self._settings.quiet_seconds)
+        return Result(self._quiet_seconds)
 
     async def _gone(self, resource: Resource) -> Result:
         """End a trial whose run somebody has deleted; the cache may be without it for another reason."""
@@ -210,9 +210,9 @@ class _Step:
             and not _is_suspended(run)
         ):
             quiet = self._now - meta.parse_time(run["metadata"]["creationTimestamp"])
-            if quiet < self._settings.quiet_seconds:
+            if quiet < self._quiet_seconds:
                 await self._write(trial_plan.running(self._trial, None, self._now))
-                return Result(self._settings.quiet_seconds - quiet + 0.1)
+                return Result(self._quiet_seconds - quiet + 0.1)
             words = await explain_silence(self._context.client, run, pods)
             return await self._stuck(words, is_made=True)
         await self._write(trial_plan.running(self._trial, None, self._now))
@@ -232,6 +232,10 @@ class _Step:
             return await self._end(end.type, end.message, reason=end.reason)
         await self._write(status)
         return Result(min(left, STUCK_SECONDS, *(() if is_made else (AGAIN_SECONDS * 5,))))
+
+    @property
+    def _quiet_seconds(self) -> float:
+        return min(self._settings.quiet_seconds, max(self._deadline_seconds(), AGAIN_SECONDS))
 
     def _deadline_seconds(self) -> float:
         name = meta.labels(self._trial).get(EXPERIMENT_LABEL, "")

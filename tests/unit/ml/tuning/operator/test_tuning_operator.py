@@ -256,7 +256,7 @@ def test_what_keeps_a_pod_from_starting_is_said_at_once_and_fails_the_trial_in_t
         (Invalid("spec.template: Required value"), "is refused: spec.template: Required value"),
         (
             Forbidden("jobs.batch is forbidden"),
-            'ClusterRole with the label tuning.proa.dev/aggregate-to-operator: "true"',
+            'ClusterRole with the label rbac.authorization.k8s.io/aggregate-to-tuning-operator: "true"',
         ),
     ],
 )
