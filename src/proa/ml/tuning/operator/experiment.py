@@ -93,17 +93,19 @@ class ExperimentController:
                 logger.warning("observations wait for their database: %s", error)
                 return Result(AGAIN_SECONDS)
             return DONE
-        experiment = with_defaults(written)
         if not conditions.has((written.get("status") or {}).get("conditions") or (), Type.CREATED):
             problem = await _find_problem(context, written)
             if problem:
-                return await self._write(context, key, written, refuse(experiment, problem, context.now()))
+                return await self._write(context, key, written, refuse(written, problem, context.now()))
+        experiment = with_defaults(written)
         objective = read_objective(experiment["spec"])
         trials = context.caches(TRIALS).by_index("controller", meta.uid(written))
         summaries = summarise(trials, objective, self._recall(key, meta.uid(written)))
         self._known[key] = (meta.uid(written), summaries)
         suggestion = context.caches(SUGGESTIONS).get(key.name, key.namespace)
         if suggestion is not None and not meta.is_controlled_by(suggestion, written):
+            if _is_of_an_earlier(suggestion):
+                return Result(AGAIN_SECONDS)
             words = f"Suggestion {key.name} exists and is not this experiment's: delete it"
             return await self._write(context, key, written, refuse(experiment, words, context.now()))
         decided = plan(experiment, objective, summaries, suggestion, context.now())
@@ -208,13 +210,23 @@ async def _see_existing(context: Context, trial: Object) -> None:
     context.caches(TRIALS).wrote(found)
 
 
+def _is_of_an_earlier(suggestion: Object) -> bool:
+    """Tell whether a Suggestion is of an experiment that had this one's name: it will be gone soon."""
+    owner = meta.controller_of(suggestion) or {}
+    named = owner.get("kind") == EXPERIMENTS.kind and owner.get("name") == meta.name(suggestion)
+    return named or meta.is_deleting(suggestion)
+
+
 async def _find_problem(context: Context, experiment: Object) -> str:
     """Return what is wrong with an Experiment, "" for nothing."""
-    try:
-        text = await find_text(context.client, experiment)
-    except BadTemplate as error:
-        return str(error)
-    return "; ".join(f"{problem.field}: {problem.message}" for problem in check_experiment(experiment, text))
+    problems = check_experiment(experiment)
+    if not problems:
+        try:
+            text = await find_text(context.client, experiment)
+        except BadTemplate as error:
+            return str(error)
+        problems = [] if text is None else check_experiment(experiment, text)
+    return "; ".join(f"{problem.field}: {problem.message}" for problem in problems)
 
 
 def _make_trial(experiment: Object, text: str | None, assignment: Object) -> Object:

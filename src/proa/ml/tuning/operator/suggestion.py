@@ -20,7 +20,7 @@ from proa.ml.tuning.operator.tally import is_over
 from proa.ml.tuning.records import MetricPoint, Problem, Rule, Study
 from proa.ml.tuning.spec.search_space import read_objective, read_parameters
 from proa.objects import meta
-from proa.objects.errors import ServiceUnavailable
+from proa.objects.errors import RequestEntityTooLarge, ServiceUnavailable
 from proa.reconcile.protocol import DONE, Context, Key, Result, Watch, no_keys
 
 logger = logging.getLogger(__name__)
@@ -74,7 +74,11 @@ class SuggestionController:
         if not wanted and suggestion_plan.is_running(suggestion):
             return DONE
         status = await self._ask(context, suggestion, experiment, wanted, key)
-        await _write(context, suggestion, status)
+        try:
+            await _write(context, suggestion, status)
+        except RequestEntityTooLarge:
+            full = suggestion_plan.failed(suggestion, suggestion_plan.too_many(suggestion), context.now())
+            await _write(context, suggestion, full)
         return DONE
 
     async def _ask(
@@ -95,6 +99,9 @@ class SuggestionController:
                     words = "; ".join(f"{problem.field}: {problem.message}" for problem in problems)
                     return suggestion_plan.failed(suggestion, f"Validation failed: {words}", context.now())
             answer = await advisor.suggest(algorithm, study, wanted) if wanted else None
+            if answer is not None and suggestion_plan.leads_nowhere(answer, study):
+                words = f"{algorithm} suggested nothing, though no trial is under way that it could wait for"
+                return suggestion_plan.failed(suggestion, words, context.now())
             rules = await self._rules(suggestion, study, trials) if answer and answer.suggested else ()
         except Unavailable as error:
             raise ServiceUnavailable(f"observations wait for their database: {error}") from error

@@ -133,6 +133,21 @@ def answered(
     )
 
 
+def leads_nowhere(answer: Suggestions, study: Study) -> bool:
+    """Tell whether an answer without suggestions would be the same next time: no trial's end can change it."""
+    is_waiting = any(trial.state == "running" for trial in study.trials)
+    return not (answer.suggested or answer.has_ended or is_waiting)
+
+
+def too_many(suggestion: Object) -> str:
+    """Say that a Suggestion is as large as an object may be."""
+    count = len(assignments_of(suggestion))
+    return (
+        f"Suggestion {meta.name(suggestion)} has {count} assignments, and no object holds more of them: set "
+        f"spec.maxTrialCount of the experiment to at most {count}"
+    )
+
+
 def make_name(experiment: Object, number: int, taken: Collection[str]) -> str:
     """Return the name of the trial of the `number`-th suggestion."""
     prefix = meta.name(experiment)[: MAX_NAME - SUFFIX_LENGTH - 1]

@@ -13,9 +13,9 @@ import pytest
 from proa.ml.tuning.algorithms.errors import AlgorithmFailed, WorkerLost
 from proa.ml.tuning.kinds import EXPERIMENTS, SUGGESTIONS, TRIALS
 from proa.ml.tuning.operator.parts import DEADLINE_ANNOTATION, OperatorSettings
-from proa.ml.tuning.records import Problem
+from proa.ml.tuning.records import Problem, Study, Suggestions
 from proa.objects import meta
-from proa.objects.errors import Forbidden, Invalid
+from proa.objects.errors import Forbidden, Invalid, RequestEntityTooLarge
 from proa.objects.resource import CONFIG_MAPS, JOBS, PODS
 from support.tuning_operator import NAMESPACE, Counting, World, in_world, make_experiment
 
@@ -310,13 +310,15 @@ def test_a_template_may_be_in_a_config_map(tmp_path: Path):
 def test_a_config_map_that_is_not_there_ends_the_experiment(tmp_path: Path):
     said = {
         "trialSpec": None,
-        "configMap": {"configMapName": "t", "configMapNamespace": "n", "templatePath": "job"},
+        "configMap": {"configMapName": "t", "configMapNamespace": NAMESPACE, "templatePath": "job"},
+        "successCondition": 'status.conditions.#(type=="Complete")#',
+        "failureCondition": 'status.conditions.#(type=="Failed")#',
     }
 
     async def act(world: World) -> None:
         await world.apply(trialTemplate=said)
         ended = await world.until_condition("Failed")
-        assert "spec.trialTemplate.configMap: ConfigMap n/t is not there" in ended["message"]
+        assert "spec.trialTemplate.configMap: ConfigMap default/t is not there" in ended["message"]
 
     run(tmp_path, act)
 
@@ -347,3 +349,75 @@ def test_what_is_pushed_is_the_observation_and_nothing_pushed_is_said(tmp_path: 
         assert "nothing was reported to katib-db-manager.kubeflow:6789" in message
 
     run(tmp_path, act, Counting(["nothing"]))
+
+
+def test_an_experiment_that_is_made_again_waits_until_what_was_before_is_gone(tmp_path: Path):
+    async def act(world: World) -> None:
+        await world.apply(maxTrialCount=2)
+        await world.until_condition("Succeeded")
+        first = meta.uid(world.suggestion())
+        world.node.is_paused = True  # its garbage collector too
+        await world.client.delete(EXPERIMENTS, "e", NAMESPACE)
+        await world.apply(maxTrialCount=3)
+        await world.until(lambda: meta.name(world.experiment()) == "e")
+        await asyncio.sleep(0)
+        assert meta.find_condition(world.experiment(), "Failed") is None
+        world.node.is_paused = False
+        await world.until_condition("Succeeded")
+        assert meta.uid(world.suggestion()) != first
+        assert world.status()["trialsSucceeded"] == 3
+
+    run(tmp_path, act)
+
+
+def test_an_algorithm_without_an_answer_ends_the_experiment(tmp_path: Path):
+    class Silent(Counting):
+        async def suggest(self, algorithm: str, study: Study, count: int) -> Suggestions:
+            made = await super().suggest(algorithm, study, count)
+            return Suggestions(()) if study.trials else made
+
+    async def act(world: World) -> None:
+        await world.apply(maxTrialCount=6)
+        ended = await world.until_condition("Failed")
+        assert "random suggested nothing, though no trial is under way" in ended["message"]
+        assert world.status()["trialsSucceeded"] == 2
+
+    run(tmp_path, act, Silent())
+
+
+def test_a_suggestion_that_no_object_can_hold_ends_the_experiment(tmp_path: Path):
+    async def act(world: World) -> None:
+        world.client.fail_next(
+            RequestEntityTooLarge("etcdserver: request is too large"), "update", SUGGESTIONS
+        )
+        await world.apply()
+        ended = await world.until_condition("Failed")
+        assert "set spec.maxTrialCount of the experiment to at most 0" in ended["message"]
+
+    run(tmp_path, act)
+
+
+@pytest.mark.parametrize("labels", [{}, {"katib.kubeflow.org/component": "trial-templates"}])
+def test_a_config_map_of_another_namespace_is_read_where_it_is_meant_to_be(tmp_path: Path, labels: Any):
+    template = make_experiment()["spec"]["trialTemplate"]["trialSpec"]
+    said = {
+        "trialSpec": None,
+        "configMap": {"configMapName": "t", "configMapNamespace": "kubeflow", "templatePath": "job"},
+        "successCondition": 'status.conditions.#(type=="Complete")#',
+        "failureCondition": 'status.conditions.#(type=="Failed")#',
+    }
+
+    async def act(world: World) -> None:
+        made = {"metadata": {"name": "t", "labels": labels}, "data": {"job": json.dumps(template)}}
+        await world.client.create(CONFIG_MAPS, made, "kubeflow")
+        await world.apply(trialTemplate=said)
+        if labels:
+            await world.until_condition("Succeeded")
+            return
+        ended = await world.until_condition("Failed")
+        assert (
+            "is not there, or has not the label katib.kubeflow.org/component=trial-templates"
+            in ended["message"]
+        )
+
+    run(tmp_path, act)
