@@ -44,12 +44,14 @@ from proa.local_nodes.addresses import (
     REGISTRY_PORT,
     SERVICE_CIDR,
     SERVICE_CIDR_V6,
+    TUNING_PORT,
     joined_pod_cidrs,
 )
 from proa.local_nodes.door import Listener, NodeDoor
 from proa.local_nodes.node import Surroundings
 from proa.local_nodes.node_set import LocalNodes
 from proa.local_nodes.removal import remove_nodes
+from proa.ml.tuning.grpc.door import Door
 
 if TYPE_CHECKING:
     import ssl
@@ -64,6 +66,8 @@ if TYPE_CHECKING:
     from proa.httpd.server import HttpServer
     from proa.ml.area import Area
     from proa.ml.pipelines.component import Pipelines
+    from proa.ml.tuning.component import TuningSettings
+    from proa.ml.tuning.observations.observations import Observations
     from proa.network.gateway.starter import GatewayStarter
     from proa.reconcile.manager import Manager
     from proa.registry.access import Access
@@ -138,12 +142,15 @@ class Cluster:
         """Where the host reaches the cluster's registry."""
         self.pipelines_address = ""
         """Where the host reaches the pipelines' API, with a token."""
+        self.tuning_address = ""
+        """Where this user's programs reach Katib's DBManager."""
         self.settings: Settings
         self._client: Client
         self._manager: Manager
         self._nodes: LocalNodes
         self._gateway: GatewayStarter
         self._pipelines: Pipelines | None = None
+        self._tuning_door = Door()
         self._areas: list[Area] = []
         self._remote_kubelets: RemoteKubelets
 
@@ -254,6 +261,7 @@ class Cluster:
             tuning_database=kept.tuning_database
             if wanted.tuning_database is None
             else wanted.tuning_database.removeprefix(FILE),
+            tuning_port=kept.tuning_port if wanted.tuning_port is None else wanted.tuning_port,
         )
         self._scheduling = make_scheduling(settings.scheduler_config) if settings.scheduler_config else None
         self._kubelet_changes = read_kubelet_changes(settings.kubelet_config)
@@ -370,6 +378,9 @@ class Cluster:
         if "pipelines" not in without:
             self._pipelines = self._make_pipelines(server)
             others[PIPELINES_PORT] = self._pipelines.listen
+        if "tuning" not in without:
+            self._open_tuning_door()
+            others[TUNING_PORT] = self._tuning_door.listen
         around = Surroundings(
             informers,
             events,
@@ -471,6 +482,28 @@ class Cluster:
 
         await install(self._client, API_ADDRESS, PIPELINES_PORT)
 
+    def _open_tuning_door(self) -> None:
+        """Listen on the host's loopback for whoever wants the points of trials' metrics."""
+        listener = listen_if_free(LOOPBACK, self.settings.tuning_port)
+        if listener is not None:
+            port = int(listener.getsockname()[1])
+            self._stack.callback(self._tuning_door.listen(listener, is_host=True).close)
+            self.tuning_address = f"{LOOPBACK}:{port}"
+            self._keep(self.settings._replace(tuning_port=port), self.settings)
+
+    def _make_tuning_settings(self, server: ApiServer) -> TuningSettings:
+        from proa.ml.tuning.component import ACCOUNT, TuningSettings
+
+        async def serve(stack: AsyncExitStack, observations: Observations) -> None:
+            from proa.ml.tuning.grpc.installation import install
+            from proa.ml.tuning.grpc.serving import serve_db_manager
+
+            client = make_account_client(server, ACCOUNT)
+            await serve_db_manager(stack, client, observations, self._tuning_door)
+            await install(self._client, API_ADDRESS, TUNING_PORT)
+
+        return TuningSettings(self.settings.tuning_database or str(self.home.tuning_database), serve)
+
     async def _make_areas(self, server: ApiServer) -> None:
         """Have tuning and training wait for their first objects; raise ApiError where their kinds cannot be made."""
         from proa.apiserver.custom_resources.shipped import create_missing
@@ -479,9 +512,8 @@ class Cluster:
         from proa.ml.tuning import component as tuning
 
         settings = self.settings
-        observations = settings.tuning_database or str(self.home.tuning_database)
         known = {
-            "tuning": (tuning.ACCOUNT, tuning.make_parts(tuning.TuningSettings(observations)), None),
+            "tuning": (tuning.ACCOUNT, tuning.make_parts(self._make_tuning_settings(server)), None),
             "training": (training.ACCOUNT, training.make_parts(), self._install_training),
         }
         without = settings.without.split(",")

@@ -51,6 +51,7 @@ class Wanted(NamedTuple):
     pipelines_database: str | None = None
     pipelines_port: int | None = None
     tuning_database: str | None = None
+    tuning_port: int | None = None
 
     def options(self) -> list[str]:
         """Return the words of a command line that asks for the same."""
@@ -70,7 +71,7 @@ class Settings(NamedTuple):
     network/outside/modes.py. `ip_families` are those of pods' and services' addresses: one of FAMILIES.
     `pipelines_database` is where pipelines' history is: "" for a file in the home, else PostgreSQL's URL, without a
     password; `pipelines_port` is where the host's loopback has their API. `tuning_database` is where the points of
-    trials' metrics are, likewise.
+    trials' metrics are, likewise; `tuning_port` is where the host's loopback has Katib's DBManager.
     """
 
     id: str
@@ -90,6 +91,7 @@ class Settings(NamedTuple):
     pipelines_database: str = ""
     pipelines_port: int = 8888
     tuning_database: str = ""
+    tuning_port: int = 6789
 
     @property
     def node_monitor_grace_seconds(self) -> float:
@@ -131,8 +133,10 @@ class Settings(NamedTuple):
             pipelines_database=self.pipelines_database or FILE,
             pipelines_port=self.pipelines_port,
             tuning_database=self.tuning_database or FILE,
+            tuning_port=self.tuning_port,
         )
-        asked = wanted._replace(port=wanted.port or None, pipelines_port=wanted.pipelines_port or None)
+        ports = {"port", "pipelines_port", "tuning_port"}
+        asked = wanted._replace(**{name: getattr(wanted, name) or None for name in ports})
         met = [name for name in Wanted._fields if getattr(asked, name) == getattr(has, name)]
         return asked._replace(**dict.fromkeys(met))
 

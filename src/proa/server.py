@@ -87,6 +87,7 @@ async def _serve(
             "server": cluster.url,
             "registry": cluster.registry_address,
             "pipelines": cluster.pipelines_address,
+            "tuning": cluster.tuning_address,
             "startedAt": time.time(),
             "startSeconds": round(time.monotonic() - started, 3),
             "ready": True,

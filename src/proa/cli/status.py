@@ -16,7 +16,7 @@ from proa.cli.terminal import GREEN, RED, Terminal, format_bytes, format_table, 
 from proa.client.protocol import Object
 from proa.cluster_settings import read_settings
 from proa.home import Home, find_home, option_for
-from proa.local_nodes.addresses import PIPELINES_NAME, REGISTRY_NAME, REGISTRY_PORT
+from proa.local_nodes.addresses import PIPELINES_NAME, REGISTRY_NAME, REGISTRY_PORT, TUNING_NAME
 from proa.objects.errors import ApiError
 
 DESCRIPTION = """\
@@ -67,7 +67,7 @@ def find_status(home: Home) -> dict[str, Any]:
     status |= {"running": True, "kubeconfig": str(home.kubeconfig), "processes": processes}
     status |= {
         key: server.get(key)
-        for key in ("pid", "server", "registry", "pipelines", "startedAt", "startSeconds")
+        for key in ("pid", "server", "registry", "pipelines", "tuning", "startedAt", "startSeconds")
     }
     status |= describe_settings(home)
     status["gateway"] = find_places(home)
@@ -239,6 +239,9 @@ def print_status(status: dict[str, Any]) -> None:
         terminal.line(
             f"pipelines: kfp.Client(host='{status['pipelines']}', existing_token=...), in pods {PIPELINES_NAME}"
         )
+    if status.get("tuning"):
+        where = f"KatibClient.get_trial_metrics(..., db_manager_address='{status['tuning']}')"
+        terminal.line(f"tuning: {where}, in pods {TUNING_NAME}")
     used = ", ".join(f"{p['name']} {format_bytes(p['memoryBytes'])}" for p in status["processes"])
     terminal.line(f"memory: {used}")
     if "kubeconfig" in status:

@@ -140,6 +140,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="where the points of trials' metrics are kept: `file`, in the cluster's folder (default), or a "
         "PostgreSQL, as postgresql://USER@HOST/NAME, likewise; kept for later starts",
     )
+    parser.add_argument(
+        "--tuning-port",
+        type=int,
+        metavar="N",
+        help="the port of 127.0.0.1 where KatibClient.get_trial_metrics(db_manager_address=...) finds the points of "
+        "trials' metrics, for your own programs alone (default: 6789 or the last one, any free one if that is taken; "
+        "0: any free one)",
+    )
     parser.add_argument("--ready-fd", type=int, help=argparse.SUPPRESS)
 
 
@@ -163,7 +171,8 @@ def check(options: argparse.Namespace) -> None:
         options.without = check_without(options.without)
     check_nodes(options)
     check_store(options)
-    check_pipelines(options)
+    check_port("--pipelines-port", options.pipelines_port)
+    check_port("--tuning-port", options.tuning_port)
     check_database("--pipelines-database", options.pipelines_database)
     check_database("--tuning-database", options.tuning_database)
     if options.encryption_config:
@@ -216,11 +225,10 @@ def check_store(options: argparse.Namespace) -> None:
         raise UsageError(f"--store {asked}: `log`, or an etcd, as etcd://HOST:PORT")
 
 
-def check_pipelines(options: argparse.Namespace) -> None:
+def check_port(option: str, port: int | None) -> None:
     """Refuse what is no port."""
-    port = options.pipelines_port
     if port is not None and not 0 <= port <= 65535:
-        raise UsageError(f"--pipelines-port {port}: a port is a number from 0 (any free one) to 65535")
+        raise UsageError(f"{option} {port}: a port is a number from 0 (any free one) to 65535")
 
 
 def check_database(option: str, asked: str | None) -> None:

@@ -27,6 +27,9 @@ REGISTRY_PORT = 5000
 PIPELINES_NAME = "http://ml-pipeline.kubeflow:8888"
 PIPELINES_PORT = 8888
 """Where pods reach the pipelines' API: at the API's address, too."""
+TUNING_NAME = "katib-db-manager.kubeflow:6789"
+TUNING_PORT = 6789
+"""Where pods reach Katib's DBManager: there, too."""
 HOST_ADDRESS = "10.243.255.2"
 """What stands for the host's loopback, where pods may reach it."""
 INSIDE_CIDRS = (CLUSTER_POD_CIDR, SERVICE_CIDR, "10.243.0.0/16")

@@ -6,12 +6,17 @@ until the first Experiment, Suggestion or Trial exists.
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from proa.ml.area import Opened, Part
 from proa.ml.tuning.kinds import EXPERIMENTS, SUGGESTIONS, TRIALS
 from proa.objects.quick_dataclass import dataclass
+
+if TYPE_CHECKING:
+    from proa.ml.tuning.observations.observations import Observations
 
 ACCOUNT = "tuning-operator"
 _SPEC = Path(__file__).parent / "spec"
@@ -20,9 +25,13 @@ DEFINITIONS = tuple(sorted(_SPEC.glob("*.yaml")))
 
 @dataclass(frozen=True, slots=True)
 class TuningSettings:
-    """`database` is a file's path or a `postgresql://` URL: where points of metrics are."""
+    """`database` is a file's path or a `postgresql://` URL: where points of metrics are.
+
+    `serve` begins to answer who pushes or reads them (`grpc.serving`), until the stack is closed.
+    """
 
     database: str
+    serve: Callable[[AsyncExitStack, Observations], Awaitable[None]] | None = None
 
 
 def make_parts(settings: TuningSettings) -> list[Part]:
@@ -36,6 +45,8 @@ def make_parts(settings: TuningSettings) -> list[Part]:
 
         observations = await open_observations(settings.database)
         stack.push_async_callback(observations.close)
+        if settings.serve is not None:
+            await settings.serve(stack, observations)
         worker = SuggestionWorker()
         stack.push_async_callback(worker.stop)
         return Opened(make_controllers(Parts(worker, observations)))

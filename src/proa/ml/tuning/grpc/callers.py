@@ -26,6 +26,8 @@ NEW_POD_SECONDS = 5.0
 _ENDED = ("Succeeded", "Failed")
 _ESTABLISHED = "01"
 """In any other state the kernel may not know any more whose it was, and then says root's."""
+_MAPPED = "::ffff:"
+"""How an IPv4 address is written where the socket at its end is one of IPv6: gRPC's clients are."""
 _TCP_TABLES = ("/proc/net/tcp", "/proc/net/tcp6")
 
 
@@ -39,7 +41,7 @@ class Callers:
 
     async def find_pod(self, caller: Caller) -> Object | None:
         """Return the pod that has the caller's address; None where none has."""
-        address = caller.address[0].removeprefix("::ffff:")
+        address = caller.address[0].removeprefix(_MAPPED)
         if not address:
             return None
         found = newest(self._trial_pods.by_index(INDEX, address))
@@ -90,20 +92,20 @@ async def is_own_user(caller: Caller) -> bool:
 
 
 def _is_own_user(peer: Address, local: Address) -> bool:
-    wanted = (_hex(*peer), _hex(*local))
+    wanted = [(_hex(*peer), _hex(*local)), (_hex(*peer, _MAPPED), _hex(*local, _MAPPED))]
     for table in _TCP_TABLES:
         with suppress(FileNotFoundError):
             for line in Path(table).read_text().splitlines()[1:]:
                 fields = line.split()
-                if (fields[1], fields[2]) == wanted and fields[3] == _ESTABLISHED:
+                if (fields[1], fields[2]) in wanted and fields[3] == _ESTABLISHED:
                     return int(fields[7]) in (0, os.geteuid()) and fields[9] not in _own_inodes()
     return False
 
 
-def _hex(host: str, port: int) -> str:
+def _hex(host: str, port: int, before: str = "") -> str:
     """Return an address as the kernel's table has it: words of four bytes in the machine's order."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    packed = socket.inet_pton(family, host)
+    family = socket.AF_INET6 if ":" in before + host else socket.AF_INET
+    packed = socket.inet_pton(family, before + host if ":" not in host else host)
     words = struct.unpack(f"={len(packed) // 4}I", packed)
     return f"{''.join(f'{word:08X}' for word in words)}:{port:04X}"
 

@@ -227,18 +227,20 @@ def test_an_address_is_the_newest_running_pods():
 CONNECT = (
     "import encodings.idna, os, socket, sys\n"
     "os.setuid(int(sys.argv[2]))\n"
-    "s = socket.create_connection(('127.0.0.1', int(sys.argv[1])))\n"
+    "s = socket.socket(socket.AF_INET6 if ':' in sys.argv[3] else socket.AF_INET)\n"
+    "s.connect((sys.argv[3], int(sys.argv[1])))\n"
     "s.sendall(b'x'); s.recv(1)"
 )
 
 
 @pytest.mark.parametrize("is_own", [True, False], ids=["this user", "another user"])
-def test_the_kernel_says_whose_a_connection_is(is_own):
+@pytest.mark.parametrize("address", ["127.0.0.1", "::ffff:127.0.0.1"])
+def test_the_kernel_says_whose_a_connection_is(is_own, address):
     if not is_own and os.geteuid() != 0:
         pytest.skip("not on this machine: only root becomes another user")
     with socket.create_server(("127.0.0.1", 0)) as server:
         server.settimeout(30)
-        arguments = [CONNECT, str(server.getsockname()[1]), str(os.geteuid() if is_own else 65534)]
+        arguments = [CONNECT, str(server.getsockname()[1]), str(os.geteuid() if is_own else 65534), address]
         with subprocess.Popen([sys.executable, "-c", *arguments]) as process:
             connection, peer = server.accept()
             with connection:
