@@ -60,6 +60,7 @@ def test_a_kind_is_served_by_the_time_that_its_definition_is_made(api):
     assert boat.json["metadata"]["generation"] == 1
     listed = api.get(BOATS).json
     assert (listed["kind"], [item["metadata"]["name"] for item in listed["items"]]) == ("BoatList", ["dhow"])
+    assert [(item["kind"], item["apiVersion"]) for item in listed["items"]] == [("Boat", "sea.example/v1")]
 
 
 def test_what_was_defined_is_served_after_a_restart_and_by_other_servers(api):

@@ -372,6 +372,15 @@ def test_which_images_stand_for_this_machines_python(image: str, is_alias: bool)
     assert bool(find_alias(image, ALIASES)) == is_alias
 
 
+@pytest.mark.parametrize(
+    "image", ["pytorch/pytorch", "docker.io/pytorch/pytorch:2.7.1-cuda12.8-cudnn9-runtime"]
+)
+def test_pytorchs_images_stand_for_it_where_it_has_pytorch(image: str) -> None:
+    assert find_alias(image, ALIASES, with_torch=True) == HOST_IMAGE
+    assert find_alias(image, ALIASES, with_torch=False) == ""
+    assert find_alias(image, {}, with_torch=True) == ""
+
+
 def test_an_alias_of_another_python_says_which_one_runs() -> None:
     here = f"{sys.version_info[0]}.{sys.version_info[1]}"
 

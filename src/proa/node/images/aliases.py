@@ -49,12 +49,13 @@ _PATCH = re.compile(r"(:3\.[0-9]+)\.[0-9]+(?=-|\Z)")
 _MINOR = re.compile(r":3\.([0-9]+)|/python-3([0-9]+)(?=:|\Z)")
 
 
-def find_alias(wanted: str, aliases: Mapping[str, str]) -> str:
-    """Return the image that `wanted` stands for, "" when it is no alias."""
+def find_alias(wanted: str, aliases: Mapping[str, str], *, with_torch: bool | None = None) -> str:
+    """Return the image that `wanted` stands for, "" when it is no alias; `with_torch` None is to look for PyTorch."""
     short = next((wanted.removeprefix(prefix) for prefix in _PREFIXES if wanted.startswith(prefix)), wanted)
     names = [wanted, short, _PATCH.sub(r"\1", short)]
     if short.partition(":")[0] == TORCH_IMAGE and "@" not in short:
-        names = [wanted, TORCH_IMAGE] if has_torch() else [wanted] if ":" in wanted else []
+        is_there = has_torch() if with_torch is None else with_torch
+        names = [wanted, TORCH_IMAGE] if is_there else [wanted] if ":" in wanted else []
     return next((aliases[name] for name in names if name in aliases), "")
 
 

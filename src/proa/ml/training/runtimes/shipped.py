@@ -1,7 +1,7 @@
 """What a cluster has for training from the start: runtimes, and the version that the SDK asks for.
 
 Names, labels and images are upstream's (manifests/base of kubeflow/trainer), so that manifests carry over; `plain` is
-ours: Python without a framework.
+ours: Python without a framework, whose pods are not started again when they fail.
 """
 
 from __future__ import annotations
@@ -53,16 +53,24 @@ def make_runtimes() -> list[Object]:
     """Return the runtimes."""
     return [
         _runtime("torch-distributed", "torch", {"torch": {}}, TORCH_IMAGE),
-        _runtime("plain", "plain", {}, PYTHON_IMAGE),
+        _runtime("plain", "plain", {}, PYTHON_IMAGE, job={"backoffLimit": 0}, pod={"restartPolicy": "Never"}),
     ]
 
 
-def _runtime(name: str, framework: str, policy: Object, image: str) -> Object:
+def _runtime(
+    name: str,
+    framework: str,
+    policy: Object,
+    image: str,
+    job: Object | None = None,
+    pod: Object | None = None,
+) -> Object:
+    pods = {**(pod or {}), "containers": [{"name": "node", "image": image}]}
     node = {
         "name": "node",
         "template": {
             "metadata": {"labels": {ANCESTOR: "trainer"}},
-            "spec": {"template": {"spec": {"containers": [{"name": "node", "image": image}]}}},
+            "spec": {**(job or {}), "template": {"spec": pods}},
         },
     }
     spec = {

@@ -81,7 +81,7 @@ def _injection_targets(runtime: Object) -> list[Object]:
 def _initializers(trainjob: Object, spec: Object) -> Iterator[str]:
     wanted = trainjob["spec"].get("initializer") or {}
     for key, name in (("dataset", DATASET), ("model", MODEL)):
-        if not wanted.get(key):
+        if wanted.get(key) is None:
             continue
         job = next((job for job in spec.get("replicatedJobs") or () if job["name"] == name), None)
         if job is None:

@@ -132,9 +132,9 @@ def _find_problem(seen: Seen) -> Problem | None:
 
 
 def _problem_of(pod: Object) -> Problem | None:
-    """Return what keeps a pod from being placed or started."""
+    """Return what keeps a pod from being placed or started, or from going on."""
     status = pod.get("status") or {}
-    if status.get("phase") != "Pending" or meta.is_deleting(pod):
+    if status.get("phase") not in ("Pending", "Running") or meta.is_deleting(pod):
         return None
     placed = meta.find_condition(pod, "PodScheduled") or {}
     if placed.get("status") == "False" and placed.get("reason") == "Unschedulable":
@@ -146,6 +146,13 @@ def _problem_of(pod: Object) -> Problem | None:
                 return Problem(
                     waiting["reason"],
                     f"container {container['name']} of Pod {meta.name(pod)} cannot start: {waiting.get('message', '')}",
+                )
+            if waiting.get("reason") == "CrashLoopBackOff":
+                ended = (container.get("lastState") or {}).get("terminated") or {}
+                return Problem(
+                    waiting["reason"],
+                    f"container {container['name']} of Pod {meta.name(pod)} ends with exit code "
+                    f"{ended.get('exitCode')} and is started again, ever later; its log says more",
                 )
     return None
 

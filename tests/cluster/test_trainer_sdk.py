@@ -1,0 +1,158 @@
+"""Kubeflow's SDK, unmodified: TrainJobs on several nodes, torch over DNS names, logs by rank, and what never hangs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from support.clusters import Cluster, ProaCommand, run
+from support.sdk_venvs import KUBEFLOW, make_sdk_venv
+
+pytestmark = [
+    pytest.mark.cluster,
+    pytest.mark.xdist_group("kubeflow"),
+    pytest.mark.timeout(600, func_only=True),  # making an SDK's environment is none of it
+]
+PROGRAM = Path(__file__).with_name("programs") / "trainer_sdk.py"
+
+
+@pytest.fixture(scope="module")
+def python() -> Path:
+    """The interpreter that has the SDK, and torch."""
+    return make_sdk_venv("kubeflow", KUBEFLOW)
+
+
+@pytest.fixture(scope="module")
+def trainer_cluster(
+    python: Path, tmp_path_factory: pytest.TempPathFactory, kubectl_path: str
+) -> Iterator[Cluster]:
+    """A cluster whose host image has the SDK and torch, as a user's has them."""
+    proa = ProaCommand(tmp_path_factory.mktemp("trainer") / "home", str(python))
+    proa("up", "--detach", "--port", "0", "--pipelines-port", "0")
+    try:
+        yield Cluster(proa, kubectl_path)
+    finally:
+        proa("reset", "--yes", check=False)
+
+
+def run_program(cluster: Cluster, what: str, folder: Path) -> dict[str, Any]:
+    """Run the program of users; return its answers."""
+    answers = folder / "answers.json"
+    command = [
+        "env",
+        f"KUBECONFIG={cluster.kubeconfig}",
+        str(cluster.proa.python),
+        str(PROGRAM),
+        what,
+        str(answers),
+    ]
+    run(command, timeout=500, cwd=folder)
+    found: dict[str, Any] = json.loads(answers.read_text())
+    return found
+
+
+def test_torch_trains_on_two_nodes_that_find_one_another_by_name(
+    trainer_cluster: Cluster, tmp_path: Path
+) -> None:
+    seen = run_program(trainer_cluster, "tour", tmp_path)
+
+    assert seen["runtimes"] == [["plain", "plain"], ["torch-distributed", "torch"]]
+    assert seen["steps"] == [["node-0", "Succeeded", "1"], ["node-1", "Succeeded", "1"]]
+    assert (seen["nodes"], "Running" in seen["statuses"], seen["statuses"][0]) == (2, True, "Complete")
+    for rank in (0, 1):
+        assert seen["logs"][f"node-{rank}"][0] == f"rank={rank} of=2 node={rank} sum=3.0"
+    assert seen["followed"] == seen["logs"]["node-0"]
+    met = [float(lines[1].partition("=")[2]) for lines in seen["logs"].values()]
+    assert min(met) < 2.0, "who came last waited for a name, not for a process"
+    assert ["TrainJob", "AllJobsCompleted"] in seen["events"]
+    assert ["Pod", "ImageAlias"] in seen["events"]
+    assert seen["name"] in seen["listed"]
+    assert seen["name"] not in seen["left"]
+
+
+def test_functions_containers_patches_and_failures_are_as_the_client_says(
+    trainer_cluster: Cluster, tmp_path: Path
+) -> None:
+    seen = run_program(trainer_cluster, "others", tmp_path)
+
+    assert seen["function"][1:] == ["hello True blue", f"patched {seen['function'][2].split()[1]} True"]
+    name = seen["container_name"]
+    assert seen["container"] == [[f"node {name}-node-0-0 of it"], [f"node {name}-node-0-1 of it"]]
+    assert "torch" in seen["packages"]
+    assert seen["refusal"] == "TrainJob NAME is Failed"
+    failed = trainer_cluster.get("trainjob", seen["failed"])["status"]["conditions"][-1]
+    assert (failed["type"], failed["reason"]) == ("Failed", "FailedJobs")
+    assert "exit code 1" in failed["message"]
+
+
+def test_training_goes_on_from_its_checkpoint_when_a_node_is_killed(
+    trainer_cluster: Cluster, tmp_path: Path
+) -> None:
+    seen = run_program(trainer_cluster, "resumes", tmp_path)
+
+    assert seen["replaced"]
+    for rank in ("0", "1"):
+        log = seen["logs"][rank]
+        begun = int(log[0].rpartition(" ")[2])
+        assert begun >= 5
+        assert [line for line in log if line.startswith("step=")] == [
+            f"step={step} sum={2.0 * step}" for step in range(begun, 40)
+        ]
+        assert log[-1] == f"rank={rank} done"
+
+
+def make_trainjob(name: str, *, runtime: str = "plain", **spec: Any) -> dict[str, Any]:
+    return {
+        "apiVersion": "trainer.kubeflow.org/v1alpha1",
+        "kind": "TrainJob",
+        "metadata": {"name": name},
+        "spec": {"runtimeRef": {"name": runtime}, **spec},
+    }
+
+
+def test_what_cannot_run_says_why_and_nothing_hangs(trainer_cluster: Cluster) -> None:
+    bad_variable = {"command": ["true"], "env": [{"name": "a=b"}]}
+    too_much = {"command": ["true"], "resourcesPerNode": {"requests": {"cpu": "999"}}}
+    jobs = {
+        "Failed": [
+            make_trainjob("unknown", runtime="nowhere"),
+            make_trainjob("reserved", runtime="torch-distributed", trainer={"env": [{"name": "PET_NNODES"}]}),
+            make_trainjob("refused", trainer=bad_variable),
+            make_trainjob("late", trainer={"command": ["sleep", "600"]}, activeDeadlineSeconds=1),
+        ],
+        "Stalled": [make_trainjob("unplaced", trainer=too_much)],
+    }
+    kubectl = trainer_cluster.kubectl
+    every = {"apiVersion": "v1", "kind": "List", "items": [job for group in jobs.values() for job in group]}
+    kubectl("apply", "-f", "-", stdin=json.dumps(every))
+
+    said = {}
+    for condition, group in jobs.items():
+        for job in group:
+            name = job["metadata"]["name"]
+            kubectl("wait", f"trainjob/{name}", f"--for=condition={condition}", "--timeout=60s")
+            found = trainer_cluster.get("trainjob", name)["status"]["conditions"]
+            said[name] = next(c for c in found if c["type"] == condition)
+
+    assert {name: condition["reason"] for name, condition in said.items()} == {
+        "unknown": "TrainingRuntimeNotFound",
+        "reserved": "InvalidTrainJob",
+        "refused": "JobCreationFailed",
+        "late": "DeadlineExceeded",
+        "unplaced": "Unschedulable",
+    }
+    assert "ClusterTrainingRuntime torch-distributed" in said["unknown"]["message"]
+    assert "PET_NNODES" in said["reserved"]["message"]
+    assert "env[0].name" in said["refused"]["message"]
+    assert "Insufficient cpu" in said["unplaced"]["message"]
+
+    kubectl("delete", "trainjob", *said)
+    again = {"runtimeRef": {"name": "plain"}, "trainer": {"numProcPerNode": 0}}
+    refused = kubectl(
+        "apply", "-f", "-", stdin=json.dumps({**make_trainjob("x"), "spec": again}), check=False
+    )
+    assert "numProcPerNode must be greater than or equal to 1" in refused.stderr
