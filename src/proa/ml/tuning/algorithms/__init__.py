@@ -5,5 +5,14 @@ from __future__ import annotations
 ALGORITHMS = {
     "random": "random_search",
     "grid": "grid",
+    "sobol": "sobol",
+    "tpe": "tpe",
+    "multivariate-tpe": "multivariate_tpe",
+    "bayesianoptimization": "bayesianoptimization",
+    "cmaes": "cmaes",
+    "hyperband": "hyperband",
+    "pbt": "pbt",
 }
-EARLY_STOPPING: dict[str, str] = {}
+EARLY_STOPPING = {
+    "medianstop": "medianstop",
+}

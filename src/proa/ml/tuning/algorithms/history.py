@@ -92,8 +92,12 @@ class History:
         except ValueError:
             self._points[index] = np.nan
         value = trial.value
-        is_known = trial.state in ("succeeded", "early-stopped") and value is not None and math.isfinite(value)
-        self._losses[index] = (-value if self._is_maximized else value) if is_known and value is not None else np.nan
+        is_known = (
+            trial.state in ("succeeded", "early-stopped") and value is not None and math.isfinite(value)
+        )
+        self._losses[index] = (
+            (-value if self._is_maximized else value) if is_known and value is not None else np.nan
+        )
         self._runs[index] = trial.state == "running"
 
     def _shorten(self, length: int) -> None:

@@ -66,10 +66,14 @@ def _suggest_one(
     return values
 
 
-def _sample(history: History, settings: dict[str, Any], random: np.random.Generator, is_multivariate: bool) -> Floats:
+def _sample(
+    history: History, settings: dict[str, Any], random: np.random.Generator, is_multivariate: bool
+) -> Floats:
     best, others = _split(history, settings["gamma"])
     dimensions = history.space.dimensions
-    groups = [list(range(len(dimensions)))] if is_multivariate else [[index] for index in range(len(dimensions))]
+    groups = (
+        [list(range(len(dimensions)))] if is_multivariate else [[index] for index in range(len(dimensions))]
+    )
     point = np.empty(len(dimensions))
     for group in groups:
         chosen = [dimensions[index] for index in group]

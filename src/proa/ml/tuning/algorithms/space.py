@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import bisect
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
 from functools import cached_property
 from random import Random
@@ -165,7 +165,7 @@ class Space:
         """The number of points, 0 for infinitely many."""
         return math.prod([dimension.count for dimension in self.dimensions])
 
-    def values(self, point: Sequence[float]) -> dict[str, str]:
+    def values(self, point: Iterable[float]) -> dict[str, str]:
         """Return the assignments at a point of the cube."""
         pairs = zip(self.dimensions, point, strict=True)
         return {dimension.name: dimension.value(float(coordinate)) for dimension, coordinate in pairs}
