@@ -14,6 +14,8 @@ from proa.ml.tuning.algorithms.history import Floats
 
 TREES = 100
 QUANTILES = (0.16, 0.5, 0.84)
+LEAST_DOUBT = 0.1
+"""Trees that agree are not sure: without some doubt the same neighbourhood would be tried again and again."""
 
 
 class Forest:
@@ -35,7 +37,7 @@ class Forest:
     def predict(self, at: Floats) -> tuple[Floats, Floats]:
         """Return means and standard deviations."""
         each = np.array([tree.predict(at) for tree in self._model.estimators_])
-        return each.mean(axis=0), np.maximum(each.std(axis=0), 1e-3)
+        return each.mean(axis=0), np.maximum(each.std(axis=0), LEAST_DOUBT)
 
 
 class BoostedTrees:
@@ -59,7 +61,7 @@ class BoostedTrees:
     def predict(self, at: Floats) -> tuple[Floats, Floats]:
         """Return medians, and half of what is between the outer models."""
         low, middle, high = (model.predict(at) for model in self._models)
-        return middle, np.maximum((high - low) / 2, 1e-3)
+        return middle, np.maximum((high - low) / 2, LEAST_DOUBT)
 
     def _fit(self) -> None:
         for model in self._models:
