@@ -35,6 +35,7 @@ BENCHES = {
     "pipelines_history": "what a page of past pipeline runs costs, with 100 and 10,000 of them",
     "pipelines_runs": "what a step of a pipeline costs: 50 one after another, 100 side by side, 1,000",
     "pipelines_planner": "what an event costs the planner of a pipeline run, with 10 and 10,000 tasks",
+    "tuning_trials": "what a trial costs: 20 one after another, 500 with 16 at a time",
 }
 
 
