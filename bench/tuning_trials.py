@@ -1,8 +1,8 @@
 """What does a trial cost: 20 one after another, and 500 with 16 at a time?
 
-A trial is a Job whose Python program computes one value and prints it, tuned by TPE. The baseline of the same run is Optuna
-alone: TPE in this process and the same program as a subprocess, by a pool of as many workers; no isolation, no API, no
-history that survives. The aim is under 0.3 s more a trial.
+A trial is a Job whose Python program computes one value and prints it, tuned by TPE. The baseline of the same run is
+Optuna alone: TPE in this process and the same program as a subprocess, by a pool of as many workers; no isolation, no
+API, no history that survives. The aim is under 0.3 s more a trial.
 """
 
 from __future__ import annotations
