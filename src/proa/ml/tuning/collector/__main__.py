@@ -1,18 +1,17 @@
-"""`python -m proa.ml.tuning.collector SETTINGS`: see program.py. SIGTERM is kept from the first line on, not lost."""
+"""`python -m proa.ml.tuning.collector KEY=VALUE...`: see program.py, and asked.py for the keys."""
 
-import signal
-
-signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})
+from proa.ml.tuning.collector import ends
 
 
 def main() -> None:
-    """Collect by the settings that are the last argument."""
-    import json
+    """Collect as the arguments say."""
+    ends.keep()
     import sys
 
+    from proa.ml.tuning.collector.asked import Asked
     from proa.ml.tuning.collector.program import Collector
 
-    Collector(json.loads(sys.argv[-1])).run()
+    Collector(Asked(sys.argv[1:])).run()
 
 
 if __name__ == "__main__":

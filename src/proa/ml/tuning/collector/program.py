@@ -7,12 +7,10 @@ Standard library only; what one kind of collector needs is imported for that kin
 
 from __future__ import annotations
 
-import contextlib
 import os
-import signal
 import time
 
-from proa.ml.tuning.collector import wire
+from proa.ml.tuning.collector import ends, wire
 from proa.ml.tuning.collector.points import Points
 from proa.ml.tuning.collector.printing import write
 from proa.ml.tuning.collector.rules import Rules
@@ -20,8 +18,9 @@ from proa.ml.tuning.collector.rules import Rules
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from typing import Any, Protocol
+    from typing import Protocol
 
+    from proa.ml.tuning.collector.asked import Asked
     from proa.ml.tuning.collector.stopping import Stopper
 
     class Source(Protocol):
@@ -37,7 +36,6 @@ if TYPE_CHECKING:
             """Say where metrics were looked for, and what was there instead."""
 
 
-ENDS = {signal.SIGTERM, signal.SIGINT}
 DRAIN_SECONDS = 20.0
 """For what is left at the end; a pod has 30 seconds, unless its author says otherwise."""
 TERMINATION_LOG = "/dev/termination-log"
@@ -46,21 +44,17 @@ TERMINATION_LOG = "/dev/termination-log"
 class Collector:
     """One trial's collector, by the settings that injection gave it."""
 
-    def __init__(self, asked: Mapping[str, Any]) -> None:
+    def __init__(self, asked: Asked) -> None:
         self._asked = asked
-        self._rules = Rules(
-            [(r[0], float(r[1]), r[2], r[3]) for r in asked.get("rules") or ()],
-            asked["metrics"][0],
-            is_maximized=bool(asked.get("maximized")),
-        )
-        self._points = Points(asked["metrics"], self._rules.hear)
+        self._rules = Rules(asked.rules, asked.metrics[0], is_maximized=bool(asked.get("maximized")))
+        self._points = Points(asked.metrics, self._rules.hear)
         self._source, self._slowest = make_source(asked, self._points)
-        self._is_primary = all(os.environ.get(k) == v for k, v in (asked.get("primary") or {}).items())
+        self._is_primary = all(os.environ.get(name) == value for name, value in asked.primary)
         self._stopper: Stopper | None = None
         if asked.get("stop"):
             from proa.ml.tuning.collector.stopping import Stopper
 
-            self._stopper = Stopper(asked["stop"])
+            self._stopper = Stopper(asked.get("stop"))
 
     def run(self) -> None:
         """Follow the training until this process is told to end; then tell."""
@@ -69,7 +63,7 @@ class Collector:
             pause = 0.01 if self._source.poll() else min(pause * 1.5, self._slowest)
             if self._stopper is not None and self._is_primary and self._rules.reason:
                 self._stop(self._stopper)
-            if signal.sigtimedwait(ENDS, pause) is not None:
+            if ends.wait(pause):
                 break
         self._source.end(time.monotonic() + DRAIN_SECONDS)
         self._tell()
@@ -85,12 +79,17 @@ class Collector:
         lines: list[str] = []
         if outcome != wire.NOT_PRIMARY:
             series = self._points.series
-            lines = list(wire.encode_points(self._asked["marker"], {m: s.points for m, s in series.items()}))
+            lines = list(
+                wire.encode_points(self._asked.get("marker"), {m: s.points for m, s in series.items()})
+            )
         extremes = {m: s.extremes for m, s in self._points.series.items() if s.count} if lines else {}
         write(f"{message}\n{''.join(lines)}".encode())
-        path = self._asked.get("message_path") or TERMINATION_LOG
-        with contextlib.suppress(OSError), open(path, "w") as file:
-            file.write(wire.encode_message(outcome, message, len(lines), extremes))
+        text = wire.encode_message(outcome, message, len(lines), extremes)
+        try:
+            with open(self._asked.get("message", TERMINATION_LOG), "w") as file:
+                file.write(text)
+        except OSError as error:
+            write(f"The outcome could not be told: {error}\n".encode())
 
     def _judge(self) -> tuple[str, str]:
         if not self._is_primary:
@@ -106,17 +105,18 @@ class Collector:
         return wire.SUCCEEDED, found
 
 
-def make_source(asked: Mapping[str, Any], points: Points) -> tuple[Source, float]:
+def make_source(asked: Asked, points: Points) -> tuple[Source, float]:
     """Return where metrics are to be read, and how many seconds it may go unread when nothing happens."""
-    needs_haste = bool(asked.get("rules"))
-    if asked["kind"] == "TensorFlowEvent":
+    needs_haste = bool(asked.rules)
+    kind = asked.get("kind")
+    if kind == "TensorFlowEvent":
         from proa.ml.tuning.collector.sources import EventSource
 
-        return EventSource(asked["path"], points), 0.25 if needs_haste else 2.0
-    if asked["kind"] == "PrometheusMetric":
+        return EventSource(asked.get("path"), points), 0.25 if needs_haste else 2.0
+    if kind == "PrometheusMetric":
         from proa.ml.tuning.collector.sources import PrometheusSource
 
-        return PrometheusSource(asked["http"], points), 1.0
+        return PrometheusSource(asked, points), 1.0
     from proa.ml.tuning.collector.text_source import TextSource
 
     return TextSource(asked, points), 0.1 if needs_haste else 0.25

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-    from typing import Any
+    from collections.abc import Iterator
 
+    from proa.ml.tuning.collector.asked import Asked
     from proa.ml.tuning.collector.points import Points
 
 TIMEOUT_SECONDS = 2.0
@@ -22,8 +22,10 @@ MAX_NAMES = 8
 class Endpoint:
     """Where the training offers its metrics. `fault` says why the last answer was none, "" when it was one."""
 
-    def __init__(self, http: Mapping[str, Any], points: Points) -> None:
-        self._http = http
+    def __init__(self, asked: Asked, points: Points) -> None:
+        self._host, self._port = asked.get("host"), int(asked.get("port"))
+        self._path, self._scheme = asked.get("url-path"), asked.get("scheme", "HTTP")
+        self._headers = [header.partition(": ") for header in asked.all("header")]
         self._points = points
         self._last: dict[str, str] = {}
         self.fault = ""
@@ -33,8 +35,7 @@ class Endpoint:
     @property
     def url(self) -> str:
         """Return the address that is asked."""
-        http = self._http
-        return f"{http['scheme'].lower()}://{http['host']}:{http['port']}{http['path']}"
+        return f"{self._scheme.lower()}://{self._host}:{self._port}{self._path}"
 
     def poll(self) -> bool:
         """Ask once; tell whether a value has changed."""
@@ -65,12 +66,11 @@ class Endpoint:
     def _get(self) -> str:
         import socket
 
-        http = self._http
-        given = {"host": f"{http['host']}:{http['port']}", "accept": "text/plain", "connection": "close"}
-        given |= {_clean(name).lower(): _clean(value) for name, value in http.get("headers") or ()}
+        given = {"host": f"{self._host}:{self._port}", "accept": "text/plain", "connection": "close"}
+        given |= {_clean(name).lower(): _clean(value) for name, _, value in self._headers}
         head = "".join(f"{name}: {value}\r\n" for name, value in given.items())
-        with socket.create_connection((http["host"], http["port"]), TIMEOUT_SECONDS) as connection:
-            if http["scheme"] == "HTTPS":
+        with socket.create_connection((self._host, self._port), TIMEOUT_SECONDS) as connection:
+            if self._scheme == "HTTPS":
                 import ssl
 
                 context = ssl.create_default_context()
@@ -79,7 +79,7 @@ class Endpoint:
                     ssl.CERT_NONE,
                 )  # as probes: it is the pod's own
                 connection = context.wrap_socket(connection)
-            connection.sendall(f"GET {_clean(http['path'])} HTTP/1.0\r\n{head}\r\n".encode())
+            connection.sendall(f"GET {_clean(self._path)} HTTP/1.0\r\n{head}\r\n".encode())
             answer = bytearray()
             while len(answer) < MAX_ANSWER and (part := connection.recv(65536)):
                 answer += part

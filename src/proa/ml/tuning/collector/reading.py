@@ -10,11 +10,11 @@ collector ever tells, are passed over.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal, cast
 
 from proa.ml.tuning.collector import wire
+from proa.ml.tuning.collector.asked import Asked
 from proa.ml.tuning.kinds import COLLECTOR_CONTAINER
 from proa.ml.tuning.records import MetricPoint
 from proa.objects.quick_dataclass import dataclass
@@ -58,8 +58,8 @@ def find(pod: Mapping[str, Any]) -> Told | None:
     terminated = _terminated(pod, status)
     if terminated is None:
         return None
-    asked = _asked(container)
-    marker, metrics = str(asked.get("marker", "")), tuple(map(str, asked.get("metrics") or ()))
+    asked = Asked(str(word).replace("$$", "$") for word in container.get("args") or ())
+    marker, metrics = asked.get("marker"), tuple(asked.metrics)
     told = wire.decode_message(terminated.get("message") or "")
     if told is None:
         return Told("crashed", _describe_crash(terminated), 0, marker, metrics, {})
@@ -111,15 +111,6 @@ def _describe_crash(terminated: Mapping[str, Any]) -> str:
         if reason == "OOMKilled"
         else f"container {COLLECTOR_CONTAINER} ended without telling what it found ({why})"
     )
-
-
-def _asked(container: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the collector's settings, which are its last argument."""
-    try:
-        asked = json.loads((container.get("args") or [""])[-1])
-    except ValueError:
-        return {}
-    return asked if isinstance(asked, dict) else {}
 
 
 def _extremes(told: Any, metrics: Sequence[str]) -> dict[str, tuple[wire.Point, ...]]:

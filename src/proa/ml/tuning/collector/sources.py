@@ -4,9 +4,7 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from typing import Any
-
+    from proa.ml.tuning.collector.asked import Asked
     from proa.ml.tuning.collector.points import Points
 
 
@@ -46,14 +44,15 @@ class EventSource:
 class PrometheusSource:
     """A port of the training's (PrometheusMetric)."""
 
-    def __init__(self, http: Mapping[str, Any], points: Points) -> None:
+    def __init__(self, asked: Asked, points: Points) -> None:
         from proa.ml.tuning.collector.prometheus import Endpoint
 
-        self._endpoint = Endpoint(http, points)
+        self._endpoint = Endpoint(asked, points)
 
     def poll(self) -> bool:
-        """Ask for the values of now."""
-        return self._endpoint.poll()
+        """Ask for the values of now. There is never more at once, however often they change."""
+        self._endpoint.poll()
+        return False
 
     def end(self, deadline: float) -> None:
         """Ask once more: the training may be still there, if another container has ended the pod."""

@@ -7,10 +7,9 @@ they were read. The default filter is written out here: as an expression it take
 
 from __future__ import annotations
 
-import re
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import re
     from collections.abc import Iterator, Sequence
 
     from proa.ml.tuning.collector.points import Points
@@ -20,8 +19,9 @@ MAX_LINE = 64 * 1024
 TAIL_BYTES = 2048
 MAX_NAMES = 8
 
-_NAME = re.compile(r"[\w|-]+", re.ASCII)
-_VALUE = re.compile(r"\s*([+-]?\d*(?:\.\d+)?(?:[Ee][+-]?\d+)?)", re.ASCII)
+_OF_NAMES = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_|-")
+_DIGITS = frozenset("0123456789")
+_SPACES = frozenset("\t\n\f\r ")
 
 
 class Lines:
@@ -29,7 +29,7 @@ class Lines:
 
     def __init__(self, points: Points, filters: Sequence[str], *, is_json: bool) -> None:
         self._points = points
-        self._filters = [re.compile(f, re.ASCII) for f in filters]
+        self._filters = compile_filters(filters)
         self._names = [metric.encode() for metric in points.metrics]
         self._is_json = is_json
         self._rest = b""
@@ -118,15 +118,45 @@ def default_matches(text: str) -> Iterator[tuple[str, str]]:
     """Yield what `([\\w|-]+)\\s*=\\s*([+-]?\\d*(\\.\\d+)?([Ee][+-]?\\d+)?)` finds, in time that grows with the line."""
     begin = 0
     while (equals := text.find("=", begin)) >= 0:
-        backwards = text[begin:equals].rstrip()[::-1]
-        name = _NAME.match(backwards)
-        if name is None:
-            begin = equals + 1
-            continue
-        value = _VALUE.match(text, equals + 1)
-        assert value is not None
-        yield name.group()[::-1], value.group(1)
-        begin = value.end()
+        end = equals
+        while end > begin and text[end - 1] in _SPACES:
+            end -= 1
+        start = end
+        while start > begin and text[start - 1] in _OF_NAMES:
+            start -= 1
+        begin = equals + 1
+        if start < end:
+            while text[begin : begin + 1] in _SPACES:
+                begin += 1
+            value, begin = begin, _number_end(text, begin)
+            yield text[start:end], text[value:begin]
+
+
+def _number_end(text: str, begin: int) -> int:
+    """Return where a number ends: sign, digits, fraction, exponent, each if it is there."""
+    end = _digits_end(text, begin + (text[begin : begin + 1] in ("+", "-")))
+    if text[end : end + 1] == "." and (fraction := _digits_end(text, end + 1)) > end + 1:
+        end = fraction
+    if text[end : end + 1] in ("e", "E"):
+        digits = end + (2 if text[end + 1 : end + 2] in ("+", "-") else 1)
+        if (exponent := _digits_end(text, digits)) > digits:
+            end = exponent
+    return end
+
+
+def _digits_end(text: str, start: int) -> int:
+    while start < len(text) and text[start] in _DIGITS:
+        start += 1
+    return start
+
+
+def compile_filters(filters: Sequence[str]) -> list[re.Pattern[str]]:
+    """Return the filters of one's own as expressions, in which \\w and \\d are of ASCII, as in upstream's."""
+    if not filters:
+        return []
+    import re
+
+    return [re.compile(pattern, re.ASCII) for pattern in filters]
 
 
 def parse_time(stamp: object) -> float | None:

@@ -10,9 +10,7 @@ from proa.ml.tuning.collector.text import Lines
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from typing import Any
-
+    from proa.ml.tuning.collector.asked import Asked
     from proa.ml.tuning.collector.points import Points
 
 BLOCKS_AT_ONCE = 16
@@ -22,12 +20,12 @@ BLOCKS_AT_ONCE = 16
 class TextSource:
     """The training's output (StdOut), or a file that it writes (File)."""
 
-    def __init__(self, asked: Mapping[str, Any], points: Points) -> None:
+    def __init__(self, asked: Asked, points: Points) -> None:
         self._is_json = asked.get("format") == "JSON"
-        self._is_output = asked["kind"] == "StdOut"
-        self._filters = asked.get("filters") or []
+        self._is_output = asked.get("kind") == "StdOut"
+        self._filters = asked.all("filter")
         self._points = points
-        self._file = File(asked["path"])
+        self._file = File(asked.get("path"))
         self._lines = Lines(points, self._filters, is_json=self._is_json)
         self._ends_line = True
         self._left = 0

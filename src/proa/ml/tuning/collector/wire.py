@@ -13,7 +13,10 @@ matters to nobody who reads it. `reading` is the operator's side. Standard libra
 
 from __future__ import annotations
 
-import json
+try:
+    from _json import encode_basestring_ascii as quote
+except ImportError:  # not CPython
+    from json.encoder import encode_basestring_ascii as quote
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -46,26 +49,30 @@ def encode_points(marker: str, points: Mapping[str, Sequence[Point]]) -> Iterato
     for metric, of_metric in points.items():
         for start in range(0, len(of_metric), POINTS_IN_A_LINE):
             part = of_metric[start : start + POINTS_IN_A_LINE]
-            told = {"metric": metric, "times": [p[0] for p in part], "values": [p[1] for p in part]}
-            yield f"{marker} {json.dumps(told, separators=(',', ':'))}\n"
+            times = ",".join(repr(time) for time, _ in part)
+            values = ",".join(quote(value) for _, value in part)
+            yield f'{marker} {{"metric":{quote(metric)},"times":[{times}],"values":[{values}]}}\n'
 
 
 def encode_message(
     outcome: str, message: str, lines: int, extremes: Mapping[str, Mapping[str, Point]]
 ) -> str:
     """Return the termination message: of the last metrics nothing where not all fit, and of words what fits."""
-    told: dict[str, Any] = {"outcome": outcome, "message": message, "lines": lines, "metrics": {}}
-    for kept in range(len(extremes), -1, -1):
-        told["metrics"] = dict(list(extremes.items())[:kept])
-        text = json.dumps(told, separators=(",", ":"))
-        if len(text) <= MESSAGE_LIMIT_BYTES:
-            return text
-        if kept <= 1 and len(message) > 500:  # the objective's points count more than all of the words
-            told["message"] = message[:500]
-            text = json.dumps(told, separators=(",", ":"))
-            if len(text) <= MESSAGE_LIMIT_BYTES:
-                return text
-    return json.dumps({"outcome": outcome, "message": message[:500], "lines": lines, "metrics": {}})
+    begin = f'{{"outcome":{quote(outcome)},"lines":{lines},"message":'
+    words = quote(message)
+    encoded = [f"{quote(metric)}:{_encode_extremes(points)}" for metric, points in extremes.items()]
+    room = MESSAGE_LIMIT_BYTES - len(begin) - len(',"metrics":{}}') - (len(encoded[0]) if encoded else 0)
+    while len(words) > max(room, 2):  # the objective's points count more than all of the words
+        message = message[: min(len(message) - 1, len(message) * room // len(words))]
+        words = quote(message)
+    room -= len(words)
+    kept = encoded[:1]
+    for text in encoded[1:]:
+        room -= len(text) + 1
+        if room < 0:
+            break
+        kept.append(text)
+    return f'{begin}{words},"metrics":{{{",".join(kept)}}}}}'
 
 
 def decode_lines(marker: str, log: str) -> dict[str, list[Point]]:
@@ -101,7 +108,13 @@ def as_point(pair: Any) -> Point | None:
     return (float(time), value[:MAX_VALUE]) if abs(time) < 1e12 else None
 
 
+def _encode_extremes(points: Mapping[str, Point]) -> str:
+    return "{" + ",".join(f"{quote(k)}:[{p[0]!r},{quote(p[1])}]" for k, p in points.items()) + "}"
+
+
 def _decode_object(text: str) -> dict[str, Any]:
+    import json
+
     try:
         value = json.loads(text)
     except (ValueError, RecursionError):

@@ -6,7 +6,7 @@ Source: pkg/webhook/v1beta1/pod/{inject_webhook,utils}.go of kubeflow/katib (get
 from __future__ import annotations
 
 import hashlib
-import json
+import re
 from collections.abc import Mapping
 from posixpath import dirname, normpath
 from typing import Any
@@ -34,6 +34,7 @@ class Collection:
     is_maximized: bool
     rules: tuple[Mapping[str, Any], ...]
     source: Mapping[str, Any]
+    filters: tuple[str, ...]
     custom: Mapping[str, Any] | None
     path: str
     folder: str
@@ -77,6 +78,10 @@ def read_collection(trial: Mapping[str, Any]) -> Collection | Problem:
         words = f"{path}: choose one in a folder of its own, as {METRICS_FILE} is: a volume is mounted there"
         return Problem("spec.metricsCollectorSpec.source.fileSystemPath.path", words)
     rules = tuple(spec.get("earlyStoppingRules") or ())
+    filters = tuple((source.get("filter") or {}).get("metricsFormat") or ())
+    problem = _check_filters(filters)
+    if problem is not None:
+        return problem
     return Collection(
         trial=metadata["name"],
         kind=kind,
@@ -87,6 +92,7 @@ def read_collection(trial: Mapping[str, Any]) -> Collection | Problem:
         is_maximized=objective.get("type") == "maximize",
         rules=rules,
         source=source,
+        filters=filters,
         custom=custom if kind == "Custom" else None,
         path=path,
         folder=folder or (dirname(METRICS_FILE) if rules and kind in READ_BY_US else ""),
@@ -95,37 +101,56 @@ def read_collection(trial: Mapping[str, Any]) -> Collection | Problem:
     )
 
 
-def program_settings(collection: Collection, port: int | None, variables: Mapping[str, str]) -> str:
-    """Return the program's settings, its one argument; `variables` has the values that the primary pod's have.
+def program_arguments(collection: Collection, port: int | None, variables: Mapping[str, str]) -> list[str]:
+    """Return the program's arguments; `variables` has the values that the primary pod's have.
 
-    "$" is written so that the kubelet, which expands $(NAME) in arguments, finds none.
+    "$" is doubled, so that the kubelet, which expands $(NAME) in arguments, finds none.
     """
-    rules = [[r["name"], r["value"], r["comparison"], int(r.get("startStep") or 0)] for r in collection.rules]
-    file_system = collection.source.get("fileSystemPath") or {}
-    asked: dict[str, Any] = {
-        "trial": collection.trial,
-        "kind": collection.kind,
-        "metrics": list(collection.metrics),
-        "maximized": collection.is_maximized,
-        "marker": collection.marker,
-        "path": collection.path,
-        "format": (file_system.get("format") or "TEXT") if collection.kind == "File" else "TEXT",
-        "filters": list((collection.source.get("filter") or {}).get("metricsFormat") or ()),
-        "rules": rules,
-        "stop": collection.stop,
-        "primary": dict(variables),
-    }
+    rules = [
+        f"{r['comparison']};{int(r.get('startStep') or 0)};{r['value']};{r['name']}" for r in collection.rules
+    ]
+    words = [
+        f"trial={collection.trial}",
+        f"kind={collection.kind}",
+        *(f"metric={metric}" for metric in collection.metrics),
+        f"maximized={'true' if collection.is_maximized else ''}",
+        f"marker={collection.marker}",
+        f"path={collection.path}",
+        f"format={_format(collection)}",
+        *(f"filter={pattern}" for pattern in collection.filters),
+        *(f"rule={rule}" for rule in rules),
+        f"stop={collection.stop}",
+        *(f"primary={name}={value}" for name, value in variables.items()),
+    ]
     if collection.kind == "PrometheusMetric":
         http = collection.source.get("httpGet") or {}
-        asked["http"] = {
-            "host": http.get("host") or "127.0.0.1",
-            "port": port or PROMETHEUS_PORT,
-            "path": http.get("path") or PROMETHEUS_PATH,
-            "scheme": http.get("scheme") or "HTTP",
-            "headers": [[h.get("name", ""), h.get("value", "")] for h in http.get("httpHeaders") or ()],
-        }
-    kept = {key: value for key, value in asked.items() if value not in ("", [], {}, None)}
-    return json.dumps(kept, separators=(",", ":")).replace("$", "\\u0024")
+        words += [
+            f"host={http.get('host') or '127.0.0.1'}",
+            f"port={port or PROMETHEUS_PORT}",
+            f"url-path={http.get('path') or PROMETHEUS_PATH}",
+            f"scheme={http.get('scheme') or 'HTTP'}",
+            *(f"header={h.get('name', '')}: {h.get('value', '')}" for h in http.get("httpHeaders") or ()),
+        ]
+    return [word.replace("$", "$$") for word in words if not word.endswith("=") or word.startswith("metric=")]
+
+
+def _format(collection: Collection) -> str:
+    """Return JSON where the file has lines of it, else ""."""
+    wanted = (collection.source.get("fileSystemPath") or {}).get("format")
+    return "JSON" if collection.kind == "File" and wanted == "JSON" else ""
+
+
+def _check_filters(filters: tuple[str, ...]) -> Problem | None:
+    """Return what is wrong with an expression: it has a metric's name in its first group, the value in its second."""
+    for index, pattern in enumerate(filters):
+        field = f"spec.metricsCollectorSpec.source.filter.metricsFormat[{index}]"
+        try:
+            groups = re.compile(pattern).groups
+        except re.error as error:
+            return Problem(field, f"{pattern}: is no regular expression: {error}")
+        if groups < 2:
+            return Problem(field, f"{pattern}: two groups are needed, (name) and (value)")
+    return None
 
 
 def _path(kind: str, source: Mapping[str, Any]) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from proa.ml.tuning.injection.collection import PROMETHEUS_PORT, Collection, program_settings
+from proa.ml.tuning.injection.collection import PROMETHEUS_PORT, Collection, program_arguments
 from proa.ml.tuning.injection.places import Place, as_field, find_container, replaced
 from proa.ml.tuning.injection.settings import Checkpoints, Settings
 from proa.ml.tuning.injection.wrapping import wrap
@@ -119,13 +119,13 @@ def _collector(
 ) -> Json:
     unknown = place.unknown(collection.primary)
     names = {label: f"PRIMARY_{index}" for index, label in enumerate(sorted(unknown))}
-    asked = program_settings(collection, port, {names[label]: value for label, value in unknown.items()})
+    arguments = program_arguments(collection, port, {names[label]: value for label, value in unknown.items()})
     container: Json = {
         "name": COLLECTOR_CONTAINER,
         "image": settings.image,
         "imagePullPolicy": settings.image_pull_policy,
         "command": list(settings.command),
-        "args": [asked],
+        "args": arguments,
         "env": [_label_variable(name, label) for label, name in names.items()],
         "restartPolicy": "Always",
         "resources": dict(settings.resources),

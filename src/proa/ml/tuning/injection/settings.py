@@ -2,14 +2,29 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import field
 from typing import Any
 
+import proa
 from proa.objects.quick_dataclass import dataclass
 
 HOST_IMAGE = "proa.local/python"
 COMMAND = ("python3", "-m", "proa.ml.tuning.collector")
+_SOURCE = os.path.dirname(next(iter(proa.__path__)))
+_FROM_SOURCE = """\
+import sys
+sys.path.insert(0, sys.argv.pop(1))
+try:
+    from proa.ml.tuning.collector.__main__ import main
+except ImportError:
+    import site
+    site.main()
+    from proa.ml.tuning.collector.__main__ import main
+main()
+"""
+"""Import from the folder that is the first argument, and look at site-packages only if Proa is not there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,3 +50,14 @@ class Settings:
     resources: Mapping[str, Any] = field(default_factory=dict)
     checkpoints: Checkpoints | None = None
     runtime: Mapping[str, Any] | None = None
+
+
+def settings_of_this_machine(**others: Any) -> Settings:
+    """Return the settings for pods that have this machine's Python: they start in a third of the time.
+
+    The image is this machine, so the program is where this process has it; it is compiled here, for it is read-only there.
+    """
+    import compileall
+
+    compileall.compile_dir(os.path.join(_SOURCE, "proa", "ml", "tuning", "collector"), maxlevels=0, quiet=2)
+    return Settings(command=("python3", "-S", "-E", "-I", "-c", _FROM_SOURCE, _SOURCE), **others)

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
@@ -27,22 +26,23 @@ class Program:
         self.log = folder / "metrics.log"
         self.output = folder / "output"
         self.message = folder / "message"
-        settings = {
+        said = {
             "trial": "t-1",
             "kind": kind,
-            "metrics": ["accuracy", "loss"],
-            "maximized": True,
+            "metric": ["accuracy", "loss"],
+            "maximized": "true",
             "marker": MARKER,
             "path": str(self.log),
-            "message_path": str(self.message),
+            "message": str(self.message),
             **asked,
         }
-        self._metrics = settings["metrics"]
+        each = [(key, value if isinstance(value, list) else [value]) for key, value in said.items()]
+        self._arguments = [f"{key.replace('_', '-')}={value}" for key, values in each for value in values]
         # inherited: a signal before the program is up is kept for it, as by a node
         before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
         with self.output.open("wb") as output:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "proa.ml.tuning.collector", json.dumps(settings)],
+                [sys.executable, "-m", "proa.ml.tuning.collector", *self._arguments],
                 stdout=output,
                 env={"PYTHONPATH": str(SOURCE), "PATH": os.environ["PATH"], **(env or {})},
             )
@@ -61,12 +61,11 @@ class Program:
         return reading.read(told, "\n".join(lines[-told.lines :] if told.lines else []))
 
     def _pod(self) -> dict[str, Any]:
-        args = [json.dumps({"marker": MARKER, "metrics": self._metrics})]
         name = "metrics-logger-and-collector"
         terminated = {"exitCode": 0, "message": self.message.read_text()[:4096]}
         status = {"name": name, "state": {"terminated": terminated}}
         return {
-            "spec": {"initContainers": [{"name": name, "args": args}]},
+            "spec": {"initContainers": [{"name": name, "args": self._arguments}]},
             "status": {"initContainerStatuses": [status]},
         }
 

@@ -74,7 +74,7 @@ def test_a_training_without_metrics_is_told_what_was_looked_for_and_what_was_the
 def test_filters_find_what_their_groups_say(start: Start, tmp_path: Path) -> None:
     (tmp_path / "metrics.log").write_text('{"metric": "accuracy", "value": 0.4}\n{metric: loss, value: 3}\n')
     filters = [r'"metric": "(\w+)", "value": ([\d.]+)', r"\{metric: ([\w|-]+), value: ((-?\d+)(\.\d+)?)\}"]
-    report = start(filters=filters).end()
+    report = start(filter=filters).end()
     assert (values(report), values(report, "loss")) == (["0.4"], ["3"])
 
 
@@ -130,7 +130,7 @@ def test_points_are_bounded_and_the_extremes_are_kept(start: Start, tmp_path: Pa
 
 def test_a_pod_that_is_not_the_primary_one_tells_no_points(start: Start, tmp_path: Path) -> None:
     (tmp_path / "metrics.log").write_text("accuracy=0.5\n")
-    program = start(primary={"PRIMARY_0": "0"}, env={"PRIMARY_0": "1"})
+    program = start(primary="PRIMARY_0=0", env={"PRIMARY_0": "1"})
     report = program.end()
     assert (report.outcome, report.points) == ("not-primary", ())
     assert program.printed().startswith(b"accuracy=0.5\n")
@@ -174,9 +174,7 @@ def test_prometheus_metrics_are_points_whenever_they_change(start: Start) -> Non
     ]
     server, port = serve(bodies)
     try:
-        program = start(
-            kind="PrometheusMetric", http={"host": "127.0.0.1", "port": port, "path": "/m", "scheme": "HTTP"}
-        )
+        program = start(kind="PrometheusMetric", host="127.0.0.1", port=port, url_path="/m")
         until(lambda: len(bodies) == 1)
         report = program.end()
     finally:
@@ -189,8 +187,8 @@ def test_prometheus_metrics_are_points_whenever_they_change(start: Start) -> Non
 def test_a_port_that_nobody_answers_is_said(start: Start) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
-        http = {"host": "127.0.0.1", "port": taken.getsockname()[1], "path": "/m", "scheme": "HTTP"}
-        report = start(kind="PrometheusMetric", http=http).end()
+        port = taken.getsockname()[1]
+        report = start(kind="PrometheusMetric", host="127.0.0.1", port=port, url_path="/m").end()
     assert "was never answered" in report.message
 
 
@@ -221,5 +219,9 @@ def test_nothing_but_the_standard_library_is_imported(start: Start) -> None:
         "datetime",
         "subprocess",
         "inspect",
+        "json",
+        "re",
+        "enum",
+        "contextlib",
     }
     assert heavy & set(json.loads(done.stdout)) == set()

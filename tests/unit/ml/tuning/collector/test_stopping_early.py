@@ -44,8 +44,7 @@ def shell(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mo
 def test_a_training_that_meets_all_rules_is_stopped_and_ends_well(
     shell: str, start: Start, tmp_path: Path
 ) -> None:
-    rules = [["accuracy", "0.5", "less", 3]]
-    program = start(rules=rules, stop=str(tmp_path / ".t-1.stop"))
+    program = start(rule="less;3;0.5;accuracy", stop=str(tmp_path / ".t-1.stop"))
     training = train(tmp_path, TRAIN.format(code=3, steps=2000, value="0.1"))
     assert training.wait(20) == 0
     report = program.end()
@@ -58,7 +57,7 @@ def test_a_training_that_meets_all_rules_is_stopped_and_ends_well(
 def test_a_training_that_meets_no_rule_ends_by_itself_with_its_own_code(
     shell: str, start: Start, tmp_path: Path
 ) -> None:
-    program = start(rules=[["accuracy", "0.5", "less", 3]], stop=str(tmp_path / ".t-1.stop"))
+    program = start(rule="less;3;0.5;accuracy", stop=str(tmp_path / ".t-1.stop"))
     training = train(tmp_path, TRAIN.format(code=3, steps=5, value="0.9") + "sys.exit(4)")
     assert training.wait(20) == 4
     assert program.end().outcome == "succeeded"

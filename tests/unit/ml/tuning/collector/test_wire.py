@@ -16,7 +16,7 @@ points = st.lists(st.tuples(times, st.text(max_size=20)), max_size=450)
 def make_pod(
     message: str, *, state: str = "terminated", phase: str = "Succeeded", **ended: Any
 ) -> dict[str, Any]:
-    args = [json.dumps({"marker": MARKER, "metrics": ["accuracy", "loss"]})]
+    args = [f"marker={MARKER}", "metric=accuracy", "metric=loss"]
     container = {"name": "metrics-logger-and-collector", "args": args}
     how = {"message": message, "exitCode": 0, **ended}
     status = {

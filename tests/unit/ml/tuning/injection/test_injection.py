@@ -1,15 +1,20 @@
 from __future__ import annotations
 
 import copy
-import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from proa.ml.tuning.collector.asked import Asked
 from proa.ml.tuning.injection.injection import Injected, inject
-from proa.ml.tuning.injection.settings import Checkpoints, Settings
+from proa.ml.tuning.injection.settings import Checkpoints, Settings, settings_of_this_machine
 from proa.ml.tuning.injection.trainjob import runtime_named
 from proa.ml.tuning.records import Problem
+from proa.node.environment import expand
 
 Json = dict[str, Any]
 
@@ -84,9 +89,8 @@ def collector_of(spec: Json) -> Json:
     return found
 
 
-def asked_of(spec: Json) -> Json:
-    asked: Json = json.loads(collector_of(spec)["args"][-1])
-    return asked
+def asked_of(spec: Json) -> Asked:
+    return Asked(expand(word, {"VALUE": "x"}) for word in collector_of(spec)["args"])
 
 
 def test_a_job_gets_a_sidecar_the_shared_folder_and_its_output_in_a_file() -> None:
@@ -115,18 +119,17 @@ def test_the_program_is_told_what_to_look_for_in_an_argument_that_the_kubelet_ex
     source = {"filter": {"metricsFormat": [r"(\w+)$(VALUE)(\d+)$$"]}}
     spec = pod_of(injected(make_job(), make_trial(source=source, earlyStoppingRules=[RULE])).run)
     asked = asked_of(spec)
-    assert "$" not in collector_of(spec)["args"][-1]
-    assert asked["filters"] == [r"(\w+)$(VALUE)(\d+)$$"]
-    assert asked["metrics"] == ["accuracy", "loss"]
-    assert asked["rules"] == [["accuracy", "0.5", "less", 3]]
-    assert asked["maximized"] is True
+    assert asked.all("filter") == [r"(\w+)$(VALUE)(\d+)$$"]
+    assert asked.metrics == ["accuracy", "loss"]
+    assert asked.rules == [("accuracy", 0.5, "less", 3)]
+    assert asked.get("maximized")
 
 
 def test_with_stopping_rules_the_shell_stays_and_reads_the_fifo_that_the_collector_writes() -> None:
     spec = pod_of(injected(make_job(), make_trial(earlyStoppingRules=[RULE])).run)
     words = main_of(spec)["command"]
     assert words[3:5] == ["/var/log/katib/metrics.log", "/var/log/katib/.t-1.stop"]
-    assert asked_of(spec)["stop"] == "/var/log/katib/.t-1.stop"
+    assert asked_of(spec).get("stop") == "/var/log/katib/.t-1.stop"
     assert "$(" not in words[2], "the kubelet would expand it"
     assert "$$" not in words[2]
     assert {"name": "PYTHONUNBUFFERED", "value": "1"} in main_of(spec)["env"]
@@ -148,7 +151,7 @@ def test_files_and_event_folders_are_shared_and_the_command_is_left_alone(
     spec = pod_of(injected(make_job(make_template(command=None)), make_trial(kind, source=source)).run)
     assert main_of(spec)["volumeMounts"] == [{"name": "metrics-volume", "mountPath": folder}]
     assert "command" not in main_of(spec)
-    assert asked_of(spec)["path"] == path
+    assert asked_of(spec).get("path") == path
 
 
 def test_a_volume_that_the_training_has_there_already_is_the_one_that_is_shared() -> None:
@@ -189,8 +192,8 @@ def test_prometheus_asks_the_port_that_the_training_names() -> None:
     source: Json = {"httpGet": {"port": "metrics", "path": "/m"}}
     ports = [{"name": "metrics", "containerPort": 9000}]
     trial = make_trial("PrometheusMetric", source=source)
-    http = asked_of(pod_of(injected(make_job(make_template(ports=ports)), trial).run))["http"]
-    assert (http["host"], http["port"], http["path"]) == ("127.0.0.1", 9000, "/m")
+    asked = asked_of(pod_of(injected(make_job(make_template(ports=ports)), trial).run))
+    assert (asked.get("host"), asked.get("port"), asked.get("url-path")) == ("127.0.0.1", "9000", "/m")
     problem = refused(make_job(), trial)
     assert problem.field == "spec.trialTemplate.trialSpec.spec.template.spec.containers[1].ports"
 
@@ -230,7 +233,7 @@ MASTER = {"training.kubeflow.org/job-role": "master"}
 def test_only_the_primary_role_is_collected_from_and_all_pods_are_the_trials() -> None:
     made = injected(make_replicas("Master", "Worker"), make_trial(primaryPodLabels=MASTER))
     roles = made.run["spec"]["pytorchReplicaSpecs"]
-    assert "primary" not in asked_of(roles["Master"]["template"]["spec"])
+    assert not asked_of(roles["Master"]["template"]["spec"]).primary
     assert "initContainers" not in roles["Worker"]["template"]["spec"]
     assert main_of(roles["Worker"]["template"]["spec"])["command"][0] == "python3"
     assert roles["Worker"]["template"]["metadata"]["labels"]["katib.kubeflow.org/trial"] == "t-1"
@@ -245,7 +248,7 @@ def test_where_only_the_pod_can_know_whether_it_is_primary_it_is_asked_by_its_la
             "valueFrom": {"fieldRef": {"fieldPath": "metadata.labels['training.kubeflow.org/job-role']"}},
         }
     ]
-    assert asked_of(spec)["primary"] == {"PRIMARY_0": "master"}
+    assert asked_of(spec).primary == [("PRIMARY_0", "master")]
 
 
 def test_pod_templates_are_found_in_kinds_that_nobody_knows() -> None:
@@ -307,7 +310,7 @@ def test_a_train_job_runs_by_a_copy_of_its_runtime_with_the_collector_in_it() ->
     assert runtime["metadata"]["namespace"] == "n"
     assert runtime["metadata"]["labels"]["trainer.kubeflow.org/framework"] == "torch"
     spec = runtime["spec"]["template"]["spec"]["replicatedJobs"][0]["template"]["spec"]["template"]["spec"]
-    assert asked_of(spec)["primary"] == {"PRIMARY_0": "0"}
+    assert asked_of(spec).primary == [("PRIMARY_0", "0")]
     assert "command" not in main_of(spec)
 
 
@@ -353,6 +356,13 @@ def test_a_command_of_the_runtimes_own_is_wrapped_there() -> None:
             "in a folder of its own",
         ),
         (
+            make_job(),
+            make_trial(source={"filter": {"metricsFormat": ["(a)(b)", r"(\w+)=\d"]}}),
+            Settings(),
+            "spec.metricsCollectorSpec.source.filter.metricsFormat[1]",
+            "two groups are needed",
+        ),
+        (
             make_train_job(),
             make_trial(primaryPodLabels=TRAIN_JOB_LABELS),
             Settings(),
@@ -372,6 +382,7 @@ def test_a_command_of_the_runtimes_own_is_wrapped_there() -> None:
         "no container",
         "no such role",
         "a file at the root",
+        "a filter of one group",
         "no runtime",
         "no trainer command",
     ],
@@ -382,3 +393,15 @@ def test_what_cannot_be_collected_from_is_refused_with_the_field_and_what_would_
     problem = refused(run, trial, settings)
     assert problem.field == field
     assert words in problem.message
+
+
+def test_on_this_machine_the_program_is_started_from_where_it_is(tmp_path: Path) -> None:
+    command = settings_of_this_machine().command
+    arguments = ["metric=a", "kind=StdOut", f"path={tmp_path}/log", f"message={tmp_path}/message", "marker=m"]
+    (tmp_path / "log").write_text("a=1\n")
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    process = subprocess.Popen([sys.executable, *command[1:], *arguments], stdout=subprocess.PIPE)
+    signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    process.terminate()
+    output, _ = process.communicate(timeout=20)
+    assert output.decode().splitlines()[:2] == ["a=1", "a: 1 value, latest 1, min 1, max 1"]
