@@ -55,7 +55,7 @@ class Settings:
 def settings_of_this_machine(**others: Any) -> Settings:
     """Return the settings for pods that have this machine's Python: they start in a third of the time.
 
-    The image is this machine, so the program is where this process has it; it is compiled here, for it is read-only there.
+    The image is this machine, so the program is where this process has it. It is compiled here: there it is read-only.
     """
     import compileall
 
