@@ -32,7 +32,7 @@ reader=$!
 while :; do wait "$child"; code=$?; kill -0 "$child" 2>/dev/null || break; done
 wait "$child" 2>/dev/null; last=$?
 [ $last -eq 127 ] || code=$last
-kill "$reader" 2>/dev/null
+kill -KILL "$reader" 2>/dev/null
 [ ! -e "$stop.done" ] || exit 0
 exit $code
 """
