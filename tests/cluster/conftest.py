@@ -12,6 +12,7 @@ import pytest
 
 from support.clusters import ROOT, UNPRIVILEGED, Cluster, ProaCommand, run
 from support.pods_api import Api, Pods
+from support.sdk_venvs import KUBEFLOW, make_sdk_venv
 
 
 @pytest.fixture(scope="session")
@@ -46,6 +47,15 @@ def cluster(
 ) -> Cluster:
     """Return one cluster that all tests of a worker share; each test works in a namespace of its own."""
     return start_cluster(ProaCommand(tmp_path_factory.mktemp("cluster") / "home", sys.executable))
+
+
+@pytest.fixture(scope="session")
+def torch_cluster(
+    start_cluster: Callable[[ProaCommand], Cluster], tmp_path_factory: pytest.TempPathFactory
+) -> Cluster:
+    """Return a cluster whose host image has torch and the kubeflow SDK, as a user's has them."""
+    python = make_sdk_venv("kubeflow", KUBEFLOW)
+    return start_cluster(ProaCommand(tmp_path_factory.mktemp("torch") / "home", str(python)))
 
 
 @pytest.fixture

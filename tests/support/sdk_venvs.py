@@ -25,7 +25,9 @@ _TUNING = ("optuna>=4.5", "cmaes>=0.11", "scipy>=1.11", "scikit-learn>=1.4", "gr
 KATIB = ("kubeflow-katib==0.19.0", "kubernetes<37", *_TUNING)
 """With the client of Kubernetes that it works with; it wants protobuf 4, so that no newer SDK stands beside it."""
 KUBEFLOW = ("kubeflow==0.5.*", "torch==2.13.0", "mlxtend", *_TUNING)
-SDK_VENVS = {"kfp": KFP, "kfp-old": OLD_KFP, "katib": KATIB, "kubeflow": KUBEFLOW}
+TRAINING = ("kubeflow-training==1.9.*", "kubernetes<36")
+"""It reads no types as newer clients of Kubernetes write them."""
+SDK_VENVS = {"kfp": KFP, "kfp-old": OLD_KFP, "katib": KATIB, "kubeflow": KUBEFLOW, "training": TRAINING}
 
 
 def make_sdk_venv(name: str, requirements: tuple[str, ...]) -> Path:

@@ -20,7 +20,7 @@ from proa.ml.training.pytorchjob.tally import Members, count, is_retried, make_s
 from proa.ml.training.pytorchjob.troubles import Note, ends_of, notes_on, why_waiting
 from proa.ml.training.pytorchjob.words import CONTAINER, Condition, Reason
 from proa.objects import meta
-from proa.objects.pods import is_terminated, phase
+from proa.objects.pods import is_terminated, node_name, phase
 
 
 class Snapshot(NamedTuple):
@@ -163,12 +163,13 @@ def _carry_on(
         if index not in services[role.name].by_index
     ]
     surplus = [pod for _, members in roles for pod in members.surplus]
+    waits = any(phase(pod) == "Pending" and not node_name(pod) for pod in seen.pods)
     wanted = make_autoscaler(job)
     is_right = wanted is not None and seen.autoscaler is not None and is_in_step(seen.autoscaler, wanted)
     return Plan(
         delete_pods=_still_there([*retried, *surplus]),
         delete_services=_still_there([one for found in services.values() for one in found.surplus]),
-        group=make_pod_group(job) if is_gang(job) and create_pods else None,
+        group=make_pod_group(job) if is_gang(job) and (create_pods or waits) else None,
         create_services=create_services,
         create_pods=create_pods,
         autoscaler=None if is_right else wanted,

@@ -73,7 +73,7 @@ class World:
         done: list[Plan] = []
         for _ in range(20):
             done.append(self.step())
-            if not any(done[-1]._replace(requeue_after=0.0, notes=())):
+            if not any(done[-1]._replace(requeue_after=0.0, notes=(), group=None)):
                 return done
         raise AssertionError(f"never at rest: {done[-1]}")
 
