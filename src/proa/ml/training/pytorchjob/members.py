@@ -28,7 +28,8 @@ from proa.objects import meta
 from proa.objects.pod_groups import LABEL as POD_GROUP_LABEL
 
 WAITING = "init-pytorch"
-_WAIT = """tries=0
+_WAIT = """trap 'exit 143' TERM
+tries=0
 until getent hosts "$0" >/dev/null 2>&1 || nslookup "$0" >/dev/null 2>&1; do
   tries=$((tries+1)); [ $tries = 50 ] && echo "waiting for $0 to have an address"
   if [ $tries -lt 50 ]; then sleep 0.1; else sleep 1; fi
