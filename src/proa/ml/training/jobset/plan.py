@@ -34,7 +34,14 @@ from proa.ml.training.jobset.conditions import (
     is_finished,
 )
 from proa.ml.training.jobset.manifests import is_suspended, make_job
-from proa.ml.training.jobset.names import job_restarts, make_job_name, replicated_jobs
+from proa.ml.training.jobset.names import (
+    EXCLUSIVE,
+    NODE_SELECTOR_STRATEGY,
+    job_restarts,
+    make_job_name,
+    make_placement_annotations,
+    replicated_jobs,
+)
 from proa.objects import meta
 from proa.objects.quick_dataclass import dataclass
 
@@ -179,10 +186,21 @@ def _make_jobs(
                 IN_PROGRESS, True, "InOrderStartupPolicyInProgress", "in order startup policy is in progress"
             )
             return
+    if not there and plan.create and _needs_affinity(jobset):
+        message = (
+            "exclusive placement by affinity is not carried out here; nodes that are labelled and tainted, and the "
+            f"annotation {NODE_SELECTOR_STRATEGY}, give each Job its own"
+        )
+        plan.events.append(Told("Warning", "ExclusivePlacementNotCarriedOut", message))
     if in_order:
         conditions.set(
             STARTED, True, "InOrderStartupPolicyCompleted", "in order startup policy has completed"
         )
+
+
+def _needs_affinity(jobset: Object) -> bool:
+    asked = (make_placement_annotations(jobset, replicated) for replicated in replicated_jobs(jobset))
+    return any(EXCLUSIVE in found and NODE_SELECTOR_STRATEGY not in found for found in asked)
 
 
 def _missing(jobset: Object, replicated: Object, there: set[str]) -> Iterator[Object]:

@@ -10,8 +10,10 @@ from typing import NamedTuple
 
 from proa.client.protocol import Object
 from proa.ml.training.kinds import JOB_SETS, POD_GROUPS, TRAIN_JOBS
+from proa.ml.training.trainjob import torchtune
 from proa.ml.training.trainjob.checks import find_problems
 from proa.ml.training.trainjob.frameworks import (
+    count_devices,
     find_framework,
     make_environment,
     with_environment,
@@ -55,11 +57,16 @@ def build(trainjob: Object, runtime: Object) -> Built:
     try:
         _set_resources(spec, trainer)
         environment = make_environment(trainjob, runtime, spec, _nodes(spec, counts))
+        if find_framework(runtime) == "torch" and torchtune.is_torchtune(trainjob):
+            processes = count_devices(trainjob, spec)
+            command = torchtune.make_command(trainjob, spec, _nodes(spec, counts), processes)
+            trainer = {**trainer, "command": command}
         group = _make_pod_group(trainjob, runtime, spec, counts, gang) if gang else None
     except QuantityError as error:
         raise Unfit("InvalidTrainJob", f"spec.trainer.resourcesPerNode: {error}") from None
+    filled = {**trainjob, "spec": {**trainjob["spec"], "trainer": trainer}}
     for replicated in spec["replicatedJobs"]:
-        _fill(replicated, trainjob, runtime, environment, counts[replicated["name"]])
+        _fill(replicated, filled, runtime, environment, counts[replicated["name"]])
         if replicated["name"] in gang:
             metadata = pod_template(replicated).setdefault("metadata", {})
             metadata["labels"] = {**(metadata.get("labels") or {}), _GROUP_LABEL: meta.name(trainjob)}

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from proa.client.protocol import Object
+from proa.ml.training.trainjob import torchtune
 from proa.ml.training.trainjob.frameworks import RESERVED, find_framework
 from proa.ml.training.trainjob.patches import find_changes
 from proa.ml.training.trainjob.words import (
@@ -60,6 +61,8 @@ def _trainer(trainjob: Object, runtime: Object, spec: Object) -> Iterator[str]:
     used = sorted({entry["name"] for entry in trainer.get("env") or ()} & reserved)
     if used:
         yield f"spec.trainer.env: must not have reserved envs, invalid envs configured: [{' '.join(used)}]"
+    if find_framework(runtime) == "torch" and torchtune.is_torchtune(trainjob):
+        yield from torchtune.find_problems(trainjob)
     for target in _injection_targets(runtime):
         job = next(
             (job for job in spec.get("replicatedJobs") or () if job["name"] == target["jobName"]), None

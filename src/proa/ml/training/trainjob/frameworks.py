@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from proa.client.protocol import Object
+from proa.ml.training.trainjob.torchtune import is_torchtune
 from proa.ml.training.trainjob.words import NODE, PORT, TRAINER, find_container, steps
 from proa.objects import meta
 from proa.objects.quantity import to_units
@@ -37,10 +38,9 @@ def make_environment(trainjob: Object, runtime: Object, spec: Object, nodes: int
     if framework == "torch":
         return [
             _variable("PET_NNODES", nodes),
-            _variable("PET_NPROC_PER_NODE", _processes(trainjob, resources)),
+            _variable("PET_NPROC_PER_NODE", count_processes(trainjob, spec)),
             {"name": "PET_NODE_RANK", "valueFrom": _RANK},
-            _variable("PET_MASTER_ADDR", leader),
-            _variable("PET_MASTER_PORT", PORT),
+            *(() if is_torchtune(trainjob) else _leader_of(leader)),
         ]
     if framework == "jax":
         return [
@@ -56,6 +56,12 @@ def make_environment(trainjob: Object, runtime: Object, spec: Object, nodes: int
             _variable("DMLC_NUM_WORKER", nodes * max(1, _gpus(resources))),
         ]
     return []
+
+
+def count_devices(trainjob: Object, spec: Object) -> str:
+    """Return `count_processes`, but "1" where the one process is the only GPU's."""
+    processes = count_processes(trainjob, spec)
+    return "1" if processes == "auto" and _gpus(_resources_of_node(spec)) == 1 else processes
 
 
 def with_environment(container: Object, *variables: Iterable[Object]) -> Object:
@@ -74,6 +80,10 @@ def with_port(container: Object) -> Object:
     return {**container, "ports": [*ports, {"containerPort": PORT, "protocol": "TCP"}]}
 
 
+def _leader_of(leader: str) -> list[Object]:
+    return [_variable("PET_MASTER_ADDR", leader), _variable("PET_MASTER_PORT", PORT)]
+
+
 def _variable(name: str, value: object) -> Object:
     return {"name": name, "value": str(value)}
 
@@ -85,7 +95,9 @@ def _resources_of_node(spec: Object) -> Object:
     return {}
 
 
-def _processes(trainjob: Object, resources: Object) -> str:
+def count_processes(trainjob: Object, spec: Object) -> str:
+    """Return how many processes a node has: a number, or "auto" for as many as there are GPUs."""
+    resources = _resources_of_node(spec)
     asked = (trainjob["spec"].get("trainer") or {}).get("numProcPerNode")
     if asked is not None:
         return str(asked)

@@ -228,3 +228,42 @@ def test_building_changes_neither_the_trainjob_nor_the_runtime() -> None:
 
     assert build(trainjob, TORCH) == build(trainjob, TORCH)
     assert repr((trainjob, TORCH)) == before
+
+
+@pytest.mark.parametrize(
+    ("trainer", "words"),
+    [
+        (
+            {"numProcPerNode": 1},
+            "full_finetune_single_device --config qwen2_5/1.5B_full_single_device",
+        ),
+        (
+            {"numProcPerNode": 2},
+            "--rdzv_endpoint=tune-node-0-0.tune:29500 full_finetune_distributed --config qwen2_5/1.5B_full",
+        ),
+        (
+            {"numProcPerNode": 2, "args": ["model.lora_attn_modules=[q_proj]"]},
+            "--rdzv_endpoint=tune-node-0-0.tune:29500 lora_finetune_distributed --config qwen2_5/1.5B_lora",
+        ),
+        (
+            {"numProcPerNode": 1, "args": ["model.lora_attn_modules=[q]", "model.quantize_base=True"]},
+            "lora_finetune_single_device --config qwen2_5/1.5B_qlora_single_device",
+        ),
+    ],
+)
+def test_torchtune_is_told_its_recipe_and_where_its_runtime_keeps_files(trainer: Object, words: str) -> None:
+    step = make_step("node", "node", "trainer", command=["tune", "run", "dataset=x", "output_dir=/out"])
+    reference = {"runtimeRef": {"name": "torchtune-qwen2.5-1.5b"}}
+
+    jobset, _ = build(
+        make_trainjob(trainer={"command": ["tune", "run"], "numNodes": 1, **trainer}, **reference),
+        make_runtime(step),
+    )
+
+    assert " ".join(node_of(jobset)["command"]) == f"tune run {words} output_dir=/out"
+    assert "PET_MASTER_ADDR" not in environment_of(node_of(jobset))
+
+
+def test_torchtune_of_no_known_model_does_not_fit() -> None:
+    with pytest.raises(Unfit, match="supported pretrained model"):
+        build(make_trainjob(trainer={"command": ["tune", "run"]}), TORCH)
