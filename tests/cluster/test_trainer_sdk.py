@@ -100,7 +100,7 @@ def test_training_goes_on_from_its_checkpoint_when_a_node_is_killed(
         begun = int(log[0].rpartition(" ")[2])
         assert begun >= 5
         assert [line for line in log if line.startswith("step=")] == [
-            f"step={step} sum={2.0 * step}" for step in range(begun, 40)
+            f"step={step} sum={2.0 * step}" for step in range(begun, 25)
         ]
         assert log[-1] == f"rank={rank} done"
 

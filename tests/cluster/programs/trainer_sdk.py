@@ -57,7 +57,7 @@ def fails():
 
 
 def counts_with_checkpoints():
-    """Count together to 40, two processes, from where the checkpoint is; every tenth of a second one."""
+    """Count together to 25, two processes, from where the checkpoint is; every tenth of a second one."""
     import os
     import pathlib
     import time
@@ -69,7 +69,7 @@ def counts_with_checkpoints():
     rank, kept = dist.get_rank(), pathlib.Path("/checkpoints/step")
     begin = int(kept.read_text()) if kept.exists() else 0
     print(f"rank={rank} begins at step {begin}", flush=True)
-    for step in range(begin, 40):
+    for step in range(begin, 25):
         total = torch.tensor([float(step)])
         dist.all_reduce(total)
         if rank == 0:
