@@ -22,8 +22,8 @@ KFP = ("kfp==2.17.0", "kfp-kubernetes==2.17.0", "nbclient", "ipykernel", "scikit
 OLD_KFP = ("kfp==2.7.0", "kfp-kubernetes==1.2.0", "setuptools<81")
 _TUNING = ("optuna>=4.5", "cmaes>=0.11", "scipy>=1.11", "scikit-learn>=1.4", "grpcio>=1.60")
 """What the extra `tune` names: the cluster that an SDK's interpreter starts has the algorithms."""
-KATIB = ("kubeflow-katib==0.19.0", "kubernetes<37", *_TUNING)
-"""With the client of Kubernetes that it works with; it wants protobuf 4, so that no newer SDK stands beside it."""
+KATIB = ("kubeflow-katib==0.19.0", "kubernetes<36", *_TUNING)
+"""With the newest client of Kubernetes whose labels it can read; it wants protobuf 4, which no newer SDK does."""
 KUBEFLOW = ("kubeflow==0.5.*", "torch==2.13.0", "mlxtend", *_TUNING)
 TRAINING = ("kubeflow-training==1.9.*", "kubernetes<36")
 """It reads no types as newer clients of Kubernetes write them."""
