@@ -7,6 +7,7 @@ has nothing is told to go after IDLE_SECONDS. Source: doc/PROTOCOL-HTTP2.md of g
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from dataclasses import field
 from typing import Protocol, cast
 
@@ -14,7 +15,7 @@ from h2 import events
 from h2.config import H2Configuration
 from h2.connection import H2Connection
 from h2.errors import ErrorCodes
-from h2.exceptions import ProtocolError
+from h2.exceptions import ProtocolError, StreamClosedError
 
 from proa.ml.tuning.grpc.framing import (
     CONTENT_TYPE,
@@ -212,7 +213,8 @@ class GrpcConnection(asyncio.Protocol):
         has_all = stream.task is not None
         self._http2.send_headers(number, headers, end_stream=True)
         if not has_all:
-            self._http2.reset_stream(number, ErrorCodes.NO_ERROR)
+            with suppress(StreamClosedError):  # its end came together with what is refused
+                self._http2.reset_stream(number, ErrorCodes.NO_ERROR)
         self._forget(number)
 
     def _flush(self) -> None:
