@@ -9,9 +9,15 @@ def main() -> None:
     import sys
 
     from proa.ml.tuning.collector.asked import Asked
-    from proa.ml.tuning.collector.program import Collector
+    from proa.ml.tuning.collector.program import Collector, say
 
-    Collector(Asked(sys.argv[1:])).run()
+    asked = Asked(sys.argv[1:])
+    say(asked, "\n")  # ready: who waits for this file to have something in it goes on
+    try:
+        Collector(asked).run()
+    except Exception as error:
+        say(asked, f"{type(error).__name__}: {error}")
+        raise
 
 
 if __name__ == "__main__":

@@ -84,12 +84,7 @@ class Collector:
             )
         extremes = {m: s.extremes for m, s in self._points.series.items() if s.count} if lines else {}
         write(f"{message}\n{''.join(lines)}".encode())
-        text = wire.encode_message(outcome, message, len(lines), extremes)
-        try:
-            with open(self._asked.get("message", TERMINATION_LOG), "w") as file:
-                file.write(text)
-        except OSError as error:
-            write(f"The outcome could not be told: {error}\n".encode())
+        say(self._asked, wire.encode_message(outcome, message, len(lines), extremes))
 
     def _judge(self) -> tuple[str, str]:
         if not self._is_primary:
@@ -103,6 +98,15 @@ class Collector:
         if self._stopper is not None and self._stopper.has_stopped:
             return wire.EARLY_STOPPED, f"Stopped early: {self._rules.reason}. {found}"
         return wire.SUCCEEDED, found
+
+
+def say(asked: Asked, text: str) -> None:
+    """Leave words for whoever looks at the pod's status: they replace earlier ones."""
+    try:
+        with open(asked.get("message", TERMINATION_LOG), "w") as file:
+            file.write(text)
+    except OSError as error:
+        write(f"This could not be told in the pod's status: {error}\n".encode())
 
 
 def make_source(asked: Asked, points: Points) -> tuple[Source, float]:

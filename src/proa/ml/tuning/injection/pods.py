@@ -21,6 +21,8 @@ Json = dict[str, Any]
 
 DEFAULT_CONTAINER = "kubectl.kubernetes.io/default-container"
 CHECKPOINTS_VOLUME = "suggestion-volume"
+_UNTIL_READY = "i=0; until [ -s /dev/termination-log ] || [ $i -ge 200 ]; do sleep 0.05; i=$((i+1)); done"
+"""A container's first process loses a SIGTERM that comes before it is ready for it: a short training's end."""
 _IDENTITY = ("runAsUser", "runAsGroup", "runAsNonRoot", "seccompProfile", "seLinuxOptions", "appArmorProfile")
 
 
@@ -131,6 +133,9 @@ def _collector(
         "resources": dict(settings.resources),
         "securityContext": _security(main),
         "terminationMessagePolicy": "FallbackToLogsOnError",
+        "lifecycle": {"postStart": {"exec": {"command": ["sh", "-c", _UNTIL_READY]}}}
+        if settings.waits
+        else {},
         "volumeMounts": [mount] if mount else [],
     }
     return {key: value for key, value in container.items() if value not in ("", [], {})}

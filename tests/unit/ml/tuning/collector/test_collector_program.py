@@ -149,6 +149,12 @@ def test_a_line_that_looks_like_ours_is_the_trainings_own(start: Start, tmp_path
     assert set(values(start().end())) == {"0.5"}
 
 
+def test_a_fault_of_ours_is_left_in_the_pods_status(start: Start) -> None:
+    program = start(filter=["("])
+    assert program.process.wait(20) == 1
+    assert program.message.read_text().startswith("error: missing )")
+
+
 def serve(bodies: list[str]) -> tuple[http.server.HTTPServer, int]:
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:

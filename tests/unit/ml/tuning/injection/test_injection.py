@@ -11,7 +11,7 @@ import pytest
 
 from proa.ml.tuning.collector.asked import Asked
 from proa.ml.tuning.injection.injection import Injected, inject
-from proa.ml.tuning.injection.settings import Checkpoints, Settings, settings_of_this_machine
+from proa.ml.tuning.injection.settings import Checkpoints, Settings, make_settings
 from proa.ml.tuning.injection.trainjob import runtime_named
 from proa.ml.tuning.records import Problem
 from proa.node.environment import expand
@@ -396,7 +396,7 @@ def test_what_cannot_be_collected_from_is_refused_with_the_field_and_what_would_
 
 
 def test_on_this_machine_the_program_is_started_from_where_it_is(tmp_path: Path) -> None:
-    command = settings_of_this_machine().command
+    command = make_settings("proa.local/python").command
     arguments = ["metric=a", "kind=StdOut", f"path={tmp_path}/log", f"message={tmp_path}/message", "marker=m"]
     (tmp_path / "log").write_text("a=1\n")
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
@@ -405,3 +405,10 @@ def test_on_this_machine_the_program_is_started_from_where_it_is(tmp_path: Path)
     process.terminate()
     output, _ = process.communicate(timeout=20)
     assert output.decode().splitlines()[:2] == ["a=1", "a: 1 value, latest 1, min 1, max 1"]
+
+
+def test_in_another_image_the_training_waits_until_the_collector_is_up() -> None:
+    spec = pod_of(injected(make_job(), make_trial(), make_settings("registry/proa:1")).run)
+    assert collector_of(spec)["command"] == ["python3", "-m", "proa.ml.tuning.collector"]
+    assert "/dev/termination-log" in collector_of(spec)["lifecycle"]["postStart"]["exec"]["command"][-1]
+    assert "lifecycle" not in collector_of(pod_of(injected(make_job(), make_trial()).run))
