@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from proa.client.protocol import Client, Object
 from proa.ml.tuning.injection.injection import inject
-from proa.ml.tuning.injection.settings import Settings
+from proa.ml.tuning.injection.settings import make_settings
 from proa.ml.tuning.injection.trainjob import runtime_named
 from proa.ml.tuning.kinds import TRIAL_LABEL, TRIALS
 from proa.ml.tuning.operator.parts import ROLE_LABEL, OperatorSettings
@@ -40,7 +40,7 @@ async def make_run(client: Client, trial: Object, resource: Resource, settings: 
     """Return the trial's run, made if need be; raise CannotMake, NotYet, ApiError."""
     run_spec = trial["spec"]["runSpec"]
     runtime = await _find_runtime(client, run_spec, meta.namespace(trial))
-    made = inject(run_spec, trial, Settings(image=settings.image, runtime=runtime))
+    made = inject(run_spec, trial, make_settings(settings.image, runtime=runtime))
     if isinstance(made, Problem):
         raise CannotMake(f"{made.field}: {made.message}")
     for before in made.before:
