@@ -352,6 +352,31 @@ def test_a_stop_before_the_program_listens_is_not_lost(node: Node) -> None:
     run(node, body)
 
 
+WAITS_FOR_SIGNALS = """
+import signal, time
+time.sleep(0.3)
+signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+times = 0
+while signal.sigtimedwait({signal.SIGTERM}, 1.0 if times else 20) is not None:
+    times += 1
+raise SystemExit(times)
+"""
+
+
+def test_a_program_that_waits_for_signals_is_told_once_however_late_it_begins_to(node: Node) -> None:
+    async def body(client: NodedClient) -> None:
+        sandbox = await make_sandbox(client)
+        config = shell(node, 'exec python3 -c "$PROGRAM"', env={"PROGRAM": WAITS_FOR_SIGNALS})
+        identifier = await start(client, sandbox, config)
+        await client.stop_container(identifier, 25)
+        container = await client.get_container(identifier)
+        assert container is not None
+        ended_by_itself = 1 if node.isolated else 143
+        assert (container.state, container.exit_code) == ("Exited", ended_by_itself)
+
+    run(node, body)
+
+
 def test_stop_kills_what_does_not_listen(node: Node) -> None:
     async def body(client: NodedClient) -> None:
         sandbox = await make_sandbox(client)
