@@ -16,10 +16,7 @@ _ENDS = (_signal.SIGTERM, _signal.SIGINT)
 
 
 def keep() -> None:
-    """Keep the signals until they are asked for.
-
-    They have handlers, too: whoever has sent one to a process that was not up yet looks for a handler to send it again.
-    """
+    """Keep the signals until they are asked for."""
     for number in _ENDS:
         _signal.signal(number, lambda *_: None)
     _signal.pthread_sigmask(_signal.SIG_BLOCK, _ENDS)
