@@ -239,3 +239,40 @@ def test_a_kind_of_ones_own_is_tried_by_its_conditions_once_the_operator_may(
     assert type == "MetricsUnavailable"
     assert message.startswith("Metrics are not available. Job message: ashore")
     wait_until_gone(cluster, namespace, "boats.example.org")
+
+
+def test_training_jobs_are_trials_and_only_their_first_pod_is_asked(cluster: Cluster, namespace: str) -> None:
+    torch = make_container('echo score=$1 of=$HOSTNAME; test "$RANK" = 0 || sleep 0.1', name="pytorch")
+    role = {"replicas": 1, "restartPolicy": "Never", "template": {"spec": {"containers": [torch]}}}
+    pytorch = {
+        "apiVersion": "kubeflow.org/v1",
+        "kind": "PyTorchJob",
+        "spec": {"pytorchReplicaSpecs": {"Master": role, "Worker": role}},
+    }
+    trainer = {
+        "image": "proa.local/python",
+        "command": ["sh", "-c", "echo score=$0", "${trialParameters.x}"],
+        "numNodes": 2,
+    }
+    train = {
+        "apiVersion": "trainer.kubeflow.org/v1alpha1",
+        "kind": "TrainJob",
+        "spec": {"runtimeRef": {"name": "torch-distributed"}, "trainer": trainer},
+    }
+    experiments = {
+        name: make_experiment(
+            name,
+            run,
+            maxTrialCount=2,
+            maxFailedTrialCount=1,
+            trialTemplate={"primaryContainerName": container},
+        )
+        for name, run, container in (("pytorch", pytorch, "pytorch"), ("train", train, "node"))
+    }
+    apply(cluster, namespace, *experiments.values())
+    for name in experiments:
+        wait(cluster, namespace, name, "Succeeded", 90)
+        for trial in trials(cluster, namespace, name):
+            value = trial["spec"]["parameterAssignments"][0]["value"]
+            assert trial["status"]["observation"]["metrics"][0]["latest"] == value
+    wait_until_gone(cluster, namespace, "pytorchjobs,trainjobs,trainingruntimes,jobsets,jobs,pods")

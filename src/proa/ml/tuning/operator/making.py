@@ -8,7 +8,7 @@ from __future__ import annotations
 from proa.client.protocol import Client, Object
 from proa.ml.tuning.injection.injection import inject
 from proa.ml.tuning.injection.settings import make_settings
-from proa.ml.tuning.injection.trainjob import runtime_named
+from proa.ml.tuning.injection.trainjob import is_train_job, runtime_named
 from proa.ml.tuning.kinds import TRIAL_LABEL, TRIALS
 from proa.ml.tuning.operator.parts import ROLE_LABEL, OperatorSettings
 from proa.ml.tuning.operator.pod_trouble import Trouble
@@ -46,6 +46,19 @@ async def make_run(client: Client, trial: Object, resource: Resource, settings: 
     for before in made.before:
         await _create(client, TRAINING_RUNTIMES, before, trial)
     return await _create(client, resource, made.run, trial)
+
+
+async def remove_before(client: Client, trial: Object) -> None:
+    """Remove what was made before the run, which is to be removed next; harmless where there is nothing."""
+    if not is_train_job(trial["spec"].get("runSpec") or {}):
+        return
+    place = meta.name(trial), meta.namespace(trial)
+    try:
+        runtime = await client.get(TRAINING_RUNTIMES, *place)
+        if meta.is_controlled_by(runtime, trial):
+            await client.delete(TRAINING_RUNTIMES, *place, uid=meta.uid(runtime))
+    except NotFound:
+        return
 
 
 async def _find_runtime(client: Client, run_spec: Object, namespace: str) -> Object | None:

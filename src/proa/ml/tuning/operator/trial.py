@@ -23,7 +23,7 @@ from proa.ml.tuning.kinds import TrialCondition as Type
 from proa.ml.tuning.observations.observation import is_available, make_observation
 from proa.ml.tuning.observations.observations import Observed
 from proa.ml.tuning.operator import pod_trouble, trial_plan
-from proa.ml.tuning.operator.making import ALLOW, CannotMake, NotYet, make_run
+from proa.ml.tuning.operator.making import ALLOW, CannotMake, NotYet, make_run, remove_before
 from proa.ml.tuning.operator.parts import ACCOUNT, DEADLINE_ANNOTATION, Parts
 from proa.ml.tuning.operator.pod_trouble import Trouble
 from proa.ml.tuning.operator.reports import Report, find_report, has_stopped_early
@@ -126,6 +126,7 @@ class _Step:
         if run is None or meta.is_deleting(run) or not meta.is_controlled_by(run, self._trial):
             return DONE
         try:
+            await remove_before(self._context.client, self._trial)
             await self._context.client.delete(
                 resource, *self._place, propagation_policy="Background", uid=meta.uid(run)
             )
