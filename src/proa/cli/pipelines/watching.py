@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import sys
 import time
 from typing import Any
 
+from proa.cli.live import LiveLines
 from proa.cli.pipelines.rest import PipelinesApi
 from proa.cli.pipelines.steps import FINAL, steps_of
 from proa.cli.pipelines.tree import changes, draw_run
@@ -57,29 +57,19 @@ class _Tree:
 
     def __init__(self, terminal: Terminal) -> None:
         self._terminal = terminal
-        self._drawn = 0
+        self._live = LiveLines(terminal)
 
     def show(self, run: Json) -> None:
-        size = os.get_terminal_size(self._terminal.stream.fileno())
-        self._draw(draw_run(run, time.time(), self._terminal.paint, max(size.lines - 1, 3)))
+        self._live.draw(draw_run(run, time.time(), self._terminal.paint, self._live.room))
 
     def end(self, run: Json) -> None:
-        self._draw(draw_run(run, time.time(), self._terminal.paint))
+        self._live.draw(draw_run(run, time.time(), self._terminal.paint))
 
     async def wait(self, run: Json, seconds: float) -> None:
         until = time.monotonic() + seconds
         while (left := until - time.monotonic()) > 0:
             await asyncio.sleep(min(left, DRAW_SECONDS))
             self.show(run)
-
-    def _draw(self, lines: list[str]) -> None:
-        """Print lines over those that were drawn before; the terminal does not wrap meanwhile."""
-        up = f"\033[{self._drawn}A\r" if self._drawn else ""
-        body = "".join(f"\033[K{line}\n" for line in lines)
-        stream = self._terminal.stream
-        stream.write(f"\033[?7l{up}{body}\033[J\033[?7h")
-        stream.flush()
-        self._drawn = len(lines)
 
 
 def say_it_goes_on(run_id: str, hint: str) -> None:
