@@ -20,6 +20,7 @@ VERBS = {
     "pipelines": "run compiled Kubeflow pipelines with a live tree of their steps; upload and list them",
     "runs": "list runs of pipelines, show their steps, metrics, logs and artifacts; retry, terminate",
     "recurring": "run pipelines at times",
+    "experiments": "list experiments of hyper-parameters, follow them with a drawing, print the best parameters",
     "kubeconfig": "print the kubeconfig for kubectl and every other client",
     "apiserver": "run an API server alone, one of several on one etcd",
     "controllers": "run the controllers alone, against any Kubernetes API server",

@@ -80,7 +80,8 @@ def _metadata(name: str, label: str, said: Mapping[str, Any] | None = None) -> O
 def _role(resource: Resource, metadata: Object, said: Mapping[str, Any]) -> Object:
     role = {"apiVersion": resource.api_version, "kind": resource.kind, "metadata": metadata}
     if "gathers" in said:
-        selector = {"matchLabels": {f"{GROUP}/{said['gathers']}": "true"}}
+        label = said["gathers"] if "/" in said["gathers"] else f"{GROUP}/{said['gathers']}"
+        selector = {"matchLabels": {label: "true"}}
         return {**role, "aggregationRule": {"clusterRoleSelectors": [selector]}}
     return {**role, "rules": [_rule(rule) for rule in said["rules"]]}
 

@@ -48,6 +48,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     show.add_argument("--trial", default="", metavar="TRIAL", help="one trial, with its metrics over time")
     show.add_argument(
+        "--db-manager",
+        default="",
+        metavar="HOST:PORT",
+        help="where a trial's metrics over time are (default: the home's; of another cluster, a forwarded port)",
+    )
+    show.add_argument(
         "--limit",
         type=int,
         default=SHOWN_TRIALS,
@@ -72,7 +78,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     wait = add_action(actions, "wait", "wait until an experiment has succeeded or failed", "")
     wait.add_argument("experiment", metavar="NAME", help=_NAME)
     wait.add_argument(
-        "--timeout", type=float, default=None, metavar="SECONDS", help="for so long at most (default: for ever)"
+        "--timeout",
+        type=float,
+        default=None,
+        metavar="SECONDS",
+        help="for so long at most (default: for ever)",
     )
     delete = add_action(actions, "delete", "remove experiments with their trials and what these run", "")
     delete.add_argument("experiments", nargs="+", metavar="NAME", help=_NAME)

@@ -13,6 +13,7 @@ from proa.cli import Failure
 from proa.cli.experiments.asking import ask, find, hint, list_all, read, trials_of
 from proa.cli.experiments.describing import (
     COLOURS,
+    brief,
     describe,
     heading,
     make_style,
@@ -27,6 +28,7 @@ from proa.client.protocol import Client, Object
 from proa.ml.tuning.kinds import EXPERIMENT_LABEL, EXPERIMENTS, TRIALS
 from proa.ml.tuning.kinds import ExperimentCondition as Of
 from proa.objects import meta
+from proa.objects.resource import Resource
 
 
 def _list(options: argparse.Namespace) -> int:
@@ -40,8 +42,7 @@ def _list(options: argparse.Namespace) -> int:
 
     found = sorted(ask(options, act), key=lambda pair: (-pair[1].created, pair[1].name))
     if options.output in ("json", "yaml"):
-        _print_objects({"apiVersion": EXPERIMENTS.api_version, "kind": "ExperimentList", "items": [o for o, _ in found]},
-                       options.output)  # fmt: skip
+        _print_list(EXPERIMENTS, [obj for obj, _ in found], options.output)
         return 0
     is_wide = options.output == "wide"
     title = ["NAME", "STATE", "TRIALS", "BEST", "TOOK"]
@@ -70,7 +71,7 @@ def _by_experiment(trials: Iterable[Object]) -> dict[str, list[Object]]:
 def _row(experiment: Experiment, now: float, has_namespace: bool, is_wide: bool) -> list[str]:
     best, most = experiment.best, experiment.limits.get("maxTrialCount")
     ended = sum(trial.is_over for trial in experiment.trials)
-    value = best.metrics.get(experiment.objective.metric, "") if best else ""
+    value = brief(best.metrics.get(experiment.objective.metric, "")) if best else ""
     row = [
         experiment.name,
         experiment.state,
@@ -88,7 +89,7 @@ def _row(experiment: Experiment, now: float, has_namespace: bool, is_wide: bool)
 
 
 def _words(values: Mapping[str, str]) -> str:
-    return " ".join(f"{name}={value}" for name, value in values.items())
+    return " ".join(f"{name}={brief(value)}" for name, value in values.items())
 
 
 def _show(options: argparse.Namespace) -> int:
@@ -113,7 +114,10 @@ def _show(options: argparse.Namespace) -> int:
 
 async def _objects(client: Client, options: argparse.Namespace) -> dict[str, Any]:
     experiment = await find(client, options, options.experiment)
-    return {"experiment": experiment, "trials": await trials_of(client, options.namespace, options.experiment)}
+    return {
+        "experiment": experiment,
+        "trials": await trials_of(client, options.namespace, options.experiment),
+    }
 
 
 def _follow(options: argparse.Namespace) -> int:
@@ -148,14 +152,15 @@ def _best(options: argparse.Namespace) -> int:
     rows = [("PARAMETER", "VALUE"), *best.assignments.items()]
     terminal.line(format_table(rows))
     found = "best" if experiment.is_over else "best so far"
-    terminal.line(f"{found}: {_words(best.metrics)}   (trial {best.name})")
+    metrics = "  ".join(f"{name}={value}" for name, value in best.metrics.items())
+    terminal.line(f"{found}: {metrics}   (trial {best.name})")
     return 0
 
 
 def _trials(options: argparse.Namespace) -> int:
     if options.output in ("json", "yaml"):
         items = ask(options, lambda client: _objects(client, options))["trials"]
-        _print_objects({"apiVersion": TRIALS.api_version, "kind": "TrialList", "items": items}, options.output)
+        _print_list(TRIALS, items, options.output)
         return 0
     experiment = ask(options, lambda client: read(client, options, options.experiment))
     trials = [t for t in experiment.trials if not options.state or t.state == options.state]
@@ -222,6 +227,12 @@ def _delete(options: argparse.Namespace) -> int:
     for name in options.experiments:
         Terminal().line(f"deleted: {name}, with its trials and what they run")
     return 0
+
+
+def _print_list(resource: Resource, items: list[Object], output: str) -> None:
+    _print_objects(
+        {"apiVersion": resource.api_version, "kind": f"{resource.kind}List", "items": items}, output
+    )
 
 
 def _print_objects(value: Any, output: str) -> None:

@@ -20,7 +20,9 @@ NAMESPACE = "default"
 PAGE = 500
 
 
-def add_action(actions: Any, name: str, summary: str, outputs: str, examples: str = "") -> argparse.ArgumentParser:
+def add_action(
+    actions: Any, name: str, summary: str, outputs: str, examples: str = ""
+) -> argparse.ArgumentParser:
     """Return the parser of one action, with the options that all of them have."""
     parser: argparse.ArgumentParser = actions.add_parser(
         name,
@@ -32,7 +34,9 @@ def add_action(actions: Any, name: str, summary: str, outputs: str, examples: st
     parser.add_argument("--home", metavar="DIR", default=argparse.SUPPRESS, help="the cluster's folder")
     add_cluster_options(parser, argparse.SUPPRESS)
     if outputs:
-        parser.add_argument("-o", "--output", choices=outputs.split(), default="text", help="how to print (default: text)")
+        parser.add_argument(
+            "-o", "--output", choices=outputs.split(), default="text", help="how to print (default: text)"
+        )
     return parser
 
 
@@ -84,7 +88,9 @@ async def find(client: Client, options: argparse.Namespace, name: str) -> Object
         return await client.get(EXPERIMENTS, name, options.namespace)
     except NotFound as error:
         if "page not found" in error.message or "could not find the requested resource" in error.message:
-            raise Failure("this cluster does not know Experiments: neither Katib nor Proa's tuning serves it") from None
+            raise Failure(
+                "this cluster does not know Experiments: neither Katib nor Proa's tuning serves it"
+            ) from None
         raise Failure(
             f"there is no experiment {name!r} in namespace {options.namespace}; `proa experiments ls -A` lists all"
         ) from None
@@ -95,7 +101,9 @@ async def trials_of(client: Client, namespace: str, name: str) -> list[Object]:
     return await list_all(client, TRIALS, namespace, f"{EXPERIMENT_LABEL}={name}")
 
 
-async def list_all(client: Client, resource: Any, namespace: str | None, label_selector: str = "") -> list[Object]:
+async def list_all(
+    client: Client, resource: Any, namespace: str | None, label_selector: str = ""
+) -> list[Object]:
     """Return a list, page by page."""
     found: list[Object] = []
     token = ""

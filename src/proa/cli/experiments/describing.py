@@ -1,4 +1,4 @@
-"""Say what became of an experiment in lines of text: its state, the drawing, the best trial, the others, what is wrong."""
+"""Say in lines of text what became of an experiment: its state, the drawing, the best, the others, what is wrong."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from proa.cli.pipelines.steps import format_seconds
 from proa.cli.terminal import BOLD, DIM, GREEN, RED, YELLOW, Terminal, format_table
 from proa.ml.tuning.kinds import ExperimentCondition as Of
 from proa.ml.tuning.kinds import TrialCondition as State
+from proa.ml.tuning.observations.observation import number
 
 COLOURS: Mapping[str, str] = {
     State.SUCCEEDED: GREEN,
@@ -35,6 +36,7 @@ BAD = (State.FAILED, State.METRICS_UNAVAILABLE, State.KILLED)
 MOST_TROUBLES = 8
 MOST_WORDS = 400
 _SHOWN_PARAMETERS = 6
+_BRIEF = 10
 
 
 class Style(NamedTuple):
@@ -69,7 +71,10 @@ def heading(experiment: Experiment, style: Style, now: float) -> list[str]:
     took = format_seconds((experiment.ended or now) - experiment.created)
     goal = "" if objective.goal is None else f" until {objective.goal:g}"
     aim = f"{'maximize' if objective.is_maximized else 'minimize'} {objective.metric}{goal}"
-    lines = [f"{paint(experiment.name, BOLD)}   {state}   {took}   {experiment.algorithm}: {aim}", counts(experiment)]
+    lines = [
+        f"{paint(experiment.name, BOLD)}   {state}   {took}   {experiment.algorithm}: {aim}",
+        counts(experiment),
+    ]
     if experiment.message and experiment.state in (Of.FAILED, Of.SUCCEEDED, Of.RESTARTING):
         lines.append(f"{experiment.reason}: {short(experiment.message)}")
     return lines
@@ -85,7 +90,9 @@ def counts(experiment: Experiment) -> str:
 
 
 def _drawing(experiment: Experiment, style: Style) -> list[str]:
-    values = [trial.value for trial in experiment.ended_trials if trial.state in GOOD and trial.value is not None]
+    values = [
+        trial.value for trial in experiment.ended_trials if trial.state in GOOD and trial.value is not None
+    ]
     lines = plot.draw(
         values,
         is_maximized=experiment.objective.is_maximized,
@@ -125,10 +132,10 @@ def table(experiment: Experiment, trials: Sequence[Trial], style: Style, now: fl
         return []
     names = list(dict.fromkeys(name for trial in trials for name in trial.assignments))[:_SHOWN_PARAMETERS]
     metric = experiment.objective.metric
-    rows = [("TRIAL", "STATE", metric.upper(), *names, "TOOK")]
+    rows = [("TRIAL", "STATE", metric, *names, "TOOK")]
     for trial in trials:
-        told, given = trial.metrics.get(metric, ""), (trial.assignments.get(name, "") for name in names)
-        rows.append((trial.name, trial.state, told, *map(_cut, given), took(trial, now)))
+        values = [trial.metrics.get(metric, ""), *(trial.assignments.get(name, "") for name in names)]
+        rows.append((trial.name, trial.state, *map(brief, values), took(trial, now)))
     lines = format_table(rows).splitlines()
     painted = (_paint_state(line, trial, style) for line, trial in zip(lines[1:], trials, strict=True))
     hidden = len(experiment.trials) - len(trials)
@@ -161,7 +168,9 @@ def troubles(experiment: Experiment, style: Style) -> list[str]:
         lines.append(f"{word}: {_named(trial.name for trial in trials)}")
         lines.append(f"  {trials[0].reason}: {words}" if words else f"  {trials[0].reason}")
     if len(found) > MOST_TROUBLES:
-        lines.append(f"and {len(found) - MOST_TROUBLES} more kinds of trouble: proa experiments trials {experiment.name}")
+        lines.append(
+            f"and {len(found) - MOST_TROUBLES} more kinds of trouble: proa experiments trials {experiment.name}"
+        )
     return lines
 
 
@@ -181,8 +190,13 @@ def _named(names: Iterable[str]) -> str:
     return ", ".join(found[:3]) + (f" and {len(found) - 3} more" if len(found) > 3 else "")
 
 
-def _cut(value: str) -> str:
-    return value if len(value) <= 22 else f"{value[:21]}…"
+def brief(value: str) -> str:
+    """Return a value with as many digits, or letters, as a person reads."""
+    if len(value) <= _BRIEF:
+        return value
+    if (found := number(value)) is not None and "." in value:
+        return f"{found:.6g}"
+    return value if len(value) <= 2 * _BRIEF else f"{value[: 2 * _BRIEF - 1]}…"
 
 
 def _with_gap(lines: list[str]) -> list[str]:

@@ -99,7 +99,11 @@ def read_experiment(experiment: Object, trials: Iterable[Object]) -> Experiment:
     objective = read_objective(spec)
     condition = _first_true(status, _EXPERIMENT_STATES)
     read = [read_trial(trial, objective) for trial in trials]
-    limits = {key: spec[key] for key in ("maxTrialCount", "parallelTrialCount", "maxFailedTrialCount") if key in spec}
+    limits = {
+        key: spec[key]
+        for key in ("maxTrialCount", "parallelTrialCount", "maxFailedTrialCount")
+        if key in spec
+    }
     return Experiment(
         name=meta.name(experiment),
         namespace=meta.namespace(experiment),

@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator
-from contextlib import asynccontextmanager
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, suppress
 
 from proa.cli import Failure
-from proa.cli.experiments.describing import WORDS, counts, describe, heading, make_style, short
+from proa.cli.experiments.describing import WORDS, counts, describe, make_style, short
 from proa.cli.experiments.facts import Experiment, Trial, is_better, read_experiment
 from proa.cli.live import LiveLines
 from proa.cli.terminal import Terminal
@@ -46,12 +45,8 @@ class Followed:
         self.changed = asyncio.Event()
         self._name = name
         self._namespace = namespace
-        self._experiments = informers.informer(
-            EXPERIMENTS, namespace, field_selector=f"metadata.name={name}"
-        )
-        self._trials = informers.informer(
-            TRIALS, namespace, label_selector=f"{EXPERIMENT_LABEL}={name}"
-        )
+        self._experiments = informers.informer(EXPERIMENTS, namespace, field_selector=f"metadata.name={name}")
+        self._trials = informers.informer(TRIALS, namespace, label_selector=f"{EXPERIMENT_LABEL}={name}")
         for informer in (self._experiments, self._trials):
             informer.listen(self._note)
 
@@ -64,10 +59,8 @@ class Followed:
 
     async def wait(self, seconds: float) -> None:
         """Return when something has changed, or after so long."""
-        try:
+        with suppress(TimeoutError):
             await asyncio.wait_for(self.changed.wait(), seconds)
-        except TimeoutError:
-            pass
         self.changed.clear()
 
     def _note(self, old: Object | None, new: Object | None) -> None:
@@ -146,7 +139,9 @@ class _Lines:
             yield self._line_of(trial, experiment)
 
     def _line_of(self, trial: Trial, experiment: Experiment) -> str:
-        told = "".join(f" {name}={value}" for name, value in (*trial.metrics.items(), *trial.assignments.items()))
+        told = "".join(
+            f" {name}={value}" for name, value in (*trial.metrics.items(), *trial.assignments.items())
+        )
         word = WORDS.get(trial.state, trial.state)
         if trial.is_over and is_better(trial, self._best, experiment.objective):
             self._best = trial
@@ -158,6 +153,10 @@ class _Lines:
 def last_line(experiment: Experiment) -> str:
     """Return what came of it, on one line."""
     best = experiment.best
-    found = f"; best {best.name} {experiment.objective.metric}={best.metrics.get(experiment.objective.metric, '')}" if best else ""
+    found = (
+        f"; best {best.name} {experiment.objective.metric}={best.metrics.get(experiment.objective.metric, '')}"
+        if best
+        else ""
+    )
     said = f"; {experiment.reason}: {short(experiment.message)}" if experiment.message else ""
     return f"{experiment.name} {experiment.state}: {counts(experiment)}{found}{said}"

@@ -13,6 +13,8 @@ from proa.objects.errors import AlreadyExists, NotFound
 from proa.objects.resource import ENDPOINT_SLICES, NAMESPACES, SERVICES, Resource
 
 _LABELS = {"app.kubernetes.io/part-of": "kubeflow", "app.kubernetes.io/name": "katib"}
+_POD_SECURITY = {"pod-security.kubernetes.io/enforce": "baseline"}
+"""As pipelines make the namespace, where they come first."""
 _PORT_NAME = "api"
 
 
@@ -22,7 +24,8 @@ async def install(client: Client, address: str, port: int) -> None:
     try:
         there = await client.get(ENDPOINT_SLICES, DB_MANAGER, NAMESPACE)
     except NotFound:
-        await _create(client, NAMESPACES, {"metadata": {"name": NAMESPACE, "labels": _LABELS}}, None)
+        labels = {**_LABELS, **_POD_SECURITY}
+        await _create(client, NAMESPACES, {"metadata": {"name": NAMESPACE, "labels": labels}}, None)
         await _create(client, SERVICES, make_service(), NAMESPACE)
         await _create(client, ENDPOINT_SLICES, wanted, NAMESPACE)
         return
