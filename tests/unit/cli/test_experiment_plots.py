@@ -20,7 +20,7 @@ def test_ascii_has_a_letter_for_each_value_and_a_line_for_the_best_so_far():
         "           |  *----  ",
         "           |         ",
         "           |        o",
-        "         1 +      *-*",
+        "         1 +      *--",
         "           +---------",
         "            1       5",
     ]

@@ -80,8 +80,7 @@ def _metadata(name: str, label: str, said: Mapping[str, Any] | None = None) -> O
 def _role(resource: Resource, metadata: Object, said: Mapping[str, Any]) -> Object:
     role = {"apiVersion": resource.api_version, "kind": resource.kind, "metadata": metadata}
     if "gathers" in said:
-        label = said["gathers"] if "/" in said["gathers"] else f"{GROUP}/{said['gathers']}"
-        selector = {"matchLabels": {label: "true"}}
+        selector = {"matchLabels": {f"{GROUP}/{said['gathers']}": "true"}}
         return {**role, "aggregationRule": {"clusterRoleSelectors": [selector]}}
     return {**role, "rules": [_rule(rule) for rule in said["rules"]]}
 
