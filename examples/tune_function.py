@@ -4,13 +4,11 @@
     KUBECONFIG=$(proa kubeconfig --path) python examples/tune_function.py
 """
 
-from typing import Any
-
 from kubeflow.katib import KatibClient, search
 
 
-def train(parameters: dict[str, Any]) -> None:
-    """Be one trial: what it prints as `loss=` is its metric. It runs in a pod, so that its imports belong into it."""
+def train(parameters):  # type: ignore[no-untyped-def]
+    """Be one trial: what it prints as `loss=` is its metric. Only this text runs in the pod: import what it needs here."""
     x, y = float(parameters["x"]), float(parameters["y"])
     for step in range(1, 11):
         print(f"loss={(1 - x) ** 2 + (y - x * x) ** 2 + 1 / step**3}")
