@@ -1,14 +1,14 @@
 """Tune a Python function with Katib's SDK, unmodified: a trial for each of twelve pairs of numbers, four at a time.
 
-    pip install kubeflow-katib
-    KUBECONFIG=$(proa kubeconfig --path) python examples/tune_function.py
+pip install kubeflow-katib
+KUBECONFIG=$(proa kubeconfig --path) python examples/tune_function.py
 """
 
 from kubeflow.katib import KatibClient, search
 
 
 def train(parameters):  # type: ignore[no-untyped-def]
-    """Be one trial: what it prints as `loss=` is its metric. Only this text runs in the pod: import what it needs here."""
+    """Be one trial: what it prints as `loss=` is its metric. Only this text is in the pod."""
     x, y = float(parameters["x"]), float(parameters["y"])
     for step in range(1, 11):
         print(f"loss={(1 - x) ** 2 + (y - x * x) ** 2 + 1 / step**3}")
