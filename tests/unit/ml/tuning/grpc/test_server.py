@@ -147,6 +147,21 @@ def test_a_message_that_is_too_long_is_refused_before_it_is_whole():
     serve(body)
 
 
+def test_a_call_whose_end_comes_with_what_is_too_long_keeps_its_connection(monkeypatch):
+    monkeypatch.setattr("proa.ml.tuning.grpc.connection.MAX_MESSAGE_BYTES", 100)
+
+    async def body(address: Address, served: Served) -> None:
+        async with grpc.aio.insecure_channel("{}:{}".format(*address)) as channel:
+            await method_of(channel)({"trial_name": "t"})
+            with pytest.raises(grpc.aio.AioRpcError) as failed:
+                await method_of(channel)({"trial_name": "t" * 200})
+            assert failed.value.code().name == "RESOURCE_EXHAUSTED"
+            await method_of(channel)({"trial_name": "t"})
+        assert len({caller.address for _, caller in served.calls}) == 1
+
+    serve(body)
+
+
 def test_a_call_ends_when_its_time_is_up_and_when_the_client_goes():
     async def body(address: Address, served: Served) -> None:
         async with grpc.aio.insecure_channel("{}:{}".format(*address)) as channel:
