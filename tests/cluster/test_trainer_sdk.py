@@ -105,6 +105,90 @@ def test_training_goes_on_from_its_checkpoint_when_a_node_is_killed(
         assert log[-1] == f"rank={rank} done"
 
 
+def test_the_optimizers_trials_are_trainjobs_whose_logs_are_read(
+    trainer_cluster: Cluster, tmp_path: Path
+) -> None:
+    seen = run_program(trainer_cluster, "optimizes", tmp_path)
+
+    assert (seen["status"], len(seen["trials"]), seen["listed"], seen["left"]) == ("Complete", 4, True, [])
+    for parameters, loss in seen["trials"].values():
+        expected = (float(parameters["x"]) - 2) ** 2 + (parameters["kind"] == "bad") + 1 / 3
+        assert float(loss) == pytest.approx(expected)
+    assert seen["best"] == min(seen["trials"].values(), key=lambda trial: float(trial[1]))
+    assert [line.partition("=")[0] for line in seen["logs"][:3]] == ["loss"] * 3
+    assert set(seen["trials"]) <= set(seen["jobs"])
+    assert ["Trial", "JobSucceeded"] in seen["events"]
+
+
+def test_data_is_fetched_onto_a_shared_volume_before_a_gang_of_nodes_trains(trainer_cluster: Cluster) -> None:
+    mounts = [{"name": "initializer", "mountPath": "/workspace"}]
+    node = ["sh", "-c", "test $(cat /workspace/data) = hf://a/b; sleep 0.1; echo $JOB_COMPLETION_INDEX of it"]
+    runtime = {
+        "apiVersion": "trainer.kubeflow.org/v1alpha1",
+        "kind": "TrainingRuntime",
+        "metadata": {"name": "own", "labels": {"trainer.kubeflow.org/framework": "plain"}},
+        "spec": {
+            "mlPolicy": {"numNodes": 2},
+            "podGroupPolicy": {"coscheduling": {}},
+            "template": {
+                "spec": {
+                    "volumeClaimPolicies": [
+                        {
+                            "templates": [
+                                {
+                                    "metadata": {"name": "initializer"},
+                                    "spec": {
+                                        "accessModes": ["ReadWriteOnce"],
+                                        "resources": {"requests": {"storage": "1Mi"}},
+                                    },
+                                }
+                            ]
+                        }
+                    ],
+                    "replicatedJobs": [
+                        make_step(
+                            "dataset-initializer", ["sh", "-c", "echo $STORAGE_URI > /workspace/data"], mounts
+                        ),
+                        {
+                            **make_step("node", node, mounts),
+                            "dependsOn": [{"name": "dataset-initializer", "status": "Complete"}],
+                        },
+                    ],
+                }
+            },
+        },
+    }
+    reference = {"kind": "TrainingRuntime", "name": "own"}
+    dataset = {"dataset": {"storageUri": "hf://a/b"}}
+    job = make_trainjob("fetched", runtimeRef=reference, initializer=dataset)
+    kubectl = trainer_cluster.kubectl
+    kubectl("apply", "-f", "-", stdin=json.dumps(job))  # its runtime comes after it, and is waited for
+    kubectl("apply", "-f", "-", stdin=json.dumps(runtime))
+
+    kubectl("wait", "trainjob/fetched", "--for=condition=Complete", "--timeout=90s")
+    assert trainer_cluster.get("podgroup", "fetched")["spec"]["minMember"] == 2
+    pods = trainer_cluster.get(
+        "pods", "-l", "jobset.sigs.k8s.io/jobset-name=fetched,jobset.sigs.k8s.io/replicatedjob-name=node"
+    )
+    logs = [kubectl("logs", pod["metadata"]["name"]).stdout for pod in pods["items"]]
+    assert sorted(logs) == ["0 of it\n", "1 of it\n"]
+    kubectl("delete", "trainjob", "fetched", "--wait")
+    kubectl("wait", "pvc/initializer-fetched", "--for=delete", "--timeout=60s")
+
+
+def make_step(name: str, command: list[str], mounts: list[dict[str, str]]) -> dict[str, Any]:
+    """A replicated job of a runtime; its container is called as the job is."""
+    container = {"name": name, "image": "python:3-slim", "command": command, "volumeMounts": mounts}
+    ancestor = "trainer" if name == "node" else name
+    return {
+        "name": name,
+        "template": {
+            "metadata": {"labels": {"trainer.kubeflow.org/trainjob-ancestor-step": ancestor}},
+            "spec": {"template": {"spec": {"containers": [container]}}},
+        },
+    }
+
+
 def make_trainjob(name: str, *, runtime: str = "plain", **spec: Any) -> dict[str, Any]:
     return {
         "apiVersion": "trainer.kubeflow.org/v1alpha1",

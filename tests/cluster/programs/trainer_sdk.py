@@ -8,6 +8,7 @@ import io
 import json
 import sys
 
+from kubeflow import optimizer
 from kubeflow.trainer import (
     CustomTrainer,
     CustomTrainerContainer,
@@ -213,10 +214,47 @@ def resumes(client):
     return {"logs": logs, "replaced": new != victim}
 
 
+def objective(x, kind):
+    """Tell how far from 2 it is."""
+    for step in range(3):
+        print(f"loss={(float(x) - 2) ** 2 + (kind == 'bad') + 1 / (step + 1)}")
+
+
+def optimizes(_):
+    """Trials that are TrainJobs, by the SDK's other client."""
+    backend = KubernetesBackendConfig(namespace="default")
+    client = optimizer.OptimizerClient(backend_config=backend)
+    name = client.optimize(
+        optimizer.TrainJobTemplate(trainer=CustomTrainer(func=objective), runtime="plain"),
+        search_space={
+            "x": optimizer.Search.uniform(0, 4),
+            "kind": optimizer.Search.choice(["good", "bad"]),
+        },
+        trial_config=optimizer.TrialConfig(num_trials=4, parallel_trials=2),
+        objectives=[optimizer.Objective(metric="loss")],
+    )
+    job = client.wait_for_job_status(name, timeout=LONGEST, polling_interval=1)
+    best = client.get_best_results(name)
+    seen = {
+        "status": job.status,
+        "trials": {trial.name: [trial.parameters, trial.metrics[0].latest] for trial in job.trials},
+        "best": [best.parameters, best.metrics[0].latest],
+        "logs": list(client.get_job_logs(name)),
+        "events": sorted(
+            {(event.involved_object_kind, event.reason) for event in client.get_job_events(name)}
+        ),
+        "listed": [found.name for found in client.list_jobs()] == [name],
+        "jobs": sorted(job.name for job in TrainerClient(backend_config=backend).list_jobs()),
+    }
+    client.delete_job(name)
+    seen["left"] = [found.name for found in client.list_jobs()]
+    return seen
+
+
 def main():
     """Do what is asked for."""
     what, answers = sys.argv[1:]
-    found = {"tour": tour, "others": others, "resumes": resumes}[what](
+    found = {"tour": tour, "others": others, "resumes": resumes, "optimizes": optimizes}[what](
         TrainerClient(backend_config=KubernetesBackendConfig(namespace="default"))
     )
     with open(answers, "w") as file:
