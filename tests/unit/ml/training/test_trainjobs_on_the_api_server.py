@@ -18,7 +18,7 @@ from proa.ml.training.runtimes.installation import install
 from proa.ml.training.trainjob.controllers import CONTROLLERS as TRAIN_JOB_CONTROLLERS
 from proa.objects import meta
 from proa.objects.errors import Invalid, NotFound
-from proa.objects.resource import CONFIG_MAPS, JOBS, NAMESPACES, PODS, SERVICES
+from proa.objects.resource import CONFIG_MAPS, JOBS, NAMESPACES, PODS, RESOURCE_QUOTAS, SERVICES
 from proa.reconcile.manager import Manager
 from support.control_plane import Cluster, running
 
@@ -174,6 +174,29 @@ def test_a_name_that_is_taken_is_said_and_had_once_it_is_free(tmp_path: Path) ->
         assert stalled["reason"] == "HeadlessServiceCreationFailed"
 
         await cluster.client.delete(SERVICES, "tune", "default")
+        await until_it_says(cluster, "Complete")
+
+    run(tmp_path, scenario)
+
+
+def test_a_quota_that_is_full_is_said_and_waited_for(tmp_path: Path) -> None:
+    async def scenario(cluster: Cluster) -> None:
+        quota = {"metadata": {"name": "full"}, "spec": {"hard": {"count/jobs.batch": "0"}}}
+        await cluster.client.create(
+            RESOURCE_QUOTAS, {"apiVersion": "v1", "kind": "ResourceQuota", **quota}, "default"
+        )
+
+        async def is_counted() -> bool:
+            found = await cluster.client.get(RESOURCE_QUOTAS, "full", "default")
+            return "used" in (found.get("status") or {})
+
+        await cluster.until(is_counted)
+        await cluster.client.create(TRAIN_JOBS, make_trainjob(), "default")
+        stalled = await until_it_says(cluster, "Stalled")
+        assert stalled["reason"] == "JobCreationFailed"
+        assert "exceeded quota: full" in stalled["message"]
+
+        await cluster.client.delete(RESOURCE_QUOTAS, "full", "default")
         await until_it_says(cluster, "Complete")
 
     run(tmp_path, scenario)

@@ -14,7 +14,7 @@ from proa.ml.training.jobset.conditions import Told
 from proa.ml.training.jobset.making import Refused, delete_job, each, ensure_claim, ensure_service, make_job
 from proa.ml.training.jobset.manifests import make_claims
 from proa.ml.training.jobset.names import CONTROLLER_NAME
-from proa.ml.training.jobset.plan import Plan, fail, make_plan, stall
+from proa.ml.training.jobset.plan import Plan, fail, make_plan, seconds_to_wait, stall
 from proa.ml.training.jobset.resuming import resumed
 from proa.ml.training.kinds import JOB_SETS
 from proa.objects import meta
@@ -54,12 +54,11 @@ async def reconcile(context: Context, key: Key) -> Result:
     try:
         await _act(context, jobset, plan)
     except Refused as refusal:
+        before = (jobset.get("status") or {}).get("conditions") or []
         say = fail if refusal.is_final else stall
-        status, events = say(plan.status, refusal.reason, refusal.message, now)
+        status, events = say({**plan.status, "conditions": before}, refusal.reason, refusal.message, now)
         await _write_status(context, jobset, status, events)
-        if refusal.is_final:
-            return DONE
-        raise refusal.error from None
+        return DONE if refusal.is_final else Result(requeue_after=seconds_to_wait(status, now))
     await _write_status(context, jobset, plan.status, plan.events)
     return Result(requeue_after=plan.wait_seconds)
 

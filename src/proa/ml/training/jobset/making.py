@@ -15,7 +15,7 @@ from proa.client.protocol import Object
 from proa.ml.training.jobset.manifests import make_service
 from proa.ml.training.kinds import JOB_SET_NAME
 from proa.objects import meta
-from proa.objects.errors import AlreadyExists, ApiError, BadRequest, Forbidden, Invalid, NotFound
+from proa.objects.errors import AlreadyExists, BadRequest, Forbidden, Invalid, NotFound
 from proa.objects.resource import JOBS, PERSISTENT_VOLUME_CLAIMS, SERVICES, Resource
 from proa.reconcile.protocol import Context
 
@@ -25,11 +25,10 @@ PARALLEL_WRITES = 50
 class Refused(Exception):
     """Something could not be made; `is_final` where trying again cannot help."""
 
-    def __init__(self, reason: str, message: str, error: ApiError, *, is_final: bool) -> None:
+    def __init__(self, reason: str, message: str, *, is_final: bool) -> None:
         super().__init__(message)
         self.reason = reason
         self.message = message
-        self.error = error
         self.is_final = is_final
 
 
@@ -50,14 +49,14 @@ async def make_job(context: Context, jobset: Object, job: Object) -> None:
     """Make a Job; raise Refused."""
     try:
         await _make(context, JOBS, job, "JobCreationFailed")
-    except AlreadyExists as error:
+    except AlreadyExists:
         found = await _find(context, JOBS, job)
         if found is None or meta.is_controlled_by(found, jobset):
             return
         message = (
             f"Job {meta.key_of(job)} exists and is not of this JobSet; it is made anew once that one is gone"
         )
-        raise Refused("JobCreationFailed", message, error, is_final=False) from None
+        raise Refused("JobCreationFailed", message, is_final=False) from None
 
 
 async def delete_job(context: Context, job: Object) -> None:
@@ -87,8 +86,7 @@ async def ensure_service(context: Context, jobset: Object) -> None:
             f"Service {meta.key_of(service)} exists and does not lead to this JobSet's pods, which would not find one "
             "another; delete it, or give this one another name or spec.network.subdomain"
         )
-        error = AlreadyExists(message)
-        raise Refused("HeadlessServiceCreationFailed", message, error, is_final=False)
+        raise Refused("HeadlessServiceCreationFailed", message, is_final=False)
 
 
 async def ensure_claim(context: Context, claim: Object) -> None:
@@ -102,7 +100,7 @@ async def _make(context: Context, resource: Resource, obj: Object, reason: str) 
         await context.client.create(resource, obj, meta.namespace(obj))
     except (Invalid, BadRequest, Forbidden) as error:
         message = f'{resource.kind} "{meta.name(obj)}" creation failed with error: {error.message}'
-        raise Refused(reason, message, error, is_final=not isinstance(error, Forbidden)) from None
+        raise Refused(reason, message, is_final=not isinstance(error, Forbidden)) from None
 
 
 async def _find(context: Context, resource: Resource, obj: Object) -> Object | None:

@@ -45,6 +45,8 @@ from proa.ml.training.jobset.names import (
 from proa.objects import meta
 from proa.objects.quick_dataclass import dataclass
 
+FIRST_WAIT_SECONDS, LAST_WAIT_SECONDS = 1.0, 5.0
+
 
 @dataclass(slots=True)
 class Plan:
@@ -124,6 +126,12 @@ def stall(status: Object, reason: str, message: str, now: float) -> tuple[Object
     conditions = Conditions(status.get("conditions") or (), now)
     conditions.set(STALLED, True, reason, message, "Warning")
     return {**status, "conditions": conditions.entries}, conditions.events
+
+
+def seconds_to_wait(status: Object, now: float) -> float:
+    """Return when to try again what stalls: as long as it has, from FIRST_WAIT_SECONDS to LAST_WAIT_SECONDS."""
+    since = next(entry["lastTransitionTime"] for entry in status["conditions"] if entry["type"] == STALLED)
+    return min(max(now - meta.parse_time(since), FIRST_WAIT_SECONDS), LAST_WAIT_SECONDS)
 
 
 def _handle_failure(plan: Plan, jobset: Object, children: Children, conditions: Conditions) -> None:

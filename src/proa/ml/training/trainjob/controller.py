@@ -13,7 +13,7 @@ from proa.client.protocol import Object
 from proa.ml.training.kinds import JOB_SET_NAME, JOB_SETS, POD_GROUPS, TRAIN_JOBS
 from proa.ml.training.trainjob.building import Built, build
 from proa.ml.training.trainjob.snapshot import NoRuntime, get_runtime
-from proa.ml.training.trainjob.status import Problem, Seen, make_status, seconds_left
+from proa.ml.training.trainjob.status import Problem, Seen, make_status, seconds_left, seconds_to_wait
 from proa.ml.training.trainjob.words import (
     CONTROLLER_NAME,
     FAILED,
@@ -24,7 +24,7 @@ from proa.ml.training.trainjob.words import (
     is_suspended,
 )
 from proa.objects import meta
-from proa.objects.errors import AlreadyExists, ApiError, BadRequest, Conflict, Forbidden, Invalid, NotFound
+from proa.objects.errors import AlreadyExists, ApiError, BadRequest, Forbidden, Invalid, NotFound
 from proa.objects.resource import JOBS, PODS
 from proa.reconcile.ownership import owner_keys
 from proa.reconcile.protocol import DONE, Context, Key, Result, Watch, no_keys
@@ -34,7 +34,6 @@ ACCOUNT = "training-operator"
 COMPONENT = "trainjob-controller"
 PATIENCE_SECONDS = 10.0
 """For a runtime that is made after its TrainJob."""
-LOOK_AGAIN_SECONDS = 1.0
 
 
 def _keys_of_pod(pod: Object) -> list[Key]:
@@ -57,30 +56,32 @@ async def reconcile(context: Context, key: Key) -> Result:
         return DONE
     if trainjob["spec"].get("managedBy") not in (None, CONTROLLER_NAME):
         return DONE
-    problem, error, wait_seconds = None, None, 0.0
+    problem = await _make_in_words(context, trainjob)
+    now = context.now()
+    seen = Seen(_own_jobset(context, trainjob), _pods(context, trainjob), problem)
+    status = make_status(trainjob, seen, now)
+    await _write_status(context, trainjob, status)
+    waits = (
+        seconds_to_wait(status, now) if problem is not None else None,
+        seconds_left({**trainjob, "status": status}, now),
+    )
+    return Result(requeue_after=min(filter(None, waits), default=0.0))
+
+
+async def _make_in_words(context: Context, trainjob: Object) -> Problem | None:
+    """Make what is due; return what keeps it from being made."""
     try:
         await _make(context, trainjob)
     except Unfit as unfit:
-        problem = Problem(unfit.reason, unfit.message, is_final=True)
+        return Problem(unfit.reason, unfit.message, is_final=True)
     except NoRuntime as missing:
-        wait_seconds = LOOK_AGAIN_SECONDS
-        is_late = (
-            context.now() - meta.parse_time(trainjob["metadata"]["creationTimestamp"]) > PATIENCE_SECONDS
-        )
-        problem = Problem("TrainingRuntimeNotFound", missing.message, is_final=is_late)
-    except Conflict:
-        raise
+        age_seconds = context.now() - meta.parse_time(trainjob["metadata"]["creationTimestamp"])
+        return Problem("TrainingRuntimeNotFound", missing.message, is_final=age_seconds > PATIENCE_SECONDS)
     except (Invalid, BadRequest, Forbidden, _Taken) as refusal:
-        error = refusal
+        message = f"TrainJob resources reconciliation failed: {refusal.message}"
         is_final = isinstance(refusal, Invalid | BadRequest)
-        problem = Problem("TrainJobResourcesCreationFailed", _say(refusal), is_final=is_final)
-    seen = Seen(_own_jobset(context, trainjob), _pods(context, trainjob), problem)
-    status = make_status(trainjob, seen, context.now())
-    await _write_status(context, trainjob, status)
-    if error is not None and problem is not None and not problem.is_final:
-        raise error
-    left = seconds_left({**trainjob, "status": status}, context.now())
-    return Result(requeue_after=min(filter(None, (wait_seconds, left)), default=0.0))
+        return Problem("TrainJobResourcesCreationFailed", message, is_final=is_final)
+    return None
 
 
 class _Taken(ApiError):
@@ -180,7 +181,3 @@ async def _delete_jobset(context: Context, jobset: Object) -> None:
     name, namespace, uid = meta.name(jobset), meta.namespace(jobset), meta.uid(jobset)
     with suppress(NotFound):
         await context.client.delete(JOB_SETS, name, namespace, propagation_policy="Background", uid=uid)
-
-
-def _say(refusal: ApiError) -> str:
-    return f"TrainJob resources reconciliation failed: {refusal.message}"

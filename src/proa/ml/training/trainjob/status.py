@@ -24,6 +24,7 @@ _WAITING = (
     "CreateContainerError",
     "RunContainerError",
 )
+FIRST_WAIT_SECONDS, LAST_WAIT_SECONDS = 1.0, 5.0
 DEADLINE_MESSAGE = "TrainJob exceeded its active deadline"
 
 
@@ -87,6 +88,15 @@ def seconds_left(trainjob: Object, now: float) -> float | None:
     if resumed is not None and resumed["status"] == "False":
         since = resumed["lastTransitionTime"]
     return max(0.0, meta.parse_time(since) + float(deadline) - now)
+
+
+def seconds_to_wait(status: Object, now: float) -> float | None:
+    """Return when to try again what stalls: as long as it has, within bounds; None where nothing does."""
+    for entry in status["conditions"]:
+        if entry["type"] == STALLED:
+            since = meta.parse_time(entry["lastTransitionTime"])
+            return min(max(now - since, FIRST_WAIT_SECONDS), LAST_WAIT_SECONDS)
+    return None
 
 
 def _has_end(conditions: Iterable[Object]) -> bool:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from proa.ml.training.jobset.conditions import is_finished
-from proa.ml.training.jobset.plan import Plan, fail, make_plan, stall
+from proa.ml.training.jobset.plan import Plan, fail, make_plan, seconds_to_wait, stall
 from proa.objects import meta
 
 NOW = 1_800_000_000.0
@@ -315,6 +315,8 @@ def test_what_stalls_is_said_for_as_long_as_it_does() -> None:
     status, events = stall({}, "JobCreationFailed", "exceeded quota", NOW)
     assert [told.reason for told in events] == ["JobCreationFailed"]
     assert stall(status, "JobCreationFailed", "exceeded quota", NOW)[1] == []
+
+    assert [seconds_to_wait(status, NOW + seconds) for seconds in (0, 3, 99)] == [1.0, 3.0, 5.0]
 
     assert make_plan({**jobset, "status": status}, [], NOW).status["conditions"] == []
     failed, _ = fail(status, "JobCreationFailed", "no", NOW)
