@@ -40,7 +40,7 @@ class Series:
     def add(self, point: Point) -> None:
         """Take a point in."""
         if self.count % self._stride == 0:
-            if len(self._points) >= MAX_POINTS:
+            if len(self._points) >= MAX_POINTS - 3:  # and the extremes
                 del self._points[1::2]
                 self._stride *= 2
             if self.count % self._stride == 0:
@@ -59,7 +59,8 @@ class Series:
     @property
     def points(self) -> list[Point]:
         """Return what was kept, by time, the extremes included."""
-        return sorted({*self._points, *self.extremes.values()}, key=lambda point: point[0])[-MAX_POINTS:]
+        thinned_out = [point for point in self.extremes.values() if point not in self._points]
+        return sorted(self._points + thinned_out, key=lambda point: point[0])
 
     @property
     def extremes(self) -> dict[str, Point]:

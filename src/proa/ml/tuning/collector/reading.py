@@ -85,7 +85,7 @@ def read(told: Told, log: str) -> Report:
         found = in_log.get(metric, [])
         missing = [p for p in told.extremes.get(metric, ()) if p not in found]
         is_complete = is_complete and not missing
-        merged = found if not missing else sorted({*found, *missing})
+        merged = found if not missing else sorted([*found, *missing])
         points += [MetricPoint(time, metric, value) for time, value in merged]
     return Report(told.outcome, told.message, tuple(points), is_complete)
 
