@@ -2,29 +2,32 @@
 
 from __future__ import annotations
 
-import base64
-import json
 from typing import Any
 
 import pytest
 
 from support.clusters import Cluster
-from support.experiments import Object, apply, make_container, make_experiment, make_job, trials, wait
+from support.experiments import (
+    Object,
+    apply,
+    last_condition,
+    make_container,
+    make_experiment,
+    make_job,
+    trials,
+    wait,
+)
 
 pytestmark = pytest.mark.cluster
 
 COLLECTOR = "metrics-logger-and-collector"
-EVENTS = base64.b64encode(
-    bytes.fromhex(
-        "1c0000000000000045f4b9fc"  # a record of 28 bytes
-        "0900000000000014402a110a0f0a0573636f7265150000003f"
-    )
-).decode()
+EVENTS = "GwAAAAAAAAAaDZ4TCQAAAAAAABRAEAMqDgoMCgVzY29yZRUAAAA/7quuGg=="
+"""A record of an event file: score 0.5."""
 SERVE = """
-import http.server, sys, threading, time
+import http.server, threading, time
 class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
-        self.send_response(200); self.end_headers(); self.wfile.write(f"score {sys.argv[1]}\\n".encode()); asked.set()
+        self.send_response(200); self.end_headers(); self.wfile.write(b"score 0.5\\n"); asked.set()
     def log_message(self, *a): pass
 asked = threading.Event()
 server = http.server.HTTPServer(("", 9000), Handler)
@@ -44,5 +47,84 @@ def collect(kind: str, **source: Any) -> Object:
     return {"metricsCollectorSpec": {"collector": {"kind": kind}, **({"source": source} if source else {})}}
 
 
-def kept(**template: Any) -> Object:
-    return {"trialTemplate": {"retain": True, **template}}
+def observed(cluster: Cluster, namespace: str, name: str) -> list[Object]:
+    """Wait for an experiment of one trial, and return the trial's observation."""
+    wait(cluster, namespace, name, "Succeeded")
+    (trial,) = trials(cluster, namespace, name)
+    found: list[Object] = trial["status"]["observation"]["metrics"]
+    return found
+
+
+def test_each_kind_of_collector_reads_what_it_is_for(cluster: Cluster, namespace: str) -> None:
+    cluster.kubectl("label", "namespace", namespace, "pod-security.kubernetes.io/enforce=restricted")
+    file = {"path": "/out/score.json", "kind": "File", "format": "JSON"}
+    folder = {"path": "/events", "kind": "Directory"}
+    kinds: dict[str, tuple[str, Object]] = {
+        "stdout": ("echo score=0.5; echo loss = 3", collect("StdOut")),
+        "filter": (
+            "echo '{metric: score, value: 0.5}'",
+            collect("StdOut", filter={"metricsFormat": [r"\{metric: (\w+), value: ([\d.]+)\}"]}),
+        ),
+        "file": ("""echo '{"score": 0.5}' >/out/score.json""", collect("File", fileSystemPath=file)),
+        "events": (
+            f"mkdir /events/train; echo {EVENTS} | base64 -d >/events/train/events.out.tfevents.1.x",
+            collect("TensorFlowEvent", fileSystemPath=folder),
+        ),
+        "port": (f"exec python3 -c '{SERVE}'", collect("PrometheusMetric", httpGet={"port": 9000})),
+    }
+    experiments = [
+        make_experiment(name, make_job(make_container(script, securityContext=RESTRICTED)), **spec)
+        for name, (script, spec) in kinds.items()
+    ]
+    apply(cluster, namespace, *experiments)
+    for name in kinds:
+        assert observed(cluster, namespace, name) == [
+            {"name": "score", "min": "0.5", "max": "0.5", "latest": "0.5"}
+        ]
+
+
+def test_a_training_is_seen_in_the_log_asked_to_end_and_read_to_its_last_word(
+    cluster: Cluster, namespace: str
+) -> None:
+    script = "trap 'echo score=0.75; exit 1' TERM; echo score=0.5; while :; do sleep 0.05; done"
+    run = make_job(make_container(script), activeDeadlineSeconds=1)
+    experiment = make_experiment("asked", run, maxFailedTrialCount=0, trialTemplate={"retain": True})
+    apply(cluster, namespace, experiment)
+    wait(cluster, namespace, "asked", "Failed")
+    (pod,) = cluster.get("pods", "-n", namespace)["items"]
+    assert pod["status"]["reason"] == "DeadlineExceeded"
+    log = cluster.kubectl("logs", "-n", namespace, pod["metadata"]["name"]).stdout.splitlines()
+    assert log[:2] == ["score=0.5", "score=0.75"], "kubectl shows the collector's, which has the training's"
+    (ended,) = [
+        s["state"]["terminated"] for s in pod["status"]["initContainerStatuses"] if s["name"] == COLLECTOR
+    ]
+    assert ended["exitCode"] == 0
+    assert '"latest":[' in ended["message"]
+
+
+def test_a_bad_trial_is_stopped_before_its_end(cluster: Cluster, namespace: str) -> None:
+    script = "for i in $(seq 40); do echo score=$1; sleep 0.05; done; echo done"
+    experiment = make_experiment(
+        "stops",
+        make_job(make_container(script)),
+        algorithm={"algorithmName": "random", "algorithmSettings": [{"name": "random_state", "value": "5"}]},
+        earlyStopping={
+            "algorithmName": "medianstop",
+            "algorithmSettings": [
+                {"name": "min_trials_required", "value": "1"},
+                {"name": "start_step", "value": "3"},
+            ],
+        },
+        maxTrialCount=4,
+        trialTemplate={"retain": True},
+    )
+    apply(cluster, namespace, experiment)
+    status = wait(cluster, namespace, "stops", "Succeeded")["status"]
+    assert status["trialsEarlyStopped"] + status["trialsSucceeded"] == 4
+    stopped = [t for t in trials(cluster, namespace, "stops") if last_condition(t)[0] == "EarlyStopped"]
+    assert stopped
+    for trial in stopped:
+        label = f"katib.kubeflow.org/trial={trial['metadata']['name']}"
+        log = cluster.kubectl("logs", "-n", namespace, "-l", label, "--tail=-1").stdout
+        assert "The training is stopped early: the best score so far, " in log
+        assert "done" not in log.splitlines()
