@@ -122,31 +122,33 @@ def work(seed: int) -> dict[str, tuple[int, float]]:
     }
 
 
-def stop_early(runs: Any, seed: int, *, is_stopped: bool) -> tuple[int, float]:
-    """Run TRIALS random trials of EPOCHS epochs one after another, each stopped as the collector stops it."""
+def stop_early(
+    runs: Any, seed: int, *, is_stopped: bool, trials: int = TRIALS, epochs: int = EPOCHS
+) -> tuple[int, float]:
+    """Run random trials of so many epochs one after another, each stopped as the collector stops it."""
     from proa.ml.tuning.algorithms import medianstop, random_search
     from proa.ml.tuning.records import MetricPoint, Objective, TrialRecord
     from support.studies import make_study
     from support.tuning_problems import NETWORK
 
-    trials: list[TrialRecord] = []
+    ended: list[TrialRecord] = []
     points: dict[str, list[MetricPoint]] = {}
     memory: dict[str, Any] = {}
     spent = 0
-    for number in range(TRIALS):
+    for number in range(trials):
         study = make_study(
-            NETWORK, tuple(trials), seed=seed, objective=Objective("accuracy", is_maximized=True)
+            NETWORK, tuple(ended), seed=seed, objective=Objective("accuracy", is_maximized=True)
         )
         (suggested,) = random_search.suggest(study, 1, memory).suggested
         rules = medianstop.rules(study, {}, points) if is_stopped else ()
-        curve, is_cut = cut(runs.curve(suggested.assignments, EPOCHS), rules)
+        curve, is_cut = cut(runs.curve(suggested.assignments, epochs), rules)
         spent += len(curve)
         state = "early-stopped" if is_cut else "succeeded"
-        trials.append(TrialRecord(str(number), suggested.assignments, state, max(curve)))
+        ended.append(TrialRecord(str(number), suggested.assignments, state, max(curve)))
         points[str(number)] = [
             MetricPoint(float(n), "accuracy", repr(value)) for n, value in enumerate(curve)
         ]
-    return spent, max(trial.value or 0.0 for trial in trials)
+    return spent, max(trial.value or 0.0 for trial in ended)
 
 
 def cut(curve: list[float], rules: Any) -> tuple[list[float], bool]:
@@ -158,16 +160,16 @@ def cut(curve: list[float], rules: Any) -> tuple[list[float], bool]:
     return curve, False
 
 
-def run_hyperband(runs: Any, seed: int) -> tuple[int, float]:
+def run_hyperband(runs: Any, seed: int, *, epochs: int = EPOCHS) -> tuple[int, float]:
     """Run all brackets; a rung trains from the beginning, as its trials do."""
     from proa.ml.tuning.algorithms import hyperband
     from proa.ml.tuning.records import Parameter
     from support.studies import make_study, run_study
     from support.tuning_problems import NETWORK
 
-    settings = {"r_l": str(EPOCHS), "eta": "3", "resource_name": "epochs"}
+    settings = {"r_l": str(epochs), "eta": "3", "resource_name": "epochs"}
     study = make_study(
-        (*NETWORK, Parameter("epochs", "int", 1, EPOCHS)), seed=seed, settings=settings, parallel=27
+        (*NETWORK, Parameter("epochs", "int", 1, epochs)), seed=seed, settings=settings, parallel=27
     )
     spent = 0
 
