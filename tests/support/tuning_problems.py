@@ -92,7 +92,11 @@ PROBLEMS = {
             100,
         ),
         Problem(
-            "Hartmann-6", tuple(Parameter(f"x{n}", "double", 0, 1) for n in range(6)), hartmann6, -3.32237, 100
+            "Hartmann-6",
+            tuple(Parameter(f"x{n}", "double", 0, 1) for n in range(6)),
+            hartmann6,
+            -3.32237,
+            100,
         ),
         Problem(
             "digits, SVC",
