@@ -11,7 +11,7 @@ from contextlib import suppress
 
 from proa.client.protocol import Client, Object
 from proa.ml.training.kinds import POD_GROUPS, PYTORCH_JOBS
-from proa.ml.training.pytorchjob.plan import Plan, Snapshot, plan, refused
+from proa.ml.training.pytorchjob.plan import Plan, Snapshot, plan, refused, stalled
 from proa.ml.training.pytorchjob.roles import is_ours
 from proa.ml.training.pytorchjob.troubles import Note
 from proa.ml.training.pytorchjob.words import OPERATOR
@@ -57,10 +57,13 @@ class PyTorchJobController:
         except (Invalid, BadRequest) as error:
             decided = refused(_read(context, job), decided.status, _why(job, error), context.now())
             await _apply(context, job, decided)
+        except ApiError as error:
+            if not isinstance(error, Conflict) and not is_namespace_terminating(error):
+                why = f"It is tried again: {error.message}"
+                await _write_status(context, job, stalled(job, why, context.now()))
+            raise
         self._tell(context, key, job, decided.notes)
-        if decided.status is not None:
-            with suppress(NotFound):
-                await context.client.update(PYTORCH_JOBS, {**job, "status": decided.status}, "status")
+        await _write_status(context, job, decided.status)
         return Result(requeue_after=decided.requeue_after)
 
     def _tell(self, context: Context, key: Key, job: Object, notes: Iterable[Note]) -> None:
@@ -137,17 +140,23 @@ async def _each(
 
 
 async def _ensure(client: Client, resource: Resource, wanted: Object) -> None:
-    """Make an object, or give the one that is there this spec. Raise Conflict where it is somebody else's."""
+    """Make an object, or give the one that is there this spec. Raise AlreadyExists where it is somebody else's."""
     try:
         await client.create(resource, wanted, meta.namespace(wanted))
     except AlreadyExists:
         found = await client.get(resource, meta.name(wanted), meta.namespace(wanted))
         if (meta.controller_of(found) or {}).get("uid") != wanted["metadata"]["ownerReferences"][0]["uid"]:
-            raise Conflict(
+            raise AlreadyExists(
                 f"{resource.plural} {meta.key_of(wanted)!r} belongs to something else: delete it, or rename the job"
             ) from None
         if any(found["spec"].get(field) != value for field, value in wanted["spec"].items()):
             await client.update(resource, {**found, "spec": {**found["spec"], **wanted["spec"]}})
+
+
+async def _write_status(context: Context, job: Object, status: Object | None) -> None:
+    if status is not None:
+        with suppress(NotFound):
+            await context.client.update(PYTORCH_JOBS, {**job, "status": status}, "status")
 
 
 async def _delete_job(context: Context, job: Object) -> None:

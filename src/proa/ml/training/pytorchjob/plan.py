@@ -203,6 +203,14 @@ def refused(seen: Snapshot, status: Object | None, message: str, now: float) -> 
     return _fail(seen, before, message, now)._replace(notes=[Note("Warning", Reason.FAILED, message)])
 
 
+def stalled(job: Object, why: str, now: float) -> Object | None:
+    """Return the status of a job for which something could not be done for now; None where it says so already."""
+    status = _begun(job, now)
+    message = f"PyTorchJob {meta.name(job)} is created. {why}"
+    status["conditions"] = conditions.with_message(status["conditions"], Condition.CREATED, message, now)
+    return None if status == job.get("status") else status
+
+
 def _begun(job: Object, now: float) -> dict[str, Any]:
     """Return a copy of the status that says at least that the job was seen."""
     status = job.get("status") or {}

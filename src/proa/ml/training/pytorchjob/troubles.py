@@ -39,9 +39,9 @@ def ends_of(found: Iterable[Object], container: str) -> list[Note]:
 
 
 def why_waiting(found: Sequence[Object]) -> str:
-    """Return what pods wait for that none may ever get: a place, an image, a volume; "" for nothing of that kind."""
+    """Return what pods wait for that they may never get: a place, an image, an end of failures; "" for nothing."""
     for pod in found:
-        if pods.is_active(pod) and pods.phase(pod) == "Pending" and (why := _waits_for(pod)):
+        if pods.is_active(pod) and (why := _waits_for(pod)):
             return f"Pod {meta.name(pod)} waits: {why}"
     return ""
 

@@ -12,7 +12,7 @@ from proa.client.protocol import Object
 from proa.ml.training.kinds import POD_GROUPS, PYTORCH_JOBS
 from proa.ml.training.pytorchjob.controller import PyTorchJobController
 from proa.objects import meta
-from proa.objects.errors import Invalid
+from proa.objects.errors import Forbidden, Invalid
 from proa.objects.resource import EVENTS, PODS, SERVICES, Resource
 from proa.reconcile.manager import Manager
 
@@ -44,6 +44,10 @@ class World:
 
     def has(self, type: str) -> bool:
         return any(meta.has_condition(one, type) for one in self.client.all(PYTORCH_JOBS))
+
+    def message(self, type: str) -> str:
+        found = (meta.find_condition(one, type) for one in self.client.all(PYTORCH_JOBS))
+        return next((one["message"] for one in found if one is not None), "")
 
     def set_pods(self, phase: str) -> None:
         for pod in self.client.all(PODS):
@@ -104,6 +108,31 @@ def test_a_template_that_the_server_refuses_fails_the_job_in_the_servers_words()
             assert failed is not None
             assert failed["message"].endswith("spec.containers[0].image: Required value")
             await world.until(lambda: not world.client.all(PODS))
+
+    asyncio.run(scenario())
+
+
+class Full(FakeClient):
+    """Takes no more than two pods, until told otherwise."""
+
+    is_full = True
+
+    async def create(self, resource: Resource, obj: Object, namespace: str | None = None) -> Object:
+        if resource is PODS and self.is_full and len(self.all(PODS)) == 2:
+            raise Forbidden("exceeded quota: pods, used: pods=2, limited: pods=2")
+        return await super().create(resource, obj, namespace)
+
+
+def test_a_job_that_may_not_have_all_its_pods_says_so_and_goes_on_when_it_may() -> None:
+    async def scenario() -> None:
+        client = Full()
+        async with running(client) as world:
+            await world.create()
+            await world.until(lambda: "exceeded quota" in world.message("Created"))
+            assert len(client.all(PODS)) == 2
+            client.is_full = False
+            await world.until(lambda: world.message("Created") == "PyTorchJob train is created.")
+            assert world.names(PODS) == MEMBERS
 
     asyncio.run(scenario())
 
