@@ -21,6 +21,8 @@ VERBS = {
     "runs": "list runs of pipelines, show their steps, metrics, logs and artifacts; retry, terminate",
     "recurring": "run pipelines at times",
     "experiments": "list experiments of hyper-parameters, follow them with a drawing, print the best parameters",
+    "tuning": "be Katib of any cluster, in a process of its own",
+    "training": "be Kubeflow's training of any cluster, in a process of its own",
     "kubeconfig": "print the kubeconfig for kubectl and every other client",
     "apiserver": "run an API server alone, one of several on one etcd",
     "controllers": "run the controllers alone, against any Kubernetes API server",

@@ -12,6 +12,7 @@ from proa.home import find_home
 
 if TYPE_CHECKING:
     from proa.client.kubeconfig import Cluster
+    from proa.standalone.areas import AreaProcess
     from proa.standalone.leading import Component, Election, Work
 
 LOG_LEVELS = ("debug", "info", "warning", "error")
@@ -129,6 +130,21 @@ def run_component(component: Component, work: Work, options: argparse.Namespace)
         )
     )
     return 0
+
+
+def serve_area(name: str, process: AreaProcess, options: argparse.Namespace) -> int:
+    """Be the process of an area of ML, whose lease is called `name`; raise Failure for what ends it."""
+    from proa.ml.database.errors import DatabaseError
+    from proa.objects.errors import ApiError
+    from proa.standalone.leading import Component
+
+    running = Component(
+        name, name, find_cluster(options), make_election(options), depths=process.queue_depths
+    )
+    try:
+        return run_component(running, process.work, options)
+    except (ApiError, DatabaseError) as error:
+        raise Failure(getattr(error, "message", "") or str(error)) from error
 
 
 def open_port(options: argparse.Namespace) -> socket.socket | None:

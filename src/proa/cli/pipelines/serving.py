@@ -89,7 +89,7 @@ def serve(options: argparse.Namespace) -> int:
     from proa.standalone.pipelines import PipelinesProcess
 
     election = component.make_election(options)
-    database = find_database(options)
+    database = find_database(options, find_home(options.home).pipelines_database)
     listener = open_listener(options.listen, options.port)
     cluster = component.find_cluster(options)
     settings = PipelinesSettings(
@@ -114,7 +114,7 @@ def serve(options: argparse.Namespace) -> int:
     return 0
 
 
-def find_database(options: argparse.Namespace) -> str:
+def find_database(options: argparse.Namespace, own: Path) -> str:
     """Return the database's URL or path; the home's is that of the home's own cluster alone."""
     from proa.client.kubeconfig import in_cluster
 
@@ -128,7 +128,7 @@ def find_database(options: argparse.Namespace) -> str:
         is_own = in_cluster() is None
     if not is_own:
         raise UsageError("serve: --database FILE or --database postgresql://… is needed for another cluster")
-    return str(home.pipelines_database)
+    return str(own)
 
 
 def open_listener(address: str, port: int) -> socket.socket:

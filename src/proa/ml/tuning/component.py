@@ -27,11 +27,13 @@ DEFINITIONS = tuple(sorted(_SPEC.glob("*.yaml")))
 class TuningSettings:
     """`database` is a file's path or a `postgresql://` URL: where points of metrics are.
 
-    `serve` begins to answer who pushes or reads them (`grpc.serving`), until the stack is closed.
+    `serve` begins to answer who pushes or reads them (`grpc.serving`), until the stack is closed. `image` has Proa,
+    for collectors; "" is this machine's own.
     """
 
     database: str
     serve: Callable[[AsyncExitStack, Observations], Awaitable[None]] | None = None
+    image: str = ""
 
 
 def make_parts(settings: TuningSettings) -> list[Part]:
@@ -41,7 +43,7 @@ def make_parts(settings: TuningSettings) -> list[Part]:
         from proa.ml.tuning.algorithms.suggestion_worker import SuggestionWorker
         from proa.ml.tuning.observations.observations import open_observations
         from proa.ml.tuning.operator.operator import make_controllers
-        from proa.ml.tuning.operator.parts import Parts
+        from proa.ml.tuning.operator.parts import OperatorSettings, Parts
 
         observations = await open_observations(settings.database)
         stack.push_async_callback(observations.close)
@@ -49,6 +51,7 @@ def make_parts(settings: TuningSettings) -> list[Part]:
             await settings.serve(stack, observations)
         worker = SuggestionWorker()
         stack.push_async_callback(worker.stop)
-        return Opened(make_controllers(Parts(worker, observations)))
+        chosen = OperatorSettings(image=settings.image) if settings.image else OperatorSettings()
+        return Opened(make_controllers(Parts(worker, observations, chosen)))
 
     return [Part("tuning", DEFINITIONS, (EXPERIMENTS, SUGGESTIONS, TRIALS), open_operator)]

@@ -5,10 +5,11 @@ What an administrator has taken away since stays away, and what is somebody else
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import suppress
 
 from proa.client.protocol import Client, Object
-from proa.ml.training.kinds import TRAINER_NAMESPACE
+from proa.ml.training.kinds import CLUSTER_TRAINING_RUNTIMES, TRAINER_NAMESPACE
 from proa.ml.training.runtimes.shipped import (
     OURS,
     PUBLIC,
@@ -16,6 +17,7 @@ from proa.ml.training.runtimes.shipped import (
     VERSION_KEY,
     make_objects,
     make_public,
+    make_runtimes,
 )
 from proa.objects import meta
 from proa.objects.errors import AlreadyExists, NotFound
@@ -23,12 +25,22 @@ from proa.objects.resource import CONFIG_MAPS, Resource
 
 
 async def install(client: Client) -> None:
-    """Make and renew it; raise ApiError. The ConfigMap comes last: where it is, all has been made."""
+    """Make and renew it; raise ApiError."""
+    await _install(client, make_objects())
+
+
+async def install_runtimes(client: Client) -> None:
+    """Make and renew the runtimes where somebody else has made the namespace and its roles; raise ApiError."""
+    await _install(client, [(CLUSTER_TRAINING_RUNTIMES, runtime) for runtime in make_runtimes()])
+
+
+async def _install(client: Client, objects: Sequence[tuple[Resource, Object]]) -> None:
+    """The ConfigMap comes last: where it is, all has been made."""
     with suppress(NotFound):
         found = await client.get(CONFIG_MAPS, PUBLIC, TRAINER_NAMESPACE)
         if not _is_ours(found) or (found.get("data") or {}).get(VERSION_KEY) == VERSION:
             return
-    for resource, obj in make_objects():
+    for resource, obj in objects:
         await _ensure(client, resource, obj)
     await _ensure(client, CONFIG_MAPS, make_public())
 

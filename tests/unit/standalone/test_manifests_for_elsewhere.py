@@ -1,4 +1,4 @@
-"""What the manifest for other clusters lets pipelines do is what the bootstrap policy of Proa's own lets them do."""
+"""What the manifests for other clusters let operators do is what the bootstrap policy of Proa's own lets them do."""
 
 from __future__ import annotations
 
@@ -13,7 +13,11 @@ import yaml
 
 ROOT = Path(__file__).parents[3]
 POLICY = ROOT / "src/proa/apiserver/authorization/policy/proa.json"
-PARTS = list(yaml.safe_load_all((ROOT / "examples/pipelines-elsewhere.yaml").read_text()))
+PARTS = [
+    part
+    for area in ("pipelines", "tuning", "training")
+    for part in yaml.safe_load_all((ROOT / f"examples/{area}-elsewhere.yaml").read_text())
+]
 Right = tuple[str, str, str, str]
 
 
@@ -27,19 +31,30 @@ def rights_of_rules(rules: list[Mapping[str, Any]]) -> Iterator[Right]:
 def rights_of_words(rules: list[str]) -> Iterator[Right]:
     for rule in rules:
         verbs, groups, resources, *names = rule.split(" ")
-        groups = "" if groups == "-" else groups
         parts = (words.split(",") for words in (verbs, groups, resources, *(names or [""])))
         verb, group, resource, name = map(list, parts)
-        yield from product(verb, group, resource, name)
+        yield from product(verb, ["" if one == "-" else one for one in group], resource, name)
 
 
 @pytest.mark.parametrize(
     ("name", "own"),
     [
-        ("proa-pipelines-operator", "system:proa:controller:pipelines-operator"),
         *[
-            (role, role)
-            for role in (f"system:proa:{n}" for n in ("pipeline-runner", "pipelines-edit", "pipelines-view"))
+            (f"proa-{area}-operator", f"system:proa:controller:{area}-operator")
+            for area in ("pipelines", "tuning", "training")
+        ],
+        *[
+            (f"system:proa:{name}", f"system:proa:{name}")
+            for name in (
+                "pipeline-runner",
+                "pipelines-edit",
+                "pipelines-view",
+                "tuning-edit",
+                "tuning-view",
+                "training-edit",
+                "training-view",
+                "cluster-training-runtimes-view",
+            )
         ],
     ],
 )
