@@ -3,40 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from support.clusters import Cluster, ProaCommand, run
-from support.sdk_venvs import KUBEFLOW, make_sdk_venv
+from support.clusters import Cluster, run
 
 pytestmark = [
     pytest.mark.cluster,
-    pytest.mark.xdist_group("kubeflow"),
+    pytest.mark.xdist_group("torch"),
     pytest.mark.timeout(600, func_only=True),  # making an SDK's environment is none of it
 ]
 PROGRAM = Path(__file__).with_name("programs") / "trainer_sdk.py"
-
-
-@pytest.fixture(scope="module")
-def python() -> Path:
-    """The interpreter that has the SDK, and torch."""
-    return make_sdk_venv("kubeflow", KUBEFLOW)
-
-
-@pytest.fixture(scope="module")
-def trainer_cluster(
-    python: Path, tmp_path_factory: pytest.TempPathFactory, kubectl_path: str
-) -> Iterator[Cluster]:
-    """A cluster whose host image has the SDK and torch, as a user's has them."""
-    proa = ProaCommand(tmp_path_factory.mktemp("trainer") / "home", str(python))
-    proa("up", "--detach", "--port", "0", "--pipelines-port", "0")
-    try:
-        yield Cluster(proa, kubectl_path)
-    finally:
-        proa("reset", "--yes", check=False)
 
 
 def run_program(cluster: Cluster, what: str, folder: Path) -> dict[str, Any]:
@@ -56,9 +35,9 @@ def run_program(cluster: Cluster, what: str, folder: Path) -> dict[str, Any]:
 
 
 def test_torch_trains_on_two_nodes_that_find_one_another_by_name(
-    trainer_cluster: Cluster, tmp_path: Path
+    torch_cluster: Cluster, tmp_path: Path
 ) -> None:
-    seen = run_program(trainer_cluster, "tour", tmp_path)
+    seen = run_program(torch_cluster, "tour", tmp_path)
 
     assert seen["runtimes"] == [["plain", "plain"], ["torch-distributed", "torch"]]
     assert seen["steps"] == [["node-0", "Succeeded", "1"], ["node-1", "Succeeded", "1"]]
@@ -75,24 +54,24 @@ def test_torch_trains_on_two_nodes_that_find_one_another_by_name(
 
 
 def test_functions_containers_patches_and_failures_are_as_the_client_says(
-    trainer_cluster: Cluster, tmp_path: Path
+    torch_cluster: Cluster, tmp_path: Path
 ) -> None:
-    seen = run_program(trainer_cluster, "others", tmp_path)
+    seen = run_program(torch_cluster, "others", tmp_path)
 
     assert seen["function"][1:] == ["hello True blue", f"patched {seen['function'][2].split()[1]} True"]
     name = seen["container_name"]
     assert seen["container"] == [[f"node {name}-node-0-0 of it"], [f"node {name}-node-0-1 of it"]]
     assert "torch" in seen["packages"]
     assert seen["refusal"] == "TrainJob NAME is Failed"
-    failed = trainer_cluster.get("trainjob", seen["failed"])["status"]["conditions"][-1]
+    failed = torch_cluster.get("trainjob", seen["failed"])["status"]["conditions"][-1]
     assert (failed["type"], failed["reason"]) == ("Failed", "FailedJobs")
     assert "exit code 1" in failed["message"]
 
 
 def test_training_goes_on_from_its_checkpoint_when_a_node_is_killed(
-    trainer_cluster: Cluster, tmp_path: Path
+    torch_cluster: Cluster, tmp_path: Path
 ) -> None:
-    seen = run_program(trainer_cluster, "resumes", tmp_path)
+    seen = run_program(torch_cluster, "resumes", tmp_path)
 
     assert seen["replaced"]
     for rank in ("0", "1"):
@@ -106,9 +85,9 @@ def test_training_goes_on_from_its_checkpoint_when_a_node_is_killed(
 
 
 def test_the_optimizers_trials_are_trainjobs_whose_logs_are_read(
-    trainer_cluster: Cluster, tmp_path: Path
+    torch_cluster: Cluster, tmp_path: Path
 ) -> None:
-    seen = run_program(trainer_cluster, "optimizes", tmp_path)
+    seen = run_program(torch_cluster, "optimizes", tmp_path)
 
     assert (seen["status"], len(seen["trials"]), seen["listed"], seen["left"]) == ("Complete", 4, True, [])
     for parameters, loss in seen["trials"].values():
@@ -120,7 +99,7 @@ def test_the_optimizers_trials_are_trainjobs_whose_logs_are_read(
     assert ["Trial", "JobSucceeded"] in seen["events"]
 
 
-def test_data_is_fetched_onto_a_shared_volume_before_a_gang_of_nodes_trains(trainer_cluster: Cluster) -> None:
+def test_data_is_fetched_onto_a_shared_volume_before_a_gang_of_nodes_trains(torch_cluster: Cluster) -> None:
     mounts = [{"name": "initializer", "mountPath": "/workspace"}]
     node = ["sh", "-c", "test $(cat /workspace/data) = hf://a/b; sleep 0.1; echo $JOB_COMPLETION_INDEX of it"]
     runtime = {
@@ -161,13 +140,13 @@ def test_data_is_fetched_onto_a_shared_volume_before_a_gang_of_nodes_trains(trai
     reference = {"kind": "TrainingRuntime", "name": "own"}
     dataset = {"dataset": {"storageUri": "hf://a/b"}}
     job = make_trainjob("fetched", runtimeRef=reference, initializer=dataset)
-    kubectl = trainer_cluster.kubectl
+    kubectl = torch_cluster.kubectl
     kubectl("apply", "-f", "-", stdin=json.dumps(job))  # its runtime comes after it, and is waited for
     kubectl("apply", "-f", "-", stdin=json.dumps(runtime))
 
     kubectl("wait", "trainjob/fetched", "--for=condition=Complete", "--timeout=90s")
-    assert trainer_cluster.get("podgroup", "fetched")["spec"]["minMember"] == 2
-    pods = trainer_cluster.get(
+    assert torch_cluster.get("podgroup", "fetched")["spec"]["minMember"] == 2
+    pods = torch_cluster.get(
         "pods", "-l", "jobset.sigs.k8s.io/jobset-name=fetched,jobset.sigs.k8s.io/replicatedjob-name=node"
     )
     logs = [kubectl("logs", pod["metadata"]["name"]).stdout for pod in pods["items"]]
@@ -198,7 +177,7 @@ def make_trainjob(name: str, *, runtime: str = "plain", **spec: Any) -> dict[str
     }
 
 
-def test_what_cannot_run_says_why_and_nothing_hangs(trainer_cluster: Cluster) -> None:
+def test_what_cannot_run_says_why_and_nothing_hangs(torch_cluster: Cluster) -> None:
     bad_variable = {"command": ["true"], "env": [{"name": "a=b"}]}
     too_much = {"command": ["true"], "resourcesPerNode": {"requests": {"cpu": "999"}}}
     jobs = {
@@ -210,7 +189,7 @@ def test_what_cannot_run_says_why_and_nothing_hangs(trainer_cluster: Cluster) ->
         ],
         "Stalled": [make_trainjob("unplaced", trainer=too_much)],
     }
-    kubectl = trainer_cluster.kubectl
+    kubectl = torch_cluster.kubectl
     every = {"apiVersion": "v1", "kind": "List", "items": [job for group in jobs.values() for job in group]}
     kubectl("apply", "-f", "-", stdin=json.dumps(every))
 
@@ -219,7 +198,7 @@ def test_what_cannot_run_says_why_and_nothing_hangs(trainer_cluster: Cluster) ->
         for job in group:
             name = job["metadata"]["name"]
             kubectl("wait", f"trainjob/{name}", f"--for=condition={condition}", "--timeout=60s")
-            found = trainer_cluster.get("trainjob", name)["status"]["conditions"]
+            found = torch_cluster.get("trainjob", name)["status"]["conditions"]
             said[name] = next(c for c in found if c["type"] == condition)
 
     assert {name: condition["reason"] for name, condition in said.items()} == {
