@@ -128,3 +128,32 @@ def test_a_bad_trial_is_stopped_before_its_end(cluster: Cluster, namespace: str)
         log = cluster.kubectl("logs", "-n", namespace, "-l", label, "--tail=-1").stdout
         assert "The training is stopped early: the best score so far, " in log
         assert "done" not in log.splitlines()
+
+
+def test_a_population_goes_on_from_its_parents_checkpoints(cluster: Cluster, namespace: str) -> None:
+    script = (
+        "n=$(cat /saved/generation 2>/dev/null || echo 0); echo $((n + 1)) >/saved/generation; echo score=$n"
+    )
+    settings = {
+        "suggestion_trial_dir": "/saved",
+        "n_population": "5",
+        "truncation_threshold": "0.2",
+        "random_state": "3",
+    }
+    experiment = make_experiment(
+        "evolves",
+        make_job(make_container(script)),
+        algorithm={
+            "algorithmName": "pbt",
+            "algorithmSettings": [{"name": name, "value": value} for name, value in settings.items()],
+        },
+        maxTrialCount=12,
+        parallelTrialCount=5,
+    )
+    apply(cluster, namespace, experiment)
+    wait(cluster, namespace, "evolves", "Succeeded", 90)
+    scores: dict[str, set[str]] = {}
+    for trial in trials(cluster, namespace, "evolves"):
+        generation = trial["metadata"]["labels"]["pbt.suggestion.katib.kubeflow.org/generation"]
+        scores.setdefault(generation, set()).add(trial["status"]["observation"]["metrics"][0]["latest"])
+    assert scores == {"0": {"0"}, "1": {"1"}, "2": {"2"}}

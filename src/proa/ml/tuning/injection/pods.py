@@ -10,9 +10,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from proa.ml.tuning.injection.checkpoints import with_checkpoints
 from proa.ml.tuning.injection.collection import PROMETHEUS_PORT, Collection, program_arguments
 from proa.ml.tuning.injection.places import Place, as_field, find_container, replaced
-from proa.ml.tuning.injection.settings import Checkpoints, Settings
+from proa.ml.tuning.injection.settings import Settings
 from proa.ml.tuning.injection.wrapping import wrap
 from proa.ml.tuning.kinds import COLLECTOR_CONTAINER, METRICS_VOLUME, TRIAL_LABEL, TRIAL_NAME_VARIABLE
 from proa.ml.tuning.records import Problem
@@ -20,7 +21,6 @@ from proa.ml.tuning.records import Problem
 Json = dict[str, Any]
 
 DEFAULT_CONTAINER = "kubectl.kubernetes.io/default-container"
-CHECKPOINTS_VOLUME = "suggestion-volume"
 _UNTIL_READY = "i=0; until [ -s /dev/termination-log ] || [ $i -ge 200 ]; do sleep 0.05; i=$((i+1)); done"
 """A container's first process loses a SIGTERM that comes before it is ready for it: a short training's end."""
 _IDENTITY = ("runAsUser", "runAsGroup", "runAsNonRoot", "seccompProfile", "seLinuxOptions", "appArmorProfile")
@@ -36,9 +36,8 @@ def make_template(place: Place, collection: Collection, settings: Settings, *, w
     assert index is not None
     main = _named(template["spec"]["containers"][index], collection.trial)
     spec: Json = template["spec"]
-    if settings.checkpoints is not None:
-        spec = _with_volume(spec, CHECKPOINTS_VOLUME, _claim(settings.checkpoints))
-        main = _with_mount(main, _checkpoints_mount(settings.checkpoints))
+    if settings.checkpoints is not None and not place.is_excluded(collection.primary):
+        spec, main = with_checkpoints(spec, main, collection.trial, settings, _security(main))
     if (collection.is_ours or collection.custom) and not place.is_excluded(collection.primary):
         path = (*place.path, "spec", "containers", index)
         made = _collected(spec, main, place, collection, settings, as_field(path), wraps=wraps)
@@ -197,15 +196,3 @@ def _unbuffered(main: Json) -> Json:
 
 def _label_variable(name: str, label: str) -> Json:
     return {"name": name, "valueFrom": {"fieldRef": {"fieldPath": f"metadata.labels['{label}']"}}}
-
-
-def _claim(checkpoints: Checkpoints) -> Json:
-    return {"persistentVolumeClaim": {"claimName": checkpoints.claim}}
-
-
-def _checkpoints_mount(checkpoints: Checkpoints) -> Json:
-    return {
-        "name": CHECKPOINTS_VOLUME,
-        "mountPath": checkpoints.mount_path,
-        "subPath": checkpoints.sub_path,
-    }

@@ -30,11 +30,12 @@ main()
 
 @dataclass(frozen=True, slots=True)
 class Checkpoints:
-    """A volume that an algorithm shares with its trials (pbt): the setting `suggestion_trial_dir` says where."""
+    """The volume that an algorithm shares with an experiment's trials; `parent` is the trial to go on from, if any."""
 
     claim: str
     mount_path: str
-    sub_path: str
+    experiment: str
+    parent: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from proa.ml.tuning.injection.injection import inject
 from proa.ml.tuning.injection.settings import make_settings
 from proa.ml.tuning.injection.trainjob import is_train_job, runtime_named
 from proa.ml.tuning.kinds import TRIAL_LABEL, TRIALS
+from proa.ml.tuning.operator.checkpoints import ensure_claim, find_checkpoints
 from proa.ml.tuning.operator.parts import ROLE_LABEL, OperatorSettings
 from proa.ml.tuning.operator.pod_trouble import Trouble
 from proa.ml.tuning.records import Problem
@@ -36,13 +37,19 @@ class NotYet(Exception):
         self.trouble = trouble
 
 
-async def make_run(client: Client, trial: Object, resource: Resource, settings: OperatorSettings) -> Object:
+async def make_run(
+    client: Client, trial: Object, experiment: Object | None, resource: Resource, settings: OperatorSettings
+) -> Object:
     """Return the trial's run, made if need be; raise CannotMake, NotYet, ApiError."""
     run_spec = trial["spec"]["runSpec"]
     runtime = await _find_runtime(client, run_spec, meta.namespace(trial))
-    made = inject(run_spec, trial, make_settings(settings.image, runtime=runtime))
+    checkpoints = find_checkpoints(trial, experiment) if experiment else None
+    others = {"runtime": runtime, "checkpoints": checkpoints}
+    made = inject(run_spec, trial, make_settings(settings.image, **others))
     if isinstance(made, Problem):
         raise CannotMake(f"{made.field}: {made.message}")
+    if checkpoints and experiment:
+        await ensure_claim(client, checkpoints.claim, experiment)
     for before in made.before:
         await _create(client, TRAINING_RUNTIMES, before, trial)
     return await _create(client, resource, made.run, trial)

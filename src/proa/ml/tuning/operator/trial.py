@@ -175,7 +175,9 @@ class _Step:
         if trial_plan.has_run(self._trial):
             return await self._gone(resource)
         try:
-            run = await make_run(self._context.client, self._trial, resource, self._settings)
+            run = await make_run(
+                self._context.client, self._trial, self._experiment, resource, self._settings
+            )
         except CannotMake as error:
             return await self._end(Type.FAILED, str(error))
         except NotYet as error:
@@ -238,10 +240,13 @@ class _Step:
     def _quiet_seconds(self) -> float:
         return min(self._settings.quiet_seconds, max(self._deadline_seconds(), AGAIN_SECONDS))
 
-    def _deadline_seconds(self) -> float:
+    @property
+    def _experiment(self) -> Object | None:
         name = meta.labels(self._trial).get(EXPERIMENT_LABEL, "")
-        experiment = self._context.caches(EXPERIMENTS).get(name, self._place[1])
-        asked = meta.annotations(experiment or {}).get(DEADLINE_ANNOTATION, "")
+        return self._context.caches(EXPERIMENTS).get(name, self._place[1])
+
+    def _deadline_seconds(self) -> float:
+        asked = meta.annotations(self._experiment or {}).get(DEADLINE_ANNOTATION, "")
         return float(asked) if asked.isdecimal() else self._settings.start_deadline_seconds
 
     def _others(self) -> list[Object]:

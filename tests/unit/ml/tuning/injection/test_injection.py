@@ -215,11 +215,30 @@ def test_the_collector_runs_as_the_training_does_and_is_admitted_where_it_is() -
 
 
 def test_checkpoints_are_mounted_where_the_algorithm_says() -> None:
-    settings = Settings(checkpoints=Checkpoints("e-pbt", "/opt/ckpt", "e/t-1"))
+    settings = Settings(checkpoints=Checkpoints("e-pbt", "/opt/ckpt", "e", parent="t-0"))
     spec = pod_of(injected(make_job(), make_trial(), settings).run)
     assert {"name": "suggestion-volume", "persistentVolumeClaim": {"claimName": "e-pbt"}} in spec["volumes"]
     mount = {"name": "suggestion-volume", "mountPath": "/opt/ckpt", "subPath": "e/t-1"}
     assert mount in main_of(spec)["volumeMounts"]
+    copy_container = spec["initContainers"][0]
+    assert copy_container["command"][-2:] == ["/checkpoints/t-0", "/checkpoints/t-1"]
+    assert copy_container["volumeMounts"][0]["subPath"] == "e"
+
+
+def test_a_parents_checkpoints_are_copied_once(tmp_path: Path) -> None:
+    settings = Settings(checkpoints=Checkpoints("e-pbt", "/opt/ckpt", "e", parent="t-0"))
+    script = pod_of(injected(make_job(), make_trial(), settings).run)["initContainers"][0]["command"][5]
+    parent, own = tmp_path / "t-0", tmp_path / "t-1"
+    copy_them = [sys.executable, "-S", "-E", "-I", "-c", script, str(parent), str(own)]
+    subprocess.run(copy_them, check=True)
+    assert not own.exists(), "the parent has left none"
+    parent.mkdir()
+    (parent / "model").write_text("old")
+    subprocess.run(copy_them, check=True)
+    (own / "model").write_text("new")
+    subprocess.run(copy_them, check=True)
+    assert (own / "model").read_text() == "new"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["t-0", "t-1"]
 
 
 def make_replicas(*roles: str) -> Json:
