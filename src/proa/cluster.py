@@ -502,7 +502,10 @@ class Cluster:
             await serve_db_manager(stack, client, observations, self._tuning_door)
             await install(self._client, API_ADDRESS, TUNING_PORT)
 
-        return TuningSettings(self.settings.tuning_database or str(self.home.tuning_database), serve)
+        async def dial(host: str, port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+            return await asyncio.open_connection(sock=await self._nodes.connect(host, port))
+
+        return TuningSettings(self.settings.tuning_database or str(self.home.tuning_database), serve, dial)
 
     async def _make_areas(self, server: ApiServer) -> None:
         """Have tuning and training wait for their first objects; raise ApiError where their kinds cannot be made."""

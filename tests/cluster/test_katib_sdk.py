@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from support.clusters import Cluster, ProaCommand
 from support.sdk_venvs import KATIB, make_sdk_venv
@@ -181,3 +182,58 @@ def test_pods_read_what_their_namespaces_trials_told_and_change_nothing_of_other
     foreign = "PERMISSION_DENIED pod other/ask may not ask for trials of default"
     for line, start in zip(said["other"], [absent, absent, kept, foreign, foreign, kept], strict=True):
         assert line.startswith(start)
+
+
+def test_an_algorithm_that_is_not_built_in_runs_as_a_service_for_as_long_as_it_is_asked(
+    katib_cluster: Cluster,
+) -> None:
+    objects = yaml.safe_dump_all([make_config("mine"), make_experiment("remote", "mine")])
+    katib_cluster.kubectl("apply", "-f", "-", stdin=objects)
+    ended = ("--for=condition=Succeeded", "experiment/remote", "--timeout=120s")
+    katib_cluster.kubectl("wait", *ended)
+    suggestion = katib_cluster.get("suggestion", "remote")
+    conditions = {one["type"]: one["status"] for one in suggestion["status"]["conditions"]}
+    assert conditions["DeploymentReady"] == "True"
+    assert suggestion["status"]["suggestionCount"] == 3
+    katib_cluster.kubectl(
+        "wait", "--for=delete", "deployment/remote-mine", "service/remote-mine", "--timeout=60s"
+    )
+
+
+def make_config(algorithm: str) -> dict[str, Any]:
+    """Return the ConfigMap that says which image an algorithm has: ours, by another name."""
+    server = ["python", "-m", "proa.ml.tuning.grpc.suggestion_server", "--algorithm", "random"]
+    entry = {"algorithmName": algorithm, "image": "python:3.11", "command": server}
+    text = yaml.safe_dump({"kind": "KatibConfig", "runtime": {"suggestions": [entry]}})
+    metadata = {"name": "katib-config", "namespace": "kubeflow"}
+    data = {"katib-config.yaml": text}
+    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": data}
+
+
+def make_experiment(name: str, algorithm: str) -> dict[str, Any]:
+    container = {
+        "name": "main",
+        "image": "python:3.11",
+        "command": ["sh", "-c", "echo loss=${trialParameters.x}"],
+    }
+    pod = {"restartPolicy": "Never", "containers": [container]}
+    job = {"apiVersion": "batch/v1", "kind": "Job", "spec": {"backoffLimit": 0, "template": {"spec": pod}}}
+    return {
+        "apiVersion": "kubeflow.org/v1beta1",
+        "kind": "Experiment",
+        "metadata": {"name": name, "namespace": "default"},
+        "spec": {
+            "objective": {"type": "minimize", "objectiveMetricName": "loss"},
+            "algorithm": {"algorithmName": algorithm},
+            "parallelTrialCount": 3,
+            "maxTrialCount": 3,
+            "parameters": [
+                {"name": "x", "parameterType": "double", "feasibleSpace": {"min": "0", "max": "1"}}
+            ],
+            "trialTemplate": {
+                "primaryContainerName": "main",
+                "trialParameters": [{"name": "x", "reference": "x"}],
+                "trialSpec": job,
+            },
+        },
+    }

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
@@ -93,13 +94,21 @@ class LocalNodes:
 
     async def dial(self, host: str, port: int) -> ByteStream:
         """Connect to a pod's address by the network of any node that is up; raise ServiceUnavailable."""
-        from proa.node.runtimes.protocol import RuntimeFailure
         from proa.node.server import SocketStream
 
         try:
-            return SocketStream(await AnyNode(self._find_entrance).dial(host, port))
-        except (OSError, RuntimeFailure) as error:
+            return SocketStream(await self.connect(host, port))
+        except OSError as error:
             raise ServiceUnavailable(f"error trying to reach {host}:{port}: {error}") from error
+
+    async def connect(self, host: str, port: int) -> socket.socket:
+        """Connect to an address of the cluster's network, a Service's too; raise OSError."""
+        from proa.node.runtimes.protocol import RuntimeFailure
+
+        try:
+            return await AnyNode(self._find_entrance).dial(host, port)
+        except RuntimeFailure as error:
+            raise OSError(error.message) from error
 
     def boot(self) -> asyncio.Task[None]:
         """Start the supervisors of all nodes that are not switched off: the task raises RuntimeFailure.

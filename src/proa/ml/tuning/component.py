@@ -6,6 +6,7 @@ until the first Experiment, Suggestion or Trial exists.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -16,6 +17,7 @@ from proa.ml.tuning.kinds import EXPERIMENTS, SUGGESTIONS, TRIALS
 from proa.objects.quick_dataclass import dataclass
 
 if TYPE_CHECKING:
+    from proa.ml.tuning.grpc.channel import Dial
     from proa.ml.tuning.observations.observations import Observations
 
 ACCOUNT = "tuning-operator"
@@ -34,6 +36,8 @@ class TuningSettings:
     database: str
     serve: Callable[[AsyncExitStack, Observations], Awaitable[None]] | None = None
     image: str = ""
+    dial: Dial = asyncio.open_connection
+    """Reaches the cluster's Services."""
 
 
 def make_parts(settings: TuningSettings) -> list[Part]:
@@ -52,6 +56,6 @@ def make_parts(settings: TuningSettings) -> list[Part]:
         worker = SuggestionWorker()
         stack.push_async_callback(worker.stop)
         chosen = OperatorSettings(image=settings.image) if settings.image else OperatorSettings()
-        return Opened(make_controllers(Parts(worker, observations, chosen)))
+        return Opened(make_controllers(Parts(worker, observations, chosen, settings.dial)))
 
     return [Part("tuning", DEFINITIONS, (EXPERIMENTS, SUGGESTIONS, TRIALS), open_operator)]

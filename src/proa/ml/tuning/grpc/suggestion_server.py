@@ -34,10 +34,11 @@ READ_SECONDS = 30.0
 class Services:
     """The methods of Suggestion and EarlyStopping, answered by a worker process."""
 
-    def __init__(self, worker: SuggestionWorker, dial: Dial) -> None:
-        """`dial` reaches the DBManager that a request names."""
+    def __init__(self, worker: SuggestionWorker, dial: Dial, *, algorithm: str = "") -> None:
+        """`dial` reaches the DBManager that a request names; `algorithm` answers whatever name is asked for."""
         self._worker = worker
         self._dial = dial
+        self._algorithm = algorithm
 
     @property
     def methods(self) -> dict[str, Method]:
@@ -53,7 +54,7 @@ class Services:
     async def check(self, request: Message, caller: Caller) -> Message:
         """Refuse settings or a search space that the algorithm cannot take."""
         algorithm, study = read_study(request["experiment"])
-        if problems := await self._worker.check(algorithm, study):
+        if problems := await self._worker.check(self._algorithm or algorithm, study):
             raise CallFailed(Code.INVALID_ARGUMENT, describe(problems))
         return {}
 
@@ -65,7 +66,9 @@ class Services:
             raise CallFailed(
                 Code.INVALID_ARGUMENT, f"current_request_number: {count} is not from 1 to {MAX_AT_ONCE}"
             )
-        return make_suggestions(await self._worker.suggest(algorithm, study, count), algorithm)
+        return make_suggestions(
+            await self._worker.suggest(self._algorithm or algorithm, study, count), algorithm
+        )
 
     async def check_early_stopping(self, request: Message, caller: Caller) -> Message:
         """Refuse settings that the early-stopping algorithm cannot take."""
@@ -135,10 +138,10 @@ async def _is_serving(request: Message, caller: Caller) -> Message:
     return {"status": "SERVING"}
 
 
-async def serve(sock: socket.socket, until: Callable[[], Awaitable[object]]) -> None:
-    """Answer on a listening socket until `until` returns."""
+async def serve(sock: socket.socket, until: Callable[[], Awaitable[object]], algorithm: str = "") -> None:
+    """Answer on a listening socket until `until` returns; see `Services`."""
     worker = SuggestionWorker()
-    server = GrpcServer(Services(worker, asyncio.open_connection).methods)
+    server = GrpcServer(Services(worker, asyncio.open_connection, algorithm=algorithm).methods)
     await server.serve(sock)
     try:
         await until()
@@ -147,13 +150,13 @@ async def serve(sock: socket.socket, until: Callable[[], Awaitable[object]]) -> 
         await worker.stop()
 
 
-async def _main(host: str, port: int) -> None:
+async def _main(host: str, port: int, algorithm: str) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     sock = socket.create_server((host, port))
     print(f"algorithms are served at {host}:{sock.getsockname()[1]}", flush=True)
-    await serve(sock, stop.wait)
+    await serve(sock, stop.wait, algorithm)
 
 
 def main() -> None:
@@ -161,8 +164,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Serve Proa's algorithms as a Suggestion service of Katib.")
     parser.add_argument("--host", default="0.0.0.0", help="the address to listen on (default: all)")  # noqa: S104
     parser.add_argument("--port", type=int, default=PORT, help=f"default: {PORT}; 0: any free one")
+    parser.add_argument(
+        "--algorithm", default="", help="the one that answers, whatever name is asked for (default: by name)"
+    )
     options = parser.parse_args()
-    asyncio.run(_main(options.host, options.port))
+    asyncio.run(_main(options.host, options.port, options.algorithm))
 
 
 if __name__ == "__main__":

@@ -68,6 +68,12 @@ class Conditions:
         }
         return Conditions((*self.without(type).items, condition), self.now)
 
+    def saying(self, type: str, message: str) -> Conditions:
+        """Return these with the message of one, which is no change of its state."""
+        return Conditions(
+            tuple({**c, "message": message} if c.get("type") == type else c for c in self.items), self.now
+        )
+
     def without(self, *types: str) -> Conditions:
         """Return these but for some."""
         return Conditions(tuple(c for c in self.items if c.get("type") not in types), self.now)

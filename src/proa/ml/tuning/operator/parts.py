@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import field
 from typing import Protocol
 
+from proa.ml.tuning.grpc.channel import Dial
 from proa.ml.tuning.injection.settings import HOST_IMAGE
 from proa.ml.tuning.observations.observations import Observations
 from proa.ml.tuning.records import MetricPoint, Problem, Rule, Study, Suggestions
@@ -61,3 +63,5 @@ class Parts:
     advisor: Advisor
     observations: Observations
     settings: OperatorSettings = field(default_factory=OperatorSettings)
+    dial: Dial = asyncio.open_connection
+    """Reaches Services of the cluster: algorithms that are not built in."""

@@ -14,8 +14,8 @@ from proa.client.protocol import Object
 from proa.ml.database.errors import Unavailable
 from proa.ml.tuning.algorithms.errors import SuggestionError, WorkerLost
 from proa.ml.tuning.kinds import EXPERIMENT_LABEL, EXPERIMENTS, SUGGESTIONS, TRIALS
-from proa.ml.tuning.operator import suggestion_plan
-from proa.ml.tuning.operator.parts import ACCOUNT, Parts
+from proa.ml.tuning.operator import remote, suggestion_plan
+from proa.ml.tuning.operator.parts import ACCOUNT, Advisor, Parts
 from proa.ml.tuning.operator.tally import is_over
 from proa.ml.tuning.records import MetricPoint, Problem, Rule, Study
 from proa.ml.tuning.spec.search_space import read_objective, read_parameters
@@ -27,6 +27,8 @@ logger = logging.getLogger(__name__)
 
 FIRST_POINTS = 1000
 """Of each trial, for early stopping: it compares how trials began."""
+NOT_READY_SECONDS = 1.0
+"""How often it is asked whether an algorithm's own service is ready."""
 MOST_LOST = 3
 """How often the worker may be lost over one request."""
 
@@ -69,17 +71,29 @@ class SuggestionController:
             or suggestion_plan.is_over(suggestion)
         ):
             self._forget(key, experiment)
+            if (
+                suggestion is not None
+                and suggestion_plan.is_over(suggestion)
+                and remote.was_deployed(suggestion)
+            ):
+                await remote.remove(context.client, suggestion)
             return DONE
         wanted = suggestion_plan.missing(suggestion)
         if not wanted and suggestion_plan.is_running(suggestion):
             return DONE
-        status = await self._ask(context, suggestion, experiment, wanted, key)
+        result = DONE
+        try:
+            status = await self._ask(context, suggestion, experiment, wanted, key)
+        except remote.NotReady as why:
+            seconds = self._parts.settings.start_deadline_seconds
+            status = suggestion_plan.waiting(suggestion, str(why), context.now(), seconds)
+            result = Result(requeue_after=NOT_READY_SECONDS)
         try:
             await _write(context, suggestion, status)
         except RequestEntityTooLarge:
             full = suggestion_plan.failed(suggestion, suggestion_plan.too_many(suggestion), context.now())
             await _write(context, suggestion, full)
-        return DONE
+        return result
 
     async def _ask(
         self, context: Context, suggestion: Object, experiment: Object, wanted: int, key: Key
@@ -91,10 +105,14 @@ class SuggestionController:
         spec = experiment["spec"]
         objective = read_objective(spec)
         study = suggestion_plan.make_study(experiment, suggestion, read_parameters(spec), objective, trials)
-        advisor, algorithm = self._parts.advisor, suggestion_plan.algorithm_of(suggestion)
+        algorithm, advisor = suggestion_plan.algorithm_of(suggestion), self._parts.advisor
         try:
+            if remote.is_remote(suggestion):
+                found = (self._parts.dial, advisor, suggestion, experiment, trials)
+                advisor = await remote.find_advisor(context.client, *found)
+                suggestion = suggestion_plan.deployed(suggestion, context.now())
             if not suggestion_plan.is_running(suggestion):
-                problems = await self._check(suggestion, algorithm, study)
+                problems = await self._check(advisor, suggestion, algorithm, study)
                 if problems:
                     words = "; ".join(f"{problem.field}: {problem.message}" for problem in problems)
                     return suggestion_plan.failed(suggestion, f"Validation failed: {words}", context.now())
@@ -102,7 +120,9 @@ class SuggestionController:
             if answer is not None and suggestion_plan.leads_nowhere(answer, study):
                 words = f"{algorithm} suggested nothing, though no trial is under way that it could wait for"
                 return suggestion_plan.failed(suggestion, words, context.now())
-            rules = await self._rules(suggestion, study, trials) if answer and answer.suggested else ()
+            rules = (
+                await self._rules(advisor, suggestion, study, trials) if answer and answer.suggested else ()
+            )
         except Unavailable as error:
             raise ServiceUnavailable(f"observations wait for their database: {error}") from error
         except WorkerLost as error:
@@ -122,16 +142,18 @@ class SuggestionController:
         if experiment is not None:
             self._points.pop(meta.uid(experiment), None)
 
-    async def _check(self, suggestion: Object, algorithm: str, study: Study) -> Sequence[Problem]:
-        problems = await self._parts.advisor.check(algorithm, study)
+    async def _check(
+        self, advisor: Advisor, suggestion: Object, algorithm: str, study: Study
+    ) -> Sequence[Problem]:
+        problems = await advisor.check(algorithm, study)
         early = suggestion["spec"].get("earlyStopping")
         if problems or not early:
             return problems
-        return await self._parts.advisor.check_early_stopping(
-            early["algorithmName"], suggestion_plan.settings_of(early)
-        )
+        return await advisor.check_early_stopping(early["algorithmName"], suggestion_plan.settings_of(early))
 
-    async def _rules(self, suggestion: Object, study: Study, trials: Mapping[str, Object]) -> Sequence[Rule]:
+    async def _rules(
+        self, advisor: Advisor, suggestion: Object, study: Study, trials: Mapping[str, Object]
+    ) -> Sequence[Rule]:
         early = suggestion["spec"].get("earlyStopping")
         if not early:
             return ()
@@ -141,7 +163,7 @@ class SuggestionController:
         read = await self._parts.observations.read_many([*new], study.objective.metric, first=FIRST_POINTS)
         known.update({name: read.get(uid, ()) for uid, name in new.items()})
         settings = suggestion_plan.settings_of(early)
-        return await self._parts.advisor.rules(early["algorithmName"], study, settings, known)
+        return await advisor.rules(early["algorithmName"], study, settings, known)
 
 
 async def _write(context: Context, suggestion: Object, status: Object) -> None:

@@ -23,6 +23,7 @@ from proa.objects import meta
 CREATED = "SuggestionCreated"
 RUNNING = "SuggestionRunning"
 FAILED = "SuggestionFailed"
+READY, NOT_READY = "DeploymentReady", "DeploymentNotReady"
 OVER = (Type.SUCCEEDED, Type.FAILED)
 SUFFIX_LENGTH = 8
 SUFFIX_ALPHABET = "bcdfghjklmnpqrstvwxz2456789"
@@ -96,6 +97,25 @@ def begun(suggestion: Object, now: float) -> Object:
     found = found.without(Type.SUCCEEDED).put(Type.RUNNING, RUNNING, "Suggestion is running")
     status = {"startTime": meta.format_time(now), **(suggestion.get("status") or {})}
     return conditions.merge(status, found)
+
+
+def waiting(suggestion: Object, why: str, now: float, deadline_seconds: float) -> Object:
+    """Return the status of a Suggestion whose algorithm's own service is not ready: Failed after the deadline."""
+    found = Conditions.of(suggestion, now).put(Type.CREATED, CREATED, "Suggestion is created")
+    found = found.put(Type.DEPLOYMENT_READY, NOT_READY, why, status="False").saying(
+        Type.DEPLOYMENT_READY, why
+    )
+    since = conditions.find(found.items, Type.DEPLOYMENT_READY)
+    if since is not None and now - meta.parse_time(since["lastTransitionTime"]) > deadline_seconds:
+        return failed(suggestion, f"{why} (for more than {deadline_seconds:g} s)", now)
+    return conditions.merge({"startTime": meta.format_time(now), **(suggestion.get("status") or {})}, found)
+
+
+def deployed(suggestion: Object, now: float) -> Object:
+    """Return the Suggestion with the word that its algorithm's own service is ready."""
+    found = Conditions.of(suggestion, now).put(Type.CREATED, CREATED, "Suggestion is created")
+    found = found.put(Type.DEPLOYMENT_READY, READY, "Deployment is ready")
+    return {**suggestion, "status": conditions.merge(suggestion.get("status") or {}, found)}
 
 
 def failed(suggestion: Object, message: str, now: float) -> Object:
