@@ -505,7 +505,8 @@ class Cluster:
         async def dial(host: str, port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
             return await asyncio.open_connection(sock=await self._nodes.connect(host, port))
 
-        return TuningSettings(self.settings.tuning_database or str(self.home.tuning_database), serve, dial)
+        database = self.settings.tuning_database or str(self.home.tuning_database)
+        return TuningSettings(database, serve, dial=dial)
 
     async def _make_areas(self, server: ApiServer) -> None:
         """Have tuning and training wait for their first objects; raise ApiError where their kinds cannot be made."""
