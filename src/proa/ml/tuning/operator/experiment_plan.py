@@ -83,7 +83,7 @@ def plan(
     if not found.has(Type.CREATED):
         found = found.put(Type.CREATED, CREATED, "Experiment is created")
         status = {"startTime": meta.format_time(now), **status}
-    ended = _end(experiment, counted, suggestion, len(assigned))
+    ended = _end(experiment, counted, trials, suggestion, len(assigned))
     status = _with_counts(status, counted)
     if ended is not None:
         status["completionTime"] = meta.format_time(now)
@@ -148,7 +148,11 @@ def _with_counts(status: Object, counted: Tally) -> Object:
 
 
 def _end(
-    experiment: Object, counted: Tally, suggestion: Object | None, assigned: int
+    experiment: Object,
+    counted: Tally,
+    trials: Mapping[str, Summary],
+    suggestion: Object | None,
+    assigned: int,
 ) -> tuple[Type, str, str] | None:
     """Return the condition that the Experiment ends with, None where it goes on."""
     spec = experiment["spec"]
@@ -160,7 +164,8 @@ def _end(
             "Experiment has succeeded because Objective goal has reached",
         )
     if max_failed is not None and counted.failed and counted.failed >= max_failed:
-        return Type.FAILED, FAILED, "Experiment has failed because max failed count has reached"
+        message = "Experiment has failed because max failed count has reached"
+        return Type.FAILED, FAILED, f"{message}. {_last_failure(counted, trials)}"
     if max_trials is not None and counted.completed >= max_trials:
         message = "Experiment has succeeded because max trial count has reached"
         return Type.SUCCEEDED, MAX_TRIALS_REACHED, message
@@ -171,6 +176,13 @@ def _end(
         message = "Experiment has succeeded because suggestion service has reached the end"
         return Type.SUCCEEDED, SUGGESTION_END_REACHED, message
     return None
+
+
+def _last_failure(counted: Tally, trials: Mapping[str, Summary]) -> str:
+    """Return what one of the trials that count as failed says of itself."""
+    names = [*counted.names.get("metrics-unavailable", ()), *counted.names.get("failed", ())]
+    told = (trials[names[-1]].trial.get("status") or {}).get("conditions") or [{}]
+    return f"Trial {names[-1]}: {told[-1].get('message', '')}"
 
 
 def has_ended(suggestion: Object | None) -> bool:

@@ -121,7 +121,9 @@ def test_too_many_failures_end_the_experiment(tmp_path: Path):
     async def act(world: World) -> None:
         await world.apply(maxTrialCount=9, maxFailedTrialCount=2)
         ended = await world.until_condition("Failed")
-        assert ended["message"] == "Experiment has failed because max failed count has reached"
+        words = "Experiment has failed because max failed count has reached. Trial e-"
+        assert ended["message"].startswith(words)
+        assert "Trial has failed. Job message: it said fail" in ended["message"]
         assert 2 <= len(world.status()["failedTrialList"]) <= 3
 
     run(tmp_path, act, Counting(["fail"] * 9))
