@@ -1,7 +1,7 @@
 """Keep a volume for an experiment whose algorithm goes on from trials' checkpoints (pbt).
 
 Made when the first trial needs it, owned by the Experiment. Source: pkg/controller.v1beta1/suggestion/composer of
-kubeflow/katib, and the persistentVolumeClaimSpec of pbt in its katib-config.
+kubeflow/katib.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from proa.objects.errors import AlreadyExists
 from proa.objects.resource import PERSISTENT_VOLUME_CLAIMS
 
 SETTING = "suggestion_trial_dir"
-_SPEC: Object = {"accessModes": ["ReadWriteMany"], "resources": {"requests": {"storage": "5Gi"}}}
 
 
 def find_checkpoints(trial: Object, experiment: Object) -> Checkpoints | None:
@@ -33,7 +32,7 @@ def find_checkpoints(trial: Object, experiment: Object) -> Checkpoints | None:
     return None
 
 
-async def ensure_claim(client: Client, claim: str, experiment: Object) -> None:
+async def ensure_claim(client: Client, claim: str, spec: Object, experiment: Object) -> None:
     """Make the volume, unless it is there: its author may have made another one."""
     made = {
         "apiVersion": "v1",
@@ -43,7 +42,7 @@ async def ensure_claim(client: Client, claim: str, experiment: Object) -> None:
             "namespace": meta.namespace(experiment),
             "ownerReferences": [meta.make_owner_reference(experiment, EXPERIMENTS)],
         },
-        "spec": _SPEC,
+        "spec": spec,
     }
     try:
         await client.create(PERSISTENT_VOLUME_CLAIMS, made, meta.namespace(experiment))

@@ -11,8 +11,10 @@ from proa.ml.tuning.injection.settings import make_settings
 from proa.ml.tuning.injection.trainjob import is_train_job, runtime_named
 from proa.ml.tuning.kinds import TRIAL_LABEL, TRIALS
 from proa.ml.tuning.operator.checkpoints import ensure_claim, find_checkpoints
+from proa.ml.tuning.operator.katib_config import BadConfig, read_config
 from proa.ml.tuning.operator.parts import ROLE_LABEL, OperatorSettings
 from proa.ml.tuning.operator.pod_trouble import Trouble
+from proa.ml.tuning.operator.reports import collector_kind
 from proa.ml.tuning.records import Problem
 from proa.objects import meta
 from proa.objects.errors import AlreadyExists, BadRequest, Forbidden, Invalid, NotFound
@@ -44,12 +46,18 @@ async def make_run(
     run_spec = trial["spec"]["runSpec"]
     runtime = await _find_runtime(client, run_spec, meta.namespace(trial))
     checkpoints = find_checkpoints(trial, experiment) if experiment else None
-    others = {"runtime": runtime, "checkpoints": checkpoints}
+    try:
+        config = await read_config(client)
+    except BadConfig as error:
+        raise NotYet(Trouble("BadConfig", f"{error}: correct it")) from error
+    resources = config.collector_resources(collector_kind(trial))
+    others = {"runtime": runtime, "checkpoints": checkpoints, "resources": resources}
     made = inject(run_spec, trial, make_settings(settings.image, **others))
     if isinstance(made, Problem):
         raise CannotMake(f"{made.field}: {made.message}")
     if checkpoints and experiment:
-        await ensure_claim(client, checkpoints.claim, experiment)
+        spec = config.claim_spec(experiment["spec"]["algorithm"]["algorithmName"])
+        await ensure_claim(client, checkpoints.claim, spec, experiment)
     for before in made.before:
         await _create(client, TRAINING_RUNTIMES, before, trial)
     return await _create(client, resource, made.run, trial)
