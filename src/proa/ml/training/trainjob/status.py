@@ -135,10 +135,15 @@ def _find_problem(seen: Seen) -> Problem | None:
         stalled = meta.find_condition(seen.jobset, STALLED)
         if stalled is not None and stalled["status"] == "True":
             return Problem(stalled["reason"], stalled["message"])
-    for pod in sorted(seen.pods, key=meta.name):
-        if (problem := _problem_of(pod)) is not None:
-            return problem
-    return None
+    problems = [
+        problem for pod in sorted(seen.pods, key=meta.name) if (problem := _problem_of(pod)) is not None
+    ]
+    return min(problems, key=_is_of_another, default=None)
+
+
+def _is_of_another(problem: Problem) -> bool:
+    """Tell whether it is only that the rest of a gang has no place."""
+    return "PodGroup" in problem.message
 
 
 def _problem_of(pod: Object) -> Problem | None:
