@@ -109,6 +109,11 @@ class Home(NamedTuple):  # no dataclass: each `proa` would wait for what that im
         return self.path / "tuning" / "observations.db"
 
     @property
+    def databases(self) -> tuple[Path, ...]:
+        """What may be in the home besides objects, each in a folder of its own; a backup has them."""
+        return self.pipelines_database, self.tuning_database
+
+    @property
     def artifacts(self) -> Path:
         """What pipelines' steps pass on, by namespace, where no object store has it."""
         return self.path / "pipelines" / "artifacts"
@@ -165,23 +170,14 @@ class Home(NamedTuple):  # no dataclass: each `proa` would wait for what that im
 
         for source in sorted(self.restore_ready.iterdir()):
             target = self.path / source.name
-            if target == self.pipelines_database.parent:
-                self._finish_database(source)
+            database = next((path for path in self.databases if path.parent == target), None)
+            if database is not None:
+                _replace_database(source, database)
                 continue
             if target.is_dir():
                 shutil.rmtree(target)
             os.replace(source, target)
         self.restore_ready.rmdir()
-
-    def _finish_database(self, source: Path) -> None:
-        """Put the one of pipelines in place; artifacts beside it stay."""
-        folder = self.pipelines_database.parent
-        folder.mkdir(mode=0o700, exist_ok=True)
-        for journal in folder.glob(f"{self.pipelines_database.name}-*"):
-            journal.unlink()
-        for file in source.iterdir():
-            os.replace(file, folder / file.name)
-        source.rmdir()
 
     def make(self) -> None:
         """Create the folder for its owner alone."""
@@ -234,6 +230,17 @@ class Home(NamedTuple):  # no dataclass: each `proa` would wait for what that im
         except (FileNotFoundError, ValueError):
             return None
         return found if isinstance(found, dict) else None
+
+
+def _replace_database(source: Path, database: Path) -> None:
+    """Put a database in place; what else is in its folder stays."""
+    folder = database.parent
+    folder.mkdir(mode=0o700, exist_ok=True)
+    for journal in folder.glob(f"{database.name}-*"):
+        journal.unlink()
+    for file in source.iterdir():
+        os.replace(file, folder / file.name)
+    source.rmdir()
 
 
 def write_private(path: Path, content: str | bytes) -> None:

@@ -39,9 +39,10 @@ def stage(home: Home, file: IO[bytes]) -> dict[str, Any]:
                 write_private(temporary / _checked(name), content)
         write_private(temporary / SETTINGS, json.dumps(_settings(home, reader.files.get(SETTINGS)), indent=2))
         _sync(temporary / FILES_OF_PKI)
-        if (folder := temporary / home.pipelines_database.parent.name).exists():
-            _sync(folder / home.pipelines_database.name)
-            _sync(folder)
+        for database in home.databases:
+            if (folder := temporary / database.parent.name).exists():
+                _sync(folder / database.name)
+                _sync(folder)
         _sync(temporary)
         os.rename(temporary, home.restore_ready)
     except BaseException:
@@ -60,8 +61,8 @@ def _checked(name: str) -> PurePosixPath:
 
 
 def _checked_large(home: Home, name: str) -> PurePosixPath:
-    """Return the name of the one file that comes in parts: the pipelines' database."""
-    if name != str(home.pipelines_database.relative_to(home.path)):
+    """Return the name of a file that comes in parts: a database."""
+    if name not in [str(database.relative_to(home.path)) for database in home.databases]:
         raise BadBackup(f"it has a file that no cluster has: {name!r}")
     return PurePosixPath(name)
 

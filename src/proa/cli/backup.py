@@ -12,12 +12,15 @@ import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from proa import __version__
 from proa.cli import Failure, UsageError
 from proa.cli.terminal import Terminal, format_bytes, print_json
 from proa.home import Home, find_home, option_for
+
+if TYPE_CHECKING:
+    from proa.apiserver.backup_file import Writer
 
 DESCRIPTION = """\
 Write all objects of the running cluster, its keys and its settings to one file, for `proa restore`.
@@ -26,8 +29,8 @@ The cluster goes on meanwhile; the backup shows it at one revision.
 EPILOG = """\
 The file holds every Secret and the cluster's private keys: whoever can read it is the cluster's administrator.
 It is yours alone (0600). What is encrypted at rest (`proa up --encryption-config`) is encrypted in it too, and its
-key is not in it: keep that beside it. Volumes, images, artifacts of pipelines and logs are not in it, nor is a
-database of pipelines that a PostgreSQL has; the one in the home is.
+key is not in it: keep that beside it. Volumes, images, artifacts of pipelines and logs are not in it, nor are databases
+of pipelines and of tuning that a PostgreSQL has; those in the home are.
 
 A stopped cluster needs no backup: its folder may be copied as it is.
 A cluster whose store is an etcd can be backed up so too; `etcdctl snapshot save` does it for everything in that etcd.
@@ -127,15 +130,9 @@ async def write(home: Home, file: IO[bytes], terminal: Terminal) -> dict[str, An
     for path in sorted(home.pki.iterdir()):
         if path.is_file():
             writer.write_file(f"pki/{path.name}", path.read_bytes())
-    if home.pipelines_database.is_file():
-        from proa.ml.database.copying import copied
-        from proa.ml.database.errors import CannotOpen
-
-        try:
-            with copied(home.pipelines_database) as database:
-                writer.write_large_file(str(home.pipelines_database.relative_to(home.path)), database)
-        except CannotOpen as error:
-            raise Failure(str(error)) from None
+    for database in home.databases:
+        if database.is_file():
+            write_database(writer, home, database)
     expected, size_bytes = 0, 0
     written: dict[str, Any] = {}
     async for lines in read(home):
@@ -154,6 +151,18 @@ async def write(home: Home, file: IO[bytes], terminal: Terminal) -> dict[str, An
         raise Failure("the server ended before the backup did; nothing was written")
     writer.finish()
     return {**written, "bytes": size_bytes}
+
+
+def write_database(writer: Writer, home: Home, database: Path) -> None:
+    """Write a database as it is at one moment, whoever writes to it meanwhile; raise Failure."""
+    from proa.ml.database.copying import copied
+    from proa.ml.database.errors import CannotOpen
+
+    try:
+        with copied(database) as file:
+            writer.write_large_file(str(database.relative_to(home.path)), file)
+    except CannotOpen as error:
+        raise Failure(str(error)) from None
 
 
 async def read(home: Home) -> AsyncIterator[bytes]:

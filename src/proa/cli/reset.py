@@ -31,6 +31,7 @@ OURS = (
     "images",
     "gateway",
     "pipelines",
+    "tuning",
     "restore.tmp",
     "restore.ready",
 )

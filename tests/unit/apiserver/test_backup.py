@@ -164,21 +164,23 @@ def test_a_restored_store_goes_on_where_the_backup_was(tmp_path: Path) -> None:
     assert sorted(path.name for path in home.path.iterdir()) == ["cluster.json", "pki", "store"]
 
 
-def test_the_database_of_pipelines_comes_in_parts_and_replaces_only_itself(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("name", ["pipelines/pipelines.db", "tuning/observations.db"])
+def test_a_database_comes_in_parts_and_replaces_only_itself(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("proa.apiserver.backup_file.PART_BYTES", 3)
     home = Home(tmp_path)
     home.make()
-    home.artifacts.mkdir(parents=True)
-    for name in ("pipelines.db", "pipelines.db-wal", "pipelines.db-shm"):
-        (home.pipelines_database.parent / name).write_text("old")
-    stage(home, io.BytesIO(make_backup(large={"pipelines/pipelines.db": b"0123456789"})))
+    database = home.path / name
+    assert database in home.databases
+    (database.parent / "artifacts").mkdir(parents=True)
+    for journal in ("", "-wal", "-shm"):
+        database.with_name(database.name + journal).write_text("old")
+    stage(home, io.BytesIO(make_backup(large={name: b"0123456789"})))
     home.finish_restore()
-    found = sorted(path.name for path in home.pipelines_database.parent.iterdir())
-    assert found == ["artifacts", "pipelines.db"]
-    assert home.pipelines_database.read_bytes() == b"0123456789"
-    assert home.pipelines_database.stat().st_mode & 0o777 == 0o600
+    assert sorted(path.name for path in database.parent.iterdir()) == sorted(["artifacts", database.name])
+    assert database.read_bytes() == b"0123456789"
+    assert database.stat().st_mode & 0o777 == 0o600
     for name in ("pipelines/other", "pki/ca.key", "../x", "pipelines/../../x"):
         with pytest.raises(BadBackup, match="it has a file that no cluster has"):
             stage(home, io.BytesIO(make_backup(large={name: b"x"})))
