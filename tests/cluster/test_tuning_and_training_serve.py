@@ -1,4 +1,4 @@
-"""`proa tuning serve` and `proa training serve` beside a cluster that has neither, with no rights but the manifests'."""
+"""`proa tuning serve` and `proa training serve` beside a cluster with neither, with no rights but the manifests'."""
 
 from __future__ import annotations
 
