@@ -150,6 +150,8 @@ def from_schema(schema: Schema, name: str = "object") -> Type | None:
     if schema.type == "object":
         if schema.values is not None:
             value = from_schema(schema.values, f"{name}.@elem")
+            if value is None and schema.preserve_unknown:
+                return object_of(name, {})  # it can be asked for, and compared, but not looked into
             return map_of(STRING, value) if value else None
         return Type("object", name, fields=_SchemaFields(schema, name))
     if schema.type == "string":

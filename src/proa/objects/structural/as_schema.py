@@ -45,7 +45,7 @@ def _make_object(node: Node) -> Schema:
         return Schema("object", values=make_schema(others), map_type=map_type)
     fields = _Fields(node)
     if not fields and (node.keeps_unknown or node.allows_others):
-        return Schema("object", values=Schema("any"), map_type=map_type)
+        return Schema("object", values=Schema("any"), map_type=map_type, preserve_unknown=True)
     return Schema(
         "object",
         properties=fields,

@@ -245,3 +245,22 @@ def test_rules_are_not_asked_about_what_they_could_not_rely_on():
     causes = kind.validate(obj, lambda metadata, field: [])
     (said,) = kind.check_rules(obj, ABSENT, causes, [].append)
     assert said.message.endswith("correct the existing errors to complete validation")
+
+
+@pytest.mark.parametrize(
+    "free",
+    [
+        {"type": "object", "x-kubernetes-preserve-unknown-fields": True},
+        {"type": "object", "additionalProperties": True},
+    ],
+)
+def test_a_free_object_can_be_asked_for_and_compared_but_not_looked_into(free):
+    fixed = rule("self.free == oldSelf.free", "free cannot change")
+    spec = struct(rule("has(self.free)", "say something"), fixed, free=free)
+    assert compiled(spec) == []
+    assert check(spec, {"free": {"a": {"b": 1}}}) == ([], [])
+    assert check(spec, {}) == (["spec: Invalid value: say something"], [])
+    refused, _ = check(spec, {"free": {"a": {"b": 2}}}, {"free": {"a": {"b": 1}}})
+    assert refused == ["spec: Invalid value: free cannot change"]
+    assert check(spec, {"free": {"a": {"b": 1}}}, {"free": {"a": {"b": 1}}}) == ([], [])
+    assert "undefined field 'a'" in compiled(struct(rule("has(self.free.a)"), free=free))[0]
