@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from proa.client.protocol import Client, Object
-from proa.ml.tuning.operator.pod_trouble import Trouble
+from proa.ml.tuning.operator.pod_trouble import Trouble, describe_failure
 from proa.objects import meta
 from proa.objects.errors import ApiError
 from proa.objects.resource import EVENTS
@@ -16,8 +16,11 @@ from proa.objects.resource import EVENTS
 MOST_EVENTS = 50
 
 
-async def explain_silence(client: Client, run: Object, pods: Sequence[Object]) -> Trouble:
-    """Return what is known of why nothing runs."""
+async def explain_silence(client: Client, run: Object, pods: Sequence[Object], container: str) -> Trouble:
+    """Return what is known of why nothing runs; `container` is the one that trains."""
+    if failure := describe_failure(pods, container):
+        words = f"{run.get('kind')} {meta.name(run)} tries again, later each time: {failure}"
+        return Trouble("PodsFail", f"{words}; spec.backoffLimit of a Job says how often")
     pending = [pod for pod in pods if (pod.get("status") or {}).get("phase") == "Pending"]
     about = pending[0] if pending else run
     words = await _last_warning(client, about)

@@ -216,7 +216,7 @@ class _Step:
             if quiet < self._quiet_seconds:
                 await self._write(trial_plan.running(self._trial, None, self._now))
                 return Result(self._quiet_seconds - quiet + 0.1)
-            words = await explain_silence(self._context.client, run, pods)
+            words = await explain_silence(self._context.client, run, pods, self._container)
             return await self._stuck(words, is_made=True)
         await self._write(trial_plan.running(self._trial, None, self._now))
         return DONE
