@@ -1,6 +1,7 @@
 """Let pods find the DBManager where they look for it: `katib-db-manager.kubeflow:6789`, upstream's name and port.
 
-The Service has no pods behind it: this process answers.
+The Service has no pods behind it: this process answers. It is headless, so that a pod connects to where this process
+listens without a proxy between them, however its node carries Services: its own address says whose it is.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ def make_service() -> Object:
     port = {"name": _PORT_NAME, "port": DB_MANAGER_PORT, "protocol": "TCP"}
     return {
         "metadata": {"name": DB_MANAGER, "labels": {**_LABELS, "app": DB_MANAGER}},
-        "spec": {"ports": [port]},
+        "spec": {"clusterIP": "None", "ports": [port]},
     }
 
 

@@ -263,7 +263,7 @@ def test_the_service_is_made_once_and_follows_the_address():
         client = FakeClient()
         await install(client, "10.243.255.1", 6789)
         service = await client.get(SERVICES, "katib-db-manager", "kubeflow")
-        assert service["spec"]["ports"][0]["port"] == 6789
+        assert (service["spec"]["clusterIP"], service["spec"]["ports"][0]["port"]) == ("None", 6789)
         await client.get(NAMESPACES, "kubeflow")
         await client.delete(SERVICES, "katib-db-manager", "kubeflow")
         for port in (7000, 7000):
