@@ -32,6 +32,10 @@ if TYPE_CHECKING:
         def end(self, deadline: float) -> None:
             """Take in what is left, until a time (monotonic seconds)."""
 
+        @property
+        def note(self) -> str:
+            """Say what was not taken in, "" for nothing."""
+
         def explain(self) -> str:
             """Say where metrics were looked for, and what was there instead."""
 
@@ -92,9 +96,10 @@ class Collector:
         if not self._points.has_objective:
             return (
                 wire.NO_METRICS,
-                f"Metric {self._points.metrics[0]} was not found: {self._source.explain()}",
+                f"Metric {self._points.metrics[0]} was not found: {self._source.explain()}{self._source.note}",
             )
         found = "; ".join(_describe(m, s.count, s.extremes) for m, s in self._points.series.items())
+        found += f".{self._source.note}" if self._source.note else ""
         if self._stopper is not None and self._stopper.has_stopped:
             return wire.EARLY_STOPPED, f"Stopped early: {self._rules.reason}. {found}"
         return wire.SUCCEEDED, found

@@ -16,7 +16,7 @@ class EventSource:
 
         self._path = path
         self._folder = EventFolder(path, points)
-        self._metrics = points.metrics
+        self.note = ""
 
     def poll(self) -> bool:
         """Read what is new."""
@@ -48,6 +48,7 @@ class PrometheusSource:
         from proa.ml.tuning.collector.prometheus import Endpoint
 
         self._endpoint = Endpoint(asked, points)
+        self.note = ""
 
     def poll(self) -> bool:
         """Ask for the values of now. There is never more at once, however often they change."""

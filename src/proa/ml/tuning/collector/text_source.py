@@ -59,6 +59,11 @@ class TextSource:
         self._points.clear()
         return True
 
+    @property
+    def note(self) -> str:
+        """Say what was not read in time."""
+        return f" The last {self._left} bytes could not be read in time." if self._left else ""
+
     def explain(self) -> str:
         """Say where metrics were looked for, and what was there instead."""
         place = "the training's output" if self._is_output else f"file {self._file.path}"
@@ -67,8 +72,6 @@ class TextSource:
             return f"{place} {'is empty' if not why else 'could not be read'}{why}. {self._wanted()}"
         names, last = self._lines.other_names(), self._lines.last_lines(3)
         said = [f"{place} has {self._lines.bytes} bytes. {self._wanted()}"]
-        if self._left:
-            said.append(f"{self._left} bytes were not read in time.")
         if self._lines.bad_lines:
             said.append(f"{self._lines.bad_lines} lines that name it are not JSON objects.")
         if names:
