@@ -22,8 +22,11 @@ class Clock:
 
     def __call__(self) -> float:
         """Return the time, a microsecond later than the last one at least."""
-        self._last = max(self._last + 1e-6, round(self._offset + time.monotonic(), 6))
-        return self._last
+        now = round(self._offset + time.monotonic(), 6)
+        if now <= self._last:
+            now = round(self._last + 1e-6, 6)
+        self._last = now
+        return now
 
 
 class Series:
@@ -37,8 +40,8 @@ class Series:
         self._greatest: tuple[float, Point] | None = None
         self._latest: Point | None = None
 
-    def add(self, point: Point) -> None:
-        """Take a point in."""
+    def add(self, point: Point, number: float | None) -> None:
+        """Take a point in, and the number that its value is."""
         if self.count % self._stride == 0:
             if len(self._points) >= MAX_POINTS - 3:  # and the extremes
                 del self._points[1::2]
@@ -48,7 +51,6 @@ class Series:
         self.count += 1
         if self._latest is None or point[0] >= self._latest[0]:
             self._latest = point
-        number = as_number(point[1])
         if number is None:
             return
         if self._least is None or number < self._least[0]:
@@ -85,8 +87,8 @@ class Points:
         series = self.series.get(metric)
         if series is None or not value:
             return
-        series.add((self.now() if at is None else at, value[:MAX_VALUE]))
         number = as_number(value)
+        series.add((self.now() if at is None else at, value[:MAX_VALUE]), number)
         if number is not None:
             self._heard(metric, number)
 
