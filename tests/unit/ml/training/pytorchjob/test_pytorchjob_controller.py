@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, cast
+
+import pytest
 
 from proa.client.fake import FakeClient
-from proa.client.protocol import Object
+from proa.client.protocol import Client, Object
 from proa.ml.training.kinds import POD_GROUPS, PYTORCH_JOBS
 from proa.ml.training.pytorchjob.controller import PyTorchJobController
 from proa.objects import meta
-from proa.objects.errors import Forbidden, Invalid
+from proa.objects.errors import Forbidden, Invalid, ServiceUnavailable
 from proa.objects.resource import EVENTS, PODS, SERVICES, Resource
 from proa.reconcile.manager import Manager
 
@@ -133,6 +135,78 @@ def test_a_job_that_may_not_have_all_its_pods_says_so_and_goes_on_when_it_may() 
             client.is_full = False
             await world.until(lambda: world.message("Created") == "PyTorchJob train is created.")
             assert world.names(PODS) == MEMBERS
+
+    asyncio.run(scenario())
+
+
+class Mortal:
+    """Passes calls on; from the `last`-th write on it is dead, before or just after what that write does."""
+
+    def __init__(self, client: FakeClient, last: int, *, after: bool) -> None:
+        self._client = client
+        self._left = last
+        self._after = after
+        self.is_dead = False
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._client, name)
+        return self._mortal(found) if name in ("create", "update", "delete") else found
+
+    def _mortal(self, act: Callable[..., Any]) -> Callable[..., Any]:
+        async def call(*arguments: Any, **named: Any) -> Any:
+            self._left -= 1
+            self.is_dead = self.is_dead or self._left == 0
+            if self.is_dead and (self._left or not self._after):
+                raise ServiceUnavailable("dead")
+            answer = await act(*arguments, **named)
+            if self.is_dead:
+                raise ServiceUnavailable("dead")
+            return answer
+
+        return call
+
+
+@pytest.mark.parametrize(("last", "after"), [(last, last % 2 == 0) for last in range(1, 16)])
+def test_wherever_an_operator_dies_the_next_one_ends_the_job_with_the_same_pods(
+    last: int, *, after: bool
+) -> None:
+    async def live(world: World) -> None:
+        await world.until(lambda: world.names(PODS) == MEMBERS and world.has("Created"))
+        world.set_pods("Running")
+        await world.until(lambda: world.has("Running"))
+        (pod,) = (one for one in world.client.all(PODS) if meta.name(one) == "train-worker-1")
+        old = meta.uid(pod)
+        ended = {"name": "pytorch", "state": {"terminated": {"exitCode": 137}}}
+        world.client.add(PODS, {**pod, "status": {"phase": "Failed", "containerStatuses": [ended]}})
+        await world.until(
+            lambda: world.names(PODS) == MEMBERS and old not in map(meta.uid, world.client.all(PODS))
+        )
+        world.set_pods("Running")
+        await world.until(lambda: world.has("Running"))
+        world.set_pods("Succeeded")
+        await world.until(lambda: world.has("Succeeded"))
+
+    async def scenario() -> None:
+        client = FakeClient()
+        mortal = Mortal(client, last, after=after)
+        await World(client).create()
+        manager = Manager(cast(Client, mortal), [PyTorchJobController()])
+        await manager.start()
+        first = asyncio.create_task(live(World(client)))
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while not mortal.is_dead and not first.done():
+                await asyncio.sleep(0)
+        await manager.stop()
+        first.cancel()
+        await asyncio.gather(first, return_exceptions=True)
+        async with running(client) as world:
+            await world.until(lambda: world.has("Created") and world.names(PODS) == MEMBERS)
+            if not world.has("Succeeded"):
+                world.set_pods("Running")
+                await world.until(lambda: world.has("Running") and world.names(PODS) == MEMBERS)
+                world.set_pods("Succeeded")
+            await world.until(lambda: world.has("Succeeded"))
+            assert world.names(PODS) == world.names(SERVICES) == MEMBERS
 
     asyncio.run(scenario())
 
