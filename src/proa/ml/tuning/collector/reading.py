@@ -51,7 +51,7 @@ def has_collector(pod: Mapping[str, Any]) -> bool:
 
 def find(pod: Mapping[str, Any]) -> Told | None:
     """Return what the pod's collector told at its end; None as long as it has not ended."""
-    container = _find(pod["spec"].get("initContainers"), COLLECTOR_CONTAINER)
+    container = _find((pod.get("spec") or {}).get("initContainers"), COLLECTOR_CONTAINER)
     status = _find((pod.get("status") or {}).get("initContainerStatuses"), COLLECTOR_CONTAINER)
     if container is None or status is None:
         return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 
+from proa.ml.tuning.collector import wire
 from proa.ml.tuning.collector.follow import BLOCK_BYTES, File
 from proa.ml.tuning.collector.printing import write
 from proa.ml.tuning.collector.text import Lines
@@ -77,7 +78,7 @@ class TextSource:
         if names:
             said.append(f"There is {', '.join(names)}.")
         if last:
-            said.append(f"It ends with: {' / '.join(last)}")
+            said.append(f"{wire.ENDS_WITH}{' / '.join(last)}")
         return " ".join(said)
 
     def _wanted(self) -> str:

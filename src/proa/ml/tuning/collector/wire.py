@@ -30,6 +30,8 @@ NOT_PRIMARY = "not-primary"
 CRASHED = "crashed"
 OUTCOMES = (SUCCEEDED, EARLY_STOPPED, NO_METRICS, NOT_PRIMARY, CRASHED)
 
+ENDS_WITH = "It ends with: "
+"""What words about missing metrics end with: this, and the training's last lines."""
 MESSAGE_LIMIT_BYTES = 4000
 """The kubelet keeps 4096 bytes of a container's last words."""
 MAX_POINTS = 10_000

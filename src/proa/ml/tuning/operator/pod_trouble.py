@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from proa.client.protocol import Object
+from proa.ml.tuning.collector import reading, wire
 from proa.ml.tuning.kinds import COLLECTOR_CONTAINER
 from proa.objects import meta
 from proa.objects.quick_dataclass import dataclass
@@ -64,7 +65,7 @@ def describe_failure(pods: Sequence[Object], container: str) -> str:
         status = pod.get("status") or {}
         ended = [*_ended(status, container)]
         if ended:
-            return f"pod {meta.name(pod)}: {'; '.join(ended)}"
+            return f"pod {meta.name(pod)}: {'; '.join(ended)}{_last_words(pod)}"
         if status.get("phase") == "Failed" and (status.get("message") or status.get("reason")):
             words = ": ".join(filter(None, (status.get("reason"), status.get("message"))))
             return f"pod {meta.name(pod)}: {_cut(words)}"
@@ -85,6 +86,13 @@ def _ended(status: Object, container: str) -> Iterator[str]:
             if ended.get("message"):
                 words.append(f"- {ended['message'].strip()}")
             yield _cut(" ".join(words))
+
+
+def _last_words(pod: Object) -> str:
+    """Return the end of the training's output, where its collector tells it: that of one that told no metrics."""
+    told = reading.find(pod)
+    _, found, words = told.message.partition(wire.ENDS_WITH) if told is not None else ("", "", "")
+    return f"; its output ends with: {_cut(words)}" if found else ""
 
 
 def _unschedulable(pod: Object) -> Trouble | None:

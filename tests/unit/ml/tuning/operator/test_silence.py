@@ -8,11 +8,26 @@ import pytest
 
 from proa.client.fake import FakeClient
 from proa.client.protocol import Object
+from proa.ml.tuning.collector.wire import NO_METRICS, encode_message
+from proa.ml.tuning.kinds import COLLECTOR_CONTAINER
+from proa.ml.tuning.operator.pod_trouble import describe_failure
 from proa.ml.tuning.operator.silence import explain_silence
 from proa.objects.resource import EVENTS
 
 RUN = {"kind": "Job", "metadata": {"name": "run", "namespace": "default", "uid": "r"}}
 ENDED = {"name": "main", "state": {"terminated": {"exitCode": 1, "message": "no such file"}}}
+
+
+TOLD = encode_message(NO_METRICS, "Metric a was not found. It ends with: KeyError: 'x'", 0, {})
+COLLECTOR = {"name": COLLECTOR_CONTAINER, "state": {"terminated": {"exitCode": 0, "message": TOLD}}}
+
+
+def test_the_end_of_the_output_is_told_with_how_it_ended() -> None:
+    pod = make_pod("Failed", ENDED)
+    pod["spec"] = {"initContainers": [{"name": COLLECTOR_CONTAINER, "args": []}]}
+    pod["status"]["initContainerStatuses"] = [COLLECTOR]
+    words = describe_failure([pod], "main")
+    assert words.endswith("ended with exit code 1 - no such file; its output ends with: KeyError: 'x'")
 
 
 def make_pod(phase: str, *statuses: Object) -> Object:
