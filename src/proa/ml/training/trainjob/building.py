@@ -51,25 +51,16 @@ def build(trainjob: Object, runtime: Object) -> Built:
     spec = template.get("spec") or {}
     if problems := find_problems(trainjob, runtime, spec):
         raise Unfit("InvalidTrainJob", "; ".join(problems))
-    gang = _gang(runtime, spec)
     trainer = trainjob["spec"].get("trainer") or {}
     counts = {job["name"]: _count(job, trainer, runtime) for job in spec["replicatedJobs"]}
+    gang = _gang(runtime, spec)
     try:
         _set_resources(spec, trainer)
-        environment = make_environment(trainjob, runtime, spec, _nodes(spec, counts))
-        if find_framework(runtime) == "torch" and torchtune.is_torchtune(trainjob):
-            processes = count_devices(trainjob, spec)
-            command = torchtune.make_command(trainjob, spec, _nodes(spec, counts), processes)
-            trainer = {**trainer, "command": command}
+        _fill_all(spec, trainjob, runtime, counts)
         group = _make_pod_group(trainjob, runtime, spec, counts, gang) if gang else None
     except QuantityError as error:
         raise Unfit("InvalidTrainJob", f"spec.trainer.resourcesPerNode: {error}") from None
-    filled = {**trainjob, "spec": {**trainjob["spec"], "trainer": trainer}}
-    for replicated in spec["replicatedJobs"]:
-        _fill(replicated, filled, runtime, environment, counts[replicated["name"]])
-        if replicated["name"] in gang:
-            metadata = pod_template(replicated).setdefault("metadata", {})
-            metadata["labels"] = {**(metadata.get("labels") or {}), _GROUP_LABEL: meta.name(trainjob)}
+    _label_gang(spec, gang, meta.name(trainjob))
     jobset = {
         "apiVersion": JOB_SETS.api_version,
         "kind": JOB_SETS.kind,
@@ -124,6 +115,18 @@ def _set_resources(spec: Object, trainer: Object) -> None:
                 container["resources"] = {**there, **merged}
                 if claims:
                     container["resources"]["claims"] = list(claims.values())
+
+
+def _fill_all(spec: Object, trainjob: Object, runtime: Object, counts: dict[str, int]) -> None:
+    """Set sizes, environment and what the TrainJob says, in all replicated jobs."""
+    nodes = _nodes(spec, counts)
+    environment = make_environment(trainjob, runtime, spec, nodes)
+    if find_framework(runtime) == "torch" and torchtune.is_torchtune(trainjob):
+        command = torchtune.make_command(trainjob, spec, nodes, count_devices(trainjob, spec))
+        trainer = {**trainjob["spec"]["trainer"], "command": command}
+        trainjob = {**trainjob, "spec": {**trainjob["spec"], "trainer": trainer}}
+    for replicated in spec["replicatedJobs"]:
+        _fill(replicated, trainjob, runtime, environment, counts[replicated["name"]])
 
 
 def _fill(
@@ -193,6 +196,13 @@ def _gang(runtime: Object, spec: Object) -> set[str]:
         if dependency["status"] == "Complete"
     }
     return {job["name"] for job in spec["replicatedJobs"]} - before
+
+
+def _label_gang(spec: Object, gang: set[str], group: str) -> None:
+    for replicated in spec["replicatedJobs"]:
+        if replicated["name"] in gang:
+            metadata = pod_template(replicated).setdefault("metadata", {})
+            metadata["labels"] = {**(metadata.get("labels") or {}), _GROUP_LABEL: group}
 
 
 def _make_pod_group(
