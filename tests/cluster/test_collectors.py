@@ -8,6 +8,7 @@ import pytest
 
 from support.clusters import Cluster
 from support.experiments import (
+    IMAGE,
     Object,
     apply,
     last_condition,
@@ -33,6 +34,18 @@ asked = threading.Event()
 server = http.server.HTTPServer(("", 9000), Handler)
 threading.Thread(target=server.serve_forever, daemon=True).start()
 asked.wait(30); time.sleep(0.2)
+"""
+REPORT = """
+import grpc, os, time
+def field(number, value):
+    return bytes([number << 3 | 2, len(value)]) + value
+while not os.path.exists("/out/score"):
+    time.sleep(0.05)
+metric = field(1, b"score") + field(2, open("/out/score", "rb").read().strip())
+log = field(1, field(1, b"2026-01-02T03:04:05Z") + field(2, metric))
+body = field(1, os.environ["KATIB_TRIAL_NAME"].encode()) + field(2, log)
+channel = grpc.insecure_channel("katib-db-manager.kubeflow:6789")
+channel.unary_unary("/api.v1.beta1.DBManager/ReportObservationLog")(body, timeout=30)
 """
 RESTRICTED = {
     "allowPrivilegeEscalation": False,
@@ -72,6 +85,15 @@ def test_each_kind_of_collector_reads_what_it_is_for(cluster: Cluster, namespace
         ),
         "port": (f"exec python3 -c '{SERVE}'", collect("PrometheusMetric", httpGet={"port": 9000})),
     }
+    mine = {
+        "name": "mine",
+        "image": IMAGE,
+        "command": ["python3", "-c", REPORT],
+        "securityContext": RESTRICTED,
+    }
+    shared = {"fileSystemPath": {"path": "/out/score", "kind": "File"}}
+    custom = {"collector": {"kind": "Custom", "customCollector": mine}, "source": shared}
+    kinds["custom"] = ("echo 0.5 >/out/part; mv /out/part /out/score", {"metricsCollectorSpec": custom})
     experiments = [
         make_experiment(name, make_job(make_container(script, securityContext=RESTRICTED)), **spec)
         for name, (script, spec) in kinds.items()
