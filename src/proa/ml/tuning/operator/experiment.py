@@ -21,11 +21,10 @@ from proa.ml.tuning.operator.experiment_plan import Plan, plan, refuse
 from proa.ml.tuning.operator.parts import ACCOUNT, Parts
 from proa.ml.tuning.operator.tally import Summaries, state_of, summarise
 from proa.ml.tuning.operator.template import BadTemplate, find_text
-from proa.ml.tuning.records import Problem
+from proa.ml.tuning.operator.trial_object import make_trial, rehearse
 from proa.ml.tuning.spec.checks import check_experiment
 from proa.ml.tuning.spec.defaults import with_defaults
 from proa.ml.tuning.spec.search_space import read_objective
-from proa.ml.tuning.spec.template import render_run
 from proa.objects import meta
 from proa.objects.errors import AlreadyExists, Conflict, NotFound
 from proa.reconcile.protocol import DONE, Context, Key, Result, Watch
@@ -134,7 +133,7 @@ class ExperimentController:
 
     async def _create(self, context: Context, experiment: Object, assignments: Sequence[Object]) -> None:
         text = await find_text(context.client, experiment)
-        trials = [_make_trial(experiment, text, assignment) for assignment in assignments]
+        trials = [make_trial(experiment, text, assignment) for assignment in assignments]
         at_once = asyncio.Semaphore(self._parts.settings.create_at_once)
 
         async def create(trial: Object) -> None:
@@ -223,41 +222,8 @@ async def _find_problem(context: Context, experiment: Object) -> str:
     if not problems:
         try:
             text = await find_text(context.client, experiment)
+            problems = [] if text is None else check_experiment(experiment, text)
+            problems = problems or rehearse(experiment, text)
         except BadTemplate as error:
             return str(error)
-        problems = [] if text is None else check_experiment(experiment, text)
     return "; ".join(f"{problem.field}: {problem.message}" for problem in problems)
-
-
-def _make_trial(experiment: Object, text: str | None, assignment: Object) -> Object:
-    name, namespace = assignment["name"], meta.namespace(experiment)
-    labels = assignment.get("labels") or {}
-    run = render_run(experiment, assignment, text)
-    if isinstance(run, Problem):
-        raise BadTemplate(f"{run.field}: {run.message}")
-    spec = experiment["spec"]
-    of_template = spec["trialTemplate"]
-    made = {
-        "objective": spec["objective"],
-        "parameterAssignments": assignment.get("parameterAssignments") or [],
-        "earlyStoppingRules": assignment.get("earlyStoppingRules") if spec.get("earlyStopping") else None,
-        "runSpec": run,
-        "retainRun": of_template.get("retain"),
-        "metricsCollector": spec.get("metricsCollectorSpec"),
-        "labels": labels or None,
-        **{
-            field: of_template.get(field)
-            for field in ("primaryPodLabels", "primaryContainerName", "successCondition", "failureCondition")
-        },
-    }
-    return {
-        "apiVersion": TRIALS.api_version,
-        "kind": TRIALS.kind,
-        "metadata": {
-            "name": name,
-            "namespace": namespace,
-            "labels": {**meta.labels(experiment), **labels, EXPERIMENT_LABEL: meta.name(experiment)},
-            "ownerReferences": [meta.make_owner_reference(experiment, EXPERIMENTS)],
-        },
-        "spec": {key: value for key, value in made.items() if value is not None},
-    }

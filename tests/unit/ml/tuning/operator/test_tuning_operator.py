@@ -279,12 +279,50 @@ def test_a_kind_that_nobody_serves_fails_its_trial(tmp_path: Path):
         spec = {"apiVersion": "example.com/v1", "kind": "Sail", "spec": {"to": "${trialParameters.x}"}}
         template = {"trialSpec": spec, "successCondition": "status.done", "failureCondition": "status.failed"}
         await world.apply(
-            maxTrialCount=1, parallelTrialCount=1, maxFailedTrialCount=1, trialTemplate=template
+            maxTrialCount=1,
+            parallelTrialCount=1,
+            maxFailedTrialCount=1,
+            trialTemplate=template,
+            metricsCollectorSpec={"collector": {"kind": "Push"}},
         )
         await world.until_condition("Failed")
         type, message = condition(world.trials()[0])
         assert type == "Failed"
         assert message.startswith('no matches for kind "Sail" in version "example.com/v1": install')
+
+    run(tmp_path, act)
+
+
+@pytest.mark.parametrize(
+    ("template", "words"),
+    [
+        (
+            {"primaryContainerName": "mian"},
+            "spec.trialTemplate.primaryContainerName: 'mian': Job has no pod template",
+        ),
+        ({"primaryPodLabels": {"role": "chief"}}, ""),
+        (
+            {"trialSpec": {"apiVersion": "v1", "kind": "ConfigMap", "data": {"x": "${trialParameters.x}"}}},
+            "report metrics from the training itself",
+        ),
+    ],
+)
+def test_a_template_whose_trials_could_tell_no_metrics_ends_the_experiment_before_any(
+    tmp_path: Path, template: Any, words: str
+):
+    ends = {
+        "successCondition": 'status.conditions.#(type=="Complete")#',
+        "failureCondition": 'status.conditions.#(type=="Failed")#',
+    }
+
+    async def act(world: World) -> None:
+        await world.apply(trialTemplate={**ends, **template})
+        if not words:
+            await world.until(lambda: bool(world.client.all(TRIALS)))
+            return
+        ended = await world.until_condition("Failed")
+        assert words in ended["message"]
+        assert world.client.all(TRIALS) == world.client.all(SUGGESTIONS) == []
 
     run(tmp_path, act)
 
