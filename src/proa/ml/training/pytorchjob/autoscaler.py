@@ -33,8 +33,3 @@ def make_autoscaler(job: Object) -> Object | None:
             "metrics": elastic["metrics"],
         },
     }
-
-
-def is_in_step(found: Object, wanted: Object) -> bool:
-    """Tell whether an autoscaler scales as it should; what the server has added to it does not count."""
-    return all(found["spec"].get(field) == value for field, value in wanted["spec"].items())

@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
 
 from proa.client.protocol import Client, Object
+from proa.ml.definitions import covers
 from proa.ml.training.kinds import POD_GROUPS, PYTORCH_JOBS
 from proa.ml.training.pytorchjob.plan import Plan, Snapshot, plan, refused, stalled
 from proa.ml.training.pytorchjob.roles import is_ours
@@ -149,7 +150,7 @@ async def _ensure(client: Client, resource: Resource, wanted: Object) -> None:
             raise AlreadyExists(
                 f"{resource.plural} {meta.key_of(wanted)!r} belongs to something else: delete it, or rename the job"
             ) from None
-        if any(found["spec"].get(field) != value for field, value in wanted["spec"].items()):
+        if not covers(found["spec"], wanted["spec"]):
             await client.update(resource, {**found, "spec": {**found["spec"], **wanted["spec"]}})
 
 

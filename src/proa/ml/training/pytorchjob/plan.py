@@ -10,8 +10,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from proa.client.protocol import Object
+from proa.ml.definitions import covers
 from proa.ml.training.pytorchjob import conditions
-from proa.ml.training.pytorchjob.autoscaler import is_in_step, make_autoscaler
+from proa.ml.training.pytorchjob.autoscaler import make_autoscaler
 from proa.ml.training.pytorchjob.gang import is_gang, make_pod_group
 from proa.ml.training.pytorchjob.members import make_pod, make_service
 from proa.ml.training.pytorchjob.outcome import Outcome, limit_reached, outcome_of
@@ -165,7 +166,9 @@ def _carry_on(
     surplus = [pod for _, members in roles for pod in members.surplus]
     waits = any(phase(pod) == "Pending" and not node_name(pod) for pod in seen.pods)
     wanted = make_autoscaler(job)
-    is_right = wanted is not None and seen.autoscaler is not None and is_in_step(seen.autoscaler, wanted)
+    is_right = (
+        seen.autoscaler is not None and wanted is not None and covers(seen.autoscaler["spec"], wanted["spec"])
+    )
     return Plan(
         delete_pods=_still_there([*retried, *surplus]),
         delete_services=_still_there([one for found in services.values() for one in found.surplus]),

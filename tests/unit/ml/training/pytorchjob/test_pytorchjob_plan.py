@@ -389,6 +389,11 @@ def test_an_autoscaler_follows_the_elastic_policy() -> None:
         "maxReplicas": 3,
         "metrics": metrics,
     }
+    defaulted = [{"type": "Resource", "resource": {"name": "cpu", "target": {"type": "Utilization"}}}]
+    world.autoscaler = {**world.autoscaler, "spec": {**world.autoscaler["spec"], "metrics": defaulted}}
+    assert world.step().autoscaler is None
+    world.job["spec"]["elasticPolicy"]["maxReplicas"] = 4
+    assert world.step().autoscaler is not None
     world.change(suspend=True)
     world.settle()
     assert world.autoscaler is None
