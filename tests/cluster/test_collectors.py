@@ -109,7 +109,7 @@ def test_a_training_is_seen_in_the_log_asked_to_end_and_read_to_its_last_word(
     cluster: Cluster, namespace: str
 ) -> None:
     script = "trap 'echo score=0.75; exit 1' TERM; echo score=0.5; while :; do sleep 0.05; done"
-    run = make_job(make_container(script), activeDeadlineSeconds=1)
+    run = make_job(make_container(script), activeDeadlineSeconds=3)
     experiment = make_experiment("asked", run, maxFailedTrialCount=0, trialTemplate={"retain": True})
     apply(cluster, namespace, experiment)
     wait(cluster, namespace, "asked", "Failed")
