@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 
 import pytest
 
@@ -162,6 +163,18 @@ def test_a_job_whose_pods_are_refused_fails_its_trial(cluster: Cluster, namespac
     assert "exceeded quota: none" in last_condition(trial)[2]
 
 
+def let(cluster: Cluster, role: Object, verbs: list[str]) -> None:
+    """Let the operator do this with boats, and wait until it may."""
+    rule = {"apiGroups": ["example.org"], "resources": ["boats"], "verbs": verbs}
+    cluster.kubectl("apply", "-f", "-", stdin=json.dumps({**role, "rules": [rule]}))
+    account = "system:serviceaccount:kube-system:tuning-operator"
+    for verb in verbs:
+        deadline = time.monotonic() + 30
+        asked = ("auth", "can-i", verb, "boats.example.org", f"--as={account}")
+        while cluster.kubectl(*asked, check=False).returncode:
+            assert time.monotonic() < deadline, verb
+
+
 def test_a_kind_of_ones_own_is_tried_by_its_conditions_once_the_operator_may(
     cluster: Cluster, namespace: str
 ) -> None:
@@ -206,20 +219,14 @@ def test_a_kind_of_ones_own_is_tried_by_its_conditions_once_the_operator_may(
             "name": "boats-of-trials",
             "labels": {"rbac.authorization.k8s.io/aggregate-to-tuning-operator": "true"},
         },
-        "rules": [
-            {
-                "apiGroups": ["example.org"],
-                "resources": ["boats"],
-                "verbs": ["get", "list", "watch", "create", "delete"],
-            }
-        ],
     }
-    cluster.kubectl("apply", "-f", "-", stdin=json.dumps(role))
-    account = "system:serviceaccount:kube-system:tuning-operator"
-    for _ in range(100):
-        may = cluster.kubectl("auth", "can-i", "create", "boats.example.org", f"--as={account}", check=False)
-        if may.returncode == 0:
-            break
+    let(cluster, role, ["get", "list", "create", "delete"])
+    apply(cluster, namespace, make_experiment("unseen", boat, **spec))
+    wait(cluster, namespace, "unseen", "Failed")
+    [trial] = trials(cluster, namespace, "unseen")
+    assert "cannot watch it in all namespaces" in last_condition(trial)[2]
+
+    let(cluster, role, ["get", "list", "watch", "create", "delete"])
     apply(cluster, namespace, make_experiment("sailing", boat, **spec))
     cluster.kubectl(
         "wait",

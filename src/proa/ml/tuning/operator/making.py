@@ -17,7 +17,7 @@ from proa.ml.tuning.operator.pod_trouble import Trouble
 from proa.ml.tuning.operator.reports import collector_kind
 from proa.ml.tuning.records import Problem
 from proa.objects import meta
-from proa.objects.errors import AlreadyExists, BadRequest, Forbidden, Invalid, NotFound
+from proa.objects.errors import AlreadyExists, ApiError, BadRequest, Forbidden, Invalid, NotFound
 from proa.objects.resource import Resource
 
 TRAINING_RUNTIMES = Resource("trainer.kubeflow.org", "v1alpha1", "trainingruntimes", "TrainingRuntime")
@@ -42,7 +42,17 @@ class NotYet(Exception):
 async def make_run(
     client: Client, trial: Object, experiment: Object | None, resource: Resource, settings: OperatorSettings
 ) -> Object:
-    """Return the trial's run, made if need be; raise CannotMake, NotYet, ApiError."""
+    """Return the trial's run, made if need be; raise CannotMake, NotYet."""
+    try:
+        return await _make(client, trial, experiment, resource, settings)
+    except ApiError as error:
+        words = f"{resource.kind} {meta.name(trial)} cannot be made: {error.message}; it is tried again"
+        raise NotYet(Trouble(error.reason or "RunNotMade", words)) from error
+
+
+async def _make(
+    client: Client, trial: Object, experiment: Object | None, resource: Resource, settings: OperatorSettings
+) -> Object:
     run_spec = trial["spec"]["runSpec"]
     runtime = await _find_runtime(client, run_spec, meta.namespace(trial))
     checkpoints = find_checkpoints(trial, experiment) if experiment else None

@@ -13,10 +13,13 @@ from collections.abc import Callable
 from proa.client.protocol import Client, Object
 from proa.ml.tuning.kinds import TRIAL_LABEL
 from proa.objects import meta
+from proa.objects.errors import Forbidden, NotFound
 from proa.objects.resource import Resource
 from proa.reconcile.informer import Informer, InformerFactory
 from proa.reconcile.kinds import Kinds
 from proa.reconcile.protocol import Key
+
+REVIEWS = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
 
 
 class Runs:
@@ -45,19 +48,36 @@ class Runs:
 
     async def stop(self) -> None:
         """Follow nothing any more."""
-        for task in self._following.values():
+        tasks = [*self._following.values()]
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._following.values(), return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
         await self._informers.stop()
 
     async def _begin(self, resource: Resource) -> Informer:
-        await self._client.list(
-            resource, label_selector=TRIAL_LABEL, limit=1
-        )  # raises what a watch would hide
+        await self._client.list(resource, label_selector=TRIAL_LABEL, limit=1)
+        await self._see_that_it_may(resource, "watch")
         informer = self._informers.informer(resource, label_selector=TRIAL_LABEL)
         await informer.wait_synced()
         informer.listen(self._changed)
         return informer
+
+    async def _see_that_it_may(self, resource: Resource, verb: str) -> None:
+        """Raise Forbidden where this process may not do that with a kind: an informer would try for ever."""
+        asked = {"group": resource.group, "resource": resource.plural, "verb": verb}
+        body = {
+            "apiVersion": "authorization.k8s.io/v1",
+            "kind": "SelfSubjectAccessReview",
+            "spec": {"resourceAttributes": asked},
+        }
+        try:
+            answer = await self._client.request("POST", REVIEWS, body)
+        except NotFound:  # a server that authorizes nobody
+            return
+        if not (answer.get("status") or {}).get("allowed"):
+            raise Forbidden(
+                f"{resource.qualified_name} is forbidden: this operator cannot {verb} it in all namespaces"
+            )
 
     def _changed(self, old: Object | None, new: Object | None) -> None:
         run = new or old or {}

@@ -57,6 +57,7 @@ class SuggestionController:
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
         self._lost: dict[Key, int] = {}
+        self._records: dict[str, dict[str, suggestion_plan.KnownRecord]] = {}
         self._points: dict[str, dict[str, Sequence[MetricPoint]]] = {}
 
     async def reconcile(self, context: Context, key: Key) -> Result:
@@ -102,9 +103,11 @@ class SuggestionController:
         trials = {
             meta.name(t): t for t in context.caches(TRIALS).by_index("controller", meta.uid(experiment))
         }
-        spec = experiment["spec"]
+        spec, known = experiment["spec"], self._records.setdefault(meta.uid(experiment), {})
         objective = read_objective(spec)
-        study = suggestion_plan.make_study(experiment, suggestion, read_parameters(spec), objective, trials)
+        study = suggestion_plan.make_study(
+            experiment, suggestion, read_parameters(spec), objective, trials, known
+        )
         algorithm, advisor = suggestion_plan.algorithm_of(suggestion), self._parts.advisor
         try:
             if remote.is_remote(suggestion):
@@ -141,6 +144,7 @@ class SuggestionController:
         self._lost.pop(key, None)
         if experiment is not None:
             self._points.pop(meta.uid(experiment), None)
+            self._records.pop(meta.uid(experiment), None)
 
     async def _check(
         self, advisor: Advisor, suggestion: Object, algorithm: str, study: Study

@@ -30,6 +30,9 @@ SUFFIX_ALPHABET = "bcdfghjklmnpqrstvwxz2456789"
 """Of names that Kubernetes makes: no vowels, and no digits that look like letters."""
 MAX_NAME = 63
 
+KnownRecord = tuple[Object | None, TrialRecord]
+"""A trial as it was when it was read, and what was read."""
+
 
 def is_over(suggestion: Object) -> bool:
     """Tell whether nothing more is suggested."""
@@ -63,8 +66,12 @@ def make_study(
     parameters: tuple[Parameter, ...],
     objective: Objective,
     trials: Mapping[str, Object],
+    known: dict[str, KnownRecord],
 ) -> Study:
-    """Return what the algorithm is asked with. `trials` are the experiment's, by name."""
+    """Return what the algorithm is asked with. `trials` are the experiment's, by name.
+
+    What is `known` of a trial is not read again until it changes; it is kept up to date.
+    """
     spec = experiment["spec"]
     settings = {
         **settings_of(suggestion["spec"].get("algorithm")),
@@ -77,7 +84,8 @@ def make_study(
         objective=objective,
         settings=settings,
         trials=tuple(
-            _record(entry, trials.get(entry["name"]), objective) for entry in assignments_of(suggestion)
+            _recall(entry, trials.get(entry["name"]), objective, known)
+            for entry in assignments_of(suggestion)
         ),
         parallel=int(spec.get("parallelTrialCount") or DEFAULT_PARALLEL),
         max_trials=spec.get("maxTrialCount"),
@@ -200,6 +208,15 @@ def _assignment(name: str, suggested: Suggested, rules: Sequence[Rule]) -> Objec
     if suggested.labels:
         made["labels"] = {**suggested.labels}
     return made
+
+
+def _recall(
+    assignment: Object, trial: Object | None, objective: Objective, known: dict[str, KnownRecord]
+) -> TrialRecord:
+    found = known.get(assignment["name"])
+    if found is None or found[0] is not trial:
+        found = known[assignment["name"]] = (trial, _record(assignment, trial, objective))
+    return found[1]
 
 
 def _record(assignment: Object, trial: Object | None, objective: Objective) -> TrialRecord:

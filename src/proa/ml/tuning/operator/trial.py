@@ -33,7 +33,7 @@ from proa.ml.tuning.operator.trial_plan import End, Verdict, judge
 from proa.ml.tuning.spec.gjson_parser import BadPath
 from proa.ml.tuning.spec.search_space import read_objective
 from proa.objects import meta
-from proa.objects.errors import Conflict, Forbidden, NotFound
+from proa.objects.errors import Conflict, Forbidden, MethodNotAllowed, NotFound
 from proa.objects.resource import PODS, Resource
 from proa.reconcile.informer import Informer
 from proa.reconcile.kinds import UnknownKind
@@ -121,7 +121,7 @@ class _Step:
         try:
             resource = await self._runs.find_resource(self._run_spec)
             run = (await self._runs.follow(resource)).get(*self._place)
-        except (UnknownKind, Forbidden, NotFound):
+        except (UnknownKind, Forbidden, MethodNotAllowed, NotFound):
             return DONE  # then there was never a run
         if run is None or meta.is_deleting(run) or not meta.is_controlled_by(run, self._trial):
             return DONE
@@ -144,7 +144,7 @@ class _Step:
             cache = await self._runs.follow(resource)
         except UnknownKind as error:
             return await self._end(Type.FAILED, f"{error}: {_INSTALL}")
-        except (Forbidden, NotFound) as error:
+        except (Forbidden, MethodNotAllowed, NotFound) as error:
             return await self._end(Type.FAILED, f"{error.message}: {ALLOW}")
         run = cache.get(*self._place)
         if run is None or not meta.is_controlled_by(run, self._trial):
@@ -193,7 +193,9 @@ class _Step:
         try:
             await self._context.client.get(resource, *self._place)
         except NotFound:
-            message = f"{resource.kind} {self._place[0]} was deleted before it had ended"
+            message = (
+                f"{resource.kind} {self._place[0]} was deleted before it had ended{_hint(self._run_spec)}"
+            )
             return await self._end(Type.KILLED, message)
         message = (
             f"{resource.kind} {self._place[0]} has lost its label {TRIAL_LABEL}, by which it is followed"
@@ -331,6 +333,15 @@ class _Step:
 
 
 _INSTALL = "install the operator that has this kind, or use another kind in spec.trialTemplate"
+
+
+def _hint(run_spec: Object) -> str:
+    """Say what may have deleted a run, where its template asks for that."""
+    if (run_spec.get("spec") or {}).get("ttlSecondsAfterFinished") is None:
+        return ""
+    return (
+        ", or at once when it had: leave ttlSecondsAfterFinished out of the template, runs are removed anyway"
+    )
 
 
 def _with_job(words: str, verdict: Verdict) -> str:
