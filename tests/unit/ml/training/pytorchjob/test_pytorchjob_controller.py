@@ -190,7 +190,7 @@ def test_wherever_an_operator_dies_the_next_one_ends_the_job_with_the_same_pods(
         client = FakeClient()
         mortal = Mortal(client, last, after=after)
         await World(client).create()
-        manager = Manager(cast(Client, mortal), [PyTorchJobController()])
+        manager = Manager(client, [PyTorchJobController()], client_of=lambda _: cast(Client, mortal))
         await manager.start()
         first = asyncio.create_task(live(World(client)))
         async with asyncio.timeout(PATIENCE_SECONDS):

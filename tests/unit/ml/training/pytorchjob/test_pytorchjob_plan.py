@@ -421,7 +421,7 @@ EVENTS = st.lists(
 )
 
 
-@settings(max_examples=150, deadline=None, derandomize=True)
+@settings(max_examples=80, deadline=None, derandomize=True)
 @given(st.booleans(), POLICIES, POLICIES, st.integers(1, 4), EVENTS)
 def test_whatever_becomes_of_pods_a_job_comes_to_rest_with_no_more_of_them_than_asked(
     with_master: bool, master: str, policy: str, workers: int, events: list[tuple[str, int, int]]
