@@ -57,13 +57,13 @@ _PLACES = 1e-4 * np.array(
 
 
 @functools.cache
-def load_digits() -> tuple[Any, Any, Any, Any]:
-    """Return scikit-learn's 1,797 digits: 300 to learn from, 500 to judge by."""
+def load_digits(learned: int, judged: int) -> tuple[Any, Any, Any, Any]:
+    """Return as many of scikit-learn's 1,797 digits to learn from, and to judge by."""
     from sklearn.datasets import load_digits as load
 
     images, labels = load(return_X_y=True)
     order = np.random.default_rng(0).permutation(len(images))
-    learn, judge = order[:300], order[300:800]
+    learn, judge = order[:learned], order[learned : learned + judged]
     return images[learn] / 16, labels[learn], images[judge] / 16, labels[judge]
 
 
@@ -71,7 +71,7 @@ def support_vectors(values: Mapping[str, str]) -> float:
     """Return the share of digits that a support vector machine takes for others."""
     from sklearn.svm import SVC
 
-    images, labels, others, truth = load_digits()
+    images, labels, others, truth = load_digits(200, 400)
     model = SVC(
         C=float(values["C"]),
         gamma=float(values["gamma"]),
@@ -134,7 +134,7 @@ class NetworkRuns:
         key = tuple(values[parameter.name] for parameter in NETWORK)
         model = self._models.setdefault(key, _make_network(values))
         known = self._curves.setdefault(key, [])
-        images, labels, others, truth = load_digits()
+        images, labels, others, truth = load_digits(400, 600)
         while len(known) < epochs:
             model.partial_fit(images, labels, classes=range(10))
             known.append(float(model.score(others, truth)))

@@ -34,6 +34,9 @@ CANDIDATES = 1000
 NEAR_BEST = 10
 SCALES = (0.2, 0.05, 0.01)
 STARTS = 2
+MAX_BELIEVED = 64
+"""Of trials that run. Where more are side by side, further ones are the best of few draws, which differ enough."""
+FEW = 16
 DRAWS = 50
 
 
@@ -73,6 +76,7 @@ class _Search:
         self._ends = [np.array(dimension.ends) for dimension in self._space.dimensions]
         known = np.flatnonzero(history.known)
         self._model: Model | None = None
+        self._believed = 0
         if len(known) >= max(settings["n_initial_points"], 2):
             self._begin(study, known)
 
@@ -106,7 +110,7 @@ class _Search:
         self._best = float(losses.min())
         self._near = points[np.argsort(losses, kind="stable")[:NEAR_BEST]]
         self._model = self._make_model(points, losses, derive_seed(study, "model"))
-        for index in np.flatnonzero(history.placed & history.running)[-MAX_POINTS // 2 :]:
+        for index in np.flatnonzero(history.placed & history.running)[-MAX_BELIEVED:]:
             self._believe(self._model, history.points[index][None, :])
 
     def _make_model(self, points: Floats, losses: Floats, seed: int) -> Model:
@@ -121,11 +125,16 @@ class _Search:
 
     def _believe(self, model: Model, point: Floats) -> None:
         """Have a trial that runs end as the model thinks, but no better than what is known."""
+        if self._believed == MAX_BELIEVED:
+            return
+        self._believed += 1
         mean = float(model.predict(point)[0][0])
         model.add(point, max(mean, self._best))
 
     def _find_point(self, model: Model, random: np.random.Generator) -> Floats:
         candidates = self._draw(random)
+        if self._believed == MAX_BELIEVED:
+            candidates = candidates[random.choice(len(candidates), FEW, replace=False)]
         means, deviations = model.predict(candidates)
         proposed = [
             self._minimize(model, worth, candidates, worth(means, deviations, self._best))
@@ -162,7 +171,7 @@ class _Search:
         order = np.argsort(values, kind="stable")
         kind = self._settings["acq_optimizer"]
         is_smooth = self._settings["base_estimator"] == "GP" and self._free.any()
-        if kind == "sampling" or not is_smooth:
+        if kind == "sampling" or not is_smooth or self._believed == MAX_BELIEVED:
             return np.asarray(candidates[order[0]])
         followed = [self._follow(model, worth, candidates[index]) for index in order[:STARTS]]
         best = min(followed, key=lambda one: one[0])

@@ -142,7 +142,7 @@ def test_trees_find_a_valley_too(estimator: str) -> None:
         space, seed=8, settings={"base_estimator": estimator, "acq_func": "EI", "n_initial_points": "5"}
     )
     loss = lambda one: float(one["x"]) ** 2 + (one["kind"] == "bad")  # noqa: E731
-    trials = run_study(find_algorithm("bayesianoptimization"), study, loss, budget=9)
+    trials = run_study(find_algorithm("bayesianoptimization"), study, loss, budget=7)
     assert min(trial.value for trial in trials if trial.value is not None) < 0.5
 
 
@@ -219,3 +219,11 @@ def test_values_that_are_not_numbers_are_not_known() -> None:
     history = History(make_study(space))
     history.update((good, *odd))
     assert history.known.tolist() == [True, False, False, False]
+
+
+def test_hundreds_side_by_side_are_suggested_and_differ() -> None:
+    algorithm, space = find_algorithm("bayesianoptimization"), (Parameter("x", "double", 0, 1), MIXED[0])
+    study = make_study(space, settings={"n_initial_points": "2"})
+    trials = run_study(algorithm, study, lambda one: float(one["x"]), budget=4)
+    together = algorithm.suggest(dataclasses.replace(study, trials=tuple(trials)), 80, {}).suggested
+    assert len({tuple(one.assignments.items()) for one in together}) == 80
