@@ -50,8 +50,8 @@ class OperatorSettings:
     start_deadline_seconds: float = 600.0
     quiet_seconds: float = 30.0
     """How long a run may be without a pod that runs before its trial says that it is stuck."""
-    report_seconds: float = 30.0
-    """How long a trial's metrics may come after its run has ended."""
+    report_seconds: float = 60.0
+    """How long a trial's metrics may come after its run has ended: a pod has 30 s to end, and a node to say so."""
     create_at_once: int = 16
     """How many trials of an experiment are made at the same time."""
 

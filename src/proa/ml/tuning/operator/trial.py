@@ -173,7 +173,7 @@ class _Step:
         if other is not None:
             return Result(AGAIN_SECONDS)
         if trial_plan.has_run(self._trial):
-            return await self._gone(resource)
+            return await self._gone(resource, cache)
         try:
             run = await make_run(
                 self._context.client, self._trial, self._experiment, resource, self._settings
@@ -188,15 +188,18 @@ class _Step:
         await self._write(trial_plan.running(self._trial, None, self._now))
         return Result(self._quiet_seconds)
 
-    async def _gone(self, resource: Resource) -> Result:
+    async def _gone(self, resource: Resource, cache: Informer) -> Result:
         """End a trial whose run somebody has deleted; the cache may be without it for another reason."""
         try:
-            await self._context.client.get(resource, *self._place)
+            run = await self._context.client.get(resource, *self._place)
         except NotFound:
             message = (
                 f"{resource.kind} {self._place[0]} was deleted before it had ended{_hint(self._run_spec)}"
             )
             return await self._end(Type.KILLED, message)
+        if meta.labels(run).get(TRIAL_LABEL) == self._place[0]:
+            cache.wrote(run)
+            return Result(AGAIN_SECONDS)
         message = (
             f"{resource.kind} {self._place[0]} has lost its label {TRIAL_LABEL}, by which it is followed"
         )
