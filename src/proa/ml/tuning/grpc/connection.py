@@ -70,6 +70,7 @@ class GrpcConnection(asyncio.Protocol):
     def __init__(self, server: Owner, *, is_host: bool) -> None:
         self._server = server
         self._is_host = is_host
+        self.caller = Caller(("", 0), ("", 0), is_host)
         self._http2 = H2Connection(H2Configuration(client_side=False, header_encoding=None))
         self._streams: dict[int, _Stream] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -93,7 +94,7 @@ class GrpcConnection(asyncio.Protocol):
         self._transport.set_write_buffer_limits(high=HIGH_WATER_BYTES)
         peer, local = (transport.get_extra_info(name) for name in ("peername", "sockname"))
         here = ("", 0)
-        self._caller = Caller(
+        self.caller = Caller(
             (peer[0], peer[1]) if isinstance(peer, tuple) else here,
             (local[0], local[1]) if isinstance(local, tuple) else here,
             self._is_host,
@@ -194,7 +195,7 @@ class GrpcConnection(asyncio.Protocol):
         self, number: int, stream: _Stream, path: str, body: bytes, seconds: float | None
     ) -> None:
         try:
-            message = frame(await self._server.answer(path, body, self._caller, seconds))
+            message = frame(await self._server.answer(path, body, self.caller, seconds))
             if not self._hold(stream, len(message)):
                 raise CallFailed(Code.RESOURCE_EXHAUSTED, "too many answers are under way: try again")
         except CallFailed as failed:

@@ -21,6 +21,8 @@ from proa.ml.tuning.grpc.status import CallFailed, Code
 Method = Callable[[Message, Caller], Awaitable[Message]]
 
 MAX_CONNECTIONS = 512
+MAX_OF_ONE_ADDRESS = 64
+"""Connections of one pod: it cannot keep all others out."""
 MAX_HELD_BYTES = 64 * 1024 * 1024
 """Of requests and answers of all connections, until they are sent."""
 CALL_SECONDS = 60.0
@@ -33,9 +35,16 @@ logger = logging.getLogger(__name__)
 class GrpcServer:
     """Serves methods by their paths, such as `/grpc.health.v1.Health/Check`."""
 
-    def __init__(self, methods: Mapping[str, Method], *, max_connections: int = MAX_CONNECTIONS) -> None:
+    def __init__(
+        self,
+        methods: Mapping[str, Method],
+        *,
+        max_connections: int = MAX_CONNECTIONS,
+        max_of_one_address: int = MAX_OF_ONE_ADDRESS,
+    ) -> None:
         self._methods = methods
         self._max_connections = max_connections
+        self._max_of_one_address = max_of_one_address
         self._connections: set[GrpcConnection] = set()
         self._servers: list[asyncio.Server] = []
         self._held_bytes = 0
@@ -59,7 +68,9 @@ class GrpcServer:
 
     def admit(self, connection: GrpcConnection) -> bool:
         """Take in a connection, unless there are too many."""
-        if len(self._connections) >= self._max_connections:
+        address = connection.caller.address[0]
+        of_one = sum(other.caller.address[0] == address for other in self._connections)
+        if len(self._connections) >= self._max_connections or of_one >= self._max_of_one_address:
             return False
         self._connections.add(connection)
         return True

@@ -205,7 +205,8 @@ def test_who_speaks_something_else_is_cut_and_others_go_on(data):
     serve(body)
 
 
-def test_more_connections_than_there_is_room_for_are_cut():
+@pytest.mark.parametrize("limit", ["max_connections", "max_of_one_address"])
+def test_more_connections_than_there_is_room_for_are_cut(limit):
     async def body(address: Address, served: Served) -> None:
         reader, writer = await asyncio.open_connection(*address)
         await reader.readexactly(9)
@@ -221,7 +222,7 @@ def test_more_connections_than_there_is_room_for_are_cut():
                 except CallFailed:
                     await asyncio.sleep(0.01)
 
-    serve(body, max_connections=1)
+    serve(body, **{limit: 1})
 
 
 def test_a_message_that_is_none_is_refused():
