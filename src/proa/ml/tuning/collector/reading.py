@@ -62,6 +62,8 @@ def find(pod: Mapping[str, Any]) -> Told | None:
     marker, metrics = asked.get("marker"), tuple(asked.metrics)
     told = wire.decode_message(terminated.get("message") or "")
     if told is None:
+        if not _is_over(pod):
+            return None  # it is started again, and reads all from the beginning
         return Told("crashed", _describe_crash(terminated), 0, marker, metrics, {})
     lines = told.get("lines")
     return Told(
@@ -97,8 +99,11 @@ def _terminated(pod: Mapping[str, Any], status: Mapping[str, Any]) -> Mapping[st
         return None
     if state.get("terminated"):
         return cast(Mapping[str, Any], state["terminated"])
-    is_over = (pod.get("status") or {}).get("phase") in ("Succeeded", "Failed")
-    return (status.get("lastState") or {}).get("terminated") if is_over else None
+    return (status.get("lastState") or {}).get("terminated") if _is_over(pod) else None
+
+
+def _is_over(pod: Mapping[str, Any]) -> bool:
+    return (pod.get("status") or {}).get("phase") in ("Succeeded", "Failed")
 
 
 def _describe_crash(terminated: Mapping[str, Any]) -> str:

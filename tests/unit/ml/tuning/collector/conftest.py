@@ -66,7 +66,7 @@ class Program:
         status = {"name": name, "state": {"terminated": terminated}}
         return {
             "spec": {"initContainers": [{"name": name, "args": self._arguments}]},
-            "status": {"initContainerStatuses": [status]},
+            "status": {"phase": "Succeeded", "initContainerStatuses": [status]},
         }
 
 

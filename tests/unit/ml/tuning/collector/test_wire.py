@@ -103,4 +103,6 @@ def test_nothing_is_told_while_the_collector_runs_or_starts_again() -> None:
     assert reading.find(make_pod(make_message(), state="running", phase="Running")) is None
     assert reading.find(make_pod(make_message(), state="waiting", phase="Running")) is None
     assert reading.find(make_pod(make_message(), state="waiting", phase="Failed")) is not None
+    assert reading.find(make_pod("", reason="OOMKilled", exitCode=137, phase="Running")) is None
+    assert reading.find(make_pod(make_message(), phase="Running")) is not None, "it has told all"
     assert reading.find({"spec": {"containers": []}, "status": {}}) is None
