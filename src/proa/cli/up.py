@@ -191,7 +191,7 @@ def check_without(names: str) -> str:
     """Return the names in one order; refuse what cannot run elsewhere."""
     asked = {name.strip() for name in names.split(",")}
     if unknown := sorted(asked - set(SEPARABLE)):
-        raise UsageError(f"--without {', '.join(unknown)}: only {' and '.join(SEPARABLE)} can run elsewhere")
+        raise UsageError(f"--without {', '.join(unknown)}: only {', '.join(SEPARABLE)} can run elsewhere")
     return ",".join(name for name in SEPARABLE if name in asked)
 
 

@@ -36,7 +36,7 @@ def test_another_database_is_refused_and_so_is_a_password(asked: str, words: str
 
 def test_components_that_run_elsewhere_have_one_order() -> None:
     assert check_without("training, tuning,scheduler") == "scheduler,tuning,training"
-    with pytest.raises(UsageError, match="--without katib: only controllers and .* can run elsewhere"):
+    with pytest.raises(UsageError, match="--without katib: only controllers, "):
         check_without("tuning,katib")
 
 
