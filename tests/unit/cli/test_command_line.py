@@ -73,7 +73,7 @@ def test_every_verb_and_option_is_in_the_docs(verb: str) -> None:
         (["up", "--fast"], "unrecognized arguments"),
         (
             ["up", "--without", "scheduler,node"],
-            "--without node: only controllers and scheduler and pipelines",
+            "--without node: only controllers, scheduler, pipelines",
         ),
         (["apiserver", "--store", "log", "--pki", "/none"], "a log is one server's alone"),
         (
