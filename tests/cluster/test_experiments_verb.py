@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from support.clusters import Cluster
+from support.clusters import ROOT, Cluster
 from support.experiments import apply, make_container, make_experiment, make_job
 
 pytestmark = pytest.mark.cluster
@@ -34,6 +34,8 @@ def test_kubectl_knows_every_kind_and_explains_its_fields(cluster: Cluster) -> N
         told = cluster.kubectl("explain", f"{plural}.{field}", f"--api-version={group}/{version}").stdout
         assert f"FIELD: {field.rpartition('.')[2]} <" in told, kind
     assert "-required-" in cluster.kubectl("explain", "experiment.spec").stdout
+    for example in ("experiment.yaml", "mnist-pytorchjob.yaml"):
+        cluster.kubectl("apply", "--dry-run=server", "-f", str(ROOT / "examples" / example))
 
 
 def test_an_experiment_is_followed_shown_backed_up_and_removed(
