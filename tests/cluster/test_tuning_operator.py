@@ -131,7 +131,7 @@ def test_each_trial_that_cannot_go_on_ends_with_words_that_help(cluster: Cluster
         ),
     }
     experiments = [
-        make_experiment(name, run, deadline_seconds=3, maxFailedTrialCount=1, **spec)
+        make_experiment(name, run, deadline_seconds=8, maxFailedTrialCount=1, **spec)
         for name, (run, spec, _, _) in asked.items()
     ]
     apply(cluster, namespace, *experiments)
