@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator
 
 from proa.client.protocol import Object
-from proa.ml.training.jobset.names import coordinator_endpoint, make_job_name, replicated_jobs
+from proa.ml.training.jobset.names import MAX_JOBS, coordinator_endpoint, make_job_name, replicated_jobs
 from proa.ml.training.jobset.policies import RESTART_JOB, RESTART_JOB_FREELY
 from proa.objects import meta
 from proa.objects.structural.patterns import BadPattern, compiled
@@ -17,7 +17,6 @@ from proa.objects.structural.patterns import BadPattern, compiled
 MAX_NAME = 63
 MAX_SINGLE_RESTARTS = 1024
 """Jobs of a replicated job whose restarts can be counted one by one."""
-MAX_JOBS = 10_000
 _LABEL = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")
 
 

@@ -12,6 +12,8 @@ from proa.ml.training.kinds import JOB_SET_NAME, REPLICATED_JOB_NAME
 from proa.objects import meta
 
 PREFIX = "jobset.sigs.k8s.io"
+MAX_JOBS = 10_000
+"""Of a JobSet: one that asks for more fails."""
 CONTROLLER_NAME = f"{PREFIX}/jobset-controller"
 """`managedBy` of JobSets that are ours; others are left alone."""
 RESTARTS = f"{PREFIX}/restart-attempt"
@@ -58,7 +60,7 @@ def job_restarts(jobset: Object, replicated: Object) -> list[int]:
     for status in (jobset.get("status") or {}).get("replicatedJobsStatus") or ():
         if status["name"] == replicated["name"] and status.get("jobRestarts"):
             return list(status["jobRestarts"])
-    return [0] * int(replicated["replicas"])
+    return [0] * min(int(replicated["replicas"]), MAX_JOBS)
 
 
 def make_labels(jobset: Object, replicated: Object, index: int) -> dict[str, str]:

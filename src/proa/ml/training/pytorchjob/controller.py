@@ -95,17 +95,23 @@ async def _apply(context: Context, job: Object, decided: Plan) -> None:
     await _delete_all(context, job, PODS, decided.delete_pods)
     await _delete_all(context, job, SERVICES, decided.delete_services)
     if decided.delete_group:
-        with suppress(NotFound):
-            await client.delete(POD_GROUPS, meta.name(job), meta.namespace(job))
+        await _delete_own(client, POD_GROUPS, job)
     if decided.delete_autoscaler:
-        with suppress(NotFound):
-            await client.delete(HORIZONTAL_POD_AUTOSCALERS, meta.name(job), meta.namespace(job))
+        await _delete_own(client, HORIZONTAL_POD_AUTOSCALERS, job)
     if decided.group is not None:
         await _ensure(client, POD_GROUPS, decided.group)
     await _create_all(context, job, SERVICES, decided.create_services)
     await _create_all(context, job, PODS, decided.create_pods)
     if decided.autoscaler is not None:
         await _ensure(client, HORIZONTAL_POD_AUTOSCALERS, decided.autoscaler)
+
+
+async def _delete_own(client: Client, resource: Resource, job: Object) -> None:
+    """Delete what is named as the job, if it is the job's."""
+    with suppress(NotFound, Conflict):
+        there = await client.get(resource, meta.name(job), meta.namespace(job))
+        if meta.is_controlled_by(there, job):
+            await client.delete(resource, meta.name(job), meta.namespace(job), uid=meta.uid(there))
 
 
 async def _delete_all(context: Context, job: Object, resource: Resource, found: Sequence[Object]) -> None:

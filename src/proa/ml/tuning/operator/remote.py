@@ -22,7 +22,7 @@ from proa.ml.tuning.operator.parts import Advisor
 from proa.ml.tuning.operator.pod_trouble import find_trouble
 from proa.ml.tuning.records import MetricPoint, Problem, Rule, Study, Suggestions
 from proa.objects import meta
-from proa.objects.errors import AlreadyExists, ApiError, NotFound
+from proa.objects.errors import AlreadyExists, ApiError, Conflict, NotFound
 from proa.objects.resource import CONFIG_MAPS, DEPLOYMENTS, PODS, SERVICES, Resource
 
 
@@ -108,9 +108,12 @@ async def remove(client: Client, suggestion: Object) -> None:
     """Remove what need not run any more; its claim stays for as long as the Suggestion."""
     if suggestion["spec"].get("resumePolicy") == "LongRunning":
         return
+    name, namespace = name_of(suggestion), meta.namespace(suggestion)
     for resource in (DEPLOYMENTS, SERVICES):
-        with suppress(NotFound):
-            await client.delete(resource, name_of(suggestion), meta.namespace(suggestion))
+        with suppress(NotFound, Conflict):
+            there = await client.get(resource, name, namespace)
+            if meta.is_controlled_by(there, suggestion):
+                await client.delete(resource, name, namespace, uid=meta.uid(there))
 
 
 async def _find_config(client: Client) -> Object | None:

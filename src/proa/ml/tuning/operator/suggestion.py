@@ -29,6 +29,8 @@ FIRST_POINTS = 1000
 """Of each trial, for early stopping: it compares how trials began."""
 NOT_READY_SECONDS = 1.0
 """How often it is asked whether an algorithm's own service is ready."""
+MOST_AT_ONCE = 500
+"""Suggestions of one answer; the rest is asked for when they are written."""
 MOST_LOST = 3
 """How often the worker may be lost over one request."""
 
@@ -119,7 +121,7 @@ class SuggestionController:
                 if problems:
                     words = "; ".join(f"{problem.field}: {problem.message}" for problem in problems)
                     return suggestion_plan.failed(suggestion, f"Validation failed: {words}", context.now())
-            answer = await advisor.suggest(algorithm, study, wanted) if wanted else None
+            answer = await advisor.suggest(algorithm, study, min(wanted, MOST_AT_ONCE)) if wanted else None
             if answer is not None and suggestion_plan.leads_nowhere(answer, study):
                 words = f"{algorithm} suggested nothing, though no trial is under way that it could wait for"
                 return suggestion_plan.failed(suggestion, words, context.now())

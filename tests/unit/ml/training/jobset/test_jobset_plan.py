@@ -287,6 +287,7 @@ def test_a_finished_one_ends_what_runs_and_goes_when_its_time_has_come() -> None
     ("jobset", "field"),
     [
         (make_jobset(make_replicated("n" * 60)), "spec.replicatedJobs[0].name"),
+        (make_jobset(make_replicated(replicas=2**40)), "spec.replicatedJobs: 1099511627776 Jobs are more than"),
         (make_jobset(make_replicated("a", dependsOn=[{"name": "b", "status": "Ready"}])), "dependsOn"),
         (make_jobset(failurePolicy={"restartStrategy": "InPlaceRestart"}), "restartStrategy"),
         (

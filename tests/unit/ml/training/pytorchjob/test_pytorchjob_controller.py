@@ -91,6 +91,22 @@ def test_a_job_is_carried_out_and_its_events_say_so() -> None:
     asyncio.run(scenario())
 
 
+def test_a_pod_group_that_has_the_jobs_name_and_is_another_ones_stays() -> None:
+    async def scenario() -> None:
+        async with running() as world:
+            await world.create(schedulingPolicy={})
+            await world.until(lambda: world.has("Created"))
+            await world.client.delete(POD_GROUPS, "train", "default")
+            world.set_pods("Running")
+            other = {"metadata": {"name": "train", "namespace": "default", "labels": {"of": "another"}}}
+            await world.client.create(POD_GROUPS, {**other, "spec": {"minMember": 1}}, "default")
+            world.set_pods("Succeeded")
+            await world.until(lambda: world.has("Succeeded"))
+        assert world.names(POD_GROUPS) == ["train"]
+
+    asyncio.run(scenario())
+
+
 class Strict(FakeClient):
     """Takes no pods of workers."""
 

@@ -180,6 +180,17 @@ def test_it_is_made_once_waited_for_and_removed_when_the_suggestion_is_over():
     asyncio.run(go())
 
 
+def test_what_has_its_name_and_is_somebody_elses_is_not_removed():
+    async def go() -> None:
+        client = FakeClient()
+        for resource in (DEPLOYMENTS, SERVICES):
+            await client.create(resource, {"metadata": {"name": "e-mine"}, "spec": {}}, "team")
+        await remote.remove(client, make_suggestion())
+        assert len((await client.list(DEPLOYMENTS)).items) == len((await client.list(SERVICES)).items) == 1
+
+    asyncio.run(go())
+
+
 def test_a_long_running_one_stays():
     async def go() -> None:
         client, suggestion = FakeClient(), make_suggestion(resume="LongRunning")

@@ -425,6 +425,20 @@ def test_an_algorithm_without_an_answer_ends_the_experiment(tmp_path: Path):
     run(tmp_path, act, Silent())
 
 
+def test_an_algorithm_is_asked_for_so_many_at_once_however_many_are_wanted(tmp_path: Path):
+    async def act(world: World) -> None:
+        await world.apply(maxTrialCount=None, parallelTrialCount=2**31 - 1)
+        await world.until_condition("Failed")
+        assert world.advisor.asked == [(0, 500)]
+
+    class Endless(Counting):
+        async def suggest(self, algorithm: str, study: Study, count: int) -> Suggestions:
+            self.asked.append((len(study.trials), count))
+            raise AlgorithmFailed("that is enough")
+
+    run(tmp_path, act, Endless())
+
+
 def test_a_suggestion_that_no_object_can_hold_ends_the_experiment(tmp_path: Path):
     async def act(world: World) -> None:
         world.client.fail_next(
