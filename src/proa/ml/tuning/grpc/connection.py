@@ -31,6 +31,11 @@ from proa.objects.quick_dataclass import dataclass
 STALL_SECONDS = 90.0
 IDLE_SECONDS = 600.0
 HIGH_WATER_BYTES = 256 * 1024
+MAX_IDLE_FRAMES = 1000
+"""Frames without a whole request between them (pings, settings, streams that are reset): nobody needs so many."""
+_READ_HEADERS = ("content-type", "grpc-timeout", ":path")
+_MAX_HEADER = 256
+"""Characters of a header that are kept."""
 
 Address = tuple[str, int]
 
@@ -49,7 +54,7 @@ class Owner(Protocol):
 
     def admit(self, connection: GrpcConnection) -> bool: ...
     def leave(self, connection: GrpcConnection) -> None: ...
-    def hold(self, size: int) -> bool: ...
+    def hold(self, size: int, caller: Caller) -> bool: ...
     async def answer(self, path: str, body: bytes, caller: Caller, seconds: float | None) -> bytes: ...
 
 
@@ -77,6 +82,7 @@ class GrpcConnection(asyncio.Protocol):
         self._transport: asyncio.Transport
         self._timer: asyncio.TimerHandle | None = None
         self._is_writable = True
+        self._idle_frames = 0
 
     def abort(self) -> list[asyncio.Task[None]]:
         """Cut the connection; return what then ends."""
@@ -126,12 +132,16 @@ class GrpcConnection(asyncio.Protocol):
             self._wait()
 
     def pause_writing(self) -> None:
-        """Hold answers back."""
+        """Hold answers back, and hear nothing more: a client that does not read could have us keep what it asks for."""
         self._is_writable = False
+        self._transport.pause_reading()
 
     def resume_writing(self) -> None:
         """Go on."""
         self._is_writable = True
+        if self._transport.is_closing():
+            return
+        self._transport.resume_reading()
         try:
             self._flush()
         except ProtocolError:
@@ -140,8 +150,13 @@ class GrpcConnection(asyncio.Protocol):
     # Frames
 
     def _handle(self, event: events.Event) -> None:
+        self._idle_frames += not isinstance(event, (events.DataReceived, events.WindowUpdated))
+        if self._idle_frames > MAX_IDLE_FRAMES:
+            self._http2.close_connection(ErrorCodes.ENHANCE_YOUR_CALM)
+            raise ProtocolError("too many frames without a request")
         if isinstance(event, events.RequestReceived):
-            headers = {_text(name): _text(value) for name, value in event.headers or ()}
+            said = {_text(name): _text(value)[:_MAX_HEADER] for name, value in event.headers or ()}
+            headers = {name: said[name] for name in _READ_HEADERS if name in said}
             self._streams[_number(event.stream_id)] = _Stream(headers)
         elif isinstance(event, events.DataReceived):
             self._take(_number(event.stream_id), event.data or b"", event.flow_controlled_length or 0)
@@ -175,6 +190,7 @@ class GrpcConnection(asyncio.Protocol):
             self._http2.send_headers(number, [(":status", "415")], end_stream=True)
             self._forget(number)
             return
+        self._idle_frames = 0
         stream.task = asyncio.get_running_loop().create_task(self._answer(number, stream), name="grpc call")
         self._tasks.add(stream.task)
         stream.task.add_done_callback(self._tasks.discard)
@@ -240,12 +256,12 @@ class GrpcConnection(asyncio.Protocol):
         if stream is None:
             return
         stream.is_answering = False
-        self._server.hold(-stream.held_bytes)
+        self._server.hold(-stream.held_bytes, self.caller)
         if stream.task is not None and stream.task is not asyncio.current_task():
             stream.task.cancel()
 
     def _hold(self, stream: _Stream, size: int) -> bool:
-        if not self._server.hold(size):
+        if not self._server.hold(size, self.caller):
             return False
         stream.held_bytes += size
         return True
@@ -270,7 +286,7 @@ class GrpcConnection(asyncio.Protocol):
         self._timer = asyncio.get_running_loop().call_later(seconds, self._time_is_up)
 
     def _time_is_up(self) -> None:
-        if self._streams:
+        if self._streams or not self._is_writable or self._transport.is_closing():
             self.abort()
             return
         self._http2.close_connection()

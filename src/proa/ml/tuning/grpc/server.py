@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 
@@ -25,6 +26,8 @@ MAX_OF_ONE_ADDRESS = 64
 """Connections of one pod: it cannot keep all others out."""
 MAX_HELD_BYTES = 64 * 1024 * 1024
 """Of requests and answers of all connections, until they are sent."""
+MAX_HELD_OF_ONE_BYTES = 16 * 1024 * 1024
+"""Of one pod's."""
 CALL_SECONDS = 60.0
 _LONG_BYTES = 64 * 1024
 """What is longer is decoded beside the loop."""
@@ -47,7 +50,7 @@ class GrpcServer:
         self._max_of_one_address = max_of_one_address
         self._connections: set[GrpcConnection] = set()
         self._servers: list[asyncio.Server] = []
-        self._held_bytes = 0
+        self._held_bytes: Counter[str] = Counter()
 
     async def serve(self, sock: socket.socket, *, is_host: bool = False) -> asyncio.Server:
         """Accept on a listening socket, which is ours from now on. `is_host`: it is on this machine's loopback."""
@@ -79,11 +82,15 @@ class GrpcServer:
         """Forget a connection."""
         self._connections.discard(connection)
 
-    def hold(self, size: int) -> bool:
-        """Count bytes that are kept (or let go, below 0); return whether there is room for them."""
-        if size > 0 and self._held_bytes + size > MAX_HELD_BYTES:
+    def hold(self, size: int, caller: Caller) -> bool:
+        """Count bytes that are kept (or let go, below 0) for a caller; return whether there is room for them."""
+        held, address = self._held_bytes, caller.address[0]
+        is_full = held[address] + size > MAX_HELD_OF_ONE_BYTES or held.total() + size > MAX_HELD_BYTES
+        if size > 0 and is_full:
             return False
-        self._held_bytes += size
+        held[address] += size
+        if not held[address]:
+            del held[address]
         return True
 
     async def answer(self, path: str, body: bytes, caller: Caller, seconds: float | None) -> bytes:

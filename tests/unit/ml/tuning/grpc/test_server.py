@@ -8,7 +8,7 @@ import grpc
 import pytest
 
 from proa.ml.tuning.grpc.channel import call
-from proa.ml.tuning.grpc.connection import Caller
+from proa.ml.tuning.grpc.connection import Caller, GrpcConnection
 from proa.ml.tuning.grpc.framing import MAX_MESSAGE_BYTES, read_timeout, write_timeout
 from proa.ml.tuning.grpc.messages import CODEC, METHODS
 from proa.ml.tuning.grpc.server import GrpcServer
@@ -203,6 +203,67 @@ def test_who_speaks_something_else_is_cut_and_others_go_on(data):
         await ask(address)
 
     serve(body)
+
+
+PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\4\0\0\0\0\0"
+PING = b"\0\0\x08\6\0\0\0\0\0" + b"x" * 8
+
+
+def test_who_pings_and_asks_nothing_is_cut_and_others_go_on():
+    async def body(address: Address, served: Served) -> None:
+        reader, writer = await asyncio.open_connection(*address)
+        writer.write(PREFACE + PING * 2000)
+        async with asyncio.timeout(10):
+            answered = await reader.read()
+        assert answered.endswith(b"\0\0\0\x0b")  # ENHANCE_YOUR_CALM
+        writer.close()
+        await ask(address)
+
+    serve(body)
+
+
+def test_nothing_more_is_heard_of_a_client_that_does_not_read():
+    class Deaf(asyncio.Transport):
+        is_reading_on, is_cut = True, False
+
+        def pause_reading(self) -> None:
+            self.is_reading_on = False
+
+        def resume_reading(self) -> None:
+            self.is_reading_on = True
+
+        def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None: ...
+        def write(self, data: bytes) -> None: ...  # type: ignore[override]
+
+        def is_closing(self) -> bool:
+            return False
+
+        def abort(self) -> None:
+            self.is_cut = True
+
+    async def go() -> None:
+        connection, transport = GrpcConnection(GrpcServer({}), is_host=True), Deaf()
+        connection.connection_made(transport)
+        connection.pause_writing()
+        assert not transport.is_reading_on
+        connection.resume_writing()
+        assert transport.is_reading_on
+        connection.pause_writing()
+        connection._time_is_up()
+        assert transport.is_cut
+        connection.connection_lost(None)
+
+    asyncio.run(go())
+
+
+def test_one_pod_cannot_hold_all_that_there_is_room_for():
+    server = GrpcServer({})
+    greedy, other = (Caller((address, 1), ("10.0.0.1", 6789)) for address in ("10.1.0.1", "10.1.0.2"))
+    taken = sum(server.hold(1024 * 1024, greedy) for _ in range(100))
+    assert taken == 16
+    assert server.hold(1024 * 1024, other)
+    assert server.hold(-taken * 1024 * 1024, greedy)
+    assert server.hold(1024 * 1024, greedy)
 
 
 @pytest.mark.parametrize("limit", ["max_connections", "max_of_one_address"])
