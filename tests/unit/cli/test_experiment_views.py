@@ -173,3 +173,15 @@ def test_points_of_a_trial_are_summed_up_and_drawn(values: list[str], row: list[
     lines = draw_points(points, experiment.objective, Terminal(stream))
     assert lines[2].split() == row
     assert any("*" in line for line in lines) == (len(values) > 1)
+
+
+def test_what_experiments_and_trials_are_made_of_changes_no_terminal() -> None:
+    evil = "\x1bc\x1b[2J\x9b2J\x1b]0;title\x07"
+    objective = {"type": "maximize", "objectiveMetricName": "accuracy", "additionalMetricNames": [evil]}
+    spec = {"objective": objective, "algorithm": {"algorithmName": f"tpe{evil}"}}
+    experiment = make_experiment(("Failed", "No", evil), **spec)
+    trial = make_trial("a", 1, "Succeeded", "0.9", evil, **{f"lr{evil}": f"0.1{evil}"})
+    found = read_experiment(experiment, [trial])
+    shown = "\n".join(describe(found, make_style(Terminal(io.StringIO()), 5), NOW))
+    assert "accuracy" in shown
+    assert not {"\x1b", "\x9b", "\x07"} & set(shown)

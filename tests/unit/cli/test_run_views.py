@@ -247,6 +247,7 @@ def test_html_is_shown_as_text_and_programs_output_without_what_moves_the_cursor
     page = "<html><style>p {}</style><h1>Report</h1><p>all&nbsp;<b>good</b></p><script>x()</script><ul><li>one</ul>"
     assert text_of_html(page) == ["Report", "all good", "- one"]
     assert clean("a\x1b[31mred\x1b[0m\x1b]0;title\x07\rb\x08\n") == "aredb\n"
+    assert not {"\x1b", "\x9b"} & set(clean("\x1bc\x9b2J\x1bP\x1b\x1b[1m[2J"))
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from proa.cli.pipelines.results import clean
 from proa.client.protocol import Object
 from proa.ml.tuning.kinds import UNAVAILABLE
 from proa.ml.tuning.kinds import ExperimentCondition as Of
@@ -30,6 +31,7 @@ _TRIAL_STATES = (
 _EXPERIMENT_STATES = (Of.FAILED, Of.SUCCEEDED, Of.RESTARTING, Of.RUNNING, Of.CREATED)
 GOOD = (State.SUCCEEDED, State.EARLY_STOPPED)
 UNDER_WAY = (PENDING, State.RUNNING)
+_RUNS = ("trialTemplate", "runSpec")
 
 
 class Trial(NamedTuple):
@@ -94,7 +96,8 @@ class Experiment(NamedTuple):
 
 
 def read_experiment(experiment: Object, trials: Iterable[Object]) -> Experiment:
-    """Return what the objects say."""
+    """Return what the objects say, as it may be shown on a terminal."""
+    experiment = _printable(experiment)
     spec, status = experiment.get("spec") or {}, experiment.get("status") or {}
     objective = read_objective(spec)
     condition = _first_true(status, _EXPERIMENT_STATES)
@@ -120,7 +123,8 @@ def read_experiment(experiment: Object, trials: Iterable[Object]) -> Experiment:
 
 
 def read_trial(trial: Object, objective: Objective) -> Trial:
-    """Return what a Trial says."""
+    """Return what a Trial says, as it may be shown on a terminal."""
+    trial = _printable(trial)
     spec, status = trial.get("spec") or {}, trial.get("status") or {}
     condition = _first_true(status, _TRIAL_STATES)
     observation = status.get("observation")
@@ -146,6 +150,21 @@ def is_better(trial: Trial, other: Trial | None, objective: Objective) -> bool:
     if other is None or other.value is None:
         return True
     return trial.value > other.value if objective.is_maximized else trial.value < other.value
+
+
+def _printable(obj: Object) -> Object:
+    """Return an Experiment or a Trial, without what its pods are made of, whose texts change no terminal."""
+    spec = {key: value for key, value in (obj.get("spec") or {}).items() if key not in _RUNS}
+    cleaned: Object = _clean({**obj, "spec": spec})
+    return cleaned
+
+
+def _clean(value: Any) -> Any:
+    if isinstance(value, str):
+        return value if value.isprintable() else clean(value)
+    if isinstance(value, dict):
+        return {_clean(key): _clean(item) for key, item in value.items()}
+    return [_clean(item) for item in value] if isinstance(value, list) else value
 
 
 def _first_true(status: Object, types: Sequence[str]) -> Mapping[str, Any]:

@@ -105,7 +105,7 @@ async def last_lines(api: PipelinesApi, run: Json, step: Step) -> list[str]:
 def clean(text: str) -> str:
     """Return a program's output without what would change the terminal that it is shown on."""
     return re.sub(
-        r"\x1b\[[0-9;?]*[A-Za-z]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|[\x00-\x08\x0b-\x1a\x1c-\x1f\x7f]",
+        r"\x1b\[[0-9;?]*[A-Za-z]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|[\x00-\x08\x0b-\x1f\x7f-\x9f]",
         "",
         text,
     )

@@ -319,6 +319,14 @@ def test_every_controller_acts_as_an_account_that_a_default_role_is_bound_to() -
     } - bound == set(), "docs/adding-a-controller.md, Let it in"
 
 
+def test_operators_whose_users_make_objects_read_no_secrets() -> None:
+    found = [default.obj for default in load_policy()]
+    roles = {obj["metadata"]["name"]: obj for obj in found if "rules" in obj}
+    for account in ("tuning-operator", "training-operator"):
+        rules = roles[f"system:proa:controller:{account}"]["rules"]
+        assert not [rule for rule in rules if {"secrets", "*"} & set(rule.get("resources", ()))]
+
+
 def test_a_role_of_more_parts_than_can_be_compared_is_refused_at_once(secured_api: Any) -> None:
     api = secured_api
     writes = {"apiGroups": ["rbac.authorization.k8s.io"], "resources": ["roles"], "verbs": ["create"]}
