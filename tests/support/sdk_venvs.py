@@ -20,7 +20,7 @@ VENVS = (ROOT / ".venvs").resolve()  # of a worktree it may be a link
 KFP = ("kfp==2.17.0", "kfp-kubernetes==2.17.0", "nbclient", "ipykernel", "scikit-learn>=1.4")
 """The newest; with what notebooks and the pipelines of the tests that work on real data need."""
 OLD_KFP = ("kfp==2.7.0", "kfp-kubernetes==1.2.0", "setuptools<81")
-_TUNING = ("optuna>=4.5", "cmaes>=0.11", "scipy>=1.11", "scikit-learn>=1.4", "grpcio>=1.60")
+_TUNING = ("cmaes>=0.11", "scipy>=1.11", "scikit-learn>=1.4")
 """What the extra `tune` names: the cluster that an SDK's interpreter starts has the algorithms."""
 KATIB = ("kubeflow-katib==0.19.0", "kubernetes<36", *_TUNING)
 """With the newest client of Kubernetes whose labels it can read; it wants protobuf 4, which no newer SDK does."""
