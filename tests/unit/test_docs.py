@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import tomllib
 from pathlib import Path
@@ -30,6 +31,19 @@ def test_every_link_leads_somewhere(page: Path) -> None:
     links = re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text())
     broken = [link for link in links if "://" not in link and not (page.parent / link).exists()]
     assert not broken
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_experiment_of_a_python_program_ends(page: Path) -> None:
+    programs = re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL)
+    calls = [
+        {keyword.arg for keyword in node.keywords}
+        for program in programs
+        if ".tune(" in program
+        for node in ast.walk(ast.parse(program))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "tune"
+    ]
+    assert all("max_trial_count" in keywords for keywords in calls)
 
 
 @pytest.mark.parametrize("name", ON_BY_DEFAULT.split())

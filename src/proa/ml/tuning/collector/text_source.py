@@ -70,7 +70,9 @@ class TextSource:
         place = "the training's output" if self._is_output else f"file {self._file.path}"
         if self._lines.bytes == 0:
             why = f" ({self._file.fault})" if self._file.fault and not self._is_output else ""
-            return f"{place} {'is empty' if not why else 'could not be read'}{why}. {self._wanted()}"
+            if why:
+                return f"{place} could not be read{why}. Write it, or name another in spec.metricsCollectorSpec.source."
+            return f"{place} is empty. {self._wanted()}"
         names, last = self._lines.other_names(), self._lines.last_lines(3)
         said = [f"{place} has {self._lines.bytes} bytes. {self._wanted()}"]
         if self._lines.bad_lines:
@@ -81,10 +83,14 @@ class TextSource:
             said.append(f"{wire.ENDS_WITH}{' / '.join(last)}")
         return " ".join(said)
 
+    @property
+    def _do(self) -> str:
+        return "Print" if self._is_output else "Write"
+
     def _wanted(self) -> str:
         metric = self._points.metrics[0]
         if self._is_json:
-            return f'Print lines like {{"{metric}": 0.9}}.'
+            return f'{self._do} lines like {{"{metric}": 0.9}}.'
         if self._filters:
             return f"Looked for what {' or '.join(self._filters)} matches."
-        return f"Print lines like {metric}=0.9."
+        return f"{self._do} lines like {metric}=0.9."

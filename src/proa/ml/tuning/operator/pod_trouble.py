@@ -29,6 +29,13 @@ HELP: Mapping[str, str] = {
     "RunContainerError": "correct the container's command or mounts in the trial template",
     "CrashLoopBackOff": "see the container's log for why it ends",
 }
+HELP_OF_SCHEDULING: Mapping[str, str] = {
+    "persistentvolumeclaim": "make what the pod's volumes refer to, or correct them in the trial template",
+    "Insufficient": HELP["Unschedulable"],
+    "affinity/selector": "correct nodeSelector and affinity in the trial template, or label a node",
+    "untolerated taint": "add tolerations to the trial template, or take the taint off a node",
+}
+"""What would help by what the scheduler says; the first that it does say counts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,8 +106,9 @@ def _unschedulable(pod: Object) -> Trouble | None:
     scheduled = meta.find_condition(pod, "PodScheduled")
     if scheduled is None or scheduled.get("status") != "False" or scheduled.get("reason") != "Unschedulable":
         return None
-    words = f"pod {meta.name(pod)} finds no node: {_cut(scheduled.get('message') or '')}"
-    return Trouble("Unschedulable", f"{words}; {HELP['Unschedulable']}")
+    said = scheduled.get("message") or ""
+    helps = next((text for part, text in HELP_OF_SCHEDULING.items() if part in said), HELP["Unschedulable"])
+    return Trouble("Unschedulable", f"pod {meta.name(pod)} finds no node: {_cut(said)}; {helps}")
 
 
 def _waiting(pod: Object) -> Trouble | None:

@@ -141,7 +141,7 @@ def test_an_unreadable_file_is_said(start: Start, tmp_path: Path) -> None:
     (tmp_path / "metrics.log").mkdir()
     report = start(kind="File").end()
     assert report.outcome == "no-metrics"
-    assert "could not be read (Not a regular file)" in report.message
+    assert "could not be read (Not a regular file). Write it, or name another in spec." in report.message
 
 
 def test_a_line_that_looks_like_ours_is_the_trainings_own(start: Start, tmp_path: Path) -> None:
