@@ -59,7 +59,7 @@ async def call(dial: Dial, address: tuple[str, int], path: str, message: Message
         raise CallFailed(Code.UNAVAILABLE, f"{host}:{port}: {error.strerror or error}") from None
     read_status(answer.headers)
     try:
-        return CODEC.decode(reply, unframe(answer.body))
+        return await asyncio.to_thread(CODEC.decode, reply, unframe(answer.body))  # it may be long
     except Malformed as error:
         raise CallFailed(Code.INTERNAL, f"the answer of {host}:{port} is no {reply}: {error}") from None
 

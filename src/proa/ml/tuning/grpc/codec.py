@@ -14,6 +14,8 @@ from typing import Any, Literal, NamedTuple
 Message = dict[str, Any]
 Label = Literal["", "repeated", "map"]
 
+MAX_ITEMS = 200_000
+"""Of a repeated field: an item of two bytes is some hundreds of bytes when it is read."""
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _DOUBLE = struct.Struct("<d")
 _SMALL = [bytes([number]) for number in range(128)]
@@ -114,6 +116,8 @@ class Codec:
         if field.label == "map":
             message[field.name][found["key"]] = found["value"]
         elif field.label == "repeated":
+            if len(message[field.name]) >= MAX_ITEMS:
+                raise Malformed(f"field {field.name} has more than {MAX_ITEMS} items")
             message[field.name].append(found)
         else:  # a message that comes twice would be merged by protobuf: no encoder writes one
             message[field.name] = found

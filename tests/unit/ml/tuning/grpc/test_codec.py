@@ -107,3 +107,8 @@ def test_any_bytes_are_a_message_or_refused(data, name):
 @pytest.mark.parametrize("name", CODEC.messages)
 def test_the_table_has_each_field_once_and_names_only_what_it_has(name):
     assert CODEC.encode(name, CODEC.decode(name, b"")) == b""
+
+
+def test_a_message_of_more_items_than_are_ever_sent_is_refused_at_once():
+    with pytest.raises(Malformed, match="more than 200000 items"):
+        SMALL.decode("Path", b"\x0a\x00" * 200_001)
