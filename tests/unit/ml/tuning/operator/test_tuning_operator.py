@@ -427,7 +427,7 @@ def test_an_algorithm_without_an_answer_ends_the_experiment(tmp_path: Path):
 
 def test_an_algorithm_is_asked_for_so_many_at_once_however_many_are_wanted(tmp_path: Path):
     async def act(world: World) -> None:
-        await world.apply(maxTrialCount=None, parallelTrialCount=2**31 - 1)
+        await world.apply(maxTrialCount=None, parallelTrialCount=1000)
         await world.until_condition("Failed")
         assert world.advisor.asked == [(0, 500)]
 
