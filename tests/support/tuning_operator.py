@@ -253,7 +253,11 @@ class World:
         return [meta.name(job) for job in self.client.all(JOBS) if meta.name(job) in over]
 
     def events(self) -> set[str]:
-        return {event["reason"] for event in self.client.all(EVENTS)}
+        return {reason for _, reason in self.told()}
+
+    def told(self) -> set[tuple[str, str]]:
+        """Return the kind and the reason of all events."""
+        return {(event["involvedObject"]["kind"], event["reason"]) for event in self.client.all(EVENTS)}
 
 
 async def in_world(

@@ -185,3 +185,11 @@ def test_what_experiments_and_trials_are_made_of_changes_no_terminal() -> None:
     shown = "\n".join(describe(found, make_style(Terminal(io.StringIO()), 5), NOW))
     assert "accuracy" in shown
     assert not {"\x1b", "\x9b", "\x07"} & set(shown)
+
+
+def test_one_that_nobody_has_taken_up_says_who_would():
+    lines = lines_of(make_experiment(), [])
+    assert lines[0].startswith("digits   Pending   10s")
+    assert lines[2] == "Nobody has taken it up: `proa up` does, but for `--without tuning`; elsewhere `proa tuning serve`"
+    begun = lines_of(make_experiment(("Created", "", "")), [])
+    assert not any("Nobody" in line for line in begun)

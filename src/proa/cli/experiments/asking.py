@@ -87,13 +87,19 @@ async def find(client: Client, options: argparse.Namespace, name: str) -> Object
     try:
         return await client.get(EXPERIMENTS, name, options.namespace)
     except NotFound as error:
-        if "page not found" in error.message or "could not find the requested resource" in error.message:
-            raise Failure(
-                "this cluster does not know Experiments: neither Katib nor Proa's tuning serves it"
-            ) from None
+        check_known(error)
         raise Failure(
             f"there is no experiment {name!r} in namespace {options.namespace}; `proa experiments ls -A` lists all"
         ) from None
+
+
+def check_known(error: NotFound) -> None:
+    """Raise Failure where the kind itself is what was not found."""
+    if "page not found" in error.message or "could not find the requested resource" in error.message:
+        raise Failure(
+            "this cluster does not know Experiments: neither Katib nor Proa's tuning serves it "
+            "(`proa up` does, but for `--without tuning`)"
+        )
 
 
 async def trials_of(client: Client, namespace: str, name: str) -> list[Object]:
@@ -108,9 +114,13 @@ async def list_all(
     found: list[Object] = []
     token = ""
     while True:
-        page = await client.list(
-            resource, namespace, label_selector=label_selector, limit=PAGE, continue_token=token
-        )
+        try:
+            page = await client.list(
+                resource, namespace, label_selector=label_selector, limit=PAGE, continue_token=token
+            )
+        except NotFound as error:
+            check_known(error)
+            raise
         found += page.items
         token = page.continue_token
         if not token:

@@ -34,6 +34,8 @@ WORDS: Mapping[str, str] = {
 }
 BAD = (State.FAILED, State.METRICS_UNAVAILABLE, State.KILLED)
 MOST_TROUBLES = 8
+UNHEARD_SECONDS = 5.0
+"""For so long an experiment may be without any condition."""
 MOST_WORDS = 400
 _SHOWN_PARAMETERS = 6
 _BRIEF = 10
@@ -77,6 +79,10 @@ def heading(experiment: Experiment, style: Style, now: float) -> list[str]:
     ]
     if experiment.message and experiment.state in (Of.FAILED, Of.SUCCEEDED, Of.RESTARTING):
         lines.append(f"{experiment.reason}: {short(experiment.message)}")
+    if experiment.state == PENDING and now - experiment.created > UNHEARD_SECONDS:
+        lines.append(
+            "Nobody has taken it up: `proa up` does, but for `--without tuning`; elsewhere `proa tuning serve`"
+        )
     return lines
 
 

@@ -173,6 +173,9 @@ class Step:
         known = trial_plan.stuck_since(self._trial)
         if known is None or known[0] != trouble.reason:
             self._tell("Warning", trouble.reason, trouble.message)
+            if (experiment := self._experiment) is not None:
+                told = f"Trial {self._place[0]}: {trouble.message}"
+                self._context.events.event(experiment, "Warning", trouble.reason, told)
         make = trial_plan.running if is_made else trial_plan.waiting
         status = make(self._trial, trouble, self._now)
         deadline = self._deadline_seconds()

@@ -247,7 +247,8 @@ def test_what_keeps_a_pod_from_starting_is_said_at_once_and_fails_the_trial_in_t
         assert type == "Failed"
         assert "container main" in message
         assert "ImagePullBackOff: no such image; correct the image's name" in message
-        await world.until(lambda: "ImagePullBackOff" in world.events())
+        kinds = ("Trial", "Experiment")
+        await world.until(lambda: {(kind, "ImagePullBackOff") for kind in kinds} <= world.told())
 
     run(tmp_path, act, Counting(["pull"]))
 
