@@ -190,6 +190,9 @@ def test_what_experiments_and_trials_are_made_of_changes_no_terminal() -> None:
 def test_one_that_nobody_has_taken_up_says_who_would():
     lines = lines_of(make_experiment(), [])
     assert lines[0].startswith("digits   Pending   10s")
-    assert lines[2] == "Nobody has taken it up: `proa up` does, but for `--without tuning`; elsewhere `proa tuning serve`"
+    assert (
+        lines[2]
+        == "Nobody has taken it up: `proa up` does, but for `--without tuning`; elsewhere `proa tuning serve`"
+    )
     begun = lines_of(make_experiment(("Created", "", "")), [])
     assert not any("Nobody" in line for line in begun)
