@@ -1,7 +1,7 @@
 """Experiments whose server, node supervisor or trainings are killed at random moments: counts and optimum are right.
 
 Each is a grid of whole numbers, so that each value must have been tried once, and the best is known.
-PROA_SURVIVE_EXPERIMENTS says how many experiments there are (6 otherwise); the moments follow from a seed.
+PROA_SURVIVE_EXPERIMENTS says how many experiments there are (3 otherwise, one for each); the moments follow from a seed.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from support.inventory import noded_pid, server_pid
 from support.processes import find_processes
 
 pytestmark = [pytest.mark.cluster, pytest.mark.xdist_group("tuning-survive"), pytest.mark.timeout(3600)]
-EXPERIMENTS = int(os.environ.get("PROA_SURVIVE_EXPERIMENTS", "6"))
+EXPERIMENTS = int(os.environ.get("PROA_SURVIVE_EXPERIMENTS", "3"))
 SEED = 7
 LONGEST_WAIT = 3.0
 VALUES, BEST = range(6), 3
