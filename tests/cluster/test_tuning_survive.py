@@ -1,7 +1,7 @@
 """Experiments whose server, node supervisor or trainings are killed at random moments: counts and optimum are right.
 
 Each is a grid of whole numbers, so that each value must have been tried once, and the best is known.
-PROA_SURVIVE_EXPERIMENTS says how many experiments there are (3 otherwise, one for each); the moments follow from a seed.
+PROA_SURVIVE_EXPERIMENTS says how many experiments there are (3 otherwise, one a kind); the moments follow from a seed.
 """
 
 from __future__ import annotations
