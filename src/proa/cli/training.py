@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from proa.cli import UsageError, component
+from proa.cli.actions import add_action
 
 DESCRIPTION = """\
 What trains: docs/training.md. `proa up` has all of it; `serve` is for other clusters.
@@ -29,14 +30,8 @@ PORT = 10262
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add this verb's options."""
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
-    serve: argparse.ArgumentParser = actions.add_parser(
-        "serve",
-        help="carry out JobSets, TrainJobs and PyTorchJobs of a cluster, in a process of its own",
-        description=SERVE_DESCRIPTION,
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    serve.add_argument("--home", metavar="DIR", default=argparse.SUPPRESS, help="the cluster's folder")
+    summary = "carry out JobSets, TrainJobs and PyTorchJobs of a cluster, in a process of its own"
+    serve = add_action(actions, "serve", summary, description=SERVE_DESCRIPTION, epilog=EPILOG)
     serve.add_argument(
         "--without",
         default="",

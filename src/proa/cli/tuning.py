@@ -7,7 +7,8 @@ import ipaddress
 from contextlib import AsyncExitStack
 
 from proa.cli import component
-from proa.cli.pipelines.serving import find_database, open_listener
+from proa.cli.actions import add_action
+from proa.cli.serving import add_place, find_database, open_listener
 from proa.home import find_home
 
 DESCRIPTION = """\
@@ -32,14 +33,8 @@ PORT, HEALTH_PORT = 6789, 10263
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add this verb's options."""
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
-    serve: argparse.ArgumentParser = actions.add_parser(
-        "serve",
-        help="carry out a cluster's Experiments, in a process of its own",
-        description=SERVE_DESCRIPTION,
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    serve.add_argument("--home", metavar="DIR", default=argparse.SUPPRESS, help="the cluster's folder")
+    summary = "carry out a cluster's Experiments, in a process of its own"
+    serve = add_action(actions, "serve", summary, description=SERVE_DESCRIPTION, epilog=EPILOG)
     serve.add_argument(
         "--database",
         metavar="URL|FILE",
@@ -52,15 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="what has Proa, for the container that collects metrics in trials' pods "
         "(default: proa.local/python, which only Proa's nodes have)",
     )
-    serve.add_argument(
-        "--listen",
-        default="127.0.0.1",
-        metavar="ADDRESS",
-        help="where the DBManager answers (default: 127.0.0.1)",
-    )
-    serve.add_argument(
-        "--port", type=int, default=PORT, metavar="N", help=f"(default: {PORT}; 0: any free one)"
-    )
+    add_place(serve, "the DBManager", PORT)
     component.add_arguments(serve, "proa-tuning-operator", HEALTH_PORT, "--health-port")
 
 

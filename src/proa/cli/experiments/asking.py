@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
 from proa.cli import Failure
+from proa.cli.actions import add_action as add_any_action
 from proa.cli.experiments.facts import Experiment, read_experiment
 from proa.client.protocol import Client, Object
 from proa.home import find_home, option_for
@@ -24,14 +25,7 @@ def add_action(
     actions: Any, name: str, summary: str, outputs: str, examples: str = ""
 ) -> argparse.ArgumentParser:
     """Return the parser of one action, with the options that all of them have."""
-    parser: argparse.ArgumentParser = actions.add_parser(
-        name,
-        help=summary,
-        description=f"{summary[0].upper()}{summary[1:]}.",
-        epilog=f"examples:\n{examples}" if examples else None,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--home", metavar="DIR", default=argparse.SUPPRESS, help="the cluster's folder")
+    parser = add_any_action(actions, name, summary, epilog=f"examples:\n{examples}" if examples else "")
     add_cluster_options(parser, argparse.SUPPRESS)
     if outputs:
         parser.add_argument(

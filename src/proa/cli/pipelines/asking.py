@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, TypeVar
 
 from proa.cli import Failure
+from proa.cli.actions import add_action as add_any_action
 from proa.cli.pipelines.rest import EQUALS, PipelinesApi, connect, find_kubeconfig
 from proa.client.protocol import Object
 from proa.home import find_home, option_for
@@ -21,14 +22,7 @@ DEFAULT_LIMIT = 20
 
 def add_action(actions: Any, name: str, summary: str, examples: str = "") -> argparse.ArgumentParser:
     """Return the parser of one action, with the options that all of them have."""
-    parser: argparse.ArgumentParser = actions.add_parser(
-        name,
-        help=summary,
-        description=f"{summary[0].upper()}{summary[1:]}.",
-        epilog=f"examples:\n{examples}" if examples else None,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--home", metavar="DIR", default=argparse.SUPPRESS, help="the cluster's folder")
+    parser = add_any_action(actions, name, summary, epilog=f"examples:\n{examples}" if examples else "")
     add_cluster_options(parser, argparse.SUPPRESS)
     return parser
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import ipaddress
 import socket
 from pathlib import Path
 from typing import Any
 
-from proa.cli import Failure, UsageError, component
+from proa.cli import Failure, component
+from proa.cli.actions import add_action
+from proa.cli.serving import add_place, find_database, open_listener
 from proa.cli.terminal import Terminal
 from proa.home import find_home
 
@@ -27,25 +28,13 @@ In a terminal of its own: kfp.Client(host="http://127.0.0.1:8888", existing_toke
 """
 NAME = "proa-pipelines-operator"
 PORT, HEALTH_PORT = 8888, 10261
-DATABASE_SERVERS = ("postgresql://", "postgres://")
 
 
 def add_arguments(actions: Any) -> None:
     """Add the action and its options."""
-    parser: argparse.ArgumentParser = actions.add_parser(
-        "serve",
-        help="be Kubeflow Pipelines of a cluster, in a process of its own",
-        description=DESCRIPTION,
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--home", metavar="DIR", default=argparse.SUPPRESS, help="the cluster's folder")
-    parser.add_argument(
-        "--listen", default="127.0.0.1", metavar="ADDRESS", help="where it answers (default: 127.0.0.1)"
-    )
-    parser.add_argument(
-        "--port", type=int, default=PORT, metavar="N", help=f"(default: {PORT}; 0: any free one)"
-    )
+    summary = "be Kubeflow Pipelines of a cluster, in a process of its own"
+    parser = add_action(actions, "serve", summary, description=DESCRIPTION, epilog=EPILOG)
+    add_place(parser, "it", PORT)
     parser.add_argument(
         "--allow-anonymous",
         action="store_true",
@@ -112,39 +101,6 @@ def serve(options: argparse.Namespace) -> int:
     except (ApiError, DatabaseError) as error:
         raise Failure(getattr(error, "message", "") or str(error)) from error
     return 0
-
-
-def find_database(options: argparse.Namespace, own: Path) -> str:
-    """Return the database's URL or path; the home's is that of the home's own cluster alone."""
-    from proa.client.kubeconfig import in_cluster
-
-    if options.database:
-        given: str = options.database
-        return given if given.startswith(DATABASE_SERVERS) else str(Path(given).absolute())
-    home = find_home(options.home)
-    if options.kubeconfig is not None:
-        is_own = Path(options.kubeconfig).absolute() == home.kubeconfig.absolute()
-    else:
-        is_own = in_cluster() is None
-    if not is_own:
-        raise UsageError("serve: --database FILE or --database postgresql://… is needed for another cluster")
-    return str(own)
-
-
-def open_listener(address: str, port: int) -> socket.socket:
-    """Return the socket for clients; raise UsageError, Failure."""
-    try:
-        ip = ipaddress.ip_address(address)
-    except ValueError:
-        raise UsageError(f"--listen {address}: an IP address is needed") from None
-    if not 0 <= port <= 65535:
-        raise UsageError(f"--port {port}: a port is a number from 0 (any free one) to 65535")
-    try:
-        return socket.create_server(
-            (str(ip), port), family=socket.AF_INET6 if ip.version == 6 else socket.AF_INET
-        )
-    except OSError as error:
-        raise Failure(f"--listen {address} --port {port}: {error.strerror}") from None
 
 
 def url_of(listener: socket.socket) -> str:
