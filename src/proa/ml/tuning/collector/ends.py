@@ -1,8 +1,8 @@
 """The signals that tell this process to end: kept from its first line on, and waited for where it has the time.
 
 The first process of a container loses a signal that it has no handler for (pid_namespaces(7)), but not one it blocks.
-It has a handler too, which is never called: while it waits for a signal, that one does not count as blocked, and who
-sent it while we started (the node does) could not see that it would be heard now.
+It has a handler too, which is never called: a node sends again what it sent while we started, until it sees that it is
+heard, and a signal that is waited for does not show as blocked.
 """
 
 from __future__ import annotations
