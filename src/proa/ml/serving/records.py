@@ -1,0 +1,49 @@
+"""The words that the parts of serving share: a pod's load, a revision, who gets how much of the traffic."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+Object = dict[str, Any]
+
+
+class Load(NamedTuple):
+    """What a pod tells at GET / of its load port, as JSON: counters that only grow while `instance` is the same.
+
+    The mean concurrency between two samples is the difference of `busy_seconds` over that of `seconds`, the requests a
+    second likewise: a sample that is missed loses nothing.
+    """
+
+    instance: str
+    """Of this start of the process; other counters are not compared with those of another."""
+    seconds: float
+    """Since the start."""
+    busy_seconds: float
+    """The integral of requests in hand (being answered and waiting) over time."""
+    requests: int
+    """How many came."""
+    in_hand: int
+    """How many are being answered or wait now."""
+
+
+class Revision(NamedTuple):
+    """One revision of a component, as its Deployment and pods tell of it."""
+
+    name: str
+    number: int
+    replicas: int
+    """What its Deployment asks for."""
+    ready: int
+    was_ready: bool
+    """It had a ready pod once: it may be scaled to zero."""
+    failure: str
+    """Why it cannot become ready, for people; "" while nobody knows of anything."""
+
+
+class Share(NamedTuple):
+    """How much of a component's traffic a revision gets, of 100; `tag` "" or an address' prefix of its own."""
+
+    revision: str
+    percent: int
+    is_latest: bool
+    tag: str = ""

@@ -1,0 +1,104 @@
+"""What a format makes of a folder: one of four kinds of models, which the server answers requests with.
+
+A format is a file here with `load(folder, options) -> Model`; formats/loading.py has the list. Loading raises
+ModelError with words for people: what was looked for, what was found, what would work.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+if TYPE_CHECKING:
+    import numpy
+
+    Arrays = Mapping[str, numpy.ndarray[Any, Any]]
+
+
+class ModelError(Exception):
+    """A model cannot be loaded: why, and what would help."""
+
+
+class InputError(ValueError):
+    """A request's input does not fit the model: which, why, and what would. It is answered with 400."""
+
+
+class TensorSpec(NamedTuple):
+    """A tensor's name, V2 data type (FP32, INT64, BYTES, …) and shape; -1 is any length."""
+
+    name: str
+    datatype: str
+    shape: tuple[int, ...]
+
+
+class LoadOptions(NamedTuple):
+    """What the runtime was told. `settings` are the format's own, by name."""
+
+    name: str
+    threads: int = 1
+    settings: Mapping[str, str] = {}
+
+
+class TensorModel(Protocol):
+    """Arrays in, arrays out. Called in a worker thread unless `is_quick`; never twice at once."""
+
+    platform: str
+    """As V2's metadata says it: sklearn, onnxruntime_onnx, …"""
+    inputs: Sequence[TensorSpec]
+    outputs: Sequence[TensorSpec]
+    is_batchable: bool
+    """Rows of several requests may be put into one call: the first axis is the row in all inputs and outputs."""
+
+    def predict(self, inputs: Arrays) -> Arrays:
+        """Return the outputs; raise InputError where inputs do not fit."""
+
+    def close(self) -> None:
+        """Let go of what it holds."""
+
+
+class PayloadModel(Protocol):
+    """A custom Python class: decoded JSON in, JSON out, with the request's headers; may be asynchronous."""
+
+    platform: str
+
+    async def predict(self, payload: Any, headers: Mapping[str, str]) -> Any:
+        """Return the answer's body."""
+
+    async def explain(self, payload: Any, headers: Mapping[str, str]) -> Any:
+        """Return the answer's body; raise NotImplementedError where it explains nothing."""
+
+    def close(self) -> None:
+        """Let go of what it holds."""
+
+
+class TextModel(Protocol):
+    """A model of language, behind OpenAI's routes."""
+
+    platform: str
+
+    def chat(self, request: Mapping[str, Any]) -> AsyncIterator[str]:
+        """Yield pieces of the answer to the messages."""
+
+    def complete(self, request: Mapping[str, Any]) -> AsyncIterator[str]:
+        """Yield pieces of what goes on from the prompt."""
+
+    async def embed(self, texts: Sequence[str]) -> Sequence[Sequence[float]]:
+        """Return a vector a text."""
+
+    def close(self) -> None:
+        """Let go of what it holds."""
+
+
+class AsgiModel(Protocol):
+    """An ASGI application (FastAPI, Starlette): it answers every path that is not the server's own."""
+
+    platform: str
+    app: Callable[..., Awaitable[None]]
+
+    def close(self) -> None:
+        """Let go of what it holds."""
+
+
+Model = TensorModel | PayloadModel | TextModel | AsgiModel
+Load = Callable[[Path, LoadOptions], Model]
