@@ -51,7 +51,7 @@ from proa.local_nodes.door import Listener, NodeDoor
 from proa.local_nodes.node import Surroundings
 from proa.local_nodes.node_set import LocalNodes
 from proa.local_nodes.removal import remove_nodes
-from proa.ml.tuning.grpc.door import Door
+from proa.ml.grpc.door import Door
 
 if TYPE_CHECKING:
     import ssl

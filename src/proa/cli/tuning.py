@@ -55,8 +55,8 @@ def run(options: argparse.Namespace) -> int:
     """Serve."""
     from proa.client.protocol import Client
     from proa.ml.area import Part
+    from proa.ml.grpc.door import Door
     from proa.ml.tuning.component import TuningSettings, make_parts
-    from proa.ml.tuning.grpc.door import Door
     from proa.ml.tuning.observations.observations import Observations
     from proa.standalone.areas import TUNING, AreaProcess
 

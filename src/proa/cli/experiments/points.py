@@ -91,13 +91,14 @@ def _address(options: argparse.Namespace) -> tuple[str, int]:
 
 async def read_points(address: tuple[str, int], trial: str) -> list[MetricPoint]:
     """Return all points of a trial ("namespace/name"), by time; raise Unknown."""
-    from proa.ml.tuning.grpc.channel import call
-    from proa.ml.tuning.grpc.status import CallFailed
+    from proa.ml.grpc.channel import call
+    from proa.ml.grpc.status import CallFailed
+    from proa.ml.tuning.grpc.messages import KATIB
     from proa.ml.tuning.grpc.times import read_time
 
     asked = {"trial_name": trial, "metric_name": "", "start_time": "", "end_time": ""}
     try:
-        answer = await call(asyncio.open_connection, address, METHOD, asked, SECONDS)
+        answer = await call(KATIB, asyncio.open_connection, address, METHOD, asked, SECONDS)
     except CallFailed as error:
         raise Unknown(error.message) from None
     logs = (answer["observation_log"] or {}).get("metric_logs", ())

@@ -17,7 +17,7 @@ from proa.ml.tuning.kinds import EXPERIMENTS, SUGGESTIONS, TRIALS
 from proa.objects.quick_dataclass import dataclass
 
 if TYPE_CHECKING:
-    from proa.ml.tuning.grpc.channel import Dial
+    from proa.ml.grpc.channel import Dial
     from proa.ml.tuning.observations.observations import Observations
 
 ACCOUNT = "tuning-operator"

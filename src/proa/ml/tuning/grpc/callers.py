@@ -16,7 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from proa.client.protocol import Client, Object
-from proa.ml.tuning.grpc.connection import Address, Caller
+from proa.ml.grpc.connection import Address, Caller
 from proa.objects.resource import PODS
 from proa.reconcile.informer import Informer
 

@@ -15,12 +15,12 @@ from typing import Protocol
 
 from proa.client.protocol import Client, Object
 from proa.ml.database.errors import Invalid, Unavailable
+from proa.ml.grpc.codec import Message
+from proa.ml.grpc.connection import Caller
+from proa.ml.grpc.server import Method
+from proa.ml.grpc.status import CallFailed, Code
 from proa.ml.tuning.grpc.callers import is_own_user
-from proa.ml.tuning.grpc.codec import Message
-from proa.ml.tuning.grpc.connection import Caller
 from proa.ml.tuning.grpc.messages import DB_MANAGER, HEALTH
-from proa.ml.tuning.grpc.server import Method
-from proa.ml.tuning.grpc.status import CallFailed, Code
 from proa.ml.tuning.grpc.times import read_time, write_time
 from proa.ml.tuning.kinds import TRIAL_LABEL, TRIALS
 from proa.ml.tuning.kinds import TrialCondition as Type

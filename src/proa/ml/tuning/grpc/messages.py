@@ -5,7 +5,7 @@ Source: pkg/apis/manager/v1beta1/api.proto and pkg/apis/manager/health/health.pr
 
 from __future__ import annotations
 
-from proa.ml.tuning.grpc.codec import Codec
+from proa.ml.grpc.codec import Codec, Contract
 
 _ENUMS = {
     "ParameterType": ("UNKNOWN_TYPE", "DOUBLE", "INT", "DISCRETE", "CATEGORICAL"),
@@ -133,3 +133,5 @@ METHODS = {
     f"/{HEALTH}/Check": ("HealthCheckRequest", "HealthCheckResponse"),
 }
 """The path of each method, and the messages it takes and gives."""
+
+KATIB = Contract(CODEC, METHODS)

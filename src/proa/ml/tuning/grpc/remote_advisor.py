@@ -10,11 +10,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import field
 from typing import Any
 
+from proa.ml.grpc.channel import Dial, call
+from proa.ml.grpc.codec import Message
+from proa.ml.grpc.status import CallFailed, Code
 from proa.ml.tuning.algorithms.errors import AlgorithmFailed, SuggestionError, WorkerLost
-from proa.ml.tuning.grpc.channel import Dial, call
-from proa.ml.tuning.grpc.codec import Message
-from proa.ml.tuning.grpc.messages import EARLY_STOPPING, SUGGESTION
-from proa.ml.tuning.grpc.status import CallFailed, Code
+from proa.ml.tuning.grpc.messages import EARLY_STOPPING, KATIB, SUGGESTION
 from proa.ml.tuning.grpc.studies import (
     make_early_stopping,
     make_experiment,
@@ -114,7 +114,7 @@ class RemoteAdvisor:
         self, address: tuple[str, int], path: str, message: Message, field: str
     ) -> list[Problem]:
         try:
-            await call(self._dial, address, path, message, CALL_SECONDS)
+            await call(KATIB, self._dial, address, path, message, CALL_SECONDS)
         except CallFailed as error:
             if error.code in _BAD_SETTINGS:
                 return [Problem(field, error.message)]
@@ -124,7 +124,7 @@ class RemoteAdvisor:
 
     async def _call(self, address: tuple[str, int], path: str, message: Message) -> Message:
         try:
-            return await call(self._dial, address, path, message, CALL_SECONDS)
+            return await call(KATIB, self._dial, address, path, message, CALL_SECONDS)
         except CallFailed as error:
             raise _explain(error) from None
 

@@ -6,15 +6,19 @@ import asyncio
 from contextlib import AsyncExitStack
 
 from proa.client.protocol import Client
+from proa.ml.grpc.connection import Limits
+from proa.ml.grpc.door import Door
+from proa.ml.grpc.server import GrpcServer
 from proa.ml.tuning.grpc.callers import Callers
 from proa.ml.tuning.grpc.db_manager import DbManager
-from proa.ml.tuning.grpc.door import Door
-from proa.ml.tuning.grpc.server import GrpcServer
+from proa.ml.tuning.grpc.messages import KATIB
 from proa.ml.tuning.kinds import TRIAL_LABEL
 from proa.ml.tuning.observations.observations import Observations
 from proa.objects.resource import PODS
 from proa.reconcile.informer import Informer
 from proa.reconcile.reflector import Scope
+
+LIMITS = Limits(advice="report fewer points at once")
 
 
 async def serve_db_manager(
@@ -28,7 +32,7 @@ async def serve_db_manager(
     following = asyncio.create_task(pods.run(), name="trials' pods")
     stack.push_async_callback(_cancel, following)
     await pods.wait_synced()
-    server = GrpcServer(DbManager(client, observations, Callers(client, pods)).methods)
+    server = GrpcServer(KATIB, DbManager(client, observations, Callers(client, pods)).methods, LIMITS)
     door.open(server)
     stack.push_async_callback(door.shut)
 

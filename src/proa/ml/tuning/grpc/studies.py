@@ -10,8 +10,8 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, cast
 
-from proa.ml.tuning.grpc.codec import Message
-from proa.ml.tuning.grpc.status import CallFailed, Code
+from proa.ml.grpc.codec import Message
+from proa.ml.grpc.status import CallFailed, Code
 from proa.ml.tuning.records import (
     Comparison,
     Distribution,

@@ -13,14 +13,14 @@ import socket
 from collections.abc import Awaitable, Callable
 from typing import Protocol
 
+from proa.ml.grpc.channel import Dial, call
+from proa.ml.grpc.codec import Message
+from proa.ml.grpc.connection import Caller
+from proa.ml.grpc.server import GrpcServer, Method
+from proa.ml.grpc.status import CallFailed, Code
 from proa.ml.tuning.algorithms.errors import SuggestionError, UnknownAlgorithm, WorkerLost
 from proa.ml.tuning.algorithms.suggestion_worker import SuggestionWorker
-from proa.ml.tuning.grpc.channel import Dial, call
-from proa.ml.tuning.grpc.codec import Message
-from proa.ml.tuning.grpc.connection import Caller
-from proa.ml.tuning.grpc.messages import DB_MANAGER, EARLY_STOPPING, HEALTH, SUGGESTION
-from proa.ml.tuning.grpc.server import GrpcServer, Method
-from proa.ml.tuning.grpc.status import CallFailed, Code
+from proa.ml.tuning.grpc.messages import DB_MANAGER, EARLY_STOPPING, HEALTH, KATIB, SUGGESTION
 from proa.ml.tuning.grpc.studies import describe, make_rules, make_suggestions, read_settings, read_study
 from proa.ml.tuning.grpc.times import read_time
 from proa.ml.tuning.records import MetricPoint, Study
@@ -93,7 +93,7 @@ class Services:
         for name in names:
             message = {"trial_name": name, "metric_name": study.objective.metric}
             path = f"/{DB_MANAGER}/GetObservationLog"
-            reply = await call(self._dial, (host, int(port)), path, message, READ_SECONDS)
+            reply = await call(KATIB, self._dial, (host, int(port)), path, message, READ_SECONDS)
             logs = (reply["observation_log"] or {}).get("metric_logs", ())
             found[name] = [
                 MetricPoint(
@@ -141,7 +141,7 @@ async def _is_serving(request: Message, caller: Caller) -> Message:
 async def serve(sock: socket.socket, until: Callable[[], Awaitable[object]], algorithm: str = "") -> None:
     """Answer on a listening socket until `until` returns; see `Services`."""
     worker = SuggestionWorker()
-    server = GrpcServer(Services(worker, asyncio.open_connection, algorithm=algorithm).methods)
+    server = GrpcServer(KATIB, Services(worker, asyncio.open_connection, algorithm=algorithm).methods)
     await server.serve(sock)
     try:
         await until()

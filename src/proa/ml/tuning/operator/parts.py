@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import field
 from typing import Protocol
 
-from proa.ml.tuning.grpc.channel import Dial
+from proa.ml.grpc.channel import Dial
 from proa.ml.tuning.injection.settings import HOST_IMAGE
 from proa.ml.tuning.observations.observations import Observations
 from proa.ml.tuning.records import MetricPoint, Problem, Rule, Study, Suggestions

@@ -10,10 +10,10 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
 from proa.client.protocol import Client, Object
+from proa.ml.grpc.channel import Dial
 from proa.ml.tuning.algorithms import ALGORITHMS, EARLY_STOPPING
 from proa.ml.tuning.algorithms.errors import AlgorithmFailed
 from proa.ml.tuning.grpc import remote_objects
-from proa.ml.tuning.grpc.channel import Dial
 from proa.ml.tuning.grpc.remote_advisor import RemoteAdvisor, RemoteExperiment
 from proa.ml.tuning.grpc.remote_config import find_early_stopping, find_suggestion
 from proa.ml.tuning.grpc.remote_objects import EARLY_STOPPING_PORT, SUGGESTION_PORT, name_of

@@ -10,12 +10,12 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from proa.client.fake import FakeClient
+from proa.ml.grpc.connection import Caller
+from proa.ml.grpc.status import CallFailed
 from proa.ml.tuning.grpc.callers import Callers, addresses_of, is_own_user, newest
-from proa.ml.tuning.grpc.connection import Caller
 from proa.ml.tuning.grpc.db_manager import DbManager
 from proa.ml.tuning.grpc.installation import install
 from proa.ml.tuning.grpc.messages import CODEC
-from proa.ml.tuning.grpc.status import CallFailed
 from proa.ml.tuning.kinds import TRIALS
 from proa.ml.tuning.observations.observations import Observations, open_observations
 from proa.objects.resource import ENDPOINT_SLICES, NAMESPACES, PODS, SERVICES

@@ -7,10 +7,11 @@ from contextlib import AsyncExitStack
 import pytest
 
 from proa.client.fake import FakeClient
-from proa.ml.tuning.grpc.channel import call
-from proa.ml.tuning.grpc.door import Door
+from proa.ml.grpc.channel import call
+from proa.ml.grpc.door import Door
+from proa.ml.grpc.status import CallFailed
+from proa.ml.tuning.grpc.messages import KATIB
 from proa.ml.tuning.grpc.serving import serve_db_manager
-from proa.ml.tuning.grpc.status import CallFailed
 from proa.ml.tuning.observations.observations import open_observations
 
 CHECK = "/grpc.health.v1.Health/Check"
@@ -28,7 +29,7 @@ def test_what_connects_before_it_is_served_waits_and_after_it_too(tmp_path):
         addresses = [sock.getsockname() for sock in socks]
 
         def check(number: int) -> asyncio.Task:
-            return asyncio.create_task(call(dial, addresses[number], CHECK, {}, 10.0))
+            return asyncio.create_task(call(KATIB, dial, addresses[number], CHECK, {}, 10.0))
 
         door.listen(socks[0], is_host=True)
         closed = door.listen(socks[1])

@@ -7,12 +7,12 @@ from dataclasses import replace
 
 import pytest
 
+from proa.ml.grpc.server import GrpcServer
+from proa.ml.grpc.status import CallFailed, Code
 from proa.ml.tuning.algorithms.errors import AlgorithmFailed, WorkerLost
 from proa.ml.tuning.algorithms.suggestion_worker import SuggestionWorker
-from proa.ml.tuning.grpc.messages import CODEC, DB_MANAGER, SUGGESTION
+from proa.ml.tuning.grpc.messages import CODEC, DB_MANAGER, KATIB, SUGGESTION
 from proa.ml.tuning.grpc.remote_advisor import RemoteAdvisor, RemoteExperiment
-from proa.ml.tuning.grpc.server import GrpcServer
-from proa.ml.tuning.grpc.status import CallFailed, Code
 from proa.ml.tuning.grpc.studies import make_experiment, make_trials, read_study
 from proa.ml.tuning.grpc.suggestion_server import Services
 from proa.ml.tuning.records import Objective, Parameter, Study, TrialRecord
@@ -60,7 +60,7 @@ def serve(methods, body: Callable[[RemoteAdvisor], Awaitable[None]], early=EARLY
     async def go() -> None:
         sock = socket.create_server(("127.0.0.1", 0))
         address = sock.getsockname()
-        server = GrpcServer(methods)
+        server = GrpcServer(KATIB, methods)
         await server.serve(sock)
         experiment = RemoteExperiment("e", early)
         try:
@@ -126,7 +126,7 @@ def test_ours_asked_by_grpc_answers_as_it_does_beside_us():
     async def body(advisor: RemoteAdvisor) -> None:
         sock = socket.create_server(("127.0.0.1", 0))
         managers.append(sock.getsockname())
-        manager = GrpcServer({f"/{DB_MANAGER}/GetObservationLog": reads})
+        manager = GrpcServer(KATIB, {f"/{DB_MANAGER}/GetObservationLog": reads})
         await manager.serve(sock)
         try:
             assert await advisor.check("random", SMALL) == []

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proa.ml.tuning.grpc.codec import Codec, Malformed
+from proa.ml.grpc.codec import Codec, Malformed
 from proa.ml.tuning.grpc.messages import CODEC
 
 SMALL = Codec(
@@ -34,6 +34,35 @@ paths = st.fixed_dictionaries(
         "weights": st.lists(st.floats(allow_nan=False), max_size=3),
     }
 )
+
+
+WIDE = Codec(
+    {
+        "Wide": ("1 int64 a", "2 uint64 b", "3 uint32 c", "4 bool d", "5 bytes e", "6 float f", "7 repeated int64 g",
+                 "8 repeated bool h", "9 repeated bytes i", "10 repeated float j", "11 map Choice k",
+                 "12 repeated uint64 l"),
+        "Choice": ("1 optional bool yes", "2 optional int64 number", "3 optional string text"),
+    },
+    {},
+)  # fmt: skip
+int64s, uint64s = st.integers(-(2**63), 2**63 - 1), st.integers(0, 2**64 - 1)
+float32s = st.floats(allow_nan=False, width=32).filter(lambda value: str(value) != "-0.0")
+choices = st.fixed_dictionaries(
+    {"yes": st.none() | st.booleans(), "number": st.none() | int64s, "text": st.none() | st.text()}
+)
+wide = st.fixed_dictionaries(
+    {
+        "a": int64s, "b": uint64s, "c": st.integers(0, 2**32 - 1), "d": st.booleans(), "e": st.binary(),
+        "f": float32s, "g": st.lists(int64s, max_size=3), "h": st.lists(st.booleans(), max_size=3),
+        "i": st.lists(st.binary(), max_size=3), "j": st.lists(float32s, max_size=3),
+        "k": st.dictionaries(st.text(max_size=3), choices, max_size=3), "l": st.lists(uint64s, max_size=3),
+    }
+)  # fmt: skip
+
+
+@given(wide)
+def test_all_types_of_numbers_bytes_and_maps_of_messages_are_decoded_as_they_were(message):
+    assert WIDE.decode("Wide", WIDE.encode("Wide", message)) == message
 
 
 @given(paths)

@@ -10,7 +10,7 @@ import socket
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from proa.ml.tuning.grpc.server import GrpcServer
+    from proa.ml.grpc.server import GrpcServer
 
 
 class Door:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from urllib.parse import quote, unquote
 
-from proa.ml.tuning.grpc.status import CallFailed, Code
+from proa.ml.grpc.status import CallFailed, Code
 
 CONTENT_TYPE = "application/grpc"
 MAX_MESSAGE_BYTES = 4 * 1024 * 1024

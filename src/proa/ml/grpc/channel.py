@@ -12,10 +12,9 @@ from contextlib import suppress
 from dataclasses import field
 from typing import TYPE_CHECKING
 
-from proa.ml.tuning.grpc.codec import Malformed, Message
-from proa.ml.tuning.grpc.framing import CONTENT_TYPE, frame, read_status, unframe, write_timeout
-from proa.ml.tuning.grpc.messages import CODEC, METHODS
-from proa.ml.tuning.grpc.status import CallFailed, Code
+from proa.ml.grpc.codec import Contract, Malformed, Message
+from proa.ml.grpc.framing import CONTENT_TYPE, frame, read_status, unframe, write_timeout
+from proa.ml.grpc.status import CallFailed, Code
 from proa.objects.quick_dataclass import dataclass
 
 if TYPE_CHECKING:
@@ -37,11 +36,13 @@ class _Answer:
     is_whole: bool = False
 
 
-async def call(dial: Dial, address: tuple[str, int], path: str, message: Message, seconds: float) -> Message:
+async def call(
+    contract: Contract, dial: Dial, address: tuple[str, int], path: str, message: Message, seconds: float
+) -> Message:
     """Return the answer of the method at `path`; raise CallFailed, UNAVAILABLE where nobody answers."""
     host, port = address
-    request, reply = METHODS[path]
-    body = frame(CODEC.encode(request, message))
+    codec, (request, reply) = contract.codec, contract.methods[path]
+    body = frame(codec.encode(request, message))
     try:
         async with asyncio.timeout(seconds):
             reader, writer = await dial(host, port)
@@ -59,7 +60,7 @@ async def call(dial: Dial, address: tuple[str, int], path: str, message: Message
         raise CallFailed(Code.UNAVAILABLE, f"{host}:{port}: {error.strerror or error}") from None
     read_status(answer.headers)
     try:
-        return await asyncio.to_thread(CODEC.decode, reply, unframe(answer.body))  # it may be long
+        return await asyncio.to_thread(codec.decode, reply, unframe(answer.body))  # it may be long
     except Malformed as error:
         raise CallFailed(Code.INTERNAL, f"the answer of {host}:{port} is no {reply}: {error}") from None
 

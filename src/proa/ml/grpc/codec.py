@@ -1,25 +1,38 @@
-"""Turn messages into protobuf's bytes and back, by a table of their fields: as much of proto3 as Katib's messages need.
+"""Turn messages into protobuf's bytes and back, by a table of their fields: as much of proto3 as ML's services need.
 
-A message is a dict with all of its fields: "" and 0 and [] and {} where nothing is set, None for a message that is not
-there. An enum's value is its name; a number without one is read as the enum's zero. Fields that the table does not
-have are skipped. Source: protobuf.dev/programming-guides/encoding.
+A message is a dict with all of its fields: "" and 0 and [] and {} where nothing is set, None for a message (or an
+optional number or text, such as one of a oneof) that is not there. An enum's value is its name; a number without one
+is read as the enum's zero. Fields that the table does not have are skipped.
+Source: protobuf.dev/programming-guides/encoding.
 """
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 Message = dict[str, Any]
-Label = Literal["", "repeated", "map"]
+Label = Literal["", "optional", "repeated", "map"]
 
 MAX_ITEMS = 200_000
 """Of a repeated field: an item of two bytes is some hundreds of bytes when it is read."""
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
-_DOUBLE = struct.Struct("<d")
 _SMALL = [bytes([number]) for number in range(128)]
-_MAP = ("1 string key", "2 string value")
+_SCALARS: dict[str, tuple[int, Any]] = {
+    "string": (_BYTES, ""),
+    "bytes": (_BYTES, b""),
+    "bool": (_VARINT, False),
+    "int32": (_VARINT, 0),
+    "int64": (_VARINT, 0),
+    "uint32": (_VARINT, 0),
+    "uint64": (_VARINT, 0),
+    "double": (_FIXED64, 0.0),
+    "float": (_FIXED32, 0.0),
+}
+"""Wire type and default of each type that is neither a message nor an enum."""
+_FIXED = {"double": "d", "float": "f"}
+_FIXED_SIZES = {_FIXED64: 8, _FIXED32: 4}
 
 
 class Malformed(ValueError):
@@ -27,7 +40,7 @@ class Malformed(ValueError):
 
 
 class Field(NamedTuple):
-    """One field of a message. `type` is string, int32, double, or the name of an enum or a message."""
+    """One field of a message. `type` is one of _SCALARS, or the name of an enum or a message, or of a map's entries."""
 
     number: int
     label: Label
@@ -37,14 +50,23 @@ class Field(NamedTuple):
     default: Any
 
 
+class Contract(NamedTuple):
+    """What both ends of a connection have agreed on: messages, and the two that each method's path takes and gives."""
+
+    codec: Codec
+    methods: Mapping[str, tuple[str, str]]
+
+
 class Codec:
-    """The messages of one table: lines of a .proto file as "number [repeated|map] type name", and enums' names."""
+    """The messages of one table: lines of a .proto file as "number [label] type name", and enums' names.
+
+    A label is optional, repeated or map. A map's keys are texts, `type` is its values'.
+    """
 
     def __init__(self, messages: Mapping[str, tuple[str, ...]], enums: Mapping[str, tuple[str, ...]]) -> None:
         self._enums = enums
-        self._fields = {
-            name: [self._parse(line) for line in lines] for name, lines in {**messages, "": _MAP}.items()
-        }
+        lines = {**messages, **{_entry(type): _entry_fields(type) for type in _map_types(messages)}}
+        self._fields = {name: [self._parse(line) for line in of_one] for name, of_one in lines.items()}
         self._by_number = {
             name: {field.number: field for field in fields} for name, fields in self._fields.items()
         }
@@ -53,7 +75,7 @@ class Codec:
     @property
     def messages(self) -> list[str]:
         """Return the names of all messages."""
-        return [name for name in self._fields if name]
+        return [name for name in self._fields if not name.startswith(_ENTRY)]
 
     def encode(self, name: str, message: Mapping[str, Any]) -> bytes:
         """Return the bytes of a message; what it lacks is left out. Raises KeyError for a field that is none."""
@@ -68,7 +90,7 @@ class Codec:
     def decode(self, name: str, data: bytes) -> Message:
         """Return the message; raise Malformed."""
         message: Message = {
-            field.name: type(field.default)() if field.label else field.default
+            field.name: field.default.copy() if isinstance(field.default, list | dict) else field.default
             for field in self._fields[name]
         }
         fields = self._by_number[name]
@@ -81,9 +103,9 @@ class Codec:
     def _encode_field(self, out: bytearray, field: Field, value: Any) -> None:
         if field.label == "map":
             for key, item in value.items():
-                _put_bytes(out, field.number, self.encode("", {"key": key, "value": item}))
+                _put_bytes(out, field.number, self.encode(field.type, {"key": key, "value": item}))
         elif field.label == "repeated" and field.wire != _BYTES:
-            if packed := b"".join(self._scalar(field.type, item) for item in value):
+            if packed := self._pack(field.type, value):
                 _put_bytes(out, field.number, packed)
         elif field.label == "repeated":
             for item in value:
@@ -93,13 +115,20 @@ class Codec:
         elif value != field.default:
             out += _varint(field.number << 3 | field.wire) + self._scalar(field.type, value)
 
+    def _pack(self, type: str, values: Sequence[Any]) -> bytes:
+        if type in _FIXED:
+            return struct.pack(f"<{len(values)}{_FIXED[type]}", *values)
+        return b"".join([self._scalar(type, item) for item in values])
+
     def _scalar(self, type: str, value: Any) -> bytes:
         if type == "string":
             return str(value).encode()
-        if type == "double":
-            return _DOUBLE.pack(value)
-        if type == "int32":
-            return _varint(value & 0xFFFFFFFFFFFFFFFF)  # a negative one has ten bytes
+        if type == "bytes":
+            return bytes(value)
+        if type in _FIXED:
+            return struct.pack(f"<{_FIXED[type]}", value)
+        if type in _SCALARS:
+            return _varint(int(value) & 0xFFFFFFFFFFFFFFFF)  # a negative one has ten bytes
         if type in self._enums:
             return _varint(self._enums[type].index(value))
         return self.encode(type, value)
@@ -108,7 +137,7 @@ class Codec:
         if isinstance(value, bytes) and wire == _BYTES and field.wire != _BYTES:
             if field.label != "repeated":
                 raise Malformed(f"field {field.name} has wire type {wire}")
-            message[field.name] += [self._number(field, item) for item in self._unpack(field, value)]
+            message[field.name] += self._unpack(field, value)
             return
         if wire != field.wire:
             raise Malformed(f"field {field.name} has wire type {wire}")
@@ -123,44 +152,70 @@ class Codec:
             message[field.name] = found
 
     def _value(self, field: Field, value: int | bytes) -> Any:
-        if not isinstance(value, bytes) or field.type == "double":
+        if not isinstance(value, bytes):
             return self._number(field, value)
-        if field.label == "map" or field.type != "string":
-            return self.decode("" if field.label == "map" else field.type, value)
+        if field.type in _FIXED:
+            return struct.unpack(f"<{_FIXED[field.type]}", value)[0]
+        if field.type == "bytes":
+            return value
+        if field.type != "string":
+            return self.decode(field.type, value)
         try:
             return value.decode()
         except UnicodeDecodeError as error:
             raise Malformed(f"field {field.name} is not UTF-8: {error}") from None
 
-    def _number(self, field: Field, value: int | bytes) -> Any:
-        if isinstance(value, bytes):
-            return _DOUBLE.unpack(value)[0]
+    def _number(self, field: Field, value: int) -> Any:
+        if field.type == "int64":
+            return value - (1 << 64) if value >> 63 else value
+        if field.type == "uint64":
+            return value
+        if field.type == "bool":
+            return bool(value)
         number = value & 0xFFFFFFFF
         if field.type in self._enums:
             names = self._enums[field.type]
             return names[number] if number < len(names) else names[0]
-        return number - (1 << 32) if number >> 31 else number
+        return number - (1 << 32) if number >> 31 and field.type == "int32" else number
 
-    def _unpack(self, field: Field, data: bytes) -> Iterator[int | bytes]:
-        place = 0
+    def _unpack(self, field: Field, data: bytes) -> list[Any]:
+        if field.type in _FIXED:
+            count, left = divmod(len(data), _FIXED_SIZES[field.wire])
+            if left:
+                raise Malformed("it ends within a field")
+            return list(struct.unpack(f"<{count}{_FIXED[field.type]}", data))
+        place, numbers = 0, []
         while place < len(data):
-            if field.type == "double":
-                item, place = _take(data, place, 8)
-                yield item
-            else:
-                number, place = _read_varint(data, place)
-                yield number
+            number, place = _read_varint(data, place)
+            numbers.append(self._number(field, number))
+        return numbers
 
     def _parse(self, line: str) -> Field:
         number, *labels, type, name = line.split()
         label: Any = labels[0] if labels else ""
-        wire = {"double": _FIXED64, "int32": _VARINT}.get(type, _VARINT if type in self._enums else _BYTES)
-        default: Any = {"string": "", "int32": 0, "double": 0.0}.get(type)
-        if label:
-            default = {} if label == "map" else []
-        elif type in self._enums:
-            default = self._enums[type][0]
+        enum_or_message = (_VARINT, self._enums[type][0]) if type in self._enums else (_BYTES, None)
+        wire, default = _SCALARS.get(type, enum_or_message)
+        if label == "map":
+            return Field(int(number), label, _entry(type), name, _BYTES, {})
+        default = [] if label == "repeated" else None if label == "optional" else default
         return Field(int(number), label, type, name, wire, default)
+
+
+_ENTRY = "entry of "
+
+
+def _entry(type: str) -> str:
+    """Return the name of the messages that a map of these values consists of."""
+    return _ENTRY + type
+
+
+def _entry_fields(type: str) -> tuple[str, ...]:
+    return "1 string key", f"2 {type} value"
+
+
+def _map_types(messages: Mapping[str, tuple[str, ...]]) -> set[str]:
+    words = (line.split() for lines in messages.values() for line in lines)
+    return {type for _, *label, type, _ in words if label == ["map"]}
 
 
 def _put_bytes(out: bytearray, number: int, value: bytes) -> None:
@@ -190,8 +245,8 @@ def _read(data: bytes) -> Iterator[tuple[int, int, int | bytes]]:
         elif wire == _BYTES:
             length, place = _read_varint(data, place)
             value, place = _take(data, place, length)
-        elif wire in (_FIXED64, _FIXED32):
-            value, place = _take(data, place, 8 if wire == _FIXED64 else 4)
+        elif wire in _FIXED_SIZES:
+            value, place = _take(data, place, _FIXED_SIZES[wire])
         else:
             raise Malformed(f"wire type {wire} is none of proto3's")
         if not number:

@@ -7,12 +7,12 @@ from collections.abc import Awaitable, Callable
 import grpc
 import pytest
 
-from proa.ml.tuning.grpc.channel import call
-from proa.ml.tuning.grpc.connection import Caller, GrpcConnection
-from proa.ml.tuning.grpc.framing import MAX_MESSAGE_BYTES, read_timeout, write_timeout
-from proa.ml.tuning.grpc.messages import CODEC, METHODS
-from proa.ml.tuning.grpc.server import GrpcServer
-from proa.ml.tuning.grpc.status import CallFailed, Code
+from proa.ml.grpc.channel import call
+from proa.ml.grpc.connection import Caller, GrpcConnection, Limits
+from proa.ml.grpc.framing import MAX_MESSAGE_BYTES, read_timeout, write_timeout
+from proa.ml.grpc.server import GrpcServer
+from proa.ml.grpc.status import CallFailed, Code
+from proa.ml.tuning.grpc.messages import CODEC, KATIB, METHODS
 
 GET = "/api.v1.beta1.DBManager/GetObservationLog"
 REPORT = "/api.v1.beta1.DBManager/ReportObservationLog"
@@ -59,7 +59,7 @@ def serve(body: Callable[[Address, Served], Awaitable[None]], **limits: int) -> 
 
     async def go() -> None:
         served = Served()
-        server = GrpcServer({GET: served.get, REPORT: served.report}, **limits)
+        server = GrpcServer(KATIB, {GET: served.get, REPORT: served.report}, Limits(**limits))
         sock = socket.create_server(("127.0.0.1", 0))
         await server.serve(sock, is_host=True)
         try:
@@ -75,7 +75,7 @@ async def dial(host: str, port: int):
 
 
 async def ask(address: Address, path: str = GET, seconds: float = 10.0, **message: object) -> dict:
-    return await call(dial, address, path, message, seconds)
+    return await call(KATIB, dial, address, path, message, seconds)
 
 
 def method_of(channel, path: str = GET):
@@ -147,9 +147,7 @@ def test_a_message_that_is_too_long_is_refused_before_it_is_whole():
     serve(body)
 
 
-def test_a_call_whose_end_comes_with_what_is_too_long_keeps_its_connection(monkeypatch):
-    monkeypatch.setattr("proa.ml.tuning.grpc.connection.MAX_MESSAGE_BYTES", 100)
-
+def test_a_call_whose_end_comes_with_what_is_too_long_keeps_its_connection():
     async def body(address: Address, served: Served) -> None:
         async with grpc.aio.insecure_channel("{}:{}".format(*address)) as channel:
             await method_of(channel)({"trial_name": "t"})
@@ -159,7 +157,7 @@ def test_a_call_whose_end_comes_with_what_is_too_long_keeps_its_connection(monke
             await method_of(channel)({"trial_name": "t"})
         assert len({caller.address for _, caller in served.calls}) == 1
 
-    serve(body)
+    serve(body, message_bytes=100)
 
 
 def test_a_call_ends_when_its_time_is_up_and_when_the_client_goes():
@@ -242,7 +240,7 @@ def test_nothing_more_is_heard_of_a_client_that_does_not_read():
             self.is_cut = True
 
     async def go() -> None:
-        connection, transport = GrpcConnection(GrpcServer({}), is_host=True), Deaf()
+        connection, transport = GrpcConnection(GrpcServer(KATIB, {}), is_host=True), Deaf()
         connection.connection_made(transport)
         connection.pause_writing()
         assert not transport.is_reading_on
@@ -257,7 +255,7 @@ def test_nothing_more_is_heard_of_a_client_that_does_not_read():
 
 
 def test_one_pod_cannot_hold_all_that_there_is_room_for():
-    server = GrpcServer({})
+    server = GrpcServer(KATIB, {})
     greedy, other = (Caller((address, 1), ("10.0.0.1", 6789)) for address in ("10.1.0.1", "10.1.0.2"))
     taken = sum(server.hold(1024 * 1024, greedy) for _ in range(100))
     assert taken == 16
@@ -266,7 +264,7 @@ def test_one_pod_cannot_hold_all_that_there_is_room_for():
     assert server.hold(1024 * 1024, greedy)
 
 
-@pytest.mark.parametrize("limit", ["max_connections", "max_of_one_address"])
+@pytest.mark.parametrize("limit", ["connections", "of_one_address"])
 def test_more_connections_than_there_is_room_for_are_cut(limit):
     async def body(address: Address, served: Served) -> None:
         reader, writer = await asyncio.open_connection(*address)

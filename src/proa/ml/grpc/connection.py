@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 from dataclasses import field
-from typing import Protocol, cast
+from typing import NamedTuple, Protocol, cast
 
 from h2 import events
 from h2.config import H2Configuration
@@ -17,7 +17,7 @@ from h2.connection import H2Connection
 from h2.errors import ErrorCodes
 from h2.exceptions import ProtocolError, StreamClosedError
 
-from proa.ml.tuning.grpc.framing import (
+from proa.ml.grpc.framing import (
     CONTENT_TYPE,
     HEAD_BYTES,
     MAX_MESSAGE_BYTES,
@@ -25,7 +25,7 @@ from proa.ml.tuning.grpc.framing import (
     read_timeout,
     write_message,
 )
-from proa.ml.tuning.grpc.status import CallFailed, Code
+from proa.ml.grpc.status import CallFailed, Code
 from proa.objects.quick_dataclass import dataclass
 
 STALL_SECONDS = 90.0
@@ -49,8 +49,26 @@ class Caller:
     is_host: bool = False
 
 
+class Limits(NamedTuple):
+    """What clients can have of a server."""
+
+    connections: int = 512
+    of_one_address: int = 64
+    """Connections of one pod: it cannot keep all others out."""
+    message_bytes: int = MAX_MESSAGE_BYTES
+    held_bytes: int = 64 * 1024 * 1024
+    """Of requests and answers of all connections, until they are sent."""
+    held_of_one_bytes: int = 16 * 1024 * 1024
+    """Of one pod's."""
+    call_seconds: float = 60.0
+    advice: str = "send less at once"
+    """For whoever sends a message that is too long."""
+
+
 class Owner(Protocol):
     """What a connection needs of its server."""
+
+    limits: Limits
 
     def admit(self, connection: GrpcConnection) -> bool: ...
     def leave(self, connection: GrpcConnection) -> None: ...
@@ -174,8 +192,9 @@ class GrpcConnection(asyncio.Protocol):
         if stream is None or stream.is_answering:
             return
         stream.body += data
-        if len(stream.body) > MAX_MESSAGE_BYTES + HEAD_BYTES:
-            words = f"a message has up to {MAX_MESSAGE_BYTES} bytes: report fewer points at once"
+        limits = self._server.limits
+        if len(stream.body) > limits.message_bytes + HEAD_BYTES:
+            words = f"a message has up to {limits.message_bytes} bytes: {limits.advice}"
             self._refuse(number, stream, CallFailed(Code.RESOURCE_EXHAUSTED, words))
         elif not self._hold(stream, len(data)):
             words = "too many calls are under way: try again"

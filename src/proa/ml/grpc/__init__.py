@@ -1,0 +1,1 @@
+"""gRPC of our own on h2: messages by tables of their fields, unary methods served and called."""
