@@ -24,6 +24,14 @@ SERVICE_LABEL = "serving.kserve.io/inferenceservice"
 COMPONENT_LABEL = "component"
 REVISION_LABEL = "serving.knative.dev/revision"
 GRAPH_LABEL = "serving.kserve.io/inferencegraph"
+ROUTING_STATE = "serving.knative.dev/routingState"
+"""Of a revision's Deployment: `reserve` where no address leads to it, then its min-scale does not count."""
+
+# annotations of a revision's Deployment, beside autoscaling.knative.dev/* (scaling/annotations.py)
+CONTAINER_CONCURRENCY = "proa.local/container-concurrency"
+"""How many requests a pod answers at once; absent or 0: any number."""
+TIMEOUT_SECONDS = "proa.local/timeout-seconds"
+"""How long a request may wait for the first of its answer: `timeout` of the component."""
 
 # annotations of an InferenceService
 DEPLOYMENT_MODE = "serving.kserve.io/deploymentMode"

@@ -47,3 +47,34 @@ class Share(NamedTuple):
     percent: int
     is_latest: bool
     tag: str = ""
+
+
+class Probe(NamedTuple):
+    """How to ask whether a pod answers: an HTTP GET of `path`, or only a connection where that is ""."""
+
+    port: int
+    path: str = ""
+    host: str = ""
+    """As its Host header says it; "" for the pod's address."""
+
+
+class Backend(NamedTuple):
+    """A pod of a revision that runs: where it listens."""
+
+    name: str
+    address: str
+    http_port: int
+    grpc_port: int
+    probe: Probe
+    is_ready: bool
+    """The kubelet says so; while it does not, whoever has a request for it may ask the pod itself."""
+
+
+class Backends(NamedTuple):
+    """All that a request for a revision may go to, and how."""
+
+    pods: tuple[Backend, ...]
+    container_concurrency: int
+    """Requests that a pod answers at once, 0 for any number."""
+    timeout_seconds: float
+    """Until the first of an answer."""

@@ -1,0 +1,1 @@
+"""Hold requests for revisions that have no ready pod, have one started, and forward them: Knative's activator."""
