@@ -1,0 +1,1 @@
+"""Where requests to InferenceServices go: Services, HTTPRoutes or Ingresses, addresses. Pure."""
