@@ -2,6 +2,15 @@
 
 A format is a file here with `load(folder, options) -> Model`; formats/loading.py has the list. Loading raises
 ModelError with words for people: what was looked for, what was found, what would work.
+
+How requests become arrays, and arrays answers, is the same for all formats:
+- V1 instances that are objects become an array a key, one element an instance; any others become one array, as
+  numpy.array makes it of them, under the name of the model's first input.
+- Of V2 each input is an array of its datatype and shape. Elements of BYTES are bytes or str.
+- V1's predictions are the one output's rows; of several outputs, an object a row with a key an output.
+- An array of objects has elements of str or bytes, or JSON's values: these are an answer of V1 as they are, and JSON's
+  text as BYTES of V2.
+- Rows of two requests are put into one call only where names, data types and all axes but the first are the same.
 """
 
 from __future__ import annotations
@@ -20,6 +29,10 @@ class ModelError(Exception):
     """A model cannot be loaded: why, and what would help."""
 
 
+class ModelMissing(ModelError):
+    """There is no model's file in the folder; it may be one of a folder a model."""
+
+
 class InputError(ValueError):
     """A request's input does not fit the model: which, why, and what would. It is answered with 400."""
 
@@ -33,7 +46,7 @@ class TensorSpec(NamedTuple):
 
 
 class LoadOptions(NamedTuple):
-    """What the runtime was told. `settings` are the format's own, by name."""
+    """What the runtime was told. `settings` are the format's own, by name: flags without `--`, and `model_class`."""
 
     name: str
     threads: int = 1

@@ -1,0 +1,106 @@
+"""The list of formats, which of them a folder has, and loading one.
+
+Formats have the names of KServe's runtimes' supportedModelFormats. A module is imported when a model of it is loaded.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from pathlib import Path
+from typing import cast
+
+from proa.ml.serving.server.formats import files
+from proa.ml.serving.server.formats.protocol import Load, LoadOptions, Model, ModelError, ModelMissing
+
+_PACKAGE = "proa.ml.serving.server.formats"
+FORMATS = {
+    "sklearn": f"{_PACKAGE}.sklearn",
+    "xgboost": f"{_PACKAGE}.xgboost",
+    "lightgbm": f"{_PACKAGE}.lightgbm",
+    "onnx": f"{_PACKAGE}.onnx",
+    "custom": f"{_PACKAGE}.custom",
+    "fastapi": f"{_PACKAGE}.fastapi",
+}
+_BY_ENDING = {
+    ".onnx": "onnx",
+    ".joblib": "sklearn",
+    ".pkl": "sklearn",
+    ".pickle": "sklearn",
+    ".skops": "sklearn",
+    ".ubj": "xgboost",
+}
+_LIGHTGBM_STARTS = b"tree\n"
+
+
+def load_model(folder: Path, format_name: str, options: LoadOptions) -> Model:
+    """Return the folder's model; "" as the format's name is the one that its files tell. Raises ModelError."""
+    name = (format_name or find_format(folder)).lower()
+    if name not in FORMATS:
+        raise ModelError(f"unknown model format {name}; known are {', '.join(FORMATS)}")
+    try:
+        load = cast(Load, import_module(FORMATS[name]).load)
+        return load(folder, options)
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.startswith("proa"):
+            raise
+        raise ModelError(
+            f"format {name} needs {error.name}, which the image of the runtime has not: {_describe_install(name)}"
+        ) from error
+
+
+def find_format(folder: Path) -> str:
+    """Return the format of the folder's files; raise ModelMissing where they tell none."""
+    if not folder.exists():
+        raise ModelMissing(f"there is no folder {folder}")
+    if (folder / "MLmodel").is_file():
+        return "mlflow"
+    if (folder / "config.json").is_file() and _is_transformer(folder / "config.json"):
+        return "huggingface"
+    paths = [folder] if folder.is_file() else sorted(path for path in folder.iterdir() if path.is_file())
+    found = {format_name for path in paths if (format_name := _find_format_of_file(path))}
+    if len(found) > 1:
+        raise ModelError(f"{folder} has files of {' and '.join(sorted(found))}; name one as modelFormat")
+    if found:
+        return found.pop()
+    if any((folder / name).is_file() for name in ("app.py", "main.py")):
+        return "fastapi"
+    if (folder / "model.py").is_file():
+        return "custom"
+    raise ModelMissing(
+        f"no model of a known format in {folder}: {files.describe(folder)}; known are {', '.join(FORMATS)}"
+    )
+
+
+def _find_format_of_file(path: Path) -> str:
+    by_ending = _BY_ENDING.get(path.suffix, "")
+    if by_ending or path.suffix not in {".bst", ".txt", ".json"}:
+        return by_ending
+    with path.open("rb") as file:
+        start = file.read(256)
+    if start.startswith(_LIGHTGBM_STARTS):
+        return "lightgbm"
+    if path.suffix == ".bst" or (path.suffix == ".json" and b'"learner"' in start):
+        return "xgboost"
+    return ""
+
+
+def _is_transformer(path: Path) -> bool:
+    with path.open("rb") as file:
+        start = file.read(1 << 20)
+    return b'"architectures"' in start or b'"model_type"' in start
+
+
+def _describe_install(format_name: str) -> str:
+    packages = {
+        "sklearn": "scikit-learn",
+        "xgboost": "xgboost-cpu",
+        "lightgbm": "lightgbm",
+        "onnx": "onnxruntime",
+        "mlflow": "mlflow-skinny pandas",
+        "pytorch": "torch",
+        "huggingface": "torch transformers",
+    }
+    package = packages.get(format_name)
+    if package is None:
+        return "install it there"
+    return f"pip install {package}, or a runtime whose image has it"

@@ -1,0 +1,103 @@
+"""Serve a scikit-learn model: a *.joblib, *.pkl or *.pickle file as upstream's server, or a *.skops file.
+
+A pickle runs code of whoever made it when it is opened; that is done in this pod only. A skops file runs none: types
+that skops does not know are refused, unless `--trusted_types` names them.
+Where the file has an equal in ONNX (conversion.py), that is served, and scikit-learn is not even imported.
+
+Source: KServe's python/sklearnserver/sklearnserver/model.py.
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+from pathlib import Path
+from typing import Any
+
+from proa.ml.serving.server.formats import files, settings
+from proa.ml.serving.server.formats.estimators import EstimatorModel
+from proa.ml.serving.server.formats.protocol import LoadOptions, ModelError, TensorModel
+
+ENDINGS = (".joblib", ".pkl", ".pickle", ".skops")
+PLATFORM = "sklearn"
+_PREDICT_PROBA = "PREDICT_PROBA"
+
+
+def load(folder: Path, options: LoadOptions) -> TensorModel:
+    """Return the folder's one file as a model. `--predict_proba` or $PREDICT_PROBA: probabilities where there are."""
+    return load_file(files.find_model_file(folder, ENDINGS, "sklearn"), options)
+
+
+def load_file(path: Path, options: LoadOptions) -> TensorModel:
+    """Return the file as a model."""
+    wants_probabilities = settings.is_on(options.settings, "predict_proba", default=_is_probability_wanted())
+    estimator = open_estimator(path, options)
+    _limit_threads(estimator, options.threads)
+    has_probabilities = wants_probabilities and hasattr(estimator, "predict_proba")
+    return EstimatorModel(estimator, PLATFORM, "predict_proba" if has_probabilities else "predict")
+
+
+def open_estimator(path: Path, options: LoadOptions) -> Any:
+    """Return what is in the file; raise ModelError where that is nothing that predicts."""
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        try:
+            estimator = _open_skops(path, options) if path.suffix == ".skops" else _open_pickle(path)
+        except ModelError:
+            raise
+        except ModuleNotFoundError as error:
+            raise ModelError(
+                f"{path.name} needs the module {error.name}, which the image of the runtime has not; "
+                f"install it there, or serve the model in an image of your own"
+            ) from error
+        except Exception as error:  # a pickle raises what it likes
+            raise ModelError(
+                f"{path.name} does not load with {_describe_version()}: {type(error).__name__}: {error}"
+            ) from error
+    for warning in told:
+        warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
+    if not hasattr(estimator, "predict"):
+        raise ModelError(
+            f"{path.name} holds a {type(estimator).__name__}, which has no predict; expected a fitted estimator"
+        )
+    return estimator
+
+
+def _open_pickle(path: Path) -> Any:
+    import joblib
+
+    return joblib.load(path)
+
+
+def _open_skops(path: Path, options: LoadOptions) -> Any:
+    from skops import io
+
+    unknown = io.get_untrusted_types(file=path)
+    trusted = [name.strip() for name in options.settings.get("trusted_types", "").split(",") if name.strip()]
+    refused = [name for name in unknown if name not in trusted]
+    if refused:
+        raise ModelError(
+            f"{path.name} has types that skops does not know to be safe: {', '.join(refused)}; "
+            f"where you trust them: --trusted_types={','.join(unknown)}"
+        )
+    return io.load(path, trusted=unknown)
+
+
+def _limit_threads(estimator: Any, threads: int) -> None:
+    """Let the libraries below use so many threads, and the estimator so many jobs."""
+    import threadpoolctl
+
+    threadpoolctl.threadpool_limits(limits=threads)
+    if hasattr(estimator, "get_params"):
+        jobs = [name for name in estimator.get_params(deep=True) if name.split("__")[-1] == "n_jobs"]
+        estimator.set_params(**dict.fromkeys(jobs, threads))
+
+
+def _is_probability_wanted() -> bool:
+    return settings.is_on(os.environ, _PREDICT_PROBA)
+
+
+def _describe_version() -> str:
+    from importlib.metadata import version
+
+    return f"scikit-learn {version('scikit-learn')}"
