@@ -34,6 +34,7 @@ from proa.cluster_settings import (
 )
 from proa.home import Home, write_private
 from proa.local_nodes.addresses import (
+    ACTIVATOR_PORT,
     API_ADDRESS,
     API_PORT,
     API_SERVICE_IP,
@@ -66,6 +67,7 @@ if TYPE_CHECKING:
     from proa.httpd.server import HttpServer
     from proa.ml.area import Area
     from proa.ml.pipelines.component import Pipelines
+    from proa.ml.serving.settings import ServingSettings
     from proa.ml.tuning.component import TuningSettings
     from proa.ml.tuning.observations.observations import Observations
     from proa.network.gateway.starter import GatewayStarter
@@ -94,6 +96,7 @@ LEASES = {
     "pipelines": "proa-pipelines-operator",
     "tuning": "proa-tuning-operator",
     "training": "proa-training-operator",
+    "serving": "proa-serving-operator",
 }
 """By which lease of kube-system each component that may run elsewhere (`--without`) is led."""
 COMPONENTS = (
@@ -110,6 +113,9 @@ COMPONENTS = (
     "proa.scheduler.cycle",
 )
 """What is imported while noded boots and keys are written."""
+
+
+GATEWAY_TIMEOUT_SECONDS = 30.0
 
 
 class StartFailure(Exception):
@@ -151,6 +157,7 @@ class Cluster:
         self._gateway: GatewayStarter
         self._pipelines: Pipelines | None = None
         self._tuning_door = Door()
+        self._activator_door = Door()
         self._areas: list[Area] = []
         self._remote_kubelets: RemoteKubelets
 
@@ -381,6 +388,8 @@ class Cluster:
         if "tuning" not in without:
             self._open_tuning_door()
             others[TUNING_PORT] = self._tuning_door.listen
+        if "serving" not in without:
+            others[ACTIVATOR_PORT] = self._activator_door.listen
         around = Surroundings(
             informers,
             events,
@@ -502,23 +511,48 @@ class Cluster:
             await serve_db_manager(stack, client, observations, self._tuning_door)
             await install(self._client, API_ADDRESS, TUNING_PORT)
 
-        async def dial(host: str, port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-            return await asyncio.open_connection(sock=await self._nodes.connect(host, port))
-
         database = self.settings.tuning_database or str(self.home.tuning_database)
-        return TuningSettings(database, serve, dial=dial)
+        return TuningSettings(database, serve, dial=self._dial)
+
+    async def _dial(self, host: str, port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """Connect to what pods and Services have at that address."""
+        return await asyncio.open_connection(sock=await self._nodes.connect(host, port))
+
+    def _make_serving_settings(self) -> ServingSettings:
+        from proa.ml.serving.settings import ServingSettings
+
+        async def prepare() -> None:
+            from proa.network.gateway.installation import install
+
+            await install(self._client, GATEWAY_TIMEOUT_SECONDS)
+
+        return ServingSettings(
+            self._activator_door,
+            API_ADDRESS,
+            ACTIVATOR_PORT,
+            model_cache=str(self.home.models),
+            dial=self._dial,
+            prepare=prepare,
+        )
 
     async def _make_areas(self, server: ApiServer) -> None:
-        """Have tuning and training wait for their first objects; raise ApiError where their kinds cannot be made."""
+        """Have the areas of ML wait for their first objects; raise ApiError where their kinds cannot be made."""
         from proa.apiserver.custom_resources.shipped import create_missing
         from proa.ml.area import Area, ensure_definitions
+        from proa.ml.serving import component as serving
         from proa.ml.training import component as training
         from proa.ml.tuning import component as tuning
 
         settings = self.settings
+        serving_client = make_account_client(server, serving.ACCOUNT)
         known = {
             "tuning": (tuning.ACCOUNT, tuning.make_parts(self._make_tuning_settings(server)), None),
             "training": (training.ACCOUNT, training.make_parts(), self._install_training),
+            "serving": (
+                serving.ACCOUNT,
+                serving.make_parts(serving_client, self._make_serving_settings()),
+                None,
+            ),
         }
         without = settings.without.split(",")
         self._areas = [

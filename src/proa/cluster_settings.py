@@ -20,7 +20,7 @@ FILE = "file"
 """What `--pipelines-database` calls the home's own."""
 FAMILIES = ("IPv4", "IPv4,IPv6")
 """What `--ip-families` may ask for."""
-SEPARABLE = ("controllers", "scheduler", "pipelines", "tuning", "training")
+SEPARABLE = ("controllers", "scheduler", "pipelines", "tuning", "training", "serving")
 """Components that `--without` may name: they have verbs of their own."""
 
 

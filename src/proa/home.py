@@ -109,6 +109,11 @@ class Home(NamedTuple):  # no dataclass: each `proa` would wait for what that im
         return self.path / "tuning" / "observations.db"
 
     @property
+    def models(self) -> Path:
+        """Files of models that are served, by namespace, as nodes have fetched them."""
+        return self.path / "serving" / "models"
+
+    @property
     def databases(self) -> tuple[Path, ...]:
         """What may be in the home besides objects, each in a folder of its own; a backup has them."""
         return self.pipelines_database, self.tuning_database

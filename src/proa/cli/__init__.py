@@ -23,6 +23,7 @@ VERBS = {
     "experiments": "list experiments of hyper-parameters, follow them with a drawing, print the best parameters",
     "tuning": "be Katib of any cluster, in a process of its own",
     "training": "be Kubeflow's training of any cluster, in a process of its own",
+    "serving": "be KServe of any cluster, in a process of its own",
     "kubeconfig": "print the kubeconfig for kubectl and every other client",
     "apiserver": "run an API server alone, one of several on one etcd",
     "controllers": "run the controllers alone, against any Kubernetes API server",

@@ -1,56 +1,92 @@
-"""What `proa pipelines serve` and `proa tuning serve` share: where clients reach them, and where their database is."""
+"""Be KServe of a cluster, Proa's or any other: InferenceServices, InferenceGraphs and TrainedModels."""
 
 from __future__ import annotations
 
 import argparse
 import ipaddress
-import socket
-from pathlib import Path
 
-from proa.cli import Failure, UsageError
-from proa.home import find_home
+from proa.cli import UsageError, component
+from proa.cli.actions import add_action
+from proa.cli.serve_options import add_place, open_listener
 
-DATABASE_SERVERS = ("postgresql://", "postgres://")
+DESCRIPTION = """\
+What serves models: docs/serving.md. `proa up` has all of it; `serve` is for other clusters.
+"""
+SERVE_DESCRIPTION = """\
+Be KServe of a cluster until SIGTERM or Ctrl-C: make its kinds and runtimes known, carry out InferenceServices,
+InferenceGraphs and TrainedModels, scale them, and hold the requests of those that are scaled to zero (the activator).
+Several may run: the one that holds the lease works, the others wait for it. A cluster that `proa up` runs has serving
+already, and keeps the lease: start it with --without serving.
+"""
+EPILOG = """\
+examples:
+  proa serving serve --kubeconfig ~/.kube/config --image registry.example/proa:1
+  proa serving serve --listen 0.0.0.0 --advertise $(POD_IP)     in a pod: examples/serving-elsewhere.yaml
+
+What the process may do, and nothing else, is in examples/serving-elsewhere.yaml. More: docs/serving.md.
+"""
+PORT, HEALTH_PORT = 8012, 10264
 
 
-def add_place(parser: argparse.ArgumentParser, who: str, port: int) -> None:
-    """Add where `who` answers clients."""
-    parser.add_argument(
-        "--listen", default="127.0.0.1", metavar="ADDRESS", help=f"where {who} answers (default: 127.0.0.1)"
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add this verb's options."""
+    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
+    summary = "carry out a cluster's InferenceServices, in a process of its own"
+    serve = add_action(actions, "serve", summary, description=SERVE_DESCRIPTION, epilog=EPILOG)
+    serve.add_argument(
+        "--image",
+        default="",
+        metavar="IMAGE",
+        help="what has Proa and the formats' libraries, for model servers and what helps them "
+        "(default: proa.local/python, which only Proa's nodes have)",
     )
-    parser.add_argument(
-        "--port", type=int, default=port, metavar="N", help=f"(default: {port}; 0: any free one)"
+    serve.add_argument(
+        "--model-cache",
+        default="",
+        metavar="FOLDER",
+        help="a folder of every node where models' files are kept, for namespaces whose pod security lets them mount "
+        "it (default: none, each pod fetches its own)",
     )
+    add_place(serve, "the activator", PORT)
+    serve.add_argument(
+        "--advertise",
+        default="",
+        metavar="ADDRESS",
+        help="where the cluster's nodes reach the activator (default: what --listen says)",
+    )
+    component.add_arguments(serve, "proa-serving-operator", HEALTH_PORT, "--health-port")
 
 
-def find_database(options: argparse.Namespace, own: Path) -> str:
-    """Return the database's URL or path; the home's is that of the home's own cluster alone."""
-    from proa.client.kubeconfig import in_cluster
+def run(options: argparse.Namespace) -> int:
+    """Serve."""
+    from proa.ml.grpc.door import Door
+    from proa.ml.serving.component import make_parts
+    from proa.ml.serving.settings import HOST_IMAGE, ServingSettings
+    from proa.standalone.areas import SERVING, AreaProcess
 
-    if options.database:
-        given: str = options.database
-        return given if given.startswith(DATABASE_SERVERS) else str(Path(given).absolute())
-    home = find_home(options.home)
-    if options.kubeconfig is not None:
-        is_own = Path(options.kubeconfig).absolute() == home.kubeconfig.absolute()
-    else:
-        is_own = in_cluster() is None
-    if not is_own:
-        raise UsageError("serve: --database FILE or --database postgresql://… is needed for another cluster")
-    return str(own)
-
-
-def open_listener(address: str, port: int) -> socket.socket:
-    """Return the socket for clients; raise UsageError, Failure."""
-    try:
-        ip = ipaddress.ip_address(address)
-    except ValueError:
-        raise UsageError(f"--listen {address}: an IP address is needed") from None
-    if not 0 <= port <= 65535:
-        raise UsageError(f"--port {port}: a port is a number from 0 (any free one) to 65535")
-    try:
-        return socket.create_server(
-            (str(ip), port), family=socket.AF_INET6 if ip.version == 6 else socket.AF_INET
+    address = check_advertised(options.advertise or options.listen)
+    listener = open_listener(options.listen, options.port)
+    door = Door()
+    door.listen(listener)
+    settings = ServingSettings(
+        door,
+        address,
+        int(listener.getsockname()[1]) if address else 0,
+        image=options.image or HOST_IMAGE,
+        model_cache=options.model_cache,
+    )
+    with listener:
+        return component.serve_area(
+            SERVING, AreaProcess(lambda client: make_parts(client, settings)), options
         )
-    except OSError as error:
-        raise Failure(f"--listen {address} --port {port}: {error.strerror}") from None
+
+
+def check_advertised(text: str) -> str:
+    """Return the address that others connect to, "" where nobody can: loopback; raise UsageError."""
+    try:
+        address = ipaddress.ip_address(text)
+    except ValueError:
+        raise UsageError(f"--advertise {text}: an IP address is needed") from None
+    if address.is_unspecified:
+        raise UsageError(f"--listen {text} says not where nodes reach it: add --advertise ADDRESS")
+    return "" if address.is_loopback else str(address)

@@ -8,7 +8,7 @@ from contextlib import AsyncExitStack
 
 from proa.cli import component
 from proa.cli.actions import add_action
-from proa.cli.serving import add_place, find_database, open_listener
+from proa.cli.serve_options import add_place, find_database, open_listener
 from proa.home import find_home
 
 DESCRIPTION = """\

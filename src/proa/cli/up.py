@@ -107,7 +107,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--without",
         metavar="LIST",
         help="what runs elsewhere or not at all, with commas between: `controllers`, `scheduler`, which have verbs of "
-        'their own, `pipelines`, `tuning` and `training`; kept for later starts; "" for nothing',
+        'their own, `pipelines`, `tuning`, `training` and `serving`; kept for later starts; "" for nothing',
     )
     parser.add_argument(
         "--scheduler-config",

@@ -30,6 +30,8 @@ PIPELINES_PORT = 8888
 TUNING_NAME = "katib-db-manager.kubeflow:6789"
 TUNING_PORT = 6789
 """Where pods reach Katib's DBManager: there, too."""
+ACTIVATOR_PORT = 8012
+"""Where what carries requests finds serving's activator: there, too."""
 HOST_ADDRESS = "10.243.255.2"
 """What stands for the host's loopback, where pods may reach it."""
 INSIDE_CIDRS = (CLUSTER_POD_CIDR, SERVICE_CIDR, "10.243.0.0/16")

@@ -1,4 +1,4 @@
-"""Run the reconcilers of tuning, or of training, in a process of their own while it leads.
+"""Run the reconcilers of tuning, of training, or of serving, in a process of their own while it leads.
 
 Definitions are made, and renewed, each time that it begins to lead; those that are somebody else's stay as they are.
 """
@@ -13,6 +13,7 @@ from proa.standalone.leading import Connections
 
 TUNING = "proa-tuning-operator"
 TRAINING = "proa-training-operator"
+SERVING = "proa-serving-operator"
 """Of the leases, too."""
 
 

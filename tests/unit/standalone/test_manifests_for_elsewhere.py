@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[3]
 POLICY = ROOT / "src/proa/apiserver/authorization/policy/proa.json"
 PARTS = [
     part
-    for area in ("pipelines", "tuning", "training")
+    for area in ("pipelines", "tuning", "training", "serving")
     for part in yaml.safe_load_all((ROOT / f"examples/{area}-elsewhere.yaml").read_text())
 ]
 Right = tuple[str, str, str, str]
@@ -41,7 +41,7 @@ def rights_of_words(rules: list[str]) -> Iterator[Right]:
     [
         *[
             (f"proa-{area}-operator", f"system:proa:controller:{area}-operator")
-            for area in ("pipelines", "tuning", "training")
+            for area in ("pipelines", "tuning", "training", "serving")
         ],
         *[
             (f"system:proa:{name}", f"system:proa:{name}")
@@ -54,6 +54,9 @@ def rights_of_words(rules: list[str]) -> Iterator[Right]:
                 "training-edit",
                 "training-view",
                 "cluster-training-runtimes-view",
+                "serving-edit",
+                "serving-view",
+                "cluster-serving-runtimes-view",
             )
         ],
     ],

@@ -9,7 +9,7 @@ from typing import Any
 
 from proa.cli import Failure, component
 from proa.cli.actions import add_action
-from proa.cli.serving import add_place, find_database, open_listener
+from proa.cli.serve_options import add_place, find_database, open_listener
 from proa.cli.terminal import Terminal
 from proa.home import find_home
 

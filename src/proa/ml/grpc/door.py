@@ -1,16 +1,24 @@
 """Listening sockets that are there before anybody serves them: what connects meanwhile waits, at a descriptor's cost.
 
-Nodes' listeners are opened when a node starts, the DBManager with the first Experiment, and again after a failure.
+Nodes' listeners are opened when a node starts; what answers there, the DBManager or serving's activator, is opened with
+the first object that needs it, and again after a failure.
 """
 
 from __future__ import annotations
 
 import asyncio
 import socket
-from typing import TYPE_CHECKING
+from typing import Protocol
 
-if TYPE_CHECKING:
-    from proa.ml.grpc.server import GrpcServer
+
+class Answerer(Protocol):
+    """A server that takes listening sockets."""
+
+    async def serve(self, sock: socket.socket, *, is_host: bool = False) -> asyncio.Server:
+        """Accept on a listening socket, which is its own from now on. `is_host`: of this machine's loopback."""
+
+    async def close(self) -> None:
+        """Accept no more, and cut what is under way."""
 
 
 class Door:
@@ -18,7 +26,7 @@ class Door:
 
     def __init__(self) -> None:
         self._listeners: set[DoorListener] = set()
-        self._server: GrpcServer | None = None
+        self._server: Answerer | None = None
 
     def listen(self, sock: socket.socket, *, is_host: bool = False) -> DoorListener:
         """Take a listening socket, and serve it whenever there is a server; `is_host`: of this machine's loopback."""
@@ -28,7 +36,7 @@ class Door:
             listener.begin(self._server)
         return listener
 
-    def open(self, server: GrpcServer) -> None:
+    def open(self, server: Answerer) -> None:
         """Have this server accept, now and for what comes to listen."""
         self._server = server
         for listener in self._listeners:
@@ -55,10 +63,10 @@ class DoorListener:
         self._is_host = is_host
         self._task: asyncio.Task[asyncio.Server] | None = None
 
-    def begin(self, server: GrpcServer) -> None:
+    def begin(self, server: Answerer) -> None:
         """Let the server accept."""
         accepting = server.serve(self._sock.dup(), is_host=self._is_host)
-        self._task = asyncio.get_running_loop().create_task(accepting, name="grpc door")
+        self._task = asyncio.get_running_loop().create_task(accepting, name="door")
 
     async def end(self) -> None:
         """Let the server accept no more."""

@@ -327,6 +327,14 @@ def test_operators_whose_users_make_objects_read_no_secrets() -> None:
         assert not [rule for rule in rules if {"secrets", "*"} & set(rule.get("resources", ()))]
 
 
+def test_the_operator_of_serving_reads_secrets_by_name_alone() -> None:
+    found = [default.obj for default in load_policy()]
+    roles = {obj["metadata"]["name"]: obj for obj in found if "rules" in obj}
+    rules = roles["system:proa:controller:serving-operator"]["rules"]
+    assert {v for rule in rules if "secrets" in rule.get("resources", ()) for v in rule["verbs"]} == {"get"}
+    assert not [rule for rule in rules if "*" in (*rule["verbs"], *rule.get("resources", ()))]
+
+
 def test_a_role_of_more_parts_than_can_be_compared_is_refused_at_once(secured_api: Any) -> None:
     api = secured_api
     writes = {"apiGroups": ["rbac.authorization.k8s.io"], "resources": ["roles"], "verbs": ["create"]}

@@ -1,0 +1,1 @@
+"""The reconcilers of serving and their plans: InferenceService, its status, TrainedModel."""

@@ -1,0 +1,13 @@
+"""The reconcilers of serving, as one list."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from proa.ml.serving.settings import ServingSettings
+from proa.reconcile.protocol import Controller
+
+
+def make_controllers(settings: ServingSettings) -> Sequence[Controller]:
+    """Return what reconciles InferenceServices and TrainedModels."""
+    return ()

@@ -1,0 +1,37 @@
+"""What serving is told by whoever starts it: `proa up`, or `proa serving serve`."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+from proa.ml.grpc.door import Door
+from proa.objects.quick_dataclass import dataclass
+
+Dial = Callable[[str, int], Awaitable[tuple[asyncio.StreamReader, asyncio.StreamWriter]]]
+HOST_IMAGE = "proa.local/python"
+"""This machine's own Python environment as an image: nodes of `proa up` have it."""
+
+
+async def _nothing() -> None:
+    return
+
+
+@dataclass(frozen=True, slots=True)
+class ServingSettings:
+    """`image` has Proa and what the formats need: model servers, agents and initializers run in it.
+
+    `door` has the sockets at which requests for revisions without a pod arrive: the activator opens it. Nodes and the
+    gateway reach it at `activator_address`:`activator_port`; "" where nothing activates, and nothing is scaled to zero.
+    """
+
+    door: Door
+    activator_address: str = ""
+    activator_port: int = 0
+    image: str = HOST_IMAGE
+    model_cache: str = ""
+    """A folder of every node where models' files are kept (hostPath); "" for none: each pod fetches its own."""
+    dial: Dial = asyncio.open_connection
+    """Reaches pods and Services."""
+    prepare: Callable[[], Awaitable[None]] = _nothing
+    """Sees that the cluster has what serving builds on, as Gateway API's definitions; before anything begins."""

@@ -1,0 +1,1 @@
+"""What an InferenceService means, without asking anybody: definitions, defaults, checks, which runtime serves it."""
