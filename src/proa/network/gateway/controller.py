@@ -341,7 +341,7 @@ class GatewayController:
             self._reports.add(GATEWAY_CLASSES, gateway_class, statuses.class_status(gateway_class, now))
         for gateway in our_gateways(objects):
             found = plan.gateways[_key(gateway)]
-            status = statuses.gateway_status(gateway, found, plan, addresses, refusal, now)
+            status = statuses.gateway_status(gateway, found, plan, addresses, refusal, now, public)
             self._reports.add(GATEWAYS, gateway, status, refusal=refusal)
         for resource in ROUTES:
             for route in objects.routes.get(resource.kind, ()):

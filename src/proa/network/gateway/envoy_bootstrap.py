@@ -20,6 +20,7 @@ CLUSTER_STATS = (
         for what in ("total", "active", "time", "timeout", "retry", "2xx", "4xx", "5xx")
     ),
     *(f".upstream_cx_{what}" for what in ("total", "active", "connect_fail", "overflow")),
+    ".outlier_detection.ejections_active",
     *(".membership_total", ".downstream_cx_total", ".downstream_cx_active", ".downstream_cx_overflow"),
     *(".downstream_global_cx_overflow", ".ssl.connection_error", ".ssl.handshake"),
 )

@@ -26,6 +26,8 @@ ACCESS_LOG = "logs/access.log"
 ADMIN_SOCKET = "admin.sock"
 ENDPOINTS_SOCKET = "endpoints.sock"
 MAX_CONNECTIONS = 10_000
+MAX_RETRIES = 1000
+"""At the same time, to one backend: all that a killed pod had in hand."""
 BUFFER_BYTES = 1 << 20
 HEADERS_KB = 60
 CONNECT_SECONDS = 5
@@ -59,13 +61,32 @@ def source(path: str) -> Json:
     return {"path_config_source": {"path": f"./{path}"}, "resource_api_version": "V3"}
 
 
+OUTLIERS: Json = {
+    "split_external_local_origin_errors": True,
+    "consecutive_local_origin_failure": 3,
+    "enforcing_consecutive_local_origin_failure": 100,
+    "enforcing_local_origin_success_rate": 0,
+    "enforcing_success_rate": 0,
+    "enforcing_consecutive_5xx": 0,
+    "enforcing_consecutive_gateway_failure": 0,
+    "interval": "1s",
+    "base_ejection_time": "5s",
+    "max_ejection_time": "30s",
+    "max_ejection_percent": 70,
+}
+"""An endpoint that took no connection three times in a row gets nothing for a while; never are all given up.
+
+Answers do not count, whatever they are: under load all endpoints say 503 at times, and fewer of them would not help.
+"""
+
+
 @functools.lru_cache(maxsize=16384)
 def make_cluster(backend: BackendKey) -> Json:
     """Return the cluster that stands for a backend; it is not to be changed."""
     name = str(backend)
     http: Json = {"http2_protocol_options": {}} if backend.is_http2 else {"http_protocol_options": {}}
     limits = {"max_connections": MAX_CONNECTIONS, "max_pending_requests": MAX_CONNECTIONS}
-    limits |= {"max_requests": MAX_CONNECTIONS, "max_retries": 100}
+    limits |= {"max_requests": MAX_CONNECTIONS, "max_retries": MAX_RETRIES}
     return {
         "name": name,
         "type": "EDS",
@@ -74,6 +95,7 @@ def make_cluster(backend: BackendKey) -> Json:
         "lb_policy": "LEAST_REQUEST",
         "common_lb_config": {"healthy_panic_threshold": {"value": 0}},
         "circuit_breakers": {"thresholds": [limits]},
+        "outlier_detection": OUTLIERS,
         "per_connection_buffer_limit_bytes": BUFFER_BYTES,
         "typed_extension_protocol_options": {
             HTTP_OPTIONS: {

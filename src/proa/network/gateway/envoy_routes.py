@@ -13,6 +13,7 @@ from proa.network.gateway.model import (
     PathChange,
     PathMatch,
     Redirect,
+    Retry,
     Route,
     Target,
     ValueMatch,
@@ -22,7 +23,9 @@ NOWHERE = "nowhere"
 """A cluster that there is not: requests to it are answered with 500."""
 RETRY_ON = "connect-failure,refused-stream,reset-before-request"
 """Only what no backend has seen is sent again, so that this is harmless for any method."""
-RETRIES = 3
+MAX_BACK_OFF_FACTOR = 10
+REPEATABLE_BODY_BYTES = 4 << 20
+"""A request with a longer body is not sent again once it was begun."""
 REDIRECT_CODES = {
     301: "MOVED_PERMANENTLY",
     302: "FOUND",
@@ -54,6 +57,8 @@ def _make_route(route: Route, door: Door, public_ports: Mapping[int, int]) -> Js
         made["direct_response"] = {"status": route.status}
     else:
         made["route"] = _make_action(route)
+        if route.retry.on_reset or route.retry.codes:
+            made["request_body_buffer_limit"] = REPEATABLE_BODY_BYTES
         made |= _edits("request", route.request_headers)
     made |= _edits("response", route.response_headers)
     if route.cors is not None:
@@ -100,19 +105,7 @@ def _make_action(route: Route) -> Json:
         "weighted_clusters": {"clusters": [_share(target) for target in route.targets]},
         "cluster_not_found_response_code": "INTERNAL_SERVER_ERROR",
         "timeout": _seconds(route.timeout_seconds),
-        "retry_policy": {
-            "retry_on": RETRY_ON,
-            "num_retries": RETRIES,
-            "retry_host_predicate": [
-                {
-                    "name": "envoy.retry_host_predicates.previous_hosts",
-                    "typed_config": {
-                        "@type": f"{TYPE}extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate"
-                    },
-                }
-            ],
-            "host_selection_retry_max_attempts": 5,
-        },
+        "retry_policy": _make_retry(route.retry),
     }
     if route.backend_timeout_seconds:
         action["retry_policy"]["per_try_timeout"] = _seconds(route.backend_timeout_seconds)
@@ -130,6 +123,28 @@ def _make_action(route: Route) -> Json:
             for mirror in route.mirrors
         ]
     return action
+
+
+def _make_retry(retry: Retry) -> Json:
+    conditions = [RETRY_ON]
+    if retry.on_reset:
+        conditions.append("reset")
+    if retry.codes:
+        conditions.append("retriable-status-codes")
+    other_hosts = f"{TYPE}extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate"
+    return {
+        "retry_on": ",".join(conditions),
+        "retriable_status_codes": [*retry.codes],
+        "num_retries": retry.attempts,
+        "retry_back_off": {
+            "base_interval": _seconds(retry.backoff_seconds),
+            "max_interval": _seconds(retry.backoff_seconds * MAX_BACK_OFF_FACTOR),
+        },
+        "retry_host_predicate": [
+            {"name": "envoy.retry_host_predicates.previous_hosts", "typed_config": {"@type": other_hosts}}
+        ],
+        "host_selection_retry_max_attempts": 10,
+    }
 
 
 def _share(target: Target) -> Json:

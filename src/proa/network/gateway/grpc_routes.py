@@ -20,6 +20,7 @@ from proa.network.gateway.http_routes import (
     resolved_condition,
 )
 from proa.network.gateway.model import PathMatch, Route, ValueMatch, make_order
+from proa.network.gateway.retries import read_retry
 from proa.network.gateway.world import World
 from proa.objects import meta
 
@@ -45,6 +46,7 @@ def _plan_rule(
     created = route["metadata"].get("creationTimestamp") or ""
     filters = read_filters(route, KIND, rule.get("filters") or (), world, problems)
     targets = read_targets(route, KIND, rule, world, problems)
+    retry = read_retry(route, rule)
     for index, match in enumerate(rule.get("matches") or ({},)):
         path = _path_match(match.get("method") or {})
         headers = _headers(match.get("headers") or ())
@@ -57,6 +59,7 @@ def _plan_rule(
                 path=path,
                 headers=headers,
                 targets=targets,
+                retry=retry,
                 is_grpc=True,
             )
         )

@@ -6,11 +6,11 @@ makes the whole route not accepted; a backend that cannot be used has its share 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from proa.client.protocol import Object
+from proa.network.gateway.durations import read_duration
 from proa.network.gateway.filters import Unsupported, find_reference, read_edits, read_filters
 from proa.network.gateway.gateways import Condition
 from proa.network.gateway.model import (
@@ -21,12 +21,11 @@ from proa.network.gateway.model import (
     ValueMatch,
     make_order,
 )
+from proa.network.gateway.retries import read_retry
 from proa.network.gateway.world import World
 from proa.objects import meta
 
 KIND = "HTTPRoute"
-_DURATION = re.compile(r"([0-9]{1,5})(h|ms|m|s)")
-_UNIT_SECONDS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
 
 
 class RulesPlan(NamedTuple):
@@ -64,6 +63,7 @@ def _plan_rule(
     filters = read_filters(route, KIND, rule.get("filters") or (), world, problems)
     targets = read_targets(route, KIND, rule, world, problems)
     timeouts = rule.get("timeouts") or {}
+    retry = read_retry(route, rule)
     for index, match in enumerate(rule.get("matches") or ({},)):
         path = _path_match(match.get("path") or {})
         headers, queries = (_value_matches(match.get(field) or ()) for field in ("headers", "queryParams"))
@@ -88,6 +88,7 @@ def _plan_rule(
                 targets=targets if filters.redirect is None else (),
                 timeout_seconds=read_duration(timeouts.get("request")),
                 backend_timeout_seconds=read_duration(timeouts.get("backendRequest")),
+                retry=retry,
             )
         )
 
@@ -144,10 +145,3 @@ def read_targets(
         if weight:
             targets.append(Target(backend, weight, request, response))
     return tuple(targets)
-
-
-def read_duration(text: str | None) -> float | None:
-    """Return the seconds of a Gateway API duration (GEP-2257: `1h30m`); None for none, and for 0: no limit."""
-    if not text:
-        return None
-    return sum(int(number) * _UNIT_SECONDS[unit] for number, unit in _DURATION.findall(text)) or None

@@ -119,6 +119,21 @@ class Target(NamedTuple):
     response_headers: HeaderEdits = NO_EDITS
 
 
+class Retry(NamedTuple):
+    """Which requests are sent again, beside those that no backend has seen: how often, and after which pause.
+
+    `on_reset`: the backend went without an answer; `codes`: it answered with one of these.
+    """
+
+    on_reset: bool = False
+    codes: tuple[int, ...] = ()
+    attempts: int = 3
+    backoff_seconds: float = 0.025
+
+
+NO_RETRY = Retry()
+
+
 class RouteOrder(NamedTuple):
     """Which of several routes that match is taken: the smallest. See HTTPRouteRule's `matches`, upstream."""
 
@@ -159,6 +174,7 @@ class Route:
     response_headers: HeaderEdits = NO_EDITS
     timeout_seconds: float | None = None
     backend_timeout_seconds: float | None = None
+    retry: Retry = NO_RETRY
     status: int = 500
 
     @property

@@ -6,6 +6,7 @@ Times of conditions change with their status only; entries of other controllers 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from proa.client.protocol import Object
@@ -15,6 +16,7 @@ from proa.network.gateway.ingress import HTTP_PORT, HTTPS_PORT
 from proa.network.gateway.plan import Plan
 from proa.objects import meta
 
+HOST_PORT_TYPE = "gateway.proa.local/port-{}"
 FEATURES = (
     "GRPCRoute",
     "Gateway",
@@ -66,9 +68,18 @@ def class_status(gateway_class: Object, now: float) -> Object | None:
 
 
 def gateway_status(
-    gateway: Object, planned: GatewayPlan, plan: Plan, addresses: Sequence[str], refusal: str, now: float
+    gateway: Object,
+    planned: GatewayPlan,
+    plan: Plan,
+    addresses: Sequence[str],
+    refusal: str,
+    now: float,
+    ports: Mapping[int, int] = MappingProxyType({}),
 ) -> Object | None:
-    """Return the status of a Gateway; `refusal` is why the proxy does not do as it is told ("" it does)."""
+    """Return the status of a Gateway; `refusal` is why the proxy does not do as it is told ("" it does).
+
+    `ports` says which the host has for each port of a listener.
+    """
     old = gateway.get("status") or {}
     generation = meta.generation(gateway)
     known = {entry["name"]: entry.get("conditions") or () for entry in old.get("listeners") or ()}
@@ -85,13 +96,26 @@ def gateway_status(
     ]
     status = {
         **old,
-        "addresses": [{"type": "IPAddress", "value": address} for address in addresses],
+        "addresses": [
+            *({"type": "IPAddress", "value": address} for address in addresses),
+            *_other_ports(planned, addresses, ports),
+        ],
         "conditions": _conditions(
             old.get("conditions") or (), _with_refusal(planned.conditions, refusal), generation, now
         ),
         "listeners": listeners,
     }
     return None if status == old else status
+
+
+def _other_ports(
+    planned: GatewayPlan, addresses: Sequence[str], ports: Mapping[int, int]
+) -> Iterable[Object]:
+    """Return where those ports are that are not themselves on the host, as addresses of a type of our own."""
+    for port in sorted({listener.door.port for listener in planned.listeners if listener.is_usable}):
+        if ports.get(port, port) != port:
+            for address in addresses:
+                yield {"type": HOST_PORT_TYPE.format(port), "value": f"{address}:{ports[port]}"}
 
 
 def route_status(route: Object, planned: RoutePlan | None, now: float) -> Object | None:

@@ -436,3 +436,19 @@ def test_entries_of_other_controllers_stay_and_ours_go_with_their_parent():
     route = {**make_route("r", parentRefs=[{"name": "x"}]), "status": {"parents": [other, mine]}}
 
     assert route_status(route, None, 0.0) == {"parents": [other]}
+
+
+def test_a_gateway_tells_which_ports_are_others_on_the_host():
+    planned = plan([PLAIN])
+
+    status = gateway_status(PLAIN, planned.gateways[GW], planned, ["127.0.0.1"], "", 0.0, {80: 8080})
+    itself = gateway_status(PLAIN, planned.gateways[GW], planned, ["127.0.0.1"], "", 0.0, {80: 80})
+
+    assert status is not None
+    assert itself is not None
+    address = {"type": "IPAddress", "value": "127.0.0.1"}
+    assert status["addresses"] == [
+        address,
+        {"type": "gateway.proa.local/port-80", "value": "127.0.0.1:8080"},
+    ]
+    assert itself["addresses"] == [address]
