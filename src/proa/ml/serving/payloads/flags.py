@@ -10,7 +10,7 @@ import re
 from typing import NamedTuple
 
 MODES = ("all", "request", "response")
-FORMATS = ("json", "csv", "parquet")
+FORMATS = ("json", "csv")
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h)")
 
