@@ -49,9 +49,11 @@ class EstimatorModel:
 
 
 def make_outputs(result: Any) -> Mapping[str, Any]:
-    """Return a prediction as tensors: an array is output-0, a table has an output a column."""
+    """Return a prediction as tensors: an array is output-0, a table or a dict has an output a name."""
     import numpy
 
+    if isinstance(result, Mapping):
+        return {str(name): _make_plain(numpy.asarray(values)) for name, values in result.items()}
     if hasattr(result, "columns") and hasattr(result, "to_numpy"):
         return {str(name): _make_plain(result[name].to_numpy()) for name in result.columns}
     if hasattr(result, "toarray"):  # a sparse matrix

@@ -7,6 +7,7 @@ Source: KServe's python/lgbserver/lgbserver/model.py.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -55,9 +56,11 @@ class BoosterModel:
         self._booster, self._threads = booster, threads
         self._columns = tuple(booster.feature_name())
         self._width = int(booster.num_feature())
-        self.inputs = [TensorSpec(INPUT, "FP64", (-1, self._width))]
+        self.inputs: Sequence[TensorSpec] = [TensorSpec(INPUT, "FP64", (-1, self._width))]
         classes = int(booster.num_model_per_iteration())
-        self.outputs = [TensorSpec(OUTPUT, "FP64", (-1,) if classes == 1 else (-1, classes))]
+        self.outputs: Sequence[TensorSpec] = [
+            TensorSpec(OUTPUT, "FP64", (-1,) if classes == 1 else (-1, classes))
+        ]
 
     def predict(self, inputs: Arrays) -> Arrays:
         """Return output-0, what the booster predicts."""

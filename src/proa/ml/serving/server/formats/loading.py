@@ -18,6 +18,9 @@ FORMATS = {
     "xgboost": f"{_PACKAGE}.xgboost",
     "lightgbm": f"{_PACKAGE}.lightgbm",
     "onnx": f"{_PACKAGE}.onnx",
+    "mlflow": f"{_PACKAGE}.mlflow",
+    "pytorch": f"{_PACKAGE}.pytorch",
+    "huggingface": f"{_PACKAGE}.huggingface",
     "custom": f"{_PACKAGE}.custom",
     "fastapi": f"{_PACKAGE}.fastapi",
 }
@@ -28,6 +31,10 @@ _BY_ENDING = {
     ".pickle": "sklearn",
     ".skops": "sklearn",
     ".ubj": "xgboost",
+    ".pt": "pytorch",
+    ".pth": "pytorch",
+    ".pt2": "pytorch",
+    ".torchscript": "pytorch",
 }
 _LIGHTGBM_STARTS = b"tree\n"
 

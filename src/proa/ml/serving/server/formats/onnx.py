@@ -7,6 +7,7 @@ whole numbers to floats), so that V1's numbers fit; a fraction is never cut off.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -63,8 +64,8 @@ class OnnxModel:
 
     def __init__(self, session: Any, *, is_one_row: bool = False) -> None:
         self._session = session
-        self.inputs = [_make_spec(node) for node in session.get_inputs()]
-        self.outputs = [_make_spec(node) for node in session.get_outputs()]
+        self.inputs: Sequence[TensorSpec] = [_make_spec(node) for node in session.get_inputs()]
+        self.outputs: Sequence[TensorSpec] = [_make_spec(node) for node in session.get_outputs()]
         self._by_name = {spec.name: spec for spec in self.inputs}
         self._dtypes = {spec.name: DTYPES[spec.datatype] for spec in self.inputs}
         self._names = [spec.name for spec in self.outputs]

@@ -45,7 +45,10 @@ def is_by_column(inputs: Arrays, columns: Sequence[str]) -> bool:
     """Tell whether each input is a column, not the one input all the rows."""
     if not inputs:
         raise InputError("there is no input; expected at least one")
-    return len(inputs) > 1 or (next(iter(inputs)) in columns and next(iter(inputs.values())).size != 0)
+    if len(inputs) > 1:
+        return True
+    name, array = next(iter(inputs.items()))
+    return name in columns and (array.ndim == 1 or (array.ndim == 2 and array.shape[1] == 1))
 
 
 def decode_texts(array: Any) -> Any:

@@ -28,13 +28,14 @@ def load(folder: Path, options: LoadOptions) -> TensorModel:
     return load_file(files.find_model_file(folder, ENDINGS, "sklearn"), options)
 
 
-def load_file(path: Path, options: LoadOptions) -> TensorModel:
-    """Return the file as a model."""
+def load_file(path: Path, options: LoadOptions, method: str = "predict") -> TensorModel:
+    """Return the file as a model that predicts by `method`."""
     wants_probabilities = settings.is_on(options.settings, "predict_proba", default=_is_probability_wanted())
     estimator = open_estimator(path, options)
     _limit_threads(estimator, options.threads)
-    has_probabilities = wants_probabilities and hasattr(estimator, "predict_proba")
-    return EstimatorModel(estimator, PLATFORM, "predict_proba" if has_probabilities else "predict")
+    if wants_probabilities and hasattr(estimator, "predict_proba"):
+        method = "predict_proba"
+    return EstimatorModel(estimator, PLATFORM, method)
 
 
 def open_estimator(path: Path, options: LoadOptions) -> Any:

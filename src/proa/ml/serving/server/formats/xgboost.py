@@ -7,6 +7,7 @@ Source: KServe's python/xgbserver/xgbserver/model.py.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -49,8 +50,8 @@ class BoosterModel:
         self._booster, self._threads = booster, threads
         self._columns = tuple(booster.feature_names or ())
         self._width = int(booster.num_features())
-        self.inputs = [TensorSpec(INPUT, "FP32", (-1, self._width))]
-        self.outputs = [TensorSpec(OUTPUT, "FP32", (-1,))]
+        self.inputs: Sequence[TensorSpec] = [TensorSpec(INPUT, "FP32", (-1, self._width))]
+        self.outputs: Sequence[TensorSpec] = [TensorSpec(OUTPUT, "FP32", (-1,))]
 
     def predict(self, inputs: Arrays) -> Arrays:
         """Return output-0, what the booster predicts."""
