@@ -7,7 +7,7 @@ components/predictor.go (reconcileModel), for the reasons and messages too.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from proa.ml.serving.records import Object
@@ -38,20 +38,20 @@ class Selected(NamedTuple):
 
 
 def select_runtime(
-    predictor: Object, runtimes: Mapping[str, Object], cluster_runtimes: Mapping[str, Object]
+    predictor: Object, runtimes: Sequence[Object], cluster_runtimes: Sequence[Object]
 ) -> Selected:
     """Return what serves a predictor's `model` (with its defaults); raise NotServed.
 
-    `runtimes` are the namespace's, by name, `cluster_runtimes` the cluster's.
+    `runtimes` are the namespace's, `cluster_runtimes` the cluster's.
     """
     model = predictor["model"]
     if model.get("runtime"):
         return _named(model, runtimes, cluster_runtimes)
     for found, is_cluster in ((runtimes, False), (cluster_runtimes, True)):
-        fitting = supporting(predictor, found.values())
+        fitting = supporting(predictor, found)
         if fitting:
             return Selected(fitting[0], is_cluster, model.get("protocolVersion") or _first(fitting[0]))
-    raise _none_found(model, [*runtimes.values(), *cluster_runtimes.values()])
+    raise _none_found(model, [*runtimes, *cluster_runtimes])
 
 
 def supporting(predictor: Object, runtimes: Iterable[Object]) -> list[Object]:
@@ -75,9 +75,9 @@ def supporting(predictor: Object, runtimes: Iterable[Object]) -> list[Object]:
     return sorted(fitting, key=lambda runtime: -_priority(runtime, name))
 
 
-def _named(model: Object, runtimes: Mapping[str, Object], cluster_runtimes: Mapping[str, Object]) -> Selected:
+def _named(model: Object, runtimes: Sequence[Object], cluster_runtimes: Sequence[Object]) -> Selected:
     name = model["runtime"]
-    runtime = runtimes.get(name) or cluster_runtimes.get(name)
+    runtime = next((one for one in (*runtimes, *cluster_runtimes) if meta.name(one) == name), None)
     if runtime is None:
         words = f"No ServingRuntimes or ClusterServingRuntimes with the name: {name}"
         raise NotServed(UNKNOWN, "Waiting for runtime to become available", words)
@@ -101,7 +101,7 @@ def _named(model: Object, runtimes: Mapping[str, Object], cluster_runtimes: Mapp
             f"specified runtime {name} does not support specified framework/version "
             f"{_label(model['modelFormat'])}: it has {has or 'none'}",
         )
-    return Selected(runtime, name not in runtimes, protocol or _first(runtime))
+    return Selected(runtime, not meta.namespace(runtime), protocol or _first(runtime))
 
 
 def _none_found(model: Object, runtimes: Sequence[Object]) -> NotServed:
