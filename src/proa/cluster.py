@@ -520,6 +520,7 @@ class Cluster:
 
     def _make_serving_settings(self) -> ServingSettings:
         from proa.ml.serving.settings import ServingSettings
+        from proa.network.gateway.starter import CLASS_NAME
 
         async def prepare() -> None:
             from proa.network.gateway.installation import install
@@ -530,6 +531,7 @@ class Cluster:
             self._activator_door,
             API_ADDRESS,
             ACTIVATOR_PORT,
+            gateway_class=CLASS_NAME,
             model_cache=str(self.home.models),
             dial=self._dial,
             prepare=prepare,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from typing import Literal
 
 from proa.ml.grpc.door import Door
 from proa.objects.quick_dataclass import dataclass
@@ -29,6 +30,10 @@ class ServingSettings:
     activator_address: str = ""
     activator_port: int = 0
     image: str = HOST_IMAGE
+    way: Literal["gateway", "ingress"] = "gateway"
+    """What brings requests from outside: Gateway API's HTTPRoutes, or an Ingress where the cluster has no such thing."""
+    gateway_class: str = ""
+    """Of the Gateway that is made with the first InferenceService; "" where the cluster's administrator makes it."""
     model_cache: str = ""
     """A folder of every node where models' files are kept (hostPath); "" for none: each pod fetches its own."""
     dial: Dial = asyncio.open_connection

@@ -1,1 +1,1 @@
-"""The reconcilers of serving and their plans: InferenceService, its status, TrainedModel."""
+"""The reconcilers of serving and their plans: InferenceServices in both modes, their status, TrainedModels."""

@@ -1,7 +1,7 @@
 """Make a component's pod template: what was merged, with its model's files, probes, our server's flags or the agent.
 
-Pure. `fingerprint` tells of what a revision is made; what is injected here may change with a version of Proa, which makes
-no new revision. Source: KServe's pkg/webhook/admission/pod and …/reconcilers/deployment/deployment_reconciler.go
+Pure. `fingerprint` tells of what a revision is made; what is injected here may change with a version of Proa, which
+makes no new revision. Source: KServe's pkg/webhook/admission/pod and …/reconcilers/deployment/deployment_reconciler.go
 (setDefaultPodSpec); Knative Serving's pkg/reconciler/revision/resources/deploy.go.
 """
 
@@ -174,7 +174,9 @@ def _with_files(container: Object, files: ModelFiles) -> Object:
     paths = {mount["mountPath"] for mount in container.get("volumeMounts") or ()}
     more = [mount for mount in files.mounts if mount["mountPath"] not in paths]
     env = [
-        {**entry, "value": MODELS_FOLDER} if entry.get("name") == STORAGE_VARIABLE and entry.get("value") else entry
+        {**entry, "value": MODELS_FOLDER}
+        if entry.get("name") == STORAGE_VARIABLE and entry.get("value")
+        else entry
         for entry in container.get("env") or ()
     ]
     changed = {**container, "volumeMounts": [*(container.get("volumeMounts") or ()), *more]}

@@ -1,0 +1,136 @@
+"""Say in words what keeps a component's pods from becoming ready. Pure.
+
+What a container said last (its termination message, or the end of its log) comes first: a model that does not load, a
+download that fails. Then images that cannot be had, containers that cannot be made, no node, no quota.
+Source: PropagateModelStatus of KServe's pkg/apis/serving/v1beta1/inference_service_status.go; reconcileDeployment of
+Knative Serving's pkg/reconciler/revision/reconcile_resources.go; pkg/kubelet/images/types.go of kubernetes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
+
+from proa.client.protocol import Object
+from proa.ml.serving.kinds import INITIALIZER_CONTAINER, MAIN_CONTAINER, TRANSFORMER_CONTAINER
+from proa.objects import meta
+from proa.objects.pods import is_ready
+
+MODEL_LOAD_FAILED, RUNTIME_UNHEALTHY = "ModelLoadFailed", "RuntimeUnhealthy"
+SAME = {"ErrImagePull": "ImagePullBackOff", "ImageInspectError": "ImagePullBackOff"}
+"""What comes and goes with the other while one trouble lasts."""
+STARTING = frozenset({"", "ContainerCreating", "PodInitializing"})
+MAX_WORDS = 1000
+HELP = {
+    "ImagePullBackOff": "correct the image, or give its registry's imagePullSecrets",
+    "ErrImageNeverPull": "bring the image to the node, or set another imagePullPolicy than Never",
+    "InvalidImageName": "correct the image's name",
+    "CreateContainerConfigError": "make what the container refers to",
+    "CreateContainerError": "correct the container's command or mounts",
+    "RunContainerError": "correct the container's command or mounts",
+    "Unschedulable": "lower what its containers request, or add nodes",
+}
+
+
+class Trouble(NamedTuple):
+    """Why pods do not become ready. `kind` is a reason of lastFailureInfo, `reason` that of a condition."""
+
+    kind: str
+    reason: str
+    message: str
+    pod: str = ""
+    exit_code: int = 0
+    time: str = ""
+
+    @property
+    def is_failure(self) -> bool:
+        """Tell whether it has been tried, and has failed."""
+        return self.kind != ""
+
+
+def find_trouble(deployment: Object | None, pods: Sequence[Object]) -> Trouble | None:
+    """Return what is wrong with the pods, the latest first; None while all that are not ready may become so."""
+    for pod in newest_first(pods):
+        if is_ready(pod):
+            continue
+        found = next(_of_containers(pod), None) or _unschedulable(pod)
+        if found is not None:
+            return found
+    return _of_deployment(deployment) if deployment is not None else None
+
+
+def newest_first(pods: Iterable[Object]) -> list[Object]:
+    """Return pods by when they were made, the newest first; of one second by name."""
+    by_name = sorted(pods, key=meta.name)
+    return sorted(by_name, key=lambda pod: str(pod["metadata"].get("creationTimestamp")), reverse=True)
+
+
+def init_status(pod: Object) -> Object:
+    """Return the status of the storage initializer; {} where there is none."""
+    statuses = (pod.get("status") or {}).get("initContainerStatuses") or ()
+    return next((one for one in statuses if one.get("name") == INITIALIZER_CONTAINER), {})
+
+
+def _of_containers(pod: Object) -> Iterator[Trouble]:
+    status = pod.get("status") or {}
+    for one in (*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ())):
+        if not one.get("ready") and (found := _ended(pod, one) or _waiting(pod, one)) is not None:
+            yield found
+
+
+def _ended(pod: Object, status: Object) -> Trouble | None:
+    """Return how a container ended that was to go on, or had to end well; one that is tried again has not recovered."""
+    state, last = status.get("state") or {}, status.get("lastState") or {}
+    ended = state.get("terminated") or last.get("terminated")
+    if not ended or not (ended.get("exitCode") or (ended.get("reason") or "") not in ("", "Completed")):
+        return None
+    code = int(ended.get("exitCode") or 0)
+    said = cut(ended.get("message") or "") or _without_words(status.get("name") or "", ended, code)
+    is_models = status.get("name") in (INITIALIZER_CONTAINER, MAIN_CONTAINER, TRANSFORMER_CONTAINER)
+    kind = MODEL_LOAD_FAILED if is_models else RUNTIME_UNHEALTHY
+    at = str(ended.get("finishedAt") or "")
+    return Trouble(kind, f"ExitCode{code}", said, meta.name(pod), code, at)
+
+
+def _without_words(container: str, ended: Object, code: int) -> str:
+    reason = ended.get("reason") or ""
+    because = f" ({reason})" if reason and reason != "Error" else ""
+    return f"container {container} ended with exit code {code}{because} and said nothing"
+
+
+def _waiting(pod: Object, status: Object) -> Trouble | None:
+    waiting = (status.get("state") or {}).get("waiting") or {}
+    reason = SAME.get(waiting.get("reason") or "", waiting.get("reason") or "")
+    if reason in STARTING:
+        return None
+    said = cut(waiting.get("message") or reason)
+    what = f'Unable to fetch image "{status.get("image", "")}": {said}' if "Image" in reason else said
+    helps = f"; {HELP[reason]}" if reason in HELP else ""
+    return Trouble(RUNTIME_UNHEALTHY, reason, f"{what}{helps}", meta.name(pod))
+
+
+def _unschedulable(pod: Object) -> Trouble | None:
+    scheduled = meta.find_condition(pod, "PodScheduled")
+    if scheduled is None or scheduled.get("status") != "False":
+        return None
+    reason = scheduled.get("reason") or "Unschedulable"
+    said = cut(scheduled.get("message") or "")
+    helps = "" if "persistentvolumeclaim" in said else f"; {HELP['Unschedulable']}"
+    return Trouble("", reason, f"{said}{helps}", meta.name(pod))
+
+
+def _of_deployment(deployment: Object) -> Trouble | None:
+    failed = meta.find_condition(deployment, "ReplicaFailure")
+    if failed is not None and failed.get("status") == "True":
+        return Trouble("", failed.get("reason") or "FailedCreate", cut(failed.get("message") or ""))
+    progressing = meta.find_condition(deployment, "Progressing")
+    if progressing is not None and progressing.get("status") == "False":
+        reason = progressing.get("reason") or "ProgressDeadlineExceeded"
+        return Trouble("", reason, cut(progressing.get("message") or ""))
+    return None
+
+
+def cut(words: str) -> str:
+    """Return words as one line of bounded length: the end of them, which says what happened."""
+    flat = " ".join(words.split())
+    return flat if len(flat) <= MAX_WORDS else f"... {flat[-MAX_WORDS:]}"
