@@ -31,7 +31,7 @@ class ServingSettings:
     activator_port: int = 0
     image: str = HOST_IMAGE
     way: Literal["gateway", "ingress"] = "gateway"
-    """What brings requests from outside: Gateway API's HTTPRoutes, or an Ingress where the cluster has no such thing."""
+    """What brings requests from outside: Gateway API's HTTPRoutes, or an Ingress where there is no such thing."""
     gateway_class: str = ""
     """Of the Gateway that is made with the first InferenceService; "" where the cluster's administrator makes it."""
     model_cache: str = ""

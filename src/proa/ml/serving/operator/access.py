@@ -10,7 +10,6 @@ from collections.abc import Iterable
 
 from proa.client.protocol import Client, Object
 from proa.ml.serving.operator.configuration import Configuration
-from proa.ml.serving.settings import ServingSettings
 from proa.ml.serving.revisions.credentials import StorageSpec, make_access, resolve_spec, secret_names
 from proa.ml.serving.revisions.merging import Merged
 from proa.ml.serving.revisions.model_files import (
@@ -21,6 +20,7 @@ from proa.ml.serving.revisions.model_files import (
     make_model_files,
 )
 from proa.ml.serving.revisions.sources import Sources
+from proa.ml.serving.settings import ServingSettings
 from proa.objects import meta
 from proa.objects.errors import NotFound
 from proa.objects.resource import NAMESPACES, SECRETS, SERVICE_ACCOUNTS, Resource

@@ -1,6 +1,6 @@
 """Have what an InferenceService needs be there as it is wanted, and nothing else that it owns of these kinds.
 
-A child is written again where what it is wanted to be has changed (told by a hash on it), or where somebody else changed
+A child is written again where what it is wanted to be has changed (a hash on it tells), or where somebody else changed
 what it says. Nothing is taken from another owner.
 """
 
@@ -119,7 +119,7 @@ def _differs(known: Object, child: Object) -> bool:
 
 
 def is_within(wanted: Any, found: Any) -> bool:
-    """Tell whether all that is wanted is found; what else is found (defaults) does not matter, but for lists' lengths."""
+    """Tell whether all that is wanted is found; other fields do not matter, lengths of lists do."""
     if isinstance(wanted, Mapping):
         return isinstance(found, Mapping) and all(
             is_within(value, found.get(key)) for key, value in wanted.items()

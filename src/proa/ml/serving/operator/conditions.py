@@ -2,7 +2,8 @@
 
 Pure. Ready depends on PredictorReady and IngressReady alone, as KServe has it (a transformer's or explainer's trouble
 is told by IngressReady too, which waits for them). A condition whose words change gets a new time.
-Source: knative.dev/pkg/apis/condition_set.go; conditionSet of KServe's pkg/apis/serving/v1beta1/inference_service_status.go.
+Source: knative.dev/pkg/apis/condition_set.go; conditionSet of KServe's
+pkg/apis/serving/v1beta1/inference_service_status.go.
 """
 
 from __future__ import annotations

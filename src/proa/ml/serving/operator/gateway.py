@@ -7,7 +7,9 @@ from contextlib import suppress
 from proa.ml.serving.operator.world import World
 from proa.ml.serving.routing.addresses import make_gateway
 from proa.ml.serving.routing.parts import GATEWAYS
-from proa.objects.errors import AlreadyExists
+from proa.objects import meta
+from proa.objects.errors import AlreadyExists, NotFound
+from proa.objects.resource import NAMESPACES
 
 
 async def ensure_gateway(world: World) -> None:
@@ -16,5 +18,11 @@ async def ensure_gateway(world: World) -> None:
         return
     config = world.configuration.ingress
     wanted = make_gateway(config, world.settings.gateway_class)
+    namespace = meta.namespace(wanted)
     with suppress(AlreadyExists):
-        await world.client.create(GATEWAYS, wanted, config.gateway.partition("/")[0])
+        try:
+            await world.client.create(GATEWAYS, wanted, namespace)
+        except NotFound:
+            with suppress(AlreadyExists):
+                await world.client.create(NAMESPACES, {"metadata": {"name": namespace}})
+            await world.client.create(GATEWAYS, wanted, namespace)

@@ -21,13 +21,13 @@ from proa.ml.serving.kinds import (
     STOP,
 )
 from proa.ml.serving.operator.configuration import STANDARD, mode_of, read_configuration
-from proa.ml.serving.settings import ServingSettings
 from proa.ml.serving.operator.revision_mode import reconcile_revisions
 from proa.ml.serving.operator.status_writing import refuse, write_status
 from proa.ml.serving.operator.stopping import stop
 from proa.ml.serving.operator.world import World
 from proa.ml.serving.routing.config import BadConfig
 from proa.ml.serving.routing.parts import GATEWAYS, HTTP_ROUTES
+from proa.ml.serving.settings import ServingSettings
 from proa.objects import meta
 from proa.objects.resource import (
     CONFIG_MAPS,

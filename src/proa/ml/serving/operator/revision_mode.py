@@ -103,7 +103,9 @@ async def reconcile_revisions(world: World) -> Result:
     deployments += [one for one in outcomes if isinstance(one, dict)]
     plans = [_plan(world, chosen, kind, deployments) for kind in components_of(chosen.isvc)]
     try:
-        routing = plan_routing(isvc, _components(isvc, plans), world.configuration.ingress, world.settings.way)
+        routing = plan_routing(
+            isvc, _components(isvc, plans), world.configuration.ingress, world.settings.way
+        )
     except BadRoute as error:
         await write_status(
             world.context, isvc, refuse(isvc, "InvalidAddress", str(error), world.context.now())
@@ -111,8 +113,9 @@ async def reconcile_revisions(world: World) -> Result:
         return DONE
     try:
         await _carry_out(world, chosen, plans, routing, deployments)
-    except NotOwned as error:
-        await write_status(world.context, isvc, refuse(isvc, "NotOwned", str(error), world.context.now()))
+    except (NotOwned, Forbidden, Invalid) as error:
+        status = refuse(isvc, type(error).__name__, str(error), world.context.now())
+        await write_status(world.context, isvc, status)
         return Result(AGAIN_SECONDS)
     await write_status(world.context, isvc, _status(world, chosen, plans, routing, refused))
     return Result(AGAIN_SECONDS) if any(one.reason == "NotMade" for one in refused) else DONE
@@ -271,7 +274,9 @@ def _status(
     isvc, config, now = world.isvc, world.configuration.ingress, world.context.now()
     before = isvc.get("status") or {}
     conditions = Conditions(before.get("conditions") or (), now)
-    routes = routes_readiness(routing.routes, world.owned(world.route_kind), world.gateway, world.settings.way)
+    routes = routes_readiness(
+        routing.routes, world.owned(world.route_kind), world.gateway, world.settings.way
+    )
     components: Object = {}
     for plan in plans:
         set_conditions(conditions, plan, routes)

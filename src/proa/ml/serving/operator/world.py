@@ -8,8 +8,8 @@ from functools import cached_property
 from proa.client.protocol import Client, Object
 from proa.ml.serving.kinds import CLUSTER_SERVING_RUNTIMES, SERVICE_LABEL, SERVING_RUNTIMES
 from proa.ml.serving.operator.configuration import Configuration
-from proa.ml.serving.settings import ServingSettings
 from proa.ml.serving.routing.parts import GATEWAYS, HTTP_ROUTES
+from proa.ml.serving.settings import ServingSettings
 from proa.objects import meta
 from proa.objects.resource import INGRESSES, PODS, Resource
 from proa.reconcile.protocol import Context
@@ -18,7 +18,9 @@ from proa.reconcile.protocol import Context
 class World:
     """Reads caches by index: it costs what one InferenceService has."""
 
-    def __init__(self, context: Context, settings: ServingSettings, isvc: Object, configuration: Configuration) -> None:
+    def __init__(
+        self, context: Context, settings: ServingSettings, isvc: Object, configuration: Configuration
+    ) -> None:
         self.context = context
         self.settings = settings
         self.isvc = isvc
