@@ -19,7 +19,8 @@ ONE, TWO, THREE = "m-predictor-00001", "m-predictor-00002", "m-predictor-00003"
             Rollout(ONE, ONE), None, [(ONE, 100, True)], Rollout(ONE, ONE, ONE), id="the first is rolled out"
         ),
         pytest.param(
-            Rollout(ONE, ONE), 10, [(ONE, 10, True), (ONE, 90, False)], Rollout(ONE, ONE, ONE), id="a canary beside nothing is all there is"
+            Rollout(ONE, ONE), 10, [(ONE, 10, True), (ONE, 90, False)], Rollout(ONE, ONE, ONE),
+            id="a canary beside nothing is all there is",
         ),
         pytest.param(
             Rollout(TWO, ONE, ONE), 10, [(ONE, 10, True), (ONE, 90, False)], Rollout(TWO, ONE, ONE),
