@@ -13,7 +13,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable
-from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -27,16 +27,22 @@ EXPERIMENTS = int(os.environ.get("PROA_SURVIVE_EXPERIMENTS", "3"))
 SEED = 7
 LONGEST_WAIT = 3.0
 VALUES, BEST = range(6), 3
-TRAIN = f"sleep 0.3; echo loss=$(( ($1 - {BEST}) * ($1 - {BEST}) ))"
+TRAIN = (
+    "while [ -e /victims/$1 ]; do sleep 0.05; done; "
+    f"sleep 0.3; echo loss=$(( ($1 - {BEST}) * ($1 - {BEST}) ))"
+)
+"""A training whose value stands among the victims waits, to be killed."""
 
 
-def make_experiment(name: str) -> dict[str, Any]:
+def make_experiment(name: str, victims: Path) -> dict[str, Any]:
     container = {
         "name": "train",
         "image": "python:3.11",
         "command": ["sh", "-c", TRAIN, f"training-of-{name}", "${trialParameters.x}"],
+        "volumeMounts": [{"name": "victims", "mountPath": "/victims"}],
     }
-    template = {"spec": {"restartPolicy": "Never", "containers": [container]}}
+    volume = {"name": "victims", "hostPath": {"path": str(victims)}}
+    template = {"spec": {"restartPolicy": "Never", "containers": [container], "volumes": [volume]}}
     return {
         "apiVersion": "kubeflow.org/v1beta1",
         "kind": "Experiment",
@@ -63,36 +69,48 @@ def make_experiment(name: str) -> dict[str, Any]:
     }
 
 
-def kill_server(cluster: Cluster, name: str, choose: random.Random) -> None:
-    os.kill(server_pid(cluster), signal.SIGKILL)
-    cluster.proa("up", "--detach")
+class Attempt:
+    """One experiment, and what happens to it."""
+
+    def __init__(self, cluster: Cluster, name: str, victims: Path, choose: random.Random) -> None:
+        self.cluster = cluster
+        self.name = name
+        self.victims = victims
+        self.choose = choose
+        victims.mkdir()
+
+    def begin(self) -> None:
+        manifest = json.dumps(make_experiment(self.name, self.victims))
+        self.cluster.kubectl("apply", "-f", "-", stdin=manifest)
+
+    def kill_server(self) -> None:
+        self.wait_a_while()
+        os.kill(server_pid(self.cluster), signal.SIGKILL)
+        self.cluster.proa("up", "--detach")
+
+    def kill_noded(self) -> None:
+        self.wait_a_while()
+        os.kill(noded_pid(self.cluster), signal.SIGKILL)
+
+    def kill_training(self) -> None:
+        """Kill the training of one of the values; the Job's next one goes on to its end."""
+        victim = self.victims / str(self.choose.choice(VALUES))
+        victim.touch()
+        self.begin()
+        deadline = time.monotonic() + 60
+        while not (processes := find_processes(f"training-of-{self.name} {victim.name}")):
+            assert time.monotonic() < deadline, self.cluster.get("experiment", self.name)["status"]
+            time.sleep(0.05)
+        os.kill(self.choose.choice(sorted(processes)), signal.SIGKILL)
+        victim.unlink()
+
+    def wait_a_while(self) -> None:
+        """Begin, and wait for any moment: it is what the test is about."""
+        self.begin()
+        time.sleep(self.choose.uniform(0, LONGEST_WAIT))
 
 
-def kill_noded(cluster: Cluster, name: str, choose: random.Random) -> None:
-    os.kill(noded_pid(cluster), signal.SIGKILL)
-
-
-def kill_training(cluster: Cluster, name: str, choose: random.Random) -> None:
-    """Kill a process of a training of the experiment, as soon as there is one."""
-    while not is_over(cluster.get("experiment", name)):
-        processes = sorted(find_processes(f"training-of-{name} "))
-        if processes:
-            with suppress(ProcessLookupError):
-                os.kill(choose.choice(processes), signal.SIGKILL)
-                return
-    raise AssertionError(f"{name} was over before one of its trainings could be killed")
-
-
-KILLS: dict[str, Callable[[Cluster, str, random.Random], None]] = {
-    "server": kill_server,
-    "noded": kill_noded,
-    "training": kill_training,
-}
-
-
-def is_over(experiment: dict[str, Any]) -> bool:
-    conditions = experiment.get("status", {}).get("conditions", [])
-    return any(each["type"] in ("Succeeded", "Failed") and each["status"] == "True" for each in conditions)
+KILLS = (Attempt.kill_server, Attempt.kill_noded, Attempt.kill_training)
 
 
 def check(cluster: Cluster, name: str) -> None:
@@ -127,11 +145,8 @@ def test_experiments_end_right_whatever_is_killed_and_when(
     cluster = start_cluster(ProaCommand(tmp_path_factory.mktemp("survive") / "home", sys.executable))
     choose = random.Random(SEED)
     for number in range(EXPERIMENTS):
-        name, kind = f"grid-{number}", list(KILLS)[number % len(KILLS)]
-        moment = choose.uniform(0, LONGEST_WAIT)
-        cluster.kubectl("apply", "-f", "-", stdin=json.dumps(make_experiment(name)))
-        time.sleep(moment)  # the moment is the point
-        KILLS[kind](cluster, name, choose)
+        name, kill = f"grid-{number}", KILLS[number % len(KILLS)]
+        kill(Attempt(cluster, name, tmp_path_factory.mktemp(name) / "victims", choose))
         ended = cluster.kubectl(
             "wait",
             "--for=condition=Succeeded",
@@ -142,8 +157,7 @@ def test_experiments_end_right_whatever_is_killed_and_when(
         )
         assert ended.returncode == 0, (
             name,
-            kind,
-            moment,
+            kill.__name__,
             cluster.get("experiment", name)["status"],
             ended.stderr,
         )
