@@ -48,9 +48,7 @@ def take_inventory(cluster: Cluster, node: str = "proa-1") -> Counter[str]:
             "links of the host": len(Path("/proc/net/dev").read_text().splitlines()),
         }
     )
-    rules = rules_of(noded)
-    if rules is not None:
-        found["rules"] = rules
+    found.update(Counter(f"rule {rule}" for rule in rules_of(noded)))
     return found
 
 
@@ -101,11 +99,15 @@ def control_groups(home: Path) -> set[Path]:
     return {folder for parent in own if parent.is_dir() for folder in parent.rglob("*") if folder.is_dir()}
 
 
-def rules_of(noded: int) -> int | None:
-    """Return the number of lines of nftables' rules in the node's network, None where they cannot be read."""
+def rules_of(noded: int) -> list[str]:
+    """Return the lines of nftables' rules in the node's network, none where they cannot be read.
+
+    Lists of elements are taken apart. Left out are addresses, ports and plans, which differ from pod to pod, and the
+    chains of plans, of which there is one a number of endpoints.
+    """
     program = next((path for path in ("/usr/sbin/nft", "/sbin/nft") if os.access(path, os.X_OK)), "")
     if not program or os.geteuid() != 0:
-        return None
+        return []
     libc = ctypes.CDLL(None, use_errno=True)
 
     def enter() -> None:
@@ -115,5 +117,14 @@ def rules_of(noded: int) -> int | None:
     listed = subprocess.run(
         [program, "list", "ruleset"], capture_output=True, text=True, preexec_fn=enter, check=True
     )
-    kept = re.sub(r"\tchain plan_\d+ {.*?\n\t}\n", "", listed.stdout, flags=re.S)  # one a number of endpoints
-    return len(kept.splitlines())
+    kept = re.sub(r"\tchain plan_\d+ {.*?\n\t}\n", "", listed.stdout, flags=re.S)
+    lines, table, block = [], "", ""
+    for line in kept.splitlines():
+        if line.startswith("table"):
+            table = line.rstrip(" {")
+        elif line.startswith("\t") and not line.startswith("\t\t"):
+            block = line.strip(" \t{")
+        else:
+            shown = re.sub(r"elements = {|[\d.:a-f/]*[.:\d][\d.:a-f/]*|plan_\d+", "*", line)
+            lines.append(f"{table} {block} {' '.join(shown.split()).strip('*,{} ')}")
+    return lines

@@ -38,6 +38,7 @@ class Cgroups:
         self._v2 = ""
         self._v2_controllers: set[str] = set()
         self._foreign: list[str] = []
+        self._rest: set[str] = set()
 
     def set_up(self) -> None:
         """Find and try each controller; make the node's own group in those that work."""
@@ -184,10 +185,15 @@ class Cgroups:
         for directory in self._paths(path):
             _join(directory)
 
-    def remove(self, path: str) -> bool:
-        """Remove a group (with those inside it); False when something still lives in it."""
-        removed = [remove_group(f"{directory}/{path}") for directory in self.directories()]
-        return all(removed)
+    def remove(self, path: str) -> None:
+        """Remove a group (with those inside it); where something is still ending in it, `remove_rest` will."""
+        places = [f"{directory}/{path}" for directory in self.directories()]
+        self._rest.update(place for place in places if not remove_group(place))
+
+    def remove_rest(self) -> bool:
+        """Remove what could not be removed before; tell whether nothing is left."""
+        self._rest = {place for place in self._rest if not remove_group(place)}
+        return not self._rest
 
     def kill(self, path: str) -> None:
         """Kill every process of a group, until none is left."""

@@ -56,6 +56,10 @@ class _Running:
         self.waiters: list[Reply] = []
 
 
+FIRST_REMOVAL_SECONDS, LAST_REMOVAL_SECONDS = 0.05, 10.0
+"""Until what could not be removed is tried again."""
+
+
 class Supervisor:
     """Every sandbox and container of one node."""
 
@@ -75,6 +79,7 @@ class Supervisor:
         self._process_usage = ProcessUsage()
         self._pids: dict[int, str] = {}
         self._subscribers: list[Reply] = []
+        self._is_removing = False
         self._id = _new_id()
         self._end_what_is_gone()
 
@@ -162,7 +167,15 @@ class Supervisor:
         if current is not None and current["state"] == "Ready":
             self._runtime.end_sandbox(current)
             self._sandboxes.save({**current, "state": "NotReady"})
+            if not self._is_removing:
+                self._remove_rest(FIRST_REMOVAL_SECONDS)
         reply.send({})
+
+    def _remove_rest(self, seconds: float) -> None:
+        """See that what could not be removed yet is removed, ever later: processes take a moment to be gone."""
+        self._is_removing = not self._runtime.remove_rest()
+        if self._is_removing:
+            self._loop.later(seconds, lambda: self._remove_rest(min(2 * seconds, LAST_REMOVAL_SECONDS)))
 
     def do_remove_sandbox(self, arguments: Record, reply: Reply) -> None:
         """Stop a sandbox, and forget it and its containers."""

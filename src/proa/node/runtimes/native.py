@@ -260,6 +260,10 @@ class NativeRuntime:
         if record["ip"] and record["ip"] != self.node_ip:
             self._network.addresses.release(record["ip"])
 
+    def remove_rest(self) -> bool:
+        """Remove control groups in which something was still ending; tell whether none is left."""
+        return self.cgroups.remove_rest()
+
     def update_sandbox(self, record: Record) -> None:
         """Set a pod's limits anew."""
         self._pods.update(record)

@@ -79,6 +79,10 @@ class ProcessRuntime:
     def end_sandbox(self, record: Record) -> None:
         """There is nothing to let go of."""
 
+    def remove_rest(self) -> bool:
+        """There is nothing that could be left."""
+        return True
+
     def prepare(self, record: Record, sandbox: Record) -> None:
         """Make the container's own working folder; an image of its own files would need isolation."""
         if record["config"].get("layers"):

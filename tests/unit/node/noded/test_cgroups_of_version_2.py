@@ -74,7 +74,9 @@ def test_a_process_joins_is_found_and_is_killed_with_its_group(groups: Cgroups) 
     leaf = Path(own, POD, "container", "cgroup.procs")
     while str(pid) not in leaf.read_text().split():
         os.sched_yield()
-    assert not groups.remove(f"{POD}/container")  # somebody lives in it
+    groups.remove(POD)
+    assert not groups.remove_rest()  # somebody lives in it
+    assert leaf.exists()
 
     killed = os.fork()  # `kill` goes on until nobody is left, and the dead are there until they are reaped
     if killed == 0:
@@ -82,7 +84,8 @@ def test_a_process_joins_is_found_and_is_killed_with_its_group(groups: Cgroups) 
         os._exit(0)
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -signal.SIGKILL
     os.waitpid(killed, 0)
-    assert groups.remove(POD)
+    assert groups.remove_rest()
+    assert not Path(own, POD).exists()
 
 
 def test_a_group_with_groups_inside_takes_no_process(groups: Cgroups) -> None:
