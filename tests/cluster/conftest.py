@@ -26,13 +26,13 @@ def kubectl_path() -> str:
 
 
 @pytest.fixture(scope="session")
-def start_cluster(kubectl_path: str) -> Iterator[Callable[[ProaCommand], Cluster]]:
-    """Return a function that starts clusters; they are removed at the end of the session."""
+def start_cluster(kubectl_path: str) -> Iterator[Callable[..., Cluster]]:
+    """Return a function that starts clusters, with options of `proa up`; they are removed at the end of the session."""
     started: list[ProaCommand] = []
 
-    def start(proa: ProaCommand) -> Cluster:
+    def start(proa: ProaCommand, *options: str) -> Cluster:
         started.append(proa)
-        proa("up", "--detach", "--port", "0")
+        proa("up", "--detach", "--port", "0", *options)
         return Cluster(proa, kubectl_path)
 
     yield start
