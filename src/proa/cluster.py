@@ -547,13 +547,18 @@ class Cluster:
 
         settings = self.settings
         serving_client = make_account_client(server, serving.ACCOUNT)
+        serving_settings = self._make_serving_settings()
+
+        async def install_serving() -> None:
+            await serving.install(self._client, serving_settings)
+
         known = {
             "tuning": (tuning.ACCOUNT, tuning.make_parts(self._make_tuning_settings(server)), None),
             "training": (training.ACCOUNT, training.make_parts(), self._install_training),
             "serving": (
                 serving.ACCOUNT,
-                serving.make_parts(serving_client, self._make_serving_settings()),
-                None,
+                serving.make_parts(serving_client, serving_settings),
+                install_serving,
             ),
         }
         without = settings.without.split(",")

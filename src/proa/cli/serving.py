@@ -60,7 +60,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Serve."""
     from proa.ml.grpc.door import Door
-    from proa.ml.serving.component import make_parts
+    from proa.ml.serving.component import install, make_parts
     from proa.ml.serving.settings import HOST_IMAGE, ServingSettings
     from proa.standalone.areas import SERVING, AreaProcess
 
@@ -74,11 +74,13 @@ def run(options: argparse.Namespace) -> int:
         int(listener.getsockname()[1]) if address else 0,
         image=options.image or HOST_IMAGE,
         model_cache=options.model_cache,
+        finds_way=True,
+    )
+    process = AreaProcess(
+        lambda client: make_parts(client, settings), lambda client: install(client, settings)
     )
     with listener:
-        return component.serve_area(
-            SERVING, AreaProcess(lambda client: make_parts(client, settings)), options
-        )
+        return component.serve_area(SERVING, process, options)
 
 
 def check_advertised(text: str) -> str:

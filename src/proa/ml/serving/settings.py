@@ -32,6 +32,8 @@ class ServingSettings:
     image: str = HOST_IMAGE
     way: Literal["gateway", "ingress"] = "gateway"
     """What brings requests from outside: Gateway API's HTTPRoutes, or an Ingress where there is no such thing."""
+    finds_way: bool = False
+    """Whether to look, when serving begins, if the cluster has Gateway API; `way` is what counts otherwise."""
     gateway_class: str = ""
     """Of the Gateway that is made with the first InferenceService; "" where the cluster's administrator makes it."""
     model_cache: str = ""

@@ -1,0 +1,1 @@
+"""The ClusterServingRuntimes and the configuration that every cluster has."""
