@@ -39,17 +39,17 @@ class Changes(NamedTuple):
         return not (self.create or self.update or self.delete)
 
 
-def owned(owner: Object, child: Object, labels: Mapping[str, str] = {}) -> Object:
-    """Return a child with its owner, and a hash of what it is wanted to be."""
+def owned(owner: Object, child: Object, *, unhashed: Iterable[str] = ()) -> Object:
+    """Return a child with its owner, and a hash of what it is wanted to be, but for the `unhashed` fields of spec."""
     metadata = {
         **child["metadata"],
         "namespace": meta.namespace(owner),
         "ownerReferences": [meta.make_owner_reference(owner, INFERENCE_SERVICES)],
     }
-    if labels:
-        metadata["labels"] = {**meta.labels(child), **labels}
     whole = {**child, "metadata": metadata}
-    encoded = orjson.dumps(whole, option=orjson.OPT_SORT_KEYS)
+    skipped = frozenset(unhashed)
+    spec = {key: value for key, value in (child.get("spec") or {}).items() if key not in skipped}
+    encoded = orjson.dumps({**whole, "spec": spec}, option=orjson.OPT_SORT_KEYS)
     metadata["annotations"] = {
         **meta.annotations(child),
         CHILD_HASH: hashlib.sha256(encoded).hexdigest()[:16],
@@ -58,9 +58,17 @@ def owned(owner: Object, child: Object, labels: Mapping[str, str] = {}) -> Objec
 
 
 def plan_children(
-    wanted: Iterable[Object], found: Iterable[Object], *, kept_fields: Iterable[str] = ()
+    wanted: Iterable[Object],
+    found: Iterable[Object],
+    *,
+    kept_fields: Iterable[str] = (),
+    is_checked: bool = True,
 ) -> Changes:
-    """Return what to do; `found` are the owner's own. Fields of `spec` that are kept are not ours to change."""
+    """Return what to do; `found` are the owner's own.
+
+    Fields of `spec` that are kept, and that what is wanted does not name, are as they are. Where it is not `is_checked`
+    what others change is not put right: what the server makes of quantities looks like a change.
+    """
     there = {meta.name(one): one for one in found if not meta.is_deleting(one)}
     create, update, delete = [], [], []
     for child in wanted:
@@ -70,7 +78,7 @@ def plan_children(
         elif (known.get("spec") or {}).get("type") != (child.get("spec") or {}).get("type"):
             delete.append(known)
             create.append(child)
-        elif _differs(known, child):
+        elif _differs(known, child, is_checked):
             update.append(_changed(known, child, kept_fields))
     return Changes(tuple(create), tuple(update), (*delete, *there.values()))
 
@@ -110,10 +118,10 @@ async def _delete(client: Client, resource: Resource, child: Object) -> None:
         return
 
 
-def _differs(known: Object, child: Object) -> bool:
+def _differs(known: Object, child: Object, is_checked: bool) -> bool:
     if meta.annotations(known).get(CHILD_HASH) != meta.annotations(child)[CHILD_HASH]:
         return True
-    return not all(
+    return is_checked and not all(
         is_within(child[key], known.get(key)) for key in child if key not in ("kind", "apiVersion")
     )
 

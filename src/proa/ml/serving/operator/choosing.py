@@ -1,4 +1,4 @@
-"""Choose the runtime of an InferenceService's model; the InferenceService with its defaults. Pure.
+"""Say what an InferenceService means: with its defaults, the runtime of its model, or why it cannot be served. Pure.
 
 Source: reconcileModel of pkg/controller/v1beta1/inferenceservice/components/predictor.go of KServe.
 """
@@ -10,14 +10,18 @@ from typing import NamedTuple
 
 from proa.client.protocol import Object
 from proa.ml.serving.kinds import PREDICTOR
-from proa.ml.serving.revisions.words import NO_RUNTIME, RUNTIME_DISABLED, RUNTIME_UNKNOWN, CannotMake
+from proa.ml.serving.revisions.words import CannotMake
+from proa.ml.serving.spec.checks import check
+from proa.ml.serving.spec.defaults import with_defaults
+from proa.ml.serving.spec.runtime_defaults import with_runtime
+from proa.ml.serving.spec.selection import NotServed, select_runtime
 from proa.objects import meta
 
 NAME_FIELDS = ("servingRuntimeName", "clusterServingRuntimeName")
 
 
 class Chosen(NamedTuple):
-    """An InferenceService with its defaults, and the runtime of its model, or why there is none."""
+    """An InferenceService with its defaults, and the runtime of its model, or why it cannot be served."""
 
     isvc: Object
     runtime: Object | None = None
@@ -36,48 +40,27 @@ class Chosen(NamedTuple):
         return () if self.refusal else [field for field in NAME_FIELDS if field not in self.names]
 
 
-def choose_runtime(isvc: Object, runtimes: Sequence[Object], cluster_runtimes: Sequence[Object]) -> Chosen:
-    """Return the InferenceService as it is meant, with its runtime."""
-    spec = isvc["spec"][PREDICTOR]
-    for key in (
-        "sklearn",
-        "xgboost",
-        "lightgbm",
-        "onnx",
-        "pytorch",
-        "huggingface",
-        "tensorflow",
-        "triton",
-        "pmml",
-    ):
-        if key in spec:
-            model = {**spec[key], "modelFormat": {"name": key}}
-            predictor = {**{k: v for k, v in spec.items() if k != key}, "model": model}
-            isvc = {**isvc, "spec": {**isvc["spec"], PREDICTOR: predictor}}
-            spec = predictor
-    model = spec.get("model")
-    if not model:
-        return Chosen(isvc)
-    all_of = [*runtimes, *cluster_runtimes]
-    if name := model.get("runtime"):
-        found = next((one for one in all_of if meta.name(one) == name), None)
-        if found is None:
-            return Chosen(
-                isvc, refusal=CannotMake("Waiting for runtime to become available", RUNTIME_UNKNOWN)
-            )
-        if found["spec"].get("disabled"):
-            return Chosen(isvc, refusal=CannotMake("Specified runtime is disabled", RUNTIME_DISABLED))
-        return Chosen(isvc, found)
-    wanted = model["modelFormat"]["name"]
-    for one in all_of:
-        for supported in one["spec"].get("supportedModelFormats") or ():
-            if (
-                supported["name"] == wanted
-                and supported.get("autoSelect")
-                and not one["spec"].get("disabled")
-            ):
-                return Chosen(isvc, one)
-    return Chosen(
-        isvc,
-        refusal=CannotMake(f"No runtime found to support specified framework/version: {wanted}", NO_RUNTIME),
-    )
+def choose(
+    isvc: Object,
+    mode: str,
+    runtimes: Sequence[Object],
+    cluster_runtimes: Sequence[Object],
+    resources: Mapping[str, Mapping[str, str]],
+) -> Chosen:
+    """Return the InferenceService as it is meant, with its runtime; `resources` are those of users' own containers."""
+    meant = with_defaults(isvc, resources)
+    if problems := check(meant, mode):
+        return Chosen(meant, refusal=CannotMake("; ".join(str(problem) for problem in problems)))
+    return choose_for(meant, runtimes, cluster_runtimes)
+
+
+def choose_for(meant: Object, runtimes: Sequence[Object], cluster_runtimes: Sequence[Object]) -> Chosen:
+    """Return an InferenceService that has its defaults with the runtime of its predictor's model."""
+    predictor = meant["spec"][PREDICTOR]
+    if "model" not in predictor:
+        return Chosen(meant)
+    try:
+        selected = select_runtime(predictor, runtimes, cluster_runtimes)
+    except NotServed as error:
+        return Chosen(meant, refusal=CannotMake(error.words, error.reason))
+    return Chosen(with_runtime(meant, selected), selected.runtime)

@@ -30,6 +30,8 @@ class Configuration(NamedTuple):
     disallowed_labels: tuple[str, ...] = ()
     log_url: str = ""
     agent_resources: Mapping[str, Any] = {}
+    resources: Mapping[str, Mapping[str, str]] = {}
+    """Of containers that users bring, where these say nothing."""
     oci_mode: str = ""
     ca_config_map: str = ""
 
@@ -56,6 +58,7 @@ def read_configuration(config_map: Object | None) -> Configuration:
         disallowed_labels=tuple(services.get("serviceLabelDisallowedList") or ()),
         log_url=_section(data, "logger").get("defaultUrl") or "",
         agent_resources=_resources(agent),
+        resources=_resources(services.get("resource") or {}),
         oci_mode=storage.get("ociModelMode") or "",
         ca_config_map=storage.get("caBundleConfigMapName") or "",
     )

@@ -21,7 +21,7 @@ from proa.ml.serving.kinds import (
 )
 from proa.ml.serving.operator.access import make_files
 from proa.ml.serving.operator.children import NotOwned, carry_out, create, owned, plan_children
-from proa.ml.serving.operator.choosing import Chosen, choose_runtime
+from proa.ml.serving.operator.choosing import Chosen, choose
 from proa.ml.serving.operator.component_plan import (
     ComponentPlan,
     component_status,
@@ -45,6 +45,7 @@ from proa.ml.serving.operator.model_status import invalid_spec, model_status
 from proa.ml.serving.operator.revision_states import see_revisions
 from proa.ml.serving.operator.status_writing import components_of, refuse, write_status
 from proa.ml.serving.operator.world import World
+from proa.ml.serving.revisions.autoscalers import make_autoscaler
 from proa.ml.serving.revisions.merging import Merged, merge_component
 from proa.ml.serving.revisions.model_files import InvalidStorage
 from proa.ml.serving.revisions.names import (
@@ -65,10 +66,16 @@ from proa.ml.serving.routing.addresses import Readiness, address_of, routes_read
 from proa.ml.serving.routing.hosts import internal_url
 from proa.ml.serving.routing.parts import Backend, BadRoute, Component, Ports, Routing
 from proa.ml.serving.routing.revisions import plan_routing
-from proa.ml.serving.scaling.annotations import initial_replicas, read_scaling, scaling_annotations
+from proa.ml.serving.scaling.annotations import (
+    CLASS,
+    HPA,
+    initial_replicas,
+    read_scaling,
+    scaling_annotations,
+)
 from proa.objects import meta
 from proa.objects.errors import Forbidden, Invalid
-from proa.objects.resource import DEPLOYMENTS, HORIZONTAL_POD_AUTOSCALERS, SERVICES
+from proa.objects.resource import DEPLOYMENTS, HORIZONTAL_POD_AUTOSCALERS, SERVICES, Resource
 from proa.reconcile.protocol import DONE, Result
 
 AGAIN_SECONDS = 10.0
@@ -94,7 +101,7 @@ class Wanted(NamedTuple):
 async def reconcile_revisions(world: World) -> Result:
     """Bring the InferenceService one step on; raise ApiError."""
     isvc = world.isvc
-    chosen = choose_runtime(isvc, *world.runtimes())
+    chosen = choose(isvc, KNATIVE, *world.runtimes(), world.configuration.resources)
     deployments = world.owned(DEPLOYMENTS)
     outcomes = await asyncio.gather(
         *(_ensure_revision(world, chosen, kind, deployments) for kind in components_of(chosen.isvc))
@@ -125,7 +132,9 @@ async def _ensure_revision(
     world: World, chosen: Chosen, kind: str, deployments: Sequence[Object]
 ) -> Object | Refused | None:
     """Return the Deployment of a new revision, None where the latest is as the spec says."""
-    if kind == PREDICTOR and chosen.refusal is not None:
+    if chosen.refusal is not None:
+        if kind != PREDICTOR:
+            return None
         return Refused(kind, chosen.refusal.reason, chosen.refusal.message)
     own = [one for one in deployments if _is_of(one, world.isvc, kind)]
     latest = max(own, key=lambda one: number_of(meta.labels(one)[REVISION_LABEL]), default=None)
@@ -227,24 +236,38 @@ async def _carry_out(
     if plans and all(plan.shares for plan in plans):
         kept = {meta.name(state.deployment) for plan in plans for state in plan.kept}
         gone = [one for one in deployments if meta.name(one) not in kept]
+    children = (
+        (SERVICES, routing.services),
+        (world.route_kind, routes),
+        (HORIZONTAL_POD_AUTOSCALERS, _make_autoscalers(chosen, plans)),
+    )
     await asyncio.gather(
         ensure_gateway(world),
-        *(
-            carry_out(
-                client, isvc, kind, plan_children([owned(isvc, one) for one in wanted], world.owned(kind))
-            )
-            for kind, wanted in ((SERVICES, routing.services), (world.route_kind, routes))
-        ),
+        *(_have(world, kind, wanted) for kind, wanted in children),
         *(_tell_scaling(world, chosen, plan) for plan in plans),
     )
     await carry_out(client, isvc, DEPLOYMENTS, plan_children((), gone))
-    if gone:
-        await carry_out(
-            client,
-            isvc,
-            HORIZONTAL_POD_AUTOSCALERS,
-            plan_children((), [one for one in world.owned(HORIZONTAL_POD_AUTOSCALERS) if _scales(one, gone)]),
-        )
+
+
+async def _have(world: World, kind: Resource, wanted: Sequence[Object]) -> None:
+    """See that the children of a kind are as wanted."""
+    changes = plan_children(
+        [owned(world.isvc, one) for one in wanted],
+        world.owned(kind),
+        is_checked=kind != HORIZONTAL_POD_AUTOSCALERS,
+    )
+    await carry_out(world.client, world.isvc, kind, changes)
+
+
+def _make_autoscalers(chosen: Chosen, plans: Sequence[ComponentPlan]) -> list[Object]:
+    """Return the HPAs of revisions that requests go to, where these are scaled by what pods use."""
+    return [
+        {**made, "metadata": {**made["metadata"], "labels": component_labels(chosen.isvc, plan.kind)}}
+        for plan in plans
+        if _scaling(chosen.isvc, plan.kind).get(CLASS) == HPA
+        for revision in dict.fromkeys(share.revision for share in plan.routed)
+        for made in [make_autoscaler(revision, deployment_name(revision), chosen.isvc["spec"][plan.kind])]
+    ]
 
 
 async def _tell_scaling(world: World, chosen: Chosen, plan: ComponentPlan) -> None:
@@ -378,7 +401,3 @@ def _is_of(deployment: Object, isvc: Object, kind: str) -> bool:
     """Tell whether a Deployment is a revision's of the component."""
     labels = meta.labels(deployment)
     return REVISION_LABEL in labels and labels.get("component") == kind and not meta.is_deleting(deployment)
-
-
-def _scales(autoscaler: Object, gone: Sequence[Object]) -> bool:
-    return autoscaler["spec"]["scaleTargetRef"]["name"] in {meta.name(one) for one in gone}

@@ -6,27 +6,12 @@ Pure. Source: UpdateImageTag of pkg/controller/v1beta1/inferenceservice/utils/ut
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 
 from proa.client.protocol import Object
 
-SERVER_TYPE_ANNOTATION = "serving.kserve.io/server-type"
-_SERVER_TYPES = {
-    "kserve-mlserver": "mlserver",
-    "kserve-torchserve": "torchserve",
-    "kserve-tritonserver": "tritonserver",
-    "kserve-tensorflow-serving": "tensorflow-serving",
-    "kserve-huggingfaceserver": "huggingfaceserver",
-    "kserve-vllmserver": "vllmserver",
-}
 _WITH_GPU_TAG = frozenset({"tensorflow-serving", "torchserve", "huggingfaceserver"})
 _GPUS = ("nvidia.com/gpu", "amd.com/gpu", "intel.com/gpu", "habana.ai/gaudi")
 _TAG = re.compile(r"(:[\w.\-]*)$")
-
-
-def server_type(runtime_name: str, annotations: Mapping[str, str]) -> str:
-    """Return what kind of server a runtime is, by its annotation or else by its name; "" for none that is known."""
-    return annotations.get(SERVER_TYPE_ANNOTATION) or _SERVER_TYPES.get(runtime_name, "")
 
 
 def image_of(container: Object, version: str, server: str) -> str:

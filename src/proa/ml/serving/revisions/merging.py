@@ -13,11 +13,12 @@ from typing import NamedTuple
 
 from proa.client.protocol import Object
 from proa.ml.serving.kinds import MAIN_CONTAINER, PREDICTOR, TRANSFORMER, TRANSFORMER_CONTAINER
-from proa.ml.serving.revisions.image_tags import image_of, server_type
+from proa.ml.serving.revisions.image_tags import image_of
 from proa.ml.serving.revisions.names import component_labels, predictor_name
 from proa.ml.serving.revisions.passed_on import passed_annotations
 from proa.ml.serving.revisions.placeholders import BadPlaceholder, fill
 from proa.ml.serving.revisions.words import CannotMake
+from proa.ml.serving.spec.runtime_defaults import server_type
 from proa.objects import meta
 from proa.objects.errors import ApiError
 from proa.objects.patch.strategic_merge import apply_strategic_merge
@@ -91,7 +92,7 @@ def _merge_model(isvc: Object, spec: Object, runtime: Object) -> Object:
         raise CannotMake(f"failed to find {MAIN_CONTAINER} in ServingRuntime containers")
     model = {key: value for key, value in spec["model"].items() if key not in _OF_MODEL}
     main = _filled(_merge_containers(theirs[MAIN_CONTAINER], model), isvc, runtime)
-    server = server_type(meta.name(runtime), meta.annotations(runtime))
+    server = server_type(runtime)
     main["image"] = image_of(main, spec["model"].get("runtimeVersion") or "", server)
     containers = [main]
     if TRANSFORMER_CONTAINER in theirs or TRANSFORMER_CONTAINER in ours:

@@ -1,13 +1,8 @@
-"""What the packages of a revision's making share: what an InferenceService cannot be made from, and how to say so."""
+"""What a component's pods cannot be made from, and how that is said."""
 
 from __future__ import annotations
 
-INVALID_SPEC, NO_RUNTIME, RUNTIME_DISABLED, RUNTIME_UNKNOWN = (
-    "InvalidPredictorSpec",
-    "NoSupportingRuntime",
-    "RuntimeDisabled",
-    "RuntimeNotRecognized",
-)
+INVALID_SPEC = "InvalidPredictorSpec"
 
 
 class CannotMake(Exception):
