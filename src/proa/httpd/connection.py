@@ -56,6 +56,8 @@ class Owner(Protocol):
     max_connections: int
     max_held_bytes: int
     held_bytes: int
+    read_seconds: float
+    idle_seconds: float
     connections: set[Connection]
 
 
@@ -97,7 +99,7 @@ class Connection(asyncio.Protocol):
             transport.abort()
             return
         self.server.connections.add(self)
-        self.deadline = time.monotonic() + READ_SECONDS
+        self.deadline = time.monotonic() + (self.server.read_seconds or READ_SECONDS)
         self.task = loop.create_task(self._answer_all())
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -164,7 +166,7 @@ class Connection(asyncio.Protocol):
 
     def on_message_begin(self) -> None:
         self._begin()
-        self.deadline = time.monotonic() + READ_SECONDS
+        self.deadline = time.monotonic() + (self.server.read_seconds or READ_SECONDS)
 
     def on_url(self, url: bytes) -> None:
         self._url += url
@@ -266,7 +268,7 @@ class Connection(asyncio.Protocol):
                     if self._transport is None or self._transport.is_closing():
                         return
                     if not self.deadline:
-                        self.deadline = time.monotonic() + IDLE_SECONDS
+                        self.deadline = time.monotonic() + (self.server.idle_seconds or IDLE_SECONDS)
                     self._wake = asyncio.get_running_loop().create_future()
                     await self._wake
                     continue

@@ -28,13 +28,16 @@ class HttpServer:
         max_body_bytes: int = MAX_BODY_BYTES,
         max_connections: int = 0,
         max_held_bytes: int = 0,
+        read_seconds: float = 0.0,
+        idle_seconds: float = 0.0,
     ) -> None:
-        """Limits of 0 are none. `max_held_bytes` is of the bodies of all connections that are not answered yet."""
+        """Limits of 0 are none, times of 0 the usual. `max_held_bytes` is of all bodies that are not answered yet."""
         self.handler = handler
         self.max_body_bytes = max_body_bytes
         self.max_connections = max_connections
         self.max_held_bytes = max_held_bytes
         self.held_bytes = 0
+        self.read_seconds, self.idle_seconds = read_seconds, idle_seconds
         self.connections: set[Connection] = set()
         self.date = ""
         self._ssl_context = ssl_context

@@ -6,6 +6,7 @@ A request that a kept connection turns out to be closed for, before any answer, 
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
@@ -64,7 +65,8 @@ async def ask(
             f"no answer within {seconds:g} s" if seconds else "no connection in time", True
         ) from None
     except OSError as error:
-        raise AskError(error.strerror or str(error)) from None
+        number = error.errno or 0
+        raise AskError(os.strerror(number) if number > 0 else str(error)) from None
 
 
 def make_request(

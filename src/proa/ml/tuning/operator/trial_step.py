@@ -24,10 +24,10 @@ from proa.ml.tuning.operator.reports import Report, find_report, has_stopped_ear
 from proa.ml.tuning.operator.runs import Runs
 from proa.ml.tuning.operator.silence import explain_silence
 from proa.ml.tuning.operator.trial_plan import End, Verdict, judge
-from proa.ml.tuning.spec.gjson_parser import BadPath
 from proa.ml.tuning.spec.search_space import read_objective
 from proa.objects import meta
 from proa.objects.errors import Conflict, Forbidden, MethodNotAllowed, NotFound
+from proa.objects.gjson_parser import BadPath
 from proa.objects.resource import PODS, Resource
 from proa.reconcile.informer import Informer
 from proa.reconcile.kinds import UnknownKind

@@ -11,8 +11,8 @@ from typing import Any
 
 from proa.client.protocol import Object
 from proa.ml.tuning.records import Problem
-from proa.ml.tuning.spec.gjson import Path, find
-from proa.ml.tuning.spec.gjson_parser import BadPath, parse
+from proa.objects.gjson import Path, find
+from proa.objects.gjson_parser import BadPath, parse
 
 
 def check_condition(condition: str, field: str) -> list[Problem]:

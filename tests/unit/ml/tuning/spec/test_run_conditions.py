@@ -5,12 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from tests.unit.ml.tuning.spec.experiments import COMPLETE, FAILED, SUCCEEDED
+from tests.unit.ml.tuning.spec.experiments import COMPLETE, FAILED
 
-from proa.ml.tuning.spec.gjson import MISSING, find
-from proa.ml.tuning.spec.gjson_parser import BadPath, parse
 from proa.ml.tuning.spec.run_conditions import check_condition, evaluate, find_reason
 
 
@@ -35,62 +31,6 @@ RUN = {
     }
 }
 FIRST, LAST = RUN["status"]["conditions"]
-FOUND: dict[str, Any] = {
-    COMPLETE: [LAST],
-    FAILED: [],
-    SUCCEEDED: [],
-    'status.[@this].#(phase=="Succeeded")#': [RUN["status"]],
-    'status.[@this].#(phase=="Failed")#': [],
-    "status.[@this].#(succeeded==1)": RUN["status"],
-    "status.[@this].#(succeeded>1)": MISSING,
-    "status.[@this].#(share<=0.5)#.phase": ["Succeeded"],
-    "status.[@this].#(done==true).done": True,
-    "status.[@this].#(done!=true)": MISSING,
-    "status.[@this].#(nothing).phase": "Succeeded",
-    "status.[@this].#(nothing!=1)": MISSING,
-    "status.[@this].#(absent)": MISSING,
-    "status.phase": "Succeeded",
-    "status.phases": MISSING,
-    "status.phase.x": MISSING,
-    r"status.a\.b": "dotted",
-    "status.conditions.#": 2,
-    "status.conditions.#.type": ["Failed", "Complete"],
-    "status.conditions.#.reason": ["AllDone"],
-    "status.conditions.#.type|0": "Failed",
-    "status.conditions.#.type|#": 2,
-    "status.conditions.1.reason": "AllDone",
-    "status.conditions.2": MISSING,
-    "status.conditions.last": MISSING,
-    'status.conditions.#( type == "Complete" ).status': "True",
-    "status.conditions.#(type==Complete).status": "True",
-    'status.conditions.#(type!="Complete")#': [FIRST],
-    'status.conditions.#(type%"Com*")#': [LAST],
-    'status.conditions.#(type!%"Com*")#': [FIRST],
-    'status.conditions.#(type>"E").type': "Failed",
-    'status.conditions.#(type=="Complete")#.reason': ["AllDone"],
-    'status.conditions.#(type=="Complete")#|0.reason': "AllDone",
-    "status.steps.#.pods.#.n": [[1, 2], [3]],
-    "status.steps.#.pods.#": [2, 1],
-    "status.steps.#(pods.#(n==3)).pods.0.n": 3,
-    "status.steps.#(pods.#>1)#|#": 1,
-    'status.names.#(=="a")': "a",
-    'status.names.#(%"?")#': ["b", "a"],
-    "status.names.@reverse.0": "a",
-    "status.names|@this|1": "a",
-    "status.steps.#.pods|@flatten|#": 3,
-    "status.@keys.0": "phase",
-    "status.cond*.0.type": "Failed",
-    "status.p?ase": "Succeeded",
-    "[status.phase,status.absent,status.done]": ["Succeeded", True],
-    '{status.phase,"n":status.conditions.#}': {"phase": "Succeeded", "n": 2},
-    "status.{phase,succeeded}.succeeded": 1,
-}
-
-
-@pytest.mark.parametrize(("path", "expected"), FOUND.items(), ids=FOUND)
-def test_a_path_finds_what_gjson_does(path, expected):
-    assert find(parse(path), RUN) == expected
-    assert check_condition(path, "spec.trialTemplate.successCondition") == []
 
 
 @pytest.mark.parametrize(
@@ -144,26 +84,3 @@ def test_what_would_never_be_found_is_refused_with_words_that_say_where(path, wo
     (problem,) = check_condition(path, "spec.trialTemplate.failureCondition")
     assert problem.field == "spec.trialTemplate.failureCondition"
     assert words in problem.message
-
-
-JSON = st.recursive(
-    st.none() | st.booleans() | st.integers(-3, 3) | st.sampled_from(["a", "b", ""]),
-    lambda below: st.lists(below, max_size=3) | st.dictionaries(st.sampled_from("ab0"), below, max_size=3),
-    max_leaves=12,
-)
-
-
-@given(st.text(alphabet='ab0.|#()=!<>%"[]{},@*?\\ ', max_size=30), JSON)
-def test_any_text_is_a_path_or_refused(text, value):
-    try:
-        path = parse(text)
-    except BadPath:
-        return
-    find(path, value)
-
-
-@given(st.lists(JSON, max_size=5), st.sampled_from(['#(a=="b")', "#(b>0)", "#(a)", "#(0!=a)"]))
-def test_the_first_that_is_found_is_the_first_of_all(items, query):
-    every = find(parse(f"{query}#"), items)
-    first = find(parse(query), items)
-    assert first is MISSING if not every else first == every[0]

@@ -12,8 +12,8 @@ import yaml
 
 from proa.ml.tuning.spec.checks import check_experiment
 from proa.ml.tuning.spec.definitions import EXPERIMENTS_FILE
-from proa.ml.tuning.spec.gjson import MODIFIERS
 from proa.ml.tuning.spec.run_conditions import check_condition
+from proa.objects.gjson import MODIFIERS
 
 PAGE = Path("docs/tuning-experiments.md").read_text()
 BLOCKS = re.findall(r"```yaml\n(.*?)```", PAGE, re.S)

@@ -7,7 +7,7 @@ Source: SYNTAX.md and gjson.go (parseArrayPath, parseObjectPath, parseSubSelecto
 
 from __future__ import annotations
 
-from proa.ml.tuning.spec.gjson import MODIFIERS, Field, Items, Modifier, Path, Query, Several, Step, like
+from proa.objects.gjson import MODIFIERS, Field, Items, Modifier, Path, Query, Several, Step, like
 
 MAX_LENGTH = 4096
 MAX_DEPTH = 20

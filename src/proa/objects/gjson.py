@@ -1,4 +1,4 @@
-"""Find something in an object by a GJSON path: the part of it in which runs' conditions are written.
+"""Find something in an object by a GJSON path: the part of it in which conditions are written.
 
 A path is parts joined by `|`; each part is applied to what the one before it found. A part is steps joined by `.`:
 
