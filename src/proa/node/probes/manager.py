@@ -18,7 +18,8 @@ from proa.objects.meta import is_deleting
 from proa.objects.quick_dataclass import dataclass
 from proa.reconcile.protocol import EventRecorder
 
-EARLY_SECONDS = 0.05
+EARLY_SECONDS, LATE_SECONDS, LATENESS = 0.05, 1.0, 0.2
+"""A container that is not ready is asked again after a fifth of the time that it has had, within these bounds."""
 FIRST_SECONDS = 1.0
 """A port opens a moment after the start: the first probe that counts comes so long after the initial delay."""
 
@@ -149,16 +150,17 @@ class ProbeManager:
     async def _pause(self, probed: _Probed, kind: ProbeKind, probe: Object, seconds: float) -> bool:
         """Wait for the next probe; tell whether there is none to come.
 
-        A container that is not ready yet is asked sooner, over the network only: 0.05 s, 0.1 s, 0.2 s, … after
-        the last time. Such early tries count only when they succeed. (Upstream too probes between periods,
-        whenever a pod that is not ready changes, and first of all up to a second after the start.)
+        A container that is not ready yet is asked sooner, over the network only, so that this is known soon: a fifth
+        later than it is so, a second at most. Such early tries count only when they succeed. (Upstream too probes
+        between periods, whenever a pod that is not ready changes, and first of all up to a second after the start.)
         """
         waited, step = 0.0, EARLY_SECONDS
         while kind != "liveness" and "exec" not in probe and not self._verdict(probed, kind):
             if waited + step >= seconds:
                 break
             await self._sleep(step)
-            waited, step = waited + step, step * 2
+            waited += step
+            step = min(max(EARLY_SECONDS, LATENESS * waited), LATE_SECONDS)
             result = await run_probe(self._runtime, probe, probed.target)
             if result.ok:
                 if self._take(probed, kind, probe, result):

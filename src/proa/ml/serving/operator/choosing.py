@@ -62,5 +62,5 @@ def choose_for(meant: Object, runtimes: Sequence[Object], cluster_runtimes: Sequ
     try:
         selected = select_runtime(predictor, runtimes, cluster_runtimes)
     except NotServed as error:
-        return Chosen(meant, refusal=CannotMake(error.words, error.reason))
+        return Chosen(meant, refusal=CannotMake(error.words, error.reason, error.message))
     return Chosen(with_runtime(meant, selected), selected.runtime)

@@ -10,12 +10,26 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from proa.client.protocol import Object
-from proa.ml.serving.operator.pod_trouble import Trouble, init_status, newest_first
+from proa.ml.serving.operator.pod_trouble import (
+    MODEL_LOAD_FAILED,
+    RUNTIME_UNHEALTHY,
+    Trouble,
+    init_status,
+    newest_first,
+)
+from proa.ml.serving.revisions.words import INVALID_SPEC
 from proa.objects import meta
 from proa.objects.pods import is_ready
 
 PENDING, LOADING, LOADED, FAILED = "Pending", "Loading", "Loaded", "FailedToLoad"
 UP_TO_DATE, IN_PROGRESS, BLOCKED, INVALID = "UpToDate", "InProgress", "BlockedByFailedLoad", "InvalidSpec"
+REASONS = frozenset(
+    {
+        *(MODEL_LOAD_FAILED, RUNTIME_UNHEALTHY, INVALID_SPEC),
+        *("RuntimeDisabled", "NoSupportingRuntime", "RuntimeNotRecognized"),
+    }
+)
+"""Of lastFailureInfo: no others may be there."""
 _TRANSITIONS = {PENDING: IN_PROGRESS, LOADING: IN_PROGRESS, LOADED: UP_TO_DATE, FAILED: BLOCKED}
 
 
@@ -48,7 +62,7 @@ def model_status(
 def invalid_spec(before: Object, reason: str, message: str, now: float) -> Object:
     """Return the status of a model that cannot be served as it is asked for."""
     states = {"activeModelState": "", **(before.get("states") or {}), "targetModelState": FAILED}
-    info = {"reason": reason, "message": message}
+    info = {"reason": reason if reason in REASONS else INVALID_SPEC, "message": message}
     known = before.get("lastFailureInfo") or {}
     same = {key: known.get(key) for key in info} == info
     told = known if same else {**info, "time": meta.format_time(now)}

@@ -88,6 +88,8 @@ class Refused(NamedTuple):
     kind: str
     reason: str
     message: str
+    failure: str = ""
+    """What the model's lastFailureInfo says, where it is not the same."""
 
 
 class Wanted(NamedTuple):
@@ -135,7 +137,7 @@ async def _ensure_revision(
     if chosen.refusal is not None:
         if kind != PREDICTOR:
             return None
-        return Refused(kind, chosen.refusal.reason, chosen.refusal.message)
+        return Refused(kind, chosen.refusal.reason, chosen.refusal.message, chosen.refusal.failure)
     own = [one for one in deployments if _is_of(one, world.isvc, kind)]
     latest = max(own, key=lambda one: number_of(meta.labels(one)[REVISION_LABEL]), default=None)
     try:
@@ -144,7 +146,7 @@ async def _ensure_revision(
             return None
         return await _make_revision(world, chosen, kind, wanted, _next_number(world.isvc, kind, latest))
     except CannotMake as error:
-        return Refused(kind, error.reason, error.message)
+        return Refused(kind, error.reason, error.message, error.failure)
     except InvalidStorage as error:
         return Refused(kind, "InvalidPredictorSpec", str(error))
     except NotOwned as error:
@@ -362,7 +364,8 @@ def _model_status(
     before = (world.isvc.get("status") or {}).get("modelStatus") or {}
     now = world.context.now()
     if refused:
-        return invalid_spec(before, _failure_reason(refused[0].reason), refused[0].message, now)
+        first = refused[0]
+        return invalid_spec(before, first.reason, first.failure or first.message, now)
     predictor = next(plan for plan in plans if plan.kind == PREDICTOR)
     created = predictor.created
     return model_status(
@@ -373,10 +376,6 @@ def _model_status(
         trouble=created.trouble if created else None,
         now=now,
     )
-
-
-def _failure_reason(reason: str) -> str:
-    return "InvalidPredictorSpec" if reason == "NotMade" else reason
 
 
 def _scaling(isvc: Object, kind: str) -> dict[str, str]:

@@ -77,7 +77,7 @@ async def reconcile_standard(world: World) -> Result:
         routing = plan_standard_routing(isvc, components, world.configuration.ingress, world.settings.way)
         await _carry_out(world, made, ready, routing)
     except CannotMake as error:
-        await write_status(world.context, isvc, refuse(isvc, error.reason, error.message, now))
+        await write_status(world.context, isvc, refuse(isvc, error.reason, error.message, now, error.failure))
         return DONE
     except (InvalidStorage, BadRoute) as error:
         await write_status(world.context, isvc, refuse(isvc, "InvalidPredictorSpec", str(error), now))

@@ -14,8 +14,11 @@ from proa.objects.errors import NotFound
 from proa.reconcile.protocol import Context
 
 
-def refuse(isvc: Object, reason: str, message: str, now: float) -> Object:
-    """Return the status of an InferenceService that cannot be served as it is asked for; what serves stays told."""
+def refuse(isvc: Object, reason: str, message: str, now: float, failure: str = "") -> Object:
+    """Return the status of an InferenceService that cannot be served as it is asked for; what serves stays told.
+
+    `failure` is what the model's lastFailureInfo says, where it is not the same.
+    """
     before = isvc.get("status") or {}
     conditions = Conditions(before.get("conditions") or (), now)
     conditions.set(PREDICTOR_READY, FALSE, reason, message)
@@ -23,7 +26,7 @@ def refuse(isvc: Object, reason: str, message: str, now: float) -> Object:
         **before,
         "observedGeneration": meta.generation(isvc),
         "conditions": conditions.as_list(),
-        "modelStatus": invalid_spec(before.get("modelStatus") or {}, reason, message, now),
+        "modelStatus": invalid_spec(before.get("modelStatus") or {}, reason, failure or message, now),
     }
 
 

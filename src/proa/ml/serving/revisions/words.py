@@ -6,9 +6,13 @@ INVALID_SPEC = "InvalidPredictorSpec"
 
 
 class CannotMake(Exception):
-    """A component's pods cannot be made as its spec says. `reason` is one of lastFailureInfo's."""
+    """A component's pods cannot be made as its spec says. `reason` is one of lastFailureInfo's.
 
-    def __init__(self, message: str, reason: str = INVALID_SPEC) -> None:
+    `failure` is what lastFailureInfo says, in upstream's words, where `message` says more.
+    """
+
+    def __init__(self, message: str, reason: str = INVALID_SPEC, failure: str = "") -> None:
         super().__init__(message)
         self.message = message
         self.reason = reason
+        self.failure = failure or message
