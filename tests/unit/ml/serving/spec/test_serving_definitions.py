@@ -24,7 +24,7 @@ from proa.ml.serving.kinds import (
     SERVING_RUNTIMES,
     TRAINED_MODELS,
 )
-from proa.objects.errors import Invalid
+from proa.objects.errors import BadRequest, Invalid
 from proa.objects.resource import NAMESPACES, Resource
 from proa.store.memory import MemoryStore
 
@@ -50,12 +50,13 @@ class Server:
         asyncio.run(self.client.create(NAMESPACES, {"metadata": {"name": "default"}}))
         self._made = 0
 
-    def create(self, resource: Resource, spec: Any, name: str = "") -> Object:
+    def create(self, resource: Resource, spec: Any, name: str = "", query: str = "") -> Object:
         self._made += 1
         metadata = {"name": name or f"made-{self._made}"}
         namespace = "default" if resource.namespaced else None
         body = {"apiVersion": resource.api_version, "kind": resource.kind, "metadata": metadata}
-        return asyncio.run(self.client.create(resource, {**body, "spec": spec}, namespace))
+        path = resource.path(namespace) + query
+        return asyncio.run(self.client.request("POST", path, {**body, "spec": spec}))
 
     def update(self, resource: Resource, obj: Object) -> Object:
         return asyncio.run(self.client.update(resource, obj))
@@ -269,6 +270,25 @@ def test_a_service_is_refused_in_upstreams_words(server: Server, spec: Any, word
     assert words in said_of(server, INFERENCE_SERVICES, spec)
 
 
+UNKNOWN = {
+    "predictor.modle": {"predictor": {"modle": MODEL}},
+    "predictor.model.storageURI": {"predictor": {"model": {**MODEL, "storageURI": "s3://a"}}},
+    "predictor.sklearn.uri": {"predictor": {"sklearn": {"uri": "s3://a"}}},
+    "predictor.logger.sink": {"predictor": {"model": MODEL, "logger": {"mode": "all", "sink": "http://a"}}},
+    "transformer.custom": {
+        "predictor": {"model": MODEL},
+        "transformer": {"containers": CUSTOM, "custom": {}},
+    },
+    "explainer.alibi": {"predictor": {"model": MODEL}, "explainer": {"alibi": {}}},
+}
+
+
+@pytest.mark.parametrize(("field", "spec"), UNKNOWN.items(), ids=UNKNOWN)
+def test_a_field_that_is_not_there_is_told_to_kubectl(server: Server, field: str, spec: Any) -> None:
+    with pytest.raises(BadRequest, match=f'strict decoding error: unknown field "spec.{field}"'):
+        server.create(INFERENCE_SERVICES, spec, query="?fieldValidation=Strict")
+
+
 @pytest.mark.parametrize("name", ["1st", "a.b", "9"])
 def test_names_begin_with_a_letter_and_have_no_dots(server: Server, name: str) -> None:
     words = f'the InferenceService "{name}" is invalid: a InferenceService name must consist of lower case alphanumeric'
@@ -365,6 +385,7 @@ def test_a_runtime_says_one_priority_a_format_and_keeps_its_workers(server: Serv
     for kind in (SERVING_RUNTIMES, CLUSTER_SERVING_RUNTIMES):
         assert "different priorities assigned" in said_of(server, kind, runtime(1, 2))
         assert "spec.containers: Required value" in said_of(server, kind, {"supportedModelFormats": []})
+        server.create(kind, runtime(1, 2, disabled=True))
         made = server.create(kind, runtime(1, 1, workerSpec={"containers": CUSTOM}))
         with pytest.raises(Invalid, match="removing workerSpec where it already exists is not allowed"):
             server.update(kind, {**made, "spec": runtime(1)})
