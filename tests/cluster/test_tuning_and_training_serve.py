@@ -1,4 +1,4 @@
-"""`proa tuning serve` and `proa training serve` beside a cluster with neither, with no rights but the manifests'."""
+"""`proa tuning|training|serving serve` beside a cluster with none of them, with no rights but the manifests'."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class Server:
 def bare(kubectl_path: str, tmp_path: Path) -> Iterator[Cluster]:
     """Return a cluster that has neither."""
     proa = ProaCommand(tmp_path / "home", sys.executable)
-    proa("up", "--detach", "--port", "0", "--without", "tuning,training")
+    proa("up", "--detach", "--port", "0", "--without", "tuning,training,serving")
     yield Cluster(proa, kubectl_path)
     proa("reset", "--yes")
 
@@ -69,6 +69,37 @@ def until(is_true: Any, what: str) -> None:
     while not is_true():
         assert time.monotonic() < deadline, f"not within {DEADLINE_SECONDS} s: {what}"
         time.sleep(0.1)
+
+
+def make_service(model_format: str) -> dict[str, Any]:
+    model = {"modelFormat": {"name": model_format}, "storageUri": "http://127.0.0.1:1/nothing"}
+    kind = {"apiVersion": "serving.kserve.io/v1beta1", "kind": "InferenceService"}
+    return {**kind, "metadata": {"name": model_format}, "spec": {"predictor": {"model": model}}}
+
+
+def test_an_inference_service_is_carried_out_where_there_is_no_gateway(bare: Cluster, tmp_path: Path) -> None:
+    server = Server(bare, "serving", tmp_path, "--port", "0", "--health-port", "-1")
+    try:
+        get = ("get", "clusterservingruntime/kserve-sklearnserver", "crd/inferenceservices.serving.kserve.io")
+        until(lambda: bare.kubectl(*get, check=False).returncode == 0, "the kinds and runtimes are made")
+        services = [make_service("sklearn"), make_service("tensorflow")]
+        bare.kubectl("apply", "-f", "-", stdin=yaml.safe_dump_all(services))
+
+        def has(kind: str, name: str, path: str, words: str) -> bool:
+            found = bare.kubectl("get", kind, name, "-o", f"jsonpath={path}", check=False)
+            return words in found.stdout
+
+        reason = "{.status.modelStatus.lastFailureInfo.reason}"
+        until(lambda: has("isvc", "tensorflow", reason, "NoSupportingRuntime"), "nobody serves TensorFlow")
+        runtime = "{.status.clusterServingRuntimeName}"
+        until(lambda: has("isvc", "sklearn", runtime, "kserve-sklearnserver"), "a runtime is chosen")
+        made = "sklearn-predictor-00001-deployment"
+        until(lambda: has("deployment", made, "{.metadata.labels.component}", "predictor"), "it is made")
+    finally:
+        code = server.end()
+    log = server.log.read_text()
+    assert code == 0, log
+    assert not [line for line in log.splitlines() if " ERROR " in line or "orbidden" in line], log
 
 
 def test_an_experiment_of_train_jobs_is_carried_out_by_both(bare: Cluster, tmp_path: Path) -> None:
