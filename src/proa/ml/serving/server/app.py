@@ -1,6 +1,7 @@
 """Which path asks what: V1, V2, OpenAI's routes, metrics; all else is an application's, where the model is one.
 
-A path is looked up once, and remembered until a model is loaded or unloaded. Source: python/kserve/kserve/protocol/rest.
+A path is looked up once, and remembered until a model is loaded or unloaded.
+Source: python/kserve/kserve/protocol/rest.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import orjson
 
 from proa.ml.serving.server import inference
 from proa.ml.serving.server.exchange import Exchange, run_for
-from proa.ml.serving.server.load import Gate
+from proa.ml.serving.server.gate import Gate
 from proa.ml.serving.server.measures import CONTENT_TYPE, Measures
 from proa.ml.serving.wire.refusals import Refused
 from proa.ml.serving.wire.v2 import read_json

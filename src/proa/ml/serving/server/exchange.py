@@ -22,12 +22,12 @@ Header = tuple[bytes, bytes]
 
 
 class Way(Protocol):
-    """What an exchange needs of its connection."""
+    """What an exchange needs of its connection. `date` is the line of the Date header."""
 
-    date: bytes
-    """The line of the Date header."""
-    is_closing: bool
-
+    @property
+    def date(self) -> bytes: ...
+    @property
+    def is_closing(self) -> bool: ...
     def send(self, exchange: Exchange, data: bytes, *, is_last: bool) -> None: ...
     async def drained(self, exchange: Exchange) -> None: ...
     def cut(self) -> None: ...

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from proa.ml.grpc.status import CallFailed
 from proa.ml.serving.server.app import App, model_metadata, server_metadata
+from proa.ml.serving.server.gate import Gate
 from proa.ml.serving.server.inference import ask_payload, make_id, to_refusal
-from proa.ml.serving.server.load import Gate
 from proa.ml.serving.wire import grpc_messages, v2
 from proa.ml.serving.wire.grpc_messages import SERVICE
 from proa.ml.serving.wire.refusals import Refused

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from proa.ml.serving.server.load import LoadCounter
+from proa.ml.serving.wire.load_counter import LoadCounter
 from proa.observability.metrics import Gauge, Histogram, exposition
 
 _BOUNDS = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0)

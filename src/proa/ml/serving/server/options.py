@@ -7,7 +7,7 @@ A flag that is none of these is a setting of the model's format, by its name wit
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -27,7 +27,7 @@ class Options(NamedTuple):
     format: str = ""
     """"" for what the folder's files tell."""
     model_class: str = ""
-    settings: dict[str, str] = {}
+    settings: Mapping[str, str] = {}
     threads: int = 1
     is_repository: bool = False
     """Each folder of `model_dir` is a model of its own."""

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple, cast
 
 from proa.ml.serving.server.batching import MOST_ROWS, Batcher
 from proa.ml.serving.server.measures import Measures, ModelMeasures
@@ -18,7 +19,7 @@ from proa.ml.serving.wire.refusals import Refused, no_such_model, not_ready
 
 if TYPE_CHECKING:
     from proa.ml.serving.server.asgi import Lifespan
-    from proa.ml.serving.server.formats.protocol import Model
+    from proa.ml.serving.server.formats.protocol import Model, TensorModel
     from proa.ml.serving.server.options import Options
 
 State = Literal["LOADING", "READY", "UNAVAILABLE"]
@@ -45,11 +46,27 @@ class Place(NamedTuple):
     served: Served | None = None
 
 
+OpenModel = Callable[[str, Path, "Options"], "Model"]
+"""Opens the model of a name and folder, in a thread."""
+
+
+def open_by_format(name: str, folder: Path, options: Options) -> Model:
+    """Return the model by its format; raise ModelError."""
+    from proa.ml.serving.server.formats.loading import load_model
+    from proa.ml.serving.server.formats.protocol import LoadOptions
+
+    settings = dict(options.settings)
+    if options.model_class:
+        settings["model_class"] = options.model_class
+    return load_model(folder, options.format, LoadOptions(name, options.threads, settings))
+
+
 class Repository:
     """All models of a server. `changed` counts what was loaded and unloaded."""
 
-    def __init__(self, options: Options, measures: Measures) -> None:
+    def __init__(self, options: Options, measures: Measures, open_model: OpenModel | None = None) -> None:
         self._options = options
+        self._open = open_model or open_by_format
         self._measures = measures
         self._places: dict[str, Place] = {}
         self._locks: dict[str, asyncio.Lock] = {}
@@ -160,7 +177,7 @@ class Repository:
                 self._places[name] = Place("LOADING")
             try:
                 folder, version = find_version(self._folder(name))
-                model = await asyncio.to_thread(self._open, name, folder)
+                model = await asyncio.to_thread(self._open, name, folder, self._options)
                 made = await self._make(name, version, model)
             except Exception as error:
                 if old is None:
@@ -171,23 +188,13 @@ class Repository:
             if old is not None:
                 await _close(old)
 
-    def _open(self, name: str, folder: Path) -> Model:
-        from proa.ml.serving.server.formats.loading import load_model
-        from proa.ml.serving.server.formats.protocol import LoadOptions
-
-        options = self._options
-        settings = dict(options.settings)
-        if options.model_class:
-            settings["model_class"] = options.model_class
-        return load_model(folder, options.format, LoadOptions(name, options.threads, settings))
-
     async def _make(self, name: str, version: str, model: Model) -> Served:
         measures = self._measures.of(name)
         options = self._options
         batcher = None
         if hasattr(model, "is_batchable"):
             batcher = Batcher(
-                model,
+                cast("TensorModel", model),
                 measures.predict,
                 measures.rows,
                 most_rows=options.max_batch_size if options.is_batching else MOST_ROWS,

@@ -16,12 +16,15 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+import orjson
+
 from proa.ml.serving.server.app import App
 from proa.ml.serving.server.exchange import Exchange
+from proa.ml.serving.server.gate import Gate
 from proa.ml.serving.server.http_server import HttpServer, open_listener
-from proa.ml.serving.server.load import Gate, LoadCounter
 from proa.ml.serving.server.measures import CONTENT_TYPE, Measures
-from proa.ml.serving.server.repository import Repository
+from proa.ml.serving.server.repository import OpenModel, Repository
+from proa.ml.serving.wire.load_counter import LoadCounter
 from proa.process import told_to_stop
 
 if TYPE_CHECKING:
@@ -45,11 +48,11 @@ class Ports(NamedTuple):
 class ModelServer:
     """The parts of one server."""
 
-    def __init__(self, options: Options) -> None:
+    def __init__(self, options: Options, open_model: OpenModel | None = None) -> None:
         self.options = options
         self.load = LoadCounter()
         self.measures = Measures(self.load)
-        self.repository = Repository(options, self.measures)
+        self.repository = Repository(options, self.measures, open_model)
         self.gate = Gate(self.load, options.container_concurrency, options.queue_depth)
         self.app = App(self.repository, self.gate, self.measures)
         self.http = HttpServer(
@@ -121,7 +124,7 @@ class ModelServer:
         if exchange.method != b"GET" or path not in ("/", "/metrics"):
             exchange.answer(404, b'{"error":"Not Found: there is GET / and GET /metrics"}')
         elif path == "/":
-            exchange.answer_json(self.load.write())
+            exchange.answer_json(orjson.dumps(self.load.read()._asdict()))
         else:
             exchange.answer(200, self.measures.write(), CONTENT_TYPE)
 
@@ -149,6 +152,10 @@ async def _load(server: ModelServer) -> None:
     except ModelError as error:
         message = f"model {server.options.model_name} cannot be loaded: {error}"
         logger.error("%s", message)
-        if TERMINATION_LOG.exists() and os.access(TERMINATION_LOG, os.W_OK):
-            TERMINATION_LOG.write_text(message[:4096])
+        _leave_word(message)
         raise SystemExit(1) from None
+
+
+def _leave_word(message: str) -> None:
+    if TERMINATION_LOG.exists() and os.access(TERMINATION_LOG, os.W_OK):
+        TERMINATION_LOG.write_text(message[:4096])

@@ -44,9 +44,8 @@ def read_chat(document: Any) -> Json:
 def read_embedding(document: Any) -> tuple[Json, list[str]]:
     """Return a request for embeddings and its texts; raise Refused."""
     found = _read_common(document)
-    texts = found.get("input")
-    if isinstance(texts, str):
-        texts = [texts]
+    given = found.get("input")
+    texts: Any = [given] if isinstance(given, str) else given
     if not _is_texts(texts):
         raise bad_request(f"input must be a text or a list of 1 to {MAX_TEXTS} texts")
     if found.get("encoding_format", "float") not in ("float", "base64"):
@@ -109,8 +108,7 @@ def write_embeddings(model: str, vectors: Sequence[Sequence[float]], encoding: s
         {"object": "embedding", "index": index, "embedding": _write_vector(vector, encoding)}
         for index, vector in enumerate(vectors)
     ]
-    usage = {"prompt_tokens": 0, "total_tokens": 0}
-    return orjson.dumps({"object": "list", "model": model, "data": data, "usage": usage})
+    return orjson.dumps({"object": "list", "model": model, "data": data})
 
 
 def write_models(names: Sequence[str], created: int) -> bytes:

@@ -1,4 +1,4 @@
-"""Tensors on the wire become arrays, and arrays tensors: JSON's lists and bytes, checked before anything is made of them.
+"""Tensors on the wire become arrays, and arrays tensors: JSON's lists and bytes, checked before they are used.
 
 Every fault names the input and says what would work. numpy is imported with the first tensor. Source:
 docs/predict-api/v2/required_api.md ("Tensor Data") and binary_tensor_data_extension.md of kserve/kserve and Triton.
@@ -103,6 +103,11 @@ def write_list(array: Array) -> Any:
     return _plain(array.tolist())
 
 
+def write_rows(array: Array) -> list[Any]:
+    """Return the array as a list of Python's own, a row each."""
+    return _plain(array.tolist()) if array.dtype.kind in "USO" else array.tolist()
+
+
 def write_texts(array: Array) -> list[str]:
     """Return the elements of an array of texts, flat, as V2's BYTES in JSON; raise Refused."""
     try:
@@ -135,10 +140,10 @@ def _read_numbers(name: str, datatype: Datatype, data: list[Any]) -> Array:
         raise bad_request(f"input {name}: data has {_what(kind, data)}, which is no {datatype.name}")
     if array.dtype == datatype.numpy:
         return array
-    return _narrow(name, datatype, array)
+    return _narrow(name, datatype, array, data)
 
 
-def _narrow(name: str, datatype: Datatype, array: Array) -> Array:
+def _narrow(name: str, datatype: Datatype, array: Array, data: list[Any]) -> Array:
     """Return numbers as the type that was named, where each of them fits."""
     import numpy
 
@@ -150,8 +155,16 @@ def _narrow(name: str, datatype: Datatype, array: Array) -> Array:
             raise bad_request(
                 f"input {name}: data has a number that is too large for {datatype.name}"
             ) from None
-    if array.dtype.kind == "f" and not (array == numpy.trunc(array)).all():
-        raise bad_request(f"input {name}: data has a fraction, which is no {datatype.name}")
+    if array.dtype.kind == "f":
+        if not (array == numpy.trunc(array)).all():
+            raise bad_request(f"input {name}: data has a fraction, which is no {datatype.name}")
+        try:  # of the list: large integers beside small ones are floats that are not quite they
+            with numpy.errstate(invalid="raise"):
+                return numpy.array(data, dtype=datatype.numpy)
+        except (FloatingPointError, OverflowError):
+            raise bad_request(
+                f"input {name}: data has a number that is too large for {datatype.name}"
+            ) from None
     bounds = numpy.iinfo(datatype.numpy)
     least, most = array.min(), array.max()
     if int(least) < bounds.min or int(most) > bounds.max:
@@ -188,7 +201,8 @@ def _read_byte_strings(name: str, shape: list[int], expected: int, data: bytes) 
     """Return an array of bytes: each is four bytes of its length, and itself."""
     import numpy
 
-    items, place = [], 0
+    items: list[bytes] = []
+    place = 0
     while place < len(data):
         end = place + 4
         length = _LENGTH.unpack_from(data, place)[0] if end <= len(data) else len(data)

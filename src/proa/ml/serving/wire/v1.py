@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from proa.ml.serving.wire.refusals import Refused, bad_request
-from proa.ml.serving.wire.tensors import read_instances, write_list
+from proa.ml.serving.wire.tensors import read_instances, write_list, write_rows
 
 if TYPE_CHECKING:
     from proa.ml.serving.wire.tensors import Array, Arrays
@@ -47,7 +47,7 @@ def write_response(outputs: Arrays) -> bytes:
         [array] = outputs.values()
         predictions = write_list(array)
     else:
-        columns = {name: write_list(array) for name, array in outputs.items()}
+        columns = {name: write_rows(array) for name, array in outputs.items()}
         rows = {len(array) for array in outputs.values() if array.ndim}
         if len(rows) != 1:
             raise Refused(500, "the model's outputs have different numbers of rows: ask by V2")
