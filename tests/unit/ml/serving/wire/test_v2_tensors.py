@@ -30,6 +30,14 @@ def raw(size: int, datatype: str, shape: list[int]) -> dict:
     return {"name": "x", "shape": shape, "datatype": datatype, "parameters": {"binary_data_size": size}}
 
 
+def outcome(read, *arguments):
+    """Return an array, or why there is none."""
+    try:
+        return read("x", *arguments)
+    except Refused as refused:
+        return refused
+
+
 @pytest.mark.parametrize(
     ("datatype", "data"),
     [
@@ -80,25 +88,22 @@ def test_byte_strings_are_what_they_were(items):
 @given(st.recursive(st.none() | st.booleans() | st.integers() | st.floats() | st.text(), st.lists, max_leaves=9),
        st.sampled_from(sorted(DATATYPES)), st.lists(st.integers(0, 9), max_size=3))  # fmt: skip
 def test_any_data_is_an_array_of_the_shape_or_refused(data, datatype, shape):
-    try:
-        array = read_list("x", DATATYPES[datatype], shape, data)
-    except Refused as refused:
-        assert refused.status == 400
-        assert "input x" in refused.message
-        return
-    assert (list(array.shape), array.dtype) == (shape, numpy.dtype(DATATYPES[datatype].numpy))
+    found = outcome(read_list, DATATYPES[datatype], shape, data)
+    if isinstance(found, Refused):
+        assert (found.status, found.message[:7]) == (400, "input x")
+    else:
+        assert (list(found.shape), found.dtype) == (shape, numpy.dtype(DATATYPES[datatype].numpy))
 
 
 @given(
     st.binary(max_size=60), st.sampled_from(sorted(DATATYPES)), st.lists(st.integers(0, 2**40), max_size=4)
 )
 def test_any_bytes_are_an_array_of_the_shape_or_refused(data, datatype, shape):
-    try:
-        array = read_bytes("x", DATATYPES[datatype], shape, data)
-    except Refused as refused:
-        assert "input x" in refused.message
-        return
-    assert list(array.shape) == shape
+    found = outcome(read_bytes, DATATYPES[datatype], shape, data)
+    if isinstance(found, Refused):
+        assert (found.status, found.message[:7]) == (400, "input x")
+    else:
+        assert list(found.shape) == shape
 
 
 @pytest.mark.parametrize(
@@ -168,7 +173,7 @@ def test_a_tensor_that_is_none_is_refused_and_the_words_say_why(tensor, words):
     ],
 )
 def test_bytes_that_are_no_tensor_are_refused(datatype, shape, tail, words):
-    with pytest.raises(Refused, match="^input x") as refused:
+    with pytest.raises(Refused, match="input x") as refused:
         read(raw(len(tail), datatype, shape), tail=tail)
     assert words in refused.value.message
 
