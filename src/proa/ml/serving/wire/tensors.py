@@ -105,7 +105,8 @@ def write_list(array: Array) -> Any:
 
 def write_rows(array: Array) -> list[Any]:
     """Return the array as a list of Python's own, a row each."""
-    return _plain(array.tolist()) if array.dtype.kind in "USO" else array.tolist()
+    rows: list[Any] = array.tolist()
+    return [_plain(row) for row in rows] if array.dtype.kind in "USO" else rows
 
 
 def write_texts(array: Array) -> list[str]:
