@@ -9,18 +9,23 @@ Source: KServe's python/sklearnserver/sklearnserver/model.py.
 
 from __future__ import annotations
 
+import logging
 import os
 import warnings
 from pathlib import Path
 from typing import Any
 
 from proa.ml.serving.server.formats import files, settings
+from proa.ml.serving.server.formats.conversion import find_converted
+from proa.ml.serving.server.formats.converted import ConvertedModel
 from proa.ml.serving.server.formats.estimators import EstimatorModel
+from proa.ml.serving.server.formats.onnx import start_session
 from proa.ml.serving.server.formats.protocol import LoadOptions, ModelError, TensorModel
 
 ENDINGS = (".joblib", ".pkl", ".pickle", ".skops")
 PLATFORM = "sklearn"
-_PREDICT_PROBA = "PREDICT_PROBA"
+_PREDICT_PROBA, _PROBABILITIES = "PREDICT_PROBA", "predict_proba"
+_log = logging.getLogger(__name__)
 
 
 def load(folder: Path, options: LoadOptions) -> TensorModel:
@@ -31,10 +36,20 @@ def load(folder: Path, options: LoadOptions) -> TensorModel:
 def load_file(path: Path, options: LoadOptions, method: str = "predict") -> TensorModel:
     """Return the file as a model that predicts by `method`."""
     wants_probabilities = settings.is_on(options.settings, "predict_proba", default=_is_probability_wanted())
+    converted = find_converted(path, options)
+    if converted.path is not None:
+        has_probabilities = wants_probabilities and _PROBABILITIES in converted.about["methods"]
+        chosen = _PROBABILITIES if has_probabilities else method
+        if chosen in converted.about["methods"]:
+            _log.info("%s is served as ONNX: its predictions are equal to scikit-learn's", path.name)
+            return ConvertedModel(start_session(converted.path, options.threads), converted, PLATFORM, chosen)
+    _log.info(
+        "%s is served by scikit-learn, not as ONNX: %s", path.name, converted.why or f"it has no {method}"
+    )
     estimator = open_estimator(path, options)
     _limit_threads(estimator, options.threads)
-    if wants_probabilities and hasattr(estimator, "predict_proba"):
-        method = "predict_proba"
+    if wants_probabilities and hasattr(estimator, _PROBABILITIES):
+        method = _PROBABILITIES
     return EstimatorModel(estimator, PLATFORM, method)
 
 

@@ -1,0 +1,157 @@
+"""Find the ONNX model that is equal to a scikit-learn file, or have one made: in a process of its own, once.
+
+A server that finds one imports onnxruntime alone, not scikit-learn: a tenth of the start, half of the memory, and ten
+times the requests. converting.py decides whether there is one; what it found is kept, a refusal too, by the digest of
+the file and the versions of all that takes part:
+- in $PROA_CONVERTED, where the operator mounts a folder of the node's model cache,
+- else beside the file, in .converted/, where that can be written to,
+- else in the temporary folder, where it lasts as long as the container.
+Serving does not wait for longer than WAIT_SECONDS: the library serves then, and the next start finds what was made.
+The process opens the pickle in the same pod, as the server would.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import stat
+import subprocess
+import sys
+import tempfile
+import threading
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from proa.ml.serving.server.formats import settings
+from proa.ml.serving.server.formats.protocol import LoadOptions
+
+WAIT_SECONDS = 20
+MAX_BYTES = 256 << 20
+"""Of a file that is converted; larger ones are served by the library."""
+REVISION = 1
+"""Of what converting.py does: another does not take what this one made."""
+FOLDER, SWITCH = "PROA_CONVERTED", "PROA_CONVERT"
+_BESIDE = ".converted"
+_PACKAGES = ("scikit-learn", "skl2onnx", "onnx", "onnxruntime", "numpy")
+_NEEDED_BYTES = 512 << 20
+_MEMORY_LIMIT = Path("/sys/fs/cgroup/memory.max")
+
+
+class Converted(NamedTuple):
+    """A model of ONNX and what it takes (`about`, as converting.py writes it), or why there is none."""
+
+    path: Path | None
+    about: dict[str, Any]
+    why: str
+
+
+def find_converted(path: Path, options: LoadOptions) -> Converted:
+    """Return what was made of the file, now or at an earlier start."""
+    if not settings.is_on({**os.environ, **options.settings}, _find_switch(options), default=True):
+        return _none("turned off")
+    size = path.stat().st_size
+    if size > MAX_BYTES:
+        return _none(f"{path.name} is larger than {MAX_BYTES >> 20} MB")
+    versions = _find_versions()
+    if versions is None:
+        return _none("skl2onnx is not installed")
+    name = _make_name(path, versions, options)
+    folders = _list_folders(path)
+    for folder in folders:
+        found = _read(folder / name)
+        if found is not None:
+            return found
+    kept_in = next((folder for folder in folders if _make_writable(folder)), None)
+    if kept_in is None:
+        return _none("there is no folder to keep it in")
+    limit = _find_memory_limit()
+    if limit is not None and limit < _NEEDED_BYTES + 4 * size:
+        return _none(f"the memory limit of {limit >> 20} MB leaves no room to make it")
+    if not _convert(path, kept_in / name, options):
+        return _none(f"making it takes longer than {WAIT_SECONDS} s; a later start may find it")
+    return _read(kept_in / name) or _none("the process that makes it failed")
+
+
+def _find_switch(options: LoadOptions) -> str:
+    return "convert" if "convert" in options.settings else SWITCH
+
+
+def _find_versions() -> str | None:
+    try:
+        return " ".join(f"{package}={version(package)}" for package in _PACKAGES)
+    except PackageNotFoundError:
+        return None
+
+
+def _make_name(path: Path, versions: str, options: LoadOptions) -> str:
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256")
+    digest.update(f"{REVISION} {versions} {options.settings.get('trusted_types', '')}".encode())
+    return digest.hexdigest()[:32]
+
+
+def _list_folders(path: Path) -> list[Path]:
+    told = os.environ.get(FOLDER)
+    scratch = Path(tempfile.gettempdir()) / f"proa-converted-{os.getuid()}"
+    return [*([Path(told)] if told else []), path.parent / _BESIDE, scratch]
+
+
+def _make_writable(folder: Path) -> bool:
+    """Tell whether files can be made in the folder, which is made where it is not there, and is nobody else's."""
+    try:
+        folder.mkdir(mode=0o700, exist_ok=True)
+        about = folder.lstat()
+        with tempfile.TemporaryFile(dir=folder):
+            return stat.S_ISDIR(about.st_mode) and (
+                about.st_uid == os.getuid() or folder.name == _BESIDE or _is_told(folder)
+            )
+    except OSError:
+        return False
+
+
+def _is_told(folder: Path) -> bool:
+    return os.environ.get(FOLDER) == str(folder)
+
+
+def _read(stem: Path) -> Converted | None:
+    """Return what is kept; None where nothing is, or where it is of somebody else in the temporary folder."""
+    about_path, model_path = stem.with_suffix(".json"), stem.with_suffix(".onnx")
+    try:
+        if stem.parent.name.startswith("proa-converted-") and stem.parent.lstat().st_uid != os.getuid():
+            return None
+        about = json.loads(about_path.read_bytes())
+    except (OSError, ValueError):
+        return None
+    if about.get("why"):
+        return Converted(None, {}, str(about["why"]))
+    return Converted(model_path, about, "") if model_path.is_file() else None
+
+
+def _convert(path: Path, stem: Path, options: LoadOptions) -> bool:
+    """Run converting.py; return whether it ended in time."""
+    command = [sys.executable, "-m", "proa.ml.serving.server.formats.converting", str(path), str(stem)]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+    trusted = options.settings.get("trusted_types", "")
+    process = subprocess.Popen(
+        [*command, trusted], env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL
+    )
+    try:
+        process.wait(WAIT_SECONDS)
+    except subprocess.TimeoutExpired:
+        threading.Thread(target=process.wait, name="conversion", daemon=True).start()
+        return False
+    return True
+
+
+def _find_memory_limit() -> int | None:
+    try:
+        text = _MEMORY_LIMIT.read_text().strip()
+    except OSError:
+        return None
+    return int(text) if text.isdecimal() else None
+
+
+def _none(why: str) -> Converted:
+    return Converted(None, {}, why)
