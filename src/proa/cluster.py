@@ -533,7 +533,7 @@ class Cluster:
             ACTIVATOR_PORT,
             gateway_class=CLASS_NAME,
             model_cache=str(self.home.models),
-            dial=self._dial,
+            dial=self._nodes.connect,
             prepare=prepare,
         )
 

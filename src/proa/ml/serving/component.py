@@ -16,6 +16,7 @@ from proa.ml.area import Opened, Part
 from proa.ml.serving.kinds import INFERENCE_GRAPHS, INFERENCE_SERVICES, TRAINED_MODELS
 from proa.ml.serving.settings import ServingSettings
 from proa.objects.errors import NotFound
+from proa.reconcile.protocol import Controller
 
 ACCOUNT = "serving-operator"
 DEFINITIONS = tuple(sorted((Path(__file__).parent / "spec").glob("*.yaml")))
@@ -29,10 +30,23 @@ def make_parts(client: Client, settings: ServingSettings) -> list[Part]:
 
         await settings.prepare()
         chosen = replace(settings, way=await find_way(client)) if settings.finds_way else settings
-        return Opened(make_controllers(chosen))
+        return Opened([*make_controllers(chosen), await open_activator(stack, chosen)])
 
     begins_with = (INFERENCE_SERVICES, TRAINED_MODELS, INFERENCE_GRAPHS)
     return [Part("serving", DEFINITIONS, begins_with, open_serving)]
+
+
+async def open_activator(stack: AsyncExitStack, settings: ServingSettings) -> Controller:
+    """Have requests that find no pod held, and return what gives revisions as many pods as their load asks for."""
+    from proa.ml.serving.activator.activator import Activator
+    from proa.ml.serving.scaling.controller import ScalingController
+
+    activator = Activator(settings.dial)
+    scaling = ScalingController(activator, settings.dial, settings.activator_address, settings.activator_port)
+    activator.on_held = scaling.wake
+    settings.door.open(activator)
+    stack.push_async_callback(settings.door.shut)
+    return scaling
 
 
 async def find_way(client: Client) -> Literal["gateway", "ingress"]:

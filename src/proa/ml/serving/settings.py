@@ -3,15 +3,29 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Awaitable, Callable
 from typing import Literal
 
 from proa.ml.grpc.door import Door
 from proa.objects.quick_dataclass import dataclass
 
-Dial = Callable[[str, int], Awaitable[tuple[asyncio.StreamReader, asyncio.StreamWriter]]]
+Dial = Callable[[str, int], Awaitable[socket.socket]]
+"""Returns a connected socket; raises OSError."""
 HOST_IMAGE = "proa.local/python"
 """This machine's own Python environment as an image: nodes of `proa up` have it."""
+
+
+async def dial_directly(host: str, port: int) -> socket.socket:
+    """Return a socket of this process' own network, connected; raise OSError."""
+    sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    sock.setblocking(False)
+    try:
+        await asyncio.get_running_loop().sock_connect(sock, (host, port))
+    except BaseException:
+        sock.close()
+        raise
+    return sock
 
 
 async def _nothing() -> None:
@@ -38,7 +52,7 @@ class ServingSettings:
     """Of the Gateway that is made with the first InferenceService; "" where the cluster's administrator makes it."""
     model_cache: str = ""
     """A folder of every node where models' files are kept (hostPath); "" for none: each pod fetches its own."""
-    dial: Dial = asyncio.open_connection
-    """Reaches pods and Services."""
+    dial: Dial = dial_directly
+    """Reaches pods' and Services' addresses."""
     prepare: Callable[[], Awaitable[None]] = _nothing
     """Sees that the cluster has what serving builds on, as Gateway API's definitions; before anything begins."""

@@ -1,0 +1,279 @@
+"""A client's HTTP/2 connection: hold it until its first request says where it goes, then pass all of it on as it is.
+
+Whoever connects to the activator has one revision in mind for all of a connection: Envoy has connections of their own
+for each revision's endpoints, a gRPC client has one host. So the first request's headers are read and the connection
+is a pod's from then on, byte by byte; nothing of HTTP/2 is done twice. To a client that waits for the server's SETTINGS
+before it asks (gRPC's) an empty frame is sent, and its acknowledgement, which the pod does not expect, is left out; a
+PING is answered while there is no pod. Frames and their order: RFC 9113; headers: hpack.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Protocol, cast
+
+from hpack import Decoder, Encoder, HPACKError
+
+from proa.ml.serving.activator.addresses import find_revision
+from proa.ml.serving.activator.answers import (
+    BROKEN,
+    LONG_HEAD,
+    MALFORMED,
+    MEMORY_FULL,
+    NO_REVISION,
+    QUEUE_FULL,
+    Refusal,
+)
+from proa.ml.serving.activator.deadline import Deadline
+from proa.ml.serving.activator.waiting_room import Slot, WaitingRoom
+from proa.reconcile.protocol import Key
+
+PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+MAX_HEAD_BYTES = 64 * 1024
+MAX_KEPT_BYTES = 256 * 1024
+"""While there is no pod: a client may not send more than 64 KiB of bodies before somebody lets it."""
+MAX_FRAME_BYTES = 16 * 1024
+_HEAD = 9
+_DATA, _HEADERS, _RST_STREAM, _SETTINGS, _PING, _GOAWAY, _CONTINUATION = 0, 1, 3, 4, 6, 7, 9
+_END_STREAM = _ACK = 0x1
+_END_HEADERS, _PADDED, _PRIORITY = 0x4, 0x8, 0x20
+
+
+class Owner(Protocol):
+    """What a connection needs of the activator."""
+
+    @property
+    def is_out_of_memory(self) -> bool: ...
+    def keep(self, size: int) -> None: ...
+    def find_room(self, key: Key) -> WaitingRoom | None: ...
+    def waits(self, key: Key, room: WaitingRoom) -> None: ...
+    async def pipe(self, slot: Slot, other: asyncio.Protocol) -> None:
+        """Connect to the pod's port for HTTP/2, for this protocol; raise OSError."""
+
+
+class Http2Connection:
+    """What came of one client, until there is a pod, and the way between both afterwards."""
+
+    def __init__(self, owner: Owner, transport: asyncio.Transport) -> None:
+        self._owner = owner
+        self._transport = transport
+        self._unread = bytearray()
+        self._kept = bytearray(PREFACE)
+        self._block = bytearray()
+        self._stream = 0
+        self._waits_for_ack = True
+        self._key: Key | None = None
+        self._room: WaitingRoom | None = None
+        self._slot: Slot | None = None
+        self._pod: asyncio.Transport | None = None
+        self._dialing: asyncio.Task[None] | None = None
+        self._deadline: Deadline | None = None
+        self._has_answer = False
+        self._is_over = False
+        self._has_preface = False
+        transport.write(_frame(_SETTINGS, 0, 0))
+
+    def feed(self, data: bytes) -> None:
+        """Take what the client sends."""
+        if self._is_over:
+            return
+        self._unread += data
+        if self._pod is not None and self._has_answer and not self._waits_for_ack:
+            self._pod.write(bytes(self._unread))
+            self._unread.clear()
+            return
+        if not self._has_preface:
+            self._has_preface = True
+            del self._unread[: len(PREFACE)]
+        while not self._is_over and (frame := self._take_frame()):
+            self._read_frame(frame)
+        if not self._is_over and self._pod is None and len(self._kept) > MAX_KEPT_BYTES:
+            self._transport.pause_reading()
+
+    def hold_answer(self, *, holds: bool) -> None:
+        """Hear that the client takes no more for now, or does again."""
+        if self._pod is not None and not self._pod.is_closing():
+            (self._pod.pause_reading if holds else self._pod.resume_reading)()
+
+    def cancel(self) -> None:
+        """Give up: the client went away."""
+        self._is_over = True
+        if self._deadline is not None:
+            self._deadline.cancel()
+        if self._dialing is not None:
+            self._dialing.cancel()
+        if self._room is not None:
+            self._room.leave(self)
+            if self._slot is not None:
+                self._room.release(self._slot)
+        self._slot = None
+        if self._pod is not None:
+            self._pod.abort()
+        self._owner.keep(-len(self._kept) if self._room is not None else 0)
+        self._kept.clear()
+
+    # What the waiting room calls.
+
+    def go(self, slot: Slot) -> None:
+        """Go to a pod."""
+        self._slot = slot
+        self._dialing = asyncio.get_running_loop().create_task(self._dial(slot))
+
+    # What the pod's side calls.
+
+    def connected(self, pod: asyncio.Transport) -> None:
+        """Send the pod what came so far."""
+        self._pod = pod
+        pod.write(bytes(self._kept))
+        self._transport.resume_reading()
+
+    def answered(self, data: bytes) -> None:
+        """Pass on what the pod sends."""
+        if not self._has_answer:
+            self._has_answer = True
+            if self._deadline is not None:
+                self._deadline.cancel()
+            self._owner.keep(-len(self._kept))
+            self._kept.clear()
+        self._transport.write(data)
+
+    def ended(self) -> None:
+        """Hear that the pod ended the connection: try another where it said nothing, else end the client's."""
+        self._pod = None
+        if self._is_over:
+            return
+        if self._has_answer:
+            self._transport.close()
+        elif self._room is not None and self._slot is not None:
+            self._room.failed(self._slot)
+            self._again(self._room)
+
+    def hold_client(self, *, holds: bool) -> None:
+        """Have the client send no more for now, or again."""
+        if not self._transport.is_closing():
+            (self._transport.pause_reading if holds else self._transport.resume_reading)()
+
+    # The rest.
+
+    async def _dial(self, slot: Slot) -> None:
+        try:
+            await self._owner.pipe(slot, _PodSide(self))
+        except OSError:
+            if self._room is not None:
+                self._room.failed(slot)
+                self._again(self._room)
+
+    def _again(self, room: WaitingRoom) -> None:
+        slot, self._slot = self._slot, None
+        if slot is not None:
+            room.release(slot)
+        if self._key is not None and room.again(self):
+            self._owner.waits(self._key, room)
+
+    def _take_frame(self) -> bytes:
+        """Return the next whole frame, b"" where there is none yet."""
+        if len(self._unread) < _HEAD:
+            return b""
+        length = int.from_bytes(self._unread[:3], "big")
+        if length > MAX_FRAME_BYTES:
+            self._refuse(MALFORMED)
+            return b""
+        if len(self._unread) < _HEAD + length:
+            return b""
+        frame = bytes(self._unread[: _HEAD + length])
+        del self._unread[: _HEAD + length]
+        return frame
+
+    def _read_frame(self, frame: bytes) -> None:
+        kind, flags = frame[3], frame[4]
+        if kind == _SETTINGS and flags & _ACK and self._waits_for_ack:
+            self._waits_for_ack = False
+            return
+        if kind == _PING and self._pod is None:
+            if not flags & _ACK:
+                self._transport.write(_frame(_PING, _ACK, 0, frame[_HEAD:]))
+            return
+        if self._pod is not None:
+            self._pod.write(frame)
+        if self._has_answer:
+            return
+        self._kept += frame
+        if self._room is not None:
+            self._owner.keep(len(frame))
+        elif kind in (_HEADERS, _CONTINUATION):
+            self._read_headers(kind, flags, frame)
+
+    def _read_headers(self, kind: int, flags: int, frame: bytes) -> None:
+        payload = frame[_HEAD:]
+        if kind == _HEADERS:
+            self._stream = int.from_bytes(frame[5:_HEAD], "big") & 0x7FFFFFFF
+            if flags & _PADDED:
+                payload = payload[1 : len(payload) - payload[0]] if payload else b""
+            if flags & _PRIORITY:
+                payload = payload[5:]
+        self._block += payload
+        if len(self._block) > MAX_HEAD_BYTES:
+            self._refuse(LONG_HEAD)
+        elif flags & _END_HEADERS:
+            self._begin(bytes(self._block))
+
+    def _begin(self, block: bytes) -> None:
+        """Go where the headers say."""
+        try:
+            found = Decoder(max_header_list_size=MAX_HEAD_BYTES).decode(block)
+        except HPACKError:
+            self._refuse(MALFORMED)
+            return
+        headers = {str(name).lower(): str(value) for name, value in found}
+        self._key = find_revision(headers, headers.get(":authority", headers.get("host", "")))
+        room = self._owner.find_room(self._key) if self._key is not None else None
+        if self._key is None or room is None or room.is_full or self._owner.is_out_of_memory:
+            full = MEMORY_FULL if self._owner.is_out_of_memory else QUEUE_FULL
+            self._refuse(NO_REVISION if self._key is None else full)
+            return
+        self._room = room
+        self._owner.keep(len(self._kept))
+        self._deadline = Deadline(self._key, room, self._refuse)
+        if room.enter(self):
+            self._owner.waits(self._key, room)
+
+    def _refuse(self, refusal: Refusal) -> None:
+        """Answer the first request in gRPC's words, and end the connection."""
+        self._is_over = True
+        headers = [
+            (":status", "200" if refusal.grpc_status != BROKEN.grpc_status else "503"),
+            ("content-type", "application/grpc"),
+            ("grpc-status", str(refusal.grpc_status)),
+            ("grpc-message", refusal.words),
+        ]
+        if self._stream:
+            block = Encoder().encode(headers)
+            self._transport.write(_frame(_HEADERS, _END_HEADERS | _END_STREAM, self._stream, block))
+        self._transport.write(_frame(_GOAWAY, 0, 0, self._stream.to_bytes(4, "big") + b"\0\0\0\0"))
+        self._transport.close()
+
+
+class _PodSide(asyncio.Protocol):
+    """The pod's end of the way."""
+
+    def __init__(self, way: Http2Connection) -> None:
+        self._way = way
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._way.connected(cast(asyncio.Transport, transport))
+
+    def data_received(self, data: bytes) -> None:
+        self._way.answered(data)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._way.ended()
+
+    def pause_writing(self) -> None:
+        self._way.hold_client(holds=True)
+
+    def resume_writing(self) -> None:
+        self._way.hold_client(holds=False)
+
+
+def _frame(kind: int, flags: int, stream: int, payload: bytes = b"") -> bytes:
+    return len(payload).to_bytes(3, "big") + bytes((kind, flags)) + stream.to_bytes(4, "big") + payload
