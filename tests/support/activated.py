@@ -29,35 +29,43 @@ class PodServer:
         self._answer = answer
         self._server: asyncio.Server | None = None
         self.port = port
-        self._writers: set[asyncio.StreamWriter] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
 
     async def start(self) -> PodServer:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port, backlog=1024)
         self.port = self._server.sockets[0].getsockname()[1]
         return self
 
     async def stop(self) -> None:
         assert self._server is not None
         self._server.close()
-        for writer in [*self._writers]:
-            writer.transport.abort()
-        await asyncio.sleep(0)
+        for task in [*self._tasks]:
+            task.cancel()
+        await asyncio.gather(*self._tasks)
 
     def backend(self, *, is_ready: bool = True, path: str = "/ready", name: str = "") -> Backend:
         name = name or f"pod-{self.port}"
         return Backend(name, "127.0.0.1", self.port, self.port, Probe(self.port, path), is_ready)
 
+    async def until_asked(self, count: int) -> None:
+        """Return when so many requests have come."""
+        async with asyncio.timeout(10):
+            while len(self.requests) < count:
+                await asyncio.sleep(0.002)
+
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
-        self._writers.add(writer)
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
         try:
             while head := await reader.readuntil(b"\r\n\r\n"):
                 await self._take(head.decode(), reader, writer)
-        except (EOFError, OSError):
-            pass
+        except (EOFError, OSError, asyncio.CancelledError):
+            pass  # Python 3.11 complains of a handler that is cancelled
         finally:
-            self._writers.discard(writer)
-            writer.close()
+            self._tasks.discard(task)
+            writer.transport.abort()
 
     async def _take(self, head: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         first, *lines = head.split("\r\n")
@@ -103,7 +111,9 @@ class Front:
     def lead(self, *pods: Backend, limit: int = 0, timeout: float = 20.0) -> None:
         self.activator.update(KEY, Backends(pods, limit, timeout))
 
-    async def ask(self, head: str = "GET / HTTP/1.1", headers: str = HEADERS, body: bytes = b"") -> tuple[int, bytes]:
+    async def ask(
+        self, head: str = "GET / HTTP/1.1", headers: str = HEADERS, body: bytes = b""
+    ) -> tuple[int, bytes]:
         """Return status and body of one answer."""
         reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
         try:

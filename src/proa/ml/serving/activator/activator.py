@@ -25,6 +25,7 @@ from proa.ml.serving.settings import Dial
 from proa.reconcile.protocol import Key
 
 MAX_CONNECTIONS = 8192
+BACKLOG = 1024
 MAX_KEPT_BYTES = 64 * 1024 * 1024
 """Of all requests that wait, or may have to be sent again."""
 MAX_IDLE = 32
@@ -64,7 +65,7 @@ class Activator:
         """Accept on a listening socket, which is ours from now on; `is_host` as other servers of doors have it."""
         sock.setblocking(False)
         loop = asyncio.get_running_loop()
-        server = await loop.create_server(lambda: ClientConnection(self), sock=sock)
+        server = await loop.create_server(lambda: ClientConnection(self), sock=sock, backlog=BACKLOG)
         self._servers.append(server)
         return server
 
