@@ -85,10 +85,12 @@ class Activator:
 
     def update(self, key: Key, backends: Backends) -> None:
         """Take in where requests for a revision may go."""
-        room = self._rooms.get(key) or self._make_room(key)
+        room = self._rooms.get(key)
+        if room is None:
+            room = self._make_room(key)
         self._unknown.discard(key)
         self._close_idle(*room.update(backends))
-        if len(room):
+        if room.waiting:
             self.waits(key, room)
 
     def forget(self, key: Key) -> None:
@@ -188,7 +190,7 @@ class Activator:
         if (error := task.exception()) is not None:
             logger.error("pods of %s cannot be asked", key.name, exc_info=error)
         room = self._rooms.get(key)
-        if room is not None and len(room) and room.unasked:
+        if room is not None and room.waiting and room.unasked:
             self.waits(key, room)
 
     def _close_idle(self, *slots: Slot) -> None:

@@ -25,7 +25,7 @@ async def ask_until_none_waits(room: WaitingRoom, dial: Dial) -> None:
     """Ask pods, and tell the room of those that answer, until nobody waits or there is none left to ask."""
     loop = asyncio.get_running_loop()
     began = loop.time()
-    while len(room) and (slots := room.unasked):
+    while room.waiting and (slots := room.unasked):
         asked = slots[:MAX_ASKED]
         answers = await asyncio.gather(*(is_answering(slot.backend, dial) for slot in asked))
         for slot, answers_now in zip(asked, answers, strict=True):

@@ -60,7 +60,9 @@ class WaitingRoom:
         self._waited_seconds = 0.0
         self._came = 0
 
-    def __len__(self) -> int:
+    @property
+    def waiting(self) -> int:
+        """How many wait."""
         return len(self._waiting)
 
     @property

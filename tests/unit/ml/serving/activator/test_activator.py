@@ -6,8 +6,9 @@ import asyncio
 from collections.abc import Awaitable
 
 import pytest
-from proa.ml.serving.activator import client_connection, waiting_room
 from tests.support.activated import HEADERS, KEY, PodServer, activator_of, read_answer
+
+from proa.ml.serving.activator import client_connection, waiting_room
 
 
 def run(test: Awaitable[None]) -> None:
@@ -40,7 +41,7 @@ def test_requests_wait_for_the_first_pod_and_none_is_lost() -> None:
             front.lead()
             asking = [asyncio.create_task(front.ask("POST / HTTP/1.1", body=b"%d" % n)) for n in range(200)]
             await front.until_held(200)
-            assert front.held and set(front.held) == {KEY}
+            assert {*front.held} == {KEY}
             pod = await PodServer().start()
             front.lead(pod.backend(is_ready=False))  # the kubelet does not know it yet: the activator asks it
             assert set(await asyncio.gather(*asking)) == {(200, b"hello")}
