@@ -133,7 +133,11 @@ class ScalingController:
         watched: Watched,
     ) -> None:
         """Have the activator in the path or not; before the last pod goes find out whether it is."""
-        if service is None or not self._has_activator or not (planned.needs_activator or leads_to_pods(slices)):
+        if (
+            service is None
+            or not self._has_activator
+            or not (planned.needs_activator or leads_to_pods(slices))
+        ):
             return
         if not planned.needs_activator:
             watched.is_in_path = False
