@@ -31,6 +31,10 @@ class FileServer:
     asked: list[Asked] = field(default_factory=list)
     break_after: list[int] = field(default_factory=list)
     has_tags: bool = True
+    hold_after_break: bool = False
+    """Whether the connection stays open, and silent, until `released`."""
+    broken: threading.Event = field(default_factory=threading.Event)
+    released: threading.Event = field(default_factory=threading.Event)
     port: int = 0
 
     @property
@@ -88,7 +92,11 @@ def run_file_server() -> Iterator[FileServer]:
             self.end_headers()
             if served.break_after and len(body) > served.break_after[0]:
                 self.wfile.write(body[: served.break_after.pop(0)])
+                self.wfile.flush()
                 self.close_connection = True
+                if served.hold_after_break:
+                    served.broken.set()
+                    served.released.wait(60)
             else:
                 self.wfile.write(body)
 

@@ -247,7 +247,15 @@ def _initializer(
             {"name": "CA_BUNDLE_CONFIGMAP_NAME", "value": settings.ca_config_map},
             {"name": "CA_BUNDLE_VOLUME_MOUNT_POINT", "value": settings.ca_folder},
         ]
-    program = ["python3", "-m", "proa.ml.serving.storage", "--store", STORE, "--revision", folder]
+    program = [
+        "python3",
+        "-m",
+        "proa.ml.serving.storage",
+        "--store",
+        STORE,
+        "--revision",
+        folder.partition("/")[2],
+    ]
     program += ["--limit", str(settings.model_bytes), "--keep", str(settings.cache_bytes)]
     program += ["--sources", SOURCES] if on_node else []
     program += ["--sha256", _quoted(sha256)] if sha256 else []

@@ -8,9 +8,11 @@ import re
 import time
 from collections.abc import Callable, Mapping
 
-from proa.ml.serving.storage.fetching import ATTEMPTS, FIRST_WAIT_SECONDS, LAST_WAIT_SECONDS
+from proa.ml.serving.storage.fetching import FIRST_WAIT_SECONDS, LAST_WAIT_SECONDS
 from proa.ml.serving.storage.pieces import Interrupted, Model, StorageError, Surroundings
 
+ATTEMPTS = 4
+"""Before somebody else is told: the kubelet starts the container again."""
 SCHEMES = (
     "s3",
     "gs",

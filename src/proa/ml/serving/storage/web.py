@@ -10,6 +10,7 @@ import contextlib
 import http.client
 import json
 import os
+import socket
 import ssl
 import urllib.error
 import urllib.parse
@@ -204,14 +205,14 @@ def _unreachable(url: str, error: Any) -> Exception:
             f"{_plain(url)}: its certificate is not trusted ({error.verify_message}); name its CA in a ConfigMap"
             " (caBundleConfigMapName of inferenceservice-config, or serving.kserve.io/s3-cabundle-configmap)"
         )
+    if isinstance(error, socket.gaierror) and error.errno == socket.EAI_NONAME:
+        return StorageError(f"{_plain(url)}: its name is not known here (DNS)")
     return Interrupted(f"{_plain(url)} does not answer: {_words(error)}")
 
 
 def _words(error: Any) -> str:
-    import socket
-
     if isinstance(error, socket.gaierror):
-        return "its name is not known here (DNS)"
+        return "its name cannot be looked up (DNS)"
     if isinstance(error, TimeoutError):
         return f"nothing came for {TIMEOUT_SECONDS} s"
     return str(getattr(error, "strerror", None) or error)[:300]
