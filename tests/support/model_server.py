@@ -104,22 +104,24 @@ class Client:
 
 
 class Running(NamedTuple):
-    """A server, and where it answers."""
+    """A server, and where it answers; its clients are let go at the end."""
 
     server: ModelServer
     ports: Ports
+    clients: list[Client]
 
     async def connect(self, port: int = 0) -> Client:
         """Return a new connection; to the HTTP port, unless told."""
-        return Client(*await asyncio.open_connection("127.0.0.1", port or self.ports.http))
+        client = Client(*await asyncio.open_connection("127.0.0.1", port or self.ports.http))
+        self.clients.append(client)
+        return client
 
     async def ask(self, method: str, path: str, body: Any = b"", headers: Mapping[str, str] = {}) -> Answer:
         """Ask over a connection of its own."""
         client = await self.connect()
-        try:
-            return await client.ask(method, path, body, headers)
-        finally:
-            client.writer.close()
+        answer = await client.ask(method, path, body, headers)
+        client.writer.close()
+        return answer
 
 
 def serve(
@@ -133,12 +135,16 @@ def serve(
         return models(name) if callable(models) and not hasattr(models, "predict") else models
 
     async def go() -> None:
+        clients: list[Client] = []
         server = ModelServer(OPTIONS._replace(**options), None if models is None else open_model)
+        server.http.step_seconds = 0.02
         try:
             ports = await server.listen()
             await server.repository.load_all()
-            await body(Running(server, ports))
+            await body(Running(server, ports, clients))
         finally:
+            for client in clients:
+                client.writer.transport.abort()
             await server.close()
 
     asyncio.run(go())

@@ -21,6 +21,7 @@ from proa.ml.serving.wire.refusals import Refused
 from proa.ml.serving.wire.v2 import read_json
 
 if TYPE_CHECKING:
+    from proa.ml.serving.payloads.logger import PayloadLogger
     from proa.ml.serving.server.openai_routes import OpenAiRoutes
     from proa.ml.serving.server.repository import Repository, Served
 
@@ -34,7 +35,10 @@ _OWN_OF_APPLICATIONS = ("/metrics", "/v2/health/live", "/v2/health/ready")
 class App:
     """Answers all exchanges of a server."""
 
-    def __init__(self, repository: Repository, gate: Gate, measures: Measures) -> None:
+    def __init__(
+        self, repository: Repository, gate: Gate, measures: Measures, logger: PayloadLogger | None = None
+    ) -> None:
+        self._logger = logger
         self._repository = repository
         self._gate = gate
         self._measures = measures
@@ -69,7 +73,7 @@ class App:
         if application is not None and path not in _OWN_OF_APPLICATIONS:
             from proa.ml.serving.server.asgi import answer_by_application
 
-            return partial(self._gate.enter, work=partial(answer_by_application, application))
+            return self._logged(partial(self._gate.enter, work=partial(answer_by_application, application)))
         parts = path.strip("/").split("/") if path != "/" else []
         match exchange.method, parts:
             case b"GET" | b"HEAD", []:
@@ -90,20 +94,27 @@ class App:
         is_post = exchange.method == b"POST"
         match parts:
             case ["models"] if not is_post:
-                return self._list_models
-            case ["models", name] if not is_post:
-                self._repository.find(name)
-                return _say({"name": name, "ready": True})
+                return self._list_models_v1
             case ["models", asked] if asked.endswith(":predict"):
                 return self._counted(exchange, inference.predict, asked.removesuffix(":predict"))
             case ["models", asked] if asked.endswith(":explain"):
                 return self._counted(exchange, inference.explain, asked.removesuffix(":explain"))
+            case ["models", name] if not is_post:
+                self._repository.find(name)
+                return _say({"name": name, "ready": True})
             case ["models", *_]:
                 raise _not_found(exchange)
         return self._find_openai(exchange, parts)
 
     def _list_models(self, exchange: Exchange) -> None:
         exchange.answer_json(orjson.dumps({"models": self._repository.names()}))
+
+    def _list_models_v1(self, exchange: Exchange) -> None:
+        """List them as V1 does, and as OpenAI's clients read it too where there is a model of language."""
+        if self._repository.has_text_models:
+            exchange.answer_json(self._get_openai().list_for_both())
+        else:
+            self._list_models(exchange)
 
     # V2
 
@@ -168,16 +179,22 @@ class App:
     # OpenAI's
 
     def _find_openai(self, exchange: Exchange, parts: list[str]) -> Answer:
-        from proa.ml.serving.server.openai_routes import OpenAiRoutes
-
-        if self._openai is None:
-            self._openai = OpenAiRoutes(self._repository)
-        work = self._openai.find(exchange.method, parts)
+        work = self._get_openai().find(exchange.method, parts)
         if work is None:
             raise _not_found(exchange)
         if exchange.method != b"POST":
             return work
         return partial(self._gate.enter, work=work)
+
+    def _logged(self, answer: Answer) -> Answer:
+        return answer if self._logger is None else partial(_log_and, self._logger, answer)
+
+    def _get_openai(self) -> OpenAiRoutes:
+        from proa.ml.serving.server.openai_routes import OpenAiRoutes
+
+        if self._openai is None:
+            self._openai = OpenAiRoutes(self._repository)
+        return self._openai
 
     def _counted(
         self, exchange: Exchange, work: Callable[[Served, Exchange], None], name: str, version: str = ""
@@ -186,7 +203,7 @@ class App:
         if exchange.method != b"POST":
             raise Refused(405, "Method Not Allowed: models are asked by POST")
         served = self._repository.find(name, version)
-        answer = partial(self._gate.enter, work=_guarded(partial(work, served)))
+        answer = self._logged(partial(self._gate.enter, work=_guarded(partial(work, served))))
         if len(self._known) >= MAX_KNOWN_PATHS:
             self._known.clear()
         self._known[exchange.url] = answer
@@ -214,6 +231,19 @@ def model_metadata(served: Served) -> dict[str, Any]:
 
 def _describe(spec: Any) -> dict[str, Any]:
     return {"name": spec.name, "datatype": spec.datatype, "shape": list(spec.shape)}
+
+
+def _log_and(logger: PayloadLogger, answer: Answer, exchange: Exchange) -> None:
+    """Log what is asked, and what is answered where that is a success."""
+    logged = logger.begin(exchange.headers)
+    logger.request(logged, exchange.body)
+
+    def log_answer(status: int, body: bytes, content_type: bytes) -> None:
+        if status < 300:
+            logger.response(logged, body, content_type.decode("latin-1"))
+
+    exchange.on_answer = log_answer
+    answer(exchange)
 
 
 def _say(document: Any) -> Answer:

@@ -167,12 +167,14 @@ class Connection(asyncio.Protocol):
         if self._head_bytes > MAX_HEAD_BYTES or len(self._headers) > MAX_HEADERS:
             self._refuse(431, "request header too large")
             return
+        is_expecting = False
         for name, value in self._headers:
             if name == b"content-length" and int(value) > self._owner.max_body_bytes:
                 self._refuse_long()
                 return
-            if name == b"expect" and value.lower() == b"100-continue" and not self._pending:
-                self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            is_expecting = is_expecting or (name == b"expect" and value.lower() == b"100-continue")
+        if is_expecting and not self._pending:
+            self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def on_body(self, body: bytes) -> None:
         if self._is_refused:

@@ -47,6 +47,7 @@ class Exchange:
         "is_old",
         "kept",
         "method",
+        "on_answer",
         "on_end",
         "url",
         "way",
@@ -70,6 +71,8 @@ class Exchange:
         """When it is refused unless it was answered, on the server's clock; 0: never."""
         self.on_end: Callable[[], None] | None = None
         """Called once: when it is answered, or the client has gone."""
+        self.on_answer: Callable[[int, bytes, bytes], None] | None = None
+        """Given the status, body and content type of an answer that comes as a whole."""
         self.kept: list[bytes] = []
         """Of the answer, what waits for those before it."""
         self._chunked: bool | None = None
@@ -102,6 +105,8 @@ class Exchange:
             self.answer(200, body)
             return
         way = self.way
+        if self.on_answer is not None:
+            self.on_answer(200, body, JSON_TYPE)
         self._end()
         way.send(
             self, b"%b%bContent-Length: %d\r\n\r\n%b" % (_JSON_OK, way.date, len(body), body), is_last=True
@@ -114,6 +119,8 @@ class Exchange:
         if self.is_done or self.is_gone:
             return
         self.is_last = self.is_last or self.way.is_closing
+        if self.on_answer is not None:
+            self.on_answer(status, body, content_type)
         length = b"" if status in (204, 304) else b"Content-Length: %d\r\n" % len(body)
         head = b"%b%b\r\n" % (self._head(status, content_type, headers), length)
         self._end()

@@ -37,6 +37,7 @@ class HttpServer:
         self.keep_alive_seconds = keep_alive_seconds
         self.timeout_seconds = timeout_seconds
         self.max_connections = max_connections
+        self.step_seconds = STEP_SECONDS
         self.held_bytes = 0
         self.connections: set[Connection] = set()
         self.is_draining = False
@@ -78,7 +79,7 @@ class HttpServer:
         self.date = _date_line()
         for connection in [*self.connections]:
             connection.look(self.now)
-        self._clock = asyncio.get_running_loop().call_later(STEP_SECONDS, self._tick)
+        self._clock = asyncio.get_running_loop().call_later(self.step_seconds, self._tick)
 
 
 def open_listener(host: str, port: int) -> socket.socket:

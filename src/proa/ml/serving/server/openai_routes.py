@@ -51,6 +51,10 @@ class OpenAiRoutes:
     def _list(self, exchange: Exchange) -> None:
         exchange.answer_json(openai.write_models(self._repository.names(), self._created))
 
+    def list_for_both(self) -> bytes:
+        """Return the models as V1 and as OpenAI's clients read them."""
+        return openai.write_models(self._repository.names(), self._created, also_v1=True)
+
     def _say_health(self, exchange: Exchange, name: str) -> None:
         self._repository.find(name)
         exchange.answer_json(b"null")

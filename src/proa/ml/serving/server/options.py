@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from proa.ml.serving.kinds import GRPC_PORT, HTTP_PORT, LOAD_PORT, MODELS_FOLDER
+from proa.ml.serving.payloads.flags import LogSettings, add_log_flags, read_log_settings
 
 QUEUE_FACTOR = 10
 """So many times the concurrency may wait (Knative's queue depth)."""
@@ -47,6 +48,7 @@ class Options(NamedTuple):
     drain_seconds: float = 30.0
     keep_alive_seconds: float = 65.0
     log_level: str = "info"
+    payloads: LogSettings = LogSettings(url="")
 
 
 def read_options(arguments: Sequence[str]) -> Options:
@@ -78,6 +80,7 @@ def read_options(arguments: Sequence[str]) -> Options:
         drain_seconds=known.drain_seconds,
         keep_alive_seconds=known.timeout_keep_alive,
         log_level=known.log_level,
+        payloads=read_log_settings(known),
     )
 
 
@@ -91,6 +94,7 @@ def make_parser() -> argparse.ArgumentParser:
     _add_model_flags(parser)
     _add_address_flags(parser)
     _add_limits(parser)
+    add_log_flags(parser)
     return parser
 
 

@@ -129,6 +129,11 @@ class Repository:
         [place] = self._places.values()
         return place.served if place.served is not None and hasattr(place.served.model, "app") else None
 
+    @property
+    def has_text_models(self) -> bool:
+        """Tell whether one is a model of language."""
+        return any(p.served is not None and hasattr(p.served.model, "chat") for p in self._places.values())
+
     def index(self, *, only_ready: bool) -> list[dict[str, str]]:
         """Return V2's index of the repository."""
         names = (

@@ -28,6 +28,7 @@ from proa.ml.serving.wire.load_counter import LoadCounter
 from proa.process import told_to_stop
 
 if TYPE_CHECKING:
+    from proa.ml.serving.payloads.logger import PayloadLogger
     from proa.ml.serving.server.options import Options
 
 TERMINATION_LOG = Path("/dev/termination-log")
@@ -54,7 +55,8 @@ class ModelServer:
         self.measures = Measures(self.load)
         self.repository = Repository(options, self.measures, open_model)
         self.gate = Gate(self.load, options.container_concurrency, options.queue_depth)
-        self.app = App(self.repository, self.gate, self.measures)
+        self.payloads = _make_payload_logger(options)
+        self.app = App(self.repository, self.gate, self.measures, self.payloads)
         self.http = HttpServer(
             self.app.handle,
             max_body_bytes=options.max_body_bytes,
@@ -67,6 +69,9 @@ class ModelServer:
     async def listen(self) -> Ports:
         """Open the ports."""
         options = self.options
+        if self.payloads is not None:
+            self.payloads.start()
+            self._stack.push_async_callback(self.payloads.close)
         http = await self.http.listen(options.host, options.http_port)
         self._stack.push_async_callback(self.http.close)
         load = 0
@@ -127,6 +132,16 @@ class ModelServer:
             exchange.answer_json(orjson.dumps(self.load.read()._asdict()))
         else:
             exchange.answer(200, self.measures.write(), CONTENT_TYPE)
+
+
+def _make_payload_logger(options: Options) -> PayloadLogger | None:
+    settings = options.payloads
+    if not settings.url:
+        return None
+    from proa.ml.serving.payloads.sinks import make_payload_logger
+
+    source = settings.source or f"http://localhost:{options.http_port}/"
+    return make_payload_logger(settings._replace(source=source))
 
 
 async def serve(options: Options) -> None:

@@ -111,10 +111,10 @@ def write_embeddings(model: str, vectors: Sequence[Sequence[float]], encoding: s
     return orjson.dumps({"object": "list", "model": model, "data": data})
 
 
-def write_models(names: Sequence[str], created: int) -> bytes:
-    """Return the list of models."""
+def write_models(names: Sequence[str], created: int, *, also_v1: bool = False) -> bytes:
+    """Return the list of models; where V1 has the same path, with V1's list as well."""
     data = [{"id": name, "object": "model", "created": created, "owned_by": ""} for name in names]
-    return orjson.dumps({"object": "list", "data": data})
+    return orjson.dumps({"object": "list", "data": data, **({"models": names} if also_v1 else {})})
 
 
 def write_refusal(refused: Refused) -> bytes:
