@@ -224,6 +224,7 @@ def _access_log() -> Json:
         "route": "%ROUTE_NAME%",
         "backend": "%UPSTREAM_CLUSTER_RAW%",
         "endpoint": "%UPSTREAM_HOST%",
+        "attempts": "%UPSTREAM_REQUEST_ATTEMPT_COUNT%",
         "requestId": "%REQ(X-REQUEST-ID)%",
     }
     config = {

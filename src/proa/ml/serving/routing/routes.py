@@ -19,7 +19,7 @@ from proa.objects import meta
 
 Json = dict[str, Any]
 
-RETRY_ANNOTATIONS = {"gateway.proa.local/retry-on": "reset,503", "gateway.proa.local/retry-attempts": "5"}
+RETRY_ANNOTATIONS = {"gateway.proa.local/retry-on": "reset,502,503", "gateway.proa.local/retry-attempts": "5"}
 """A prediction changes nothing, and may be asked for again: of our gateway (docs/ingress.md); others do as they do."""
 EXPLAIN_PATH = r"^/v1/models/[\w-]+:explain$"
 GRPC_TYPE = "^application/grpc.*"
