@@ -26,11 +26,13 @@ def make_parts(client: Client, settings: ServingSettings) -> list[Part]:
     """Return what there is to run; `client` acts as the area's account."""
 
     async def open_serving(stack: AsyncExitStack) -> Opened:
+        from proa.ml.serving.graph.controller import make_controllers as make_graph_controllers
         from proa.ml.serving.operator.operator import make_controllers
 
         await settings.prepare()
         chosen = replace(settings, way=await find_way(client)) if settings.finds_way else settings
-        return Opened([*make_controllers(chosen), await open_activator(stack, chosen)])
+        graphs = make_graph_controllers(chosen)
+        return Opened([*make_controllers(chosen), *graphs, await open_activator(stack, chosen)])
 
     begins_with = (INFERENCE_SERVICES, TRAINED_MODELS, INFERENCE_GRAPHS)
     return [Part("serving", DEFINITIONS, begins_with, open_serving)]

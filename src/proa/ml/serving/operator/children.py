@@ -39,12 +39,14 @@ class Changes(NamedTuple):
         return not (self.create or self.update or self.delete)
 
 
-def owned(owner: Object, child: Object, *, unhashed: Iterable[str] = ()) -> Object:
-    """Return a child with its owner, and a hash of what it is wanted to be, but for the `unhashed` fields of spec."""
+def owned(
+    owner: Object, child: Object, *, unhashed: Iterable[str] = (), kind: Resource = INFERENCE_SERVICES
+) -> Object:
+    """Return a child with its owner, of that kind, and a hash of what it is wanted to be but for `unhashed` of spec."""
     metadata = {
         **child["metadata"],
         "namespace": meta.namespace(owner),
-        "ownerReferences": [meta.make_owner_reference(owner, INFERENCE_SERVICES)],
+        "ownerReferences": [meta.make_owner_reference(owner, kind)],
     }
     whole = {**child, "metadata": metadata}
     skipped = frozenset(unhashed)

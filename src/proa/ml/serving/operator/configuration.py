@@ -34,6 +34,8 @@ class Configuration(NamedTuple):
     """Of containers that users bring, where these say nothing."""
     oci_mode: str = ""
     ca_config_map: str = ""
+    router: Mapping[str, Any] = {}
+    """Of InferenceGraphs: image, resources, imagePullPolicy, imagePullSecrets, headers.propagate."""
 
 
 def read_configuration(config_map: Object | None) -> Configuration:
@@ -57,10 +59,11 @@ def read_configuration(config_map: Object | None) -> Configuration:
         disallowed_annotations=tuple(services.get("serviceAnnotationDisallowedList") or ()),
         disallowed_labels=tuple(services.get("serviceLabelDisallowedList") or ()),
         log_url=_section(data, "logger").get("defaultUrl") or "",
-        agent_resources=_resources(agent),
-        resources=_resources(services.get("resource") or {}),
+        agent_resources=resources_of(agent),
+        resources=resources_of(services.get("resource") or {}),
         oci_mode=storage.get("ociModelMode") or "",
         ca_config_map=storage.get("caBundleConfigMapName") or "",
+        router=_section(data, "router"),
     )
 
 
@@ -87,7 +90,8 @@ def _section(data: Mapping[str, str], name: str) -> Mapping[str, Any]:
     return section
 
 
-def _resources(section: Mapping[str, Any]) -> Object:
+def resources_of(section: Mapping[str, Any]) -> Object:
+    """Return what a section says of a container's requests and limits."""
     named = {
         "requests": {"cpu": "cpuRequest", "memory": "memoryRequest"},
         "limits": {"cpu": "cpuLimit", "memory": "memoryLimit"},

@@ -32,6 +32,15 @@ def make_ingress(service: Object, components: tuple[Component, ...], config: Ing
         _rule(external_host(component_name(name, c.kind), service, config), c)
         for c in sorted(components, key=lambda c: c.kind)
     ]
+    return _make_ingress(service, rules, config)
+
+
+def make_graph_ingress(graph: Object, backend: Component, config: IngressConfig) -> Object:
+    """Return the Ingress of an InferenceGraph, which has one host. Raises BadRoute."""
+    return _make_ingress(graph, [_rule(external_host(meta.name(graph), graph, config), backend)], config)
+
+
+def _make_ingress(service: Object, rules: list[dict[str, Any]], config: IngressConfig) -> Object:
     annotations = {key: value for key, value in meta.annotations(service).items() if key not in KEPT_BACK}
     spec: dict[str, Any] = {"rules": rules}
     if config.ingress_class:
@@ -39,7 +48,7 @@ def make_ingress(service: Object, components: tuple[Component, ...], config: Ing
     return {
         "apiVersion": "networking.k8s.io/v1",
         "kind": "Ingress",
-        "metadata": make_metadata(service, name, {}) | {"annotations": annotations},
+        "metadata": make_metadata(service, meta.name(service), {}) | {"annotations": annotations},
         "spec": spec,
     }
 

@@ -6,6 +6,8 @@ from typing import Any
 
 from proa.ml.serving.kinds import (
     COMPONENT_LABEL,
+    GRAPH_LABEL,
+    INFERENCE_GRAPHS,
     INFERENCE_SERVICES,
     REVISION_LABEL,
     SERVICE_LABEL,
@@ -24,12 +26,14 @@ from proa.objects import meta
 
 
 def make_metadata(service: Object, name: str, labels: dict[str, str]) -> dict[str, Any]:
-    """Return the metadata of what belongs to an InferenceService."""
+    """Return the metadata of what belongs to an InferenceService, or to an InferenceGraph."""
+    is_graph = service.get("kind") == INFERENCE_GRAPHS.kind
+    label, owner = (GRAPH_LABEL, INFERENCE_GRAPHS) if is_graph else (SERVICE_LABEL, INFERENCE_SERVICES)
     return {
         "name": name,
         "namespace": meta.namespace(service),
-        "labels": {SERVICE_LABEL: meta.name(service), **labels},
-        "ownerReferences": [meta.make_owner_reference(service, INFERENCE_SERVICES)],
+        "labels": {label: meta.name(service), **labels},
+        "ownerReferences": [meta.make_owner_reference(service, owner)],
     }
 
 
