@@ -17,7 +17,8 @@ from support.clusters import Cluster
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(180)]
 DEADLINE_SECONDS = 60.0
 SERVER = """
-import http.server, os
+import http.server, os, signal
+signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
 class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         body = os.environ["SAYS"].encode()

@@ -24,6 +24,7 @@ from proa.objects.resource import (
     Resource,
 )
 from proa.reconcile.manager import Manager
+from proa.reconcile.protocol import Key
 
 NOW = 1_750_000_000.0
 MODEL = {"modelFormat": {"name": "sklearn"}, "storageUri": "pvc://claim/model"}
@@ -215,8 +216,7 @@ def test_a_reconcile_of_what_is_as_wanted_writes_nothing():
 
             for runner in world.manager._runners:
                 for one in world.client.all(INFERENCE_SERVICES):
-                    for key in runner._keys_of(runner.controller.WATCHES[0])(one):
-                        runner.queue.add(key)
+                    runner.queue.add(Key("ml", meta.name(one)))
             await world.settle()
 
             assert world.versions() == before
