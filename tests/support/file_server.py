@@ -15,7 +15,7 @@ Answer = tuple[int, Mapping[str, str], bytes]
 
 @dataclass
 class Asked:
-    """A request that came."""
+    """A request that came; headers by names as `If-Range`."""
 
     path: str
     query: str
@@ -59,7 +59,11 @@ def run_file_server() -> Iterator[FileServer]:
 
         def do_GET(self) -> None:
             parts = urlsplit(self.path)
-            asked = Asked(unquote(parts.path), parts.query, dict(self.headers.items()))
+            asked = Asked(
+                unquote(parts.path),
+                parts.query,
+                {name.title(): value for name, value in self.headers.items()},
+            )
             served.asked.append(asked)
             route = next(
                 (made for prefix, made in served.routes.items() if asked.path.startswith(prefix)), None
