@@ -232,7 +232,10 @@ class FakeClient:
         """Apply `patch` and return the object as stored."""
         self._record("patch", resource, name, namespace or "", subresource)
         old = self._existing(resource, name, namespace)
-        return self._replace(resource, old, copy_of(_patched(old, patch, patch_type, resource)), subresource)
+        new = copy_of(_patched(old, patch, patch_type, resource))
+        if subresource == "scale":
+            return _scale_of(self._replace(resource, old, {**copy_of(old), "spec": new["spec"]}, ""))
+        return self._replace(resource, old, new, subresource)
 
     async def delete(
         self,
@@ -452,6 +455,13 @@ def _eviction_options(eviction: Object) -> dict[str, Any]:
 
 def _success(code: int) -> Object:
     return {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": code}
+
+
+def _scale_of(obj: Object) -> Object:
+    """Return what the scale subresource answers."""
+    replicas = obj["spec"].get("replicas", 1)
+    spec = {"replicas": replicas}
+    return {"apiVersion": "autoscaling/v1", "kind": "Scale", "metadata": obj["metadata"], "spec": spec}
 
 
 def _patched(old: Object, patch: Any, patch_type: PatchType, resource: Resource) -> Object:

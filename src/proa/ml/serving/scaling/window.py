@@ -27,7 +27,7 @@ class Window:
         """Take in that the rate held from `start` to `end`."""
         self._move(_bucket_of(end))
         start = max(start, (self._head - self._size + 1) * BUCKET_SECONDS)
-        for bucket in range(_bucket_of(start), _bucket_of(end) + 1):
+        for bucket in range(math.floor(start / BUCKET_SECONDS), _bucket_of(end) + 1):
             span = min(end, (bucket + 1) * BUCKET_SECONDS) - max(start, bucket * BUCKET_SECONDS)
             if span > 0:
                 place = bucket % self._size
@@ -75,4 +75,5 @@ class MaxWindow:
 
 
 def _bucket_of(time: float) -> int:
-    return math.floor(time / BUCKET_SECONDS)
+    """Return the bucket that a span which ends then ends in: a full second is the end of one, not the next one's."""
+    return math.ceil(time / BUCKET_SECONDS) - 1
