@@ -27,7 +27,34 @@ KATIB = ("kubeflow-katib==0.19.0", "kubernetes<36", *_TUNING)
 KUBEFLOW = ("kubeflow==0.5.*", "torch==2.13.0", "mlxtend", *_TUNING)
 TRAINING = ("kubeflow-training==1.9.*", "kubernetes<36")
 """It reads no types as newer clients of Kubernetes write them."""
-SDK_VENVS = {"kfp": KFP, "kfp-old": OLD_KFP, "katib": KATIB, "kubeflow": KUBEFLOW, "training": TRAINING}
+SERVING = (
+    "kserve==0.21.0",
+    "torch==2.13.0",
+    "mlxtend",
+    "scikit-learn>=1.4",
+    "xgboost-cpu",
+    "lightgbm",
+    "mlflow-skinny",
+    "skl2onnx",
+    "onnx",
+    "onnxruntime",
+    "onnxmltools",
+    "transformers",
+    "fastapi",
+    "rapidocr",
+    "skops",
+    "httpx",
+    "uvicorn",
+)
+"""KServe's SDK and server, and the library of each format of models."""
+SDK_VENVS = {
+    "serving": SERVING,
+    "kfp": KFP,
+    "kfp-old": OLD_KFP,
+    "katib": KATIB,
+    "kubeflow": KUBEFLOW,
+    "training": TRAINING,
+}
 
 
 def make_sdk_venv(name: str, requirements: tuple[str, ...]) -> Path:

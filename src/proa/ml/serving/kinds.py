@@ -48,6 +48,8 @@ TRANSFORMER_CONTAINER = "transformer-container"
 INITIALIZER_CONTAINER = "storage-initializer"
 AGENT_CONTAINER = "agent"
 MODELS_FOLDER = "/mnt/models"
+CONVERTED_FOLDER = "/mnt/converted"
+"""Where a server keeps what it made of a model's files, for later pods of the revision; not there without a cache."""
 
 SERVICE_PORT = 80
 HTTP_PORT, GRPC_PORT = 8080, 8081

@@ -3,7 +3,7 @@
 A server that finds one imports onnxruntime alone, not scikit-learn: a tenth of the start, half of the memory, and ten
 times the requests. converting.py decides whether there is one; what it found is kept, a refusal too, by the digest of
 the file and the versions of all that takes part:
-- in $PROA_CONVERTED, where the operator mounts a folder of the node's model cache,
+- in /mnt/converted, where the revision has a folder in the node's model cache, or the one that $PROA_CONVERTED names,
 - else beside the file, in .converted/, where that can be written to,
 - else in the temporary folder, where it lasts as long as the container.
 Serving does not wait for longer than WAIT_SECONDS: the library serves then, and the next start finds what was made.
@@ -24,6 +24,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from proa.ml.serving.kinds import CONVERTED_FOLDER
 from proa.ml.serving.server.formats import settings
 from proa.ml.serving.server.formats.protocol import LoadOptions
 
@@ -33,7 +34,7 @@ MAX_BYTES = 256 << 20
 REVISION = 1
 """Of what converting.py does: another does not take what this one made."""
 FOLDER, SWITCH = "PROA_CONVERTED", "PROA_CONVERT"
-_BESIDE = ".converted"
+_BESIDE, _SCRATCH = ".converted", "proa-converted-"
 _PACKAGES = ("scikit-learn", "skl2onnx", "onnx", "onnxruntime", "numpy")
 _NEEDED_BYTES = 512 << 20
 _MEMORY_LIMIT = Path("/sys/fs/cgroup/memory.max")
@@ -93,33 +94,34 @@ def _make_name(path: Path, versions: str, options: LoadOptions) -> str:
 
 
 def _list_folders(path: Path) -> list[Path]:
-    told = os.environ.get(FOLDER)
-    scratch = Path(tempfile.gettempdir()) / f"proa-converted-{os.getuid()}"
-    return [*([Path(told)] if told else []), path.parent / _BESIDE, scratch]
+    told = Path(os.environ.get(FOLDER, CONVERTED_FOLDER))
+    scratch = Path(tempfile.gettempdir()) / f"{_SCRATCH}{os.getuid()}"
+    return [*([told] if told.is_dir() else []), path.parent / _BESIDE, scratch]
 
 
 def _make_writable(folder: Path) -> bool:
-    """Tell whether files can be made in the folder, which is made where it is not there, and is nobody else's."""
+    """Tell whether files can be made in the folder, which is made where it is not there.
+
+    In the temporary folder, where anybody may have made it, it must be this user's.
+    """
     try:
         folder.mkdir(mode=0o700, exist_ok=True)
         about = folder.lstat()
+        if not stat.S_ISDIR(about.st_mode) or (
+            folder.name.startswith(_SCRATCH) and about.st_uid != os.getuid()
+        ):
+            return False
         with tempfile.TemporaryFile(dir=folder):
-            return stat.S_ISDIR(about.st_mode) and (
-                about.st_uid == os.getuid() or folder.name == _BESIDE or _is_told(folder)
-            )
+            return True
     except OSError:
         return False
-
-
-def _is_told(folder: Path) -> bool:
-    return os.environ.get(FOLDER) == str(folder)
 
 
 def _read(stem: Path) -> Converted | None:
     """Return what is kept; None where nothing is, or where it is of somebody else in the temporary folder."""
     about_path, model_path = stem.with_suffix(".json"), stem.with_suffix(".onnx")
     try:
-        if stem.parent.name.startswith("proa-converted-") and stem.parent.lstat().st_uid != os.getuid():
+        if stem.parent.name.startswith(_SCRATCH) and stem.parent.lstat().st_uid != os.getuid():
             return None
         about = json.loads(about_path.read_bytes())
     except (OSError, ValueError):

@@ -67,9 +67,10 @@ def main(arguments: list[str]) -> int:
     """Write what there is to tell; return the process' exit code."""
     path, stem, trusted = Path(arguments[0]), Path(arguments[1]), (arguments[2:] or [""])[0]
     resource.setrlimit(resource.RLIMIT_CPU, (CPU_SECONDS, CPU_SECONDS))
-    warnings.simplefilter("ignore")
     try:
-        model, about = convert(path, trusted)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # samples are where overflows are
+            model, about = convert(path, trusted)
     except NotEqual as error:
         _write(stem.with_suffix(".json"), json.dumps({"why": str(error)}).encode())
         return 0

@@ -97,6 +97,7 @@ def _find_thresholds(estimator: Any, width: int, random: Any) -> Any:
     if not pairs:
         return None
     found = numpy.vstack(pairs)
+    found = found[numpy.isfinite(found[:, 1])]  # infinity tells what is missing from what is not
     return found[random.permutation(len(found))[:_THRESHOLDS]]
 
 
