@@ -28,6 +28,7 @@ from proa.ml.serving.revisions.agent_container import (
     find_component_container,
     speaks_only_grpc,
 )
+from proa.ml.serving.revisions.conversions import add_conversions
 from proa.ml.serving.revisions.merging import Merged
 from proa.ml.serving.revisions.model_files import ModelFiles
 from proa.ml.serving.revisions.payload_arguments import (
@@ -52,6 +53,13 @@ class TemplateSettings(NamedTuple):
     agent_resources: Mapping[str, Any] = {}
     log_url: str = ""
     """Where payloads go of a logger that names no URL."""
+
+
+class PodFiles(NamedTuple):
+    """A model's files, and the volume for what our server makes of them; neither where there is no model to fetch."""
+
+    model: ModelFiles = ModelFiles()
+    conversions: Object | None = None
 
 
 class PodPorts(NamedTuple):
@@ -80,7 +88,7 @@ def make_template(
     isvc: Object,
     component: str,
     merged: Merged,
-    files: ModelFiles,
+    files: PodFiles,
     settings: TemplateSettings,
     *,
     labels: Mapping[str, str],
@@ -90,16 +98,20 @@ def make_template(
 
     With `has_revisions` each pod tells its load, by our server or else by the agent.
     """
-    spec = {**merged.spec, "containers": [_with_files(one, files) for one in merged.spec["containers"]]}
-    if files.init_containers:
-        spec["initContainers"] = [*files.init_containers, *(spec.get("initContainers") or ())]
-    if files.volumes:
-        spec["volumes"] = [*(spec.get("volumes") or ()), *files.volumes]
+    model = files.model
+    spec = {**merged.spec, "containers": [_with_files(one, model) for one in merged.spec["containers"]]}
+    if model.init_containers:
+        spec["initContainers"] = [*model.init_containers, *(spec.get("initContainers") or ())]
+    if model.volumes:
+        spec["volumes"] = [*(spec.get("volumes") or ()), *model.volumes]
     spec["containers"] = [_with_defaults(container) for container in spec["containers"]]
     said = isvc["spec"][component]
     spec.setdefault("terminationGracePeriodSeconds", max(GRACE_SECONDS, said.get("timeout") or 0))
     spec.setdefault("automountServiceAccountToken", False)
     spec.setdefault("enableServiceLinks", False)
+    target = find_component_container(spec["containers"])
+    if files.conversions is not None and is_our_server(target):
+        spec = add_conversions(spec, target, files.conversions)
     spec = _add_data_plane(isvc, component, spec, settings, has_revisions)
     metadata: Object = {"labels": {**merged.labels, **labels}}
     if merged.annotations:

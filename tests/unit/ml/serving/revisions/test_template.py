@@ -6,10 +6,12 @@ from typing import Any
 
 import pytest
 
+from proa.ml.serving.revisions.conversions import make_conversions
 from proa.ml.serving.revisions.merging import merge_component
 from proa.ml.serving.revisions.model_files import ModelFiles
 from proa.ml.serving.revisions.sources import find_sources
 from proa.ml.serving.revisions.template import (
+    PodFiles,
     PodPorts,
     TemplateSettings,
     fingerprint,
@@ -25,6 +27,8 @@ FILES = ModelFiles(
     ({"name": "store", "mountPath": "/mnt/models", "readOnly": True},),
 )
 
+CONVERSIONS = make_conversions("/cache", {"metadata": {"name": "ml"}}, {"metadata": {"uid": "u"}})
+
 
 def make_isvc(**predictor: Any) -> dict[str, Any]:
     spec = {"model": {"modelFormat": {"name": "sklearn"}, "storageUri": "s3://b/m"}, **predictor}
@@ -39,7 +43,7 @@ def make(isvc: dict[str, Any], container: dict[str, Any], *, has_revisions: bool
         isvc,
         "predictor",
         merged,
-        FILES,
+        PodFiles(FILES, CONVERSIONS),
         TemplateSettings("proa"),
         labels={"r": "1"},
         has_revisions=has_revisions,
@@ -87,9 +91,14 @@ def test_the_containers_that_answer_see_the_models_files_read_only():
     spec = make(make_isvc(), container)["spec"]
 
     assert spec["initContainers"] == [{"name": "storage-initializer"}]
-    assert spec["volumes"] == [{"name": "store", "emptyDir": {}}]
+    assert [volume["name"] for volume in spec["volumes"]] == ["store", "proa-converted"]
+    assert spec["volumes"][1]["hostPath"]["path"] == "/cache/ml/revisions/u/converted"
     main = spec["containers"][0]
-    assert main["volumeMounts"] == [{"name": "store", "mountPath": "/mnt/models", "readOnly": True}]
+    assert main["volumeMounts"] == [
+        {"name": "store", "mountPath": "/mnt/models", "readOnly": True},
+        {"name": "proa-converted", "mountPath": "/mnt/converted"},
+    ]
+    assert {"name": "PROA_CONVERTED", "value": "/mnt/converted"} in main["env"]
     assert {"name": "STORAGE_URI", "value": "/mnt/models"} in main["env"]
     assert main["readinessProbe"]["tcpSocket"] == {"port": 8080}
     assert main["terminationMessagePolicy"] == "FallbackToLogsOnError"

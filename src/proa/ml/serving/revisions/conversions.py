@@ -1,0 +1,34 @@
+"""Have what our server makes of a model (its ONNX form) be there for the next pod: in a folder of the node.
+
+Pure. Where there can be no such folder the pod has one of its own. It is the InferenceService's alone: pods of others cannot put anything into it. It is beside its
+revisions in the node's cache (storage/store.py), and goes with them.
+"""
+
+from __future__ import annotations
+
+import posixpath
+
+from proa.client.protocol import Object
+from proa.ml.serving.revisions.model_files import may_mount_host_paths
+from proa.objects import meta
+
+VOLUME, FOLDER, VARIABLE = "proa-converted", "/mnt/converted", "PROA_CONVERTED"
+
+
+def make_conversions(cache: str, namespace: Object, isvc: Object) -> Object:
+    """Return the volume; `cache` is the nodes' folder of models, "" for none."""
+    if not cache or not may_mount_host_paths(namespace):
+        return {"name": VOLUME, "emptyDir": {}}
+    path = posixpath.join(cache, meta.name(namespace), "revisions", meta.uid(isvc), "converted")
+    return {"name": VOLUME, "hostPath": {"path": path, "type": "DirectoryOrCreate"}}
+
+
+def add_conversions(spec: Object, container: Object, volume: Object) -> Object:
+    """Return the pod spec in which our server's container has the volume."""
+    changed = {
+        **container,
+        "env": [*(container.get("env") or ()), {"name": VARIABLE, "value": FOLDER}],
+        "volumeMounts": [*(container.get("volumeMounts") or ()), {"name": VOLUME, "mountPath": FOLDER}],
+    }
+    containers = [changed if one is container else one for one in spec["containers"]]
+    return {**spec, "containers": containers, "volumes": [*(spec.get("volumes") or ()), volume]}
