@@ -1,7 +1,7 @@
 """Have what our server makes of a model (its ONNX form) be there for the next pod: in a folder of the node.
 
-Pure. Where there can be no such folder the pod has one of its own. It is the InferenceService's alone: pods of others cannot put anything into it. It is beside its
-revisions in the node's cache (storage/store.py), and goes with them.
+Pure. Where there can be no such folder the pod has one of its own. It is the InferenceService's alone: pods of others
+cannot put anything into it. It is beside its revisions in the node's cache (storage/store.py), and goes with them.
 """
 
 from __future__ import annotations
