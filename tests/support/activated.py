@@ -6,6 +6,7 @@ import asyncio
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from typing import Any
 
 from proa.ml.serving.activator.activator import Activator
 from proa.ml.serving.records import Backend, Backends, Probe
@@ -139,7 +140,7 @@ async def read_answer(reader: asyncio.StreamReader, *, is_head: bool = False) ->
 
 
 @asynccontextmanager
-async def activator_of(**bounds: int) -> AsyncIterator[Front]:
+async def activator_of(**bounds: Any) -> AsyncIterator[Front]:
     """Yield an activator that listens on the loopback."""
     activator = Activator(dial_directly, **bounds)
     sock = socket.create_server(("127.0.0.1", 0))

@@ -61,6 +61,8 @@ class Http2Connection:
         self._kept = bytearray(PREFACE)
         self._block = bytearray()
         self._stream = 0
+        self._open: set[int] = set()
+        """Streams that wait for an answer, until there is a pod."""
         self._waits_for_ack = True
         self._key: Key | None = None
         self._room: WaitingRoom | None = None
@@ -88,7 +90,7 @@ class Http2Connection:
         while not self._is_over and (frame := self._take_frame()):
             self._read_frame(frame)
         if not self._is_over and self._pod is None and len(self._kept) > MAX_KEPT_BYTES:
-            self._transport.pause_reading()
+            self._refuse(MALFORMED)
 
     def hold_answer(self, *, holds: bool) -> None:
         """Hear that the client takes no more for now, or does again."""
@@ -131,6 +133,7 @@ class Http2Connection:
         """Pass on what the pod sends."""
         if not self._has_answer:
             self._has_answer = True
+            self._open.clear()
             if self._deadline is not None:
                 self._deadline.cancel()
             self._owner.keep(-len(self._kept))
@@ -198,15 +201,35 @@ class Http2Connection:
         if self._has_answer:
             return
         self._kept += frame
+        stream = int.from_bytes(frame[5:_HEAD], "big") & 0x7FFFFFFF
+        if kind == _HEADERS:
+            self._open.add(stream)
+        elif kind == _RST_STREAM:
+            self._open.discard(stream)
         if self._room is not None:
             self._owner.keep(len(frame))
+            self._wait_or_not(self._room)
         elif kind in (_HEADERS, _CONTINUATION):
-            self._read_headers(kind, flags, frame)
+            self._read_headers(kind, flags, stream, frame[_HEAD:])
 
-    def _read_headers(self, kind: int, flags: int, frame: bytes) -> None:
-        payload = frame[_HEAD:]
+    def _wait_or_not(self, room: WaitingRoom) -> None:
+        """Have a place as long as a stream needs one."""
+        if self._slot is None and not self._open and self._deadline is not None:
+            room.leave(self)
+            self._deadline.cancel()
+            self._deadline = None
+        elif self._open and self._deadline is None:
+            self._enter(room)
+
+    def _enter(self, room: WaitingRoom) -> None:
+        if self._key is not None:
+            self._deadline = Deadline(self._key, room, self._refuse)
+            if room.enter(self):
+                self._owner.waits(self._key, room)
+
+    def _read_headers(self, kind: int, flags: int, stream: int, payload: bytes) -> None:
         if kind == _HEADERS:
-            self._stream = int.from_bytes(frame[5:_HEAD], "big") & 0x7FFFFFFF
+            self._stream = stream
             if flags & _PADDED:
                 payload = payload[1 : len(payload) - payload[0]] if payload else b""
             if flags & _PRIORITY:
@@ -233,9 +256,7 @@ class Http2Connection:
             return
         self._room = room
         self._owner.keep(len(self._kept))
-        self._deadline = Deadline(self._key, room, self._refuse)
-        if room.enter(self):
-            self._owner.waits(self._key, room)
+        self._enter(room)
 
     def _refuse(self, refusal: Refusal) -> None:
         """Answer the first request in gRPC's words, and end the connection."""
