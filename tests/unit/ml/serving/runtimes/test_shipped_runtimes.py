@@ -21,6 +21,7 @@ from proa.ml.serving.routing.config import make_default_config, read_ingress_con
 from proa.ml.serving.runtimes.installation import install
 from proa.ml.serving.runtimes.shipped import SERVER, make_runtimes
 from proa.ml.serving.server.formats.loading import FORMATS
+from proa.ml.serving.server.options import read_options
 from proa.ml.serving.spec.defaults import with_defaults
 from proa.ml.serving.spec.runtime_defaults import with_runtime
 from proa.ml.serving.spec.selection import NotServed, select_runtime
@@ -66,12 +67,9 @@ def test_a_format_is_served_by(model_format: str, said: str, runtime: str, proto
     model = make_model(model_format, **({"protocolVersion": said} if said else {}))
     name, chosen, arguments = serve(model)
     assert (name, chosen) == (runtime, protocol)
-    assert arguments == [
-        "--model_name=iris",
-        "--model_dir=/mnt/models",
-        "--http_port=8080",
-        f"--format={model_format}",
-    ]
+    options = read_options(arguments)
+    assert (options.model_name, options.format, options.settings) == ("iris", model_format, {})
+    assert (str(options.model_dir), options.http_port) == ("/mnt/models", 8080)
 
 
 def test_every_format_of_the_server_has_a_runtime_and_no_runtime_another() -> None:
