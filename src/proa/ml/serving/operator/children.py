@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import orjson
@@ -130,17 +130,19 @@ def _differs(known: Object, child: Object, is_checked: bool) -> bool:
 
 def is_within(wanted: Any, found: Any) -> bool:
     """Tell whether all that is wanted is found; other fields do not matter, lengths of lists do."""
-    if isinstance(wanted, Mapping):
-        return isinstance(found, Mapping) and all(
+    if wanted == found:
+        return True
+    if isinstance(wanted, dict):
+        return isinstance(found, dict) and all(
             is_within(value, found.get(key)) for key, value in wanted.items()
         )
-    if isinstance(wanted, Sequence) and not isinstance(wanted, str):
+    if isinstance(wanted, list | tuple):
         return (
-            isinstance(found, Sequence)
+            isinstance(found, list)
             and len(found) == len(wanted)
             and all(is_within(one, other) for one, other in zip(wanted, found, strict=True))
         )
-    return bool(wanted == found)
+    return False
 
 
 def _changed(known: Object, child: Object, kept_fields: Iterable[str]) -> Object:

@@ -66,6 +66,19 @@ def _same_spec(old: Object, new: Object) -> bool:
     return meta.generation(old) == meta.generation(new) and meta.annotations(old) == meta.annotations(new)
 
 
+def _leads_as_before(old: Object, new: Object) -> bool:
+    """Tell whether a Gateway is reached, and does its work, as before: how many routes it has does not matter."""
+    return _leading(old) == _leading(new)
+
+
+def _leading(gateway: Object) -> object:
+    status = gateway.get("status") or {}
+    conditions = [
+        (one["type"], one["status"], one.get("observedGeneration")) for one in status.get("conditions") or ()
+    ]
+    return meta.generation(gateway), status.get("addresses"), conditions
+
+
 class InferenceServiceController:
     """`reconcile.protocol.Controller`."""
 
@@ -84,7 +97,11 @@ class InferenceServiceController:
             Watch(SERVING_RUNTIMES, find_keys=_keys_of_runtime, ignores=_same_spec),
             Watch(CLUSTER_SERVING_RUNTIMES, find_keys=_keys_of_runtime, ignores=_same_spec),
             Watch(CONFIG_MAPS, find_keys=_keys_of_all, field_selector=CONFIG_FIELDS),
-            *([Watch(GATEWAYS, find_keys=_keys_of_all)] if settings.way == "gateway" else []),
+            *(
+                [Watch(GATEWAYS, find_keys=_keys_of_all, ignores=_leads_as_before)]
+                if settings.way == "gateway"
+                else []
+            ),
         )
 
     async def reconcile(self, context: Context, key: Key) -> Result:
