@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 
 MAX_AXES = 32
 _LENGTH = struct.Struct("<I")
-_FLOATS, _INTEGERS = ("FP16", "FP32", "FP64"), "iu"
+_FLOATS = ("FP16", "FP32", "FP64")
+_dtypes: dict[str, Any] = {}
+"""numpy's own, by V2's names: made with the first tensor of a type."""
 
 
 def find_datatype(name: str, datatype: object) -> Datatype:
@@ -134,24 +136,26 @@ def _read_numbers(name: str, datatype: Datatype, data: list[Any]) -> Array:
         raise bad_request(
             f"input {name}: the lists of data have different lengths: all rows must have one shape"
         ) from None
-    kind = array.dtype.kind
+    dtype = array.dtype
+    wanted = _dtypes.get(datatype.name) or _dtypes.setdefault(datatype.name, numpy.dtype(datatype.numpy))
+    if dtype == wanted:
+        return array
+    kind = dtype.kind
     if not array.size:
-        return array.astype(datatype.numpy)
+        return array.astype(wanted)
     if kind not in "fiub" or (datatype.name == "BOOL") != (kind == "b"):
         raise bad_request(f"input {name}: data has {_what(kind, data)}, which is no {datatype.name}")
-    if array.dtype == datatype.numpy:
-        return array
-    return _narrow(name, datatype, array, data)
+    return _narrow(name, datatype, array, data, wanted)
 
 
-def _narrow(name: str, datatype: Datatype, array: Array, data: list[Any]) -> Array:
+def _narrow(name: str, datatype: Datatype, array: Array, data: list[Any], wanted: Any) -> Array:
     """Return numbers as the type that was named, where each of them fits."""
     import numpy
 
     if datatype.name in _FLOATS:
         try:
             with numpy.errstate(over="raise"):
-                return array.astype(datatype.numpy)
+                return array.astype(wanted)
         except FloatingPointError:
             raise bad_request(
                 f"input {name}: data has a number that is too large for {datatype.name}"
@@ -161,19 +165,19 @@ def _narrow(name: str, datatype: Datatype, array: Array, data: list[Any]) -> Arr
             raise bad_request(f"input {name}: data has a fraction, which is no {datatype.name}")
         try:  # of the list: large integers beside small ones are floats that are not quite they
             with numpy.errstate(invalid="raise"):
-                return numpy.array(data, dtype=datatype.numpy)
+                return numpy.array(data, dtype=wanted)
         except (FloatingPointError, OverflowError):
             raise bad_request(
                 f"input {name}: data has a number that is too large for {datatype.name}"
             ) from None
-    bounds = numpy.iinfo(datatype.numpy)
+    bounds = numpy.iinfo(wanted)
     least, most = array.min(), array.max()
     if int(least) < bounds.min or int(most) > bounds.max:
         found = least if int(least) < bounds.min else most
         raise bad_request(
             f"input {name}: data has {int(found)}: {datatype.name} is from {bounds.min} to {bounds.max}"
         )
-    return array.astype(datatype.numpy)
+    return array.astype(wanted)
 
 
 def _what(kind: str, data: list[Any]) -> str:

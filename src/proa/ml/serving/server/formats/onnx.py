@@ -68,6 +68,9 @@ class OnnxModel:
         self.outputs: Sequence[TensorSpec] = [_make_spec(node) for node in session.get_outputs()]
         self._by_name = {spec.name: spec for spec in self.inputs}
         self._dtypes = {spec.name: DTYPES[spec.datatype] for spec in self.inputs}
+        self._seen_dtypes: dict[str, Any] = {}
+        self._seen_shapes: dict[str, tuple[int, ...]] = {}
+        """What fitted last: most requests are like the one before."""
         self._names = [spec.name for spec in self.outputs]
         self._maps = any(node.type.startswith("seq(map(") for node in session.get_outputs())
         self.is_batchable = not is_one_row and all(
@@ -110,6 +113,16 @@ class OnnxModel:
         self._session = None
 
     def _convert(self, spec: TensorSpec, array: Any) -> Any:
+        if array.shape != self._seen_shapes.get(spec.name):
+            array = self._check_shape(spec, array)
+        dtype = array.dtype
+        if dtype is not self._seen_dtypes.get(spec.name):
+            if dtype.name != self._dtypes[spec.name]:
+                return _cast(spec, array, self._dtypes[spec.name])
+            self._seen_dtypes[spec.name] = dtype
+        return decode_texts(array) if spec.datatype == "BYTES" else array
+
+    def _check_shape(self, spec: TensorSpec, array: Any) -> Any:
         if len(array.shape) != len(spec.shape) and spec.shape:
             if len(spec.shape) == len(array.shape) + 1 and spec.shape[0] in (-1, 1):
                 array = array[None]
@@ -119,9 +132,9 @@ class OnnxModel:
                 )
         if any(want not in (-1, have) for want, have in zip(spec.shape, array.shape, strict=False)):
             raise InputError(f"input {spec.name} has shape {list(array.shape)}; expected {list(spec.shape)}")
-        if array.dtype.name == self._dtypes[spec.name]:
-            return decode_texts(array) if spec.datatype == "BYTES" else array
-        return _cast(spec, array, self._dtypes[spec.name])
+        if len(array.shape) == len(spec.shape):
+            self._seen_shapes[spec.name] = array.shape
+        return array
 
 
 def _cast(spec: TensorSpec, array: Any, dtype: str) -> Any:
