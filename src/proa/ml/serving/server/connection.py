@@ -121,12 +121,6 @@ class Connection(asyncio.Protocol):
         if self._is_begun:
             self._count(0 if self._has_ended else len(data))
 
-    def eof_received(self) -> bool:
-        """Go on to answer what is whole; nothing else comes."""
-        for exchange in self._pending:
-            exchange.is_last = exchange is self._pending[-1]
-        return bool(self._pending)
-
     def pause_writing(self) -> None:
         """Hear nothing more: a client that does not read could have us keep what it asks for."""
         self._is_writable = False

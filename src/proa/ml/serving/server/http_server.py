@@ -6,7 +6,6 @@ import asyncio
 import socket
 import time
 from collections.abc import Callable
-from email.utils import formatdate
 
 from proa.ml.serving.server.connection import Connection
 from proa.ml.serving.server.exchange import Exchange
@@ -15,6 +14,8 @@ MAX_CONNECTIONS = 4096
 MAX_HELD_BYTES = 256 * 1024 * 1024
 """Of the bodies of all requests that are not answered yet; at least four of the longest."""
 STEP_SECONDS = 0.5
+_DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
 Handler = Callable[[Exchange], None]
 
@@ -92,4 +93,7 @@ def open_listener(host: str, port: int) -> socket.socket:
 
 
 def _date_line() -> bytes:
-    return f"Date: {formatdate(usegmt=True)}\r\n".encode()
+    """Return the Date header (email.utils would be a tenth of the imports)."""
+    year, month, day, hour, minute, second, weekday, *_ = time.gmtime()
+    day_and_month = f"{_DAYS[weekday]}, {day:02} {_MONTHS[month - 1]}"
+    return f"Date: {day_and_month} {year} {hour:02}:{minute:02}:{second:02} GMT\r\n".encode()

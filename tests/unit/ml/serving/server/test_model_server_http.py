@@ -104,18 +104,6 @@ def test_old_clients_and_those_who_say_close_are_answered_and_left():
     serve(body, Doubler())
 
 
-def test_who_half_closes_gets_what_was_asked_for():
-    async def body(running: Running) -> None:
-        client = await running.connect()
-        client.send("POST", PREDICT, BODY)
-        client.send("POST", PREDICT, BODY)
-        client.writer.write_eof()
-        assert [(await client.answer()).status for _ in range(2)] == [200, 200]
-        assert await client.reader.read() == b""
-
-    serve(body, Doubler(seconds=0.02))
-
-
 def test_slow_clients_are_cut_and_idle_ones_let_go(monkeypatch):
     monkeypatch.setattr(connections, "READ_SECONDS", 0.1)
 
