@@ -9,8 +9,9 @@ import asyncio
 from collections.abc import Iterable, Sequence
 
 from proa.client.protocol import Client, Object
-from proa.ml.serving.kinds import MAIN_CONTAINER
+from proa.ml.serving.kinds import MAIN_CONTAINER, PREDICTOR
 from proa.ml.serving.operator.configuration import Configuration
+from proa.ml.serving.revisions.agent_container import component_port, find_component_container
 from proa.ml.serving.revisions.conversions import make_conversions
 from proa.ml.serving.revisions.credentials import StorageSpec, make_access, resolve_spec, secret_names
 from proa.ml.serving.revisions.merging import Merged
@@ -20,9 +21,11 @@ from proa.ml.serving.revisions.model_files import (
     StorageSettings,
     make_model_files,
 )
+from proa.ml.serving.revisions.puller_container import make_puller
 from proa.ml.serving.revisions.sources import Sources
 from proa.ml.serving.revisions.template import PodFiles
 from proa.ml.serving.settings import ServingSettings
+from proa.ml.serving.spec.defaults import has_many_models
 from proa.objects import meta
 from proa.objects.errors import NotFound
 from proa.objects.resource import NAMESPACES, SECRETS, SERVICE_ACCOUNTS, Resource
@@ -38,10 +41,16 @@ async def make_files(
     merged: Merged,
     sources: Sources,
     revision: str,
+    kind: str,
 ) -> PodFiles:
-    """Return what pods need to have the model's files; raise InvalidStorage, ApiError."""
+    """Return what pods of a component (`kind`) need to have the model's files; raise InvalidStorage, ApiError."""
     if sources.is_empty:
-        return PodFiles()
+        if kind != PREDICTOR or not has_many_models(isvc["spec"][PREDICTOR]):
+            return PodFiles()
+        access = await _read_access(client, configuration, merged, meta.namespace(isvc))
+        port = component_port(find_component_container(merged.spec["containers"]))
+        made = make_puller(meta.name(isvc), _storage_settings(settings, configuration), access, port)
+        return PodFiles(made)
     namespace = await client.get(NAMESPACES, meta.namespace(isvc))
     access, uris = Access(), list(sources.uris)
     if sources.storage is not None:
@@ -82,10 +91,19 @@ def _main_env(merged: Merged) -> Sequence[Object]:
 
 
 def _storage_settings(settings: ServingSettings, configuration: Configuration) -> StorageSettings:
-    made = StorageSettings(
-        image=settings.image, cache=settings.model_cache, ca_config_map=configuration.ca_config_map
+    said, resources = configuration.storage, configuration.storage_resources
+    usual = StorageSettings()
+    return StorageSettings(
+        image=settings.image,
+        cache=settings.model_cache,
+        cache_bytes=said.get("cacheBytes") or usual.cache_bytes,
+        model_bytes=said.get("modelBytes") or usual.model_bytes,
+        oci_mode=configuration.oci_mode or usual.oci_mode,
+        requests={**usual.requests, **resources.get("requests", {})},
+        limits=resources.get("limits", {}),
+        ca_config_map=configuration.ca_config_map,
+        ca_folder=said.get("caBundleVolumeMountPath") or usual.ca_folder,
     )
-    return made._replace(oci_mode=configuration.oci_mode) if configuration.oci_mode else made
 
 
 def _storage_spec(sources: Sources) -> StorageSpec:

@@ -34,6 +34,9 @@ class Configuration(NamedTuple):
     """Of containers that users bring, where these say nothing."""
     oci_mode: str = ""
     ca_config_map: str = ""
+    storage: Mapping[str, Any] = {}
+    """Of initializers: modelBytes, cacheBytes."""
+    storage_resources: Mapping[str, Any] = {}
     router: Mapping[str, Any] = {}
     """Of InferenceGraphs: image, resources, imagePullPolicy, imagePullSecrets, headers.propagate."""
 
@@ -63,6 +66,8 @@ def read_configuration(config_map: Object | None) -> Configuration:
         resources=resources_of(services.get("resource") or {}),
         oci_mode=storage.get("ociModelMode") or "",
         ca_config_map=storage.get("caBundleConfigMapName") or "",
+        storage=storage,
+        storage_resources=resources_of(storage),
         router=_section(data, "router"),
     )
 

@@ -174,6 +174,7 @@ async def _make_revision(world: World, chosen: Chosen, kind: str, wanted: Wanted
         wanted.merged,
         wanted.sources,
         f"{revision}-{wanted.hash}",
+        kind,
     )
     labels = revision_labels(name, number)
     settings = TemplateSettings(world.settings.image, configuration.agent_resources, configuration.log_url)

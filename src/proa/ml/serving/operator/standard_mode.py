@@ -120,6 +120,7 @@ async def _make(world: World, chosen: Chosen, variant: Variant, there: Object | 
         merged,
         sources,
         f"{variant.name}-{digest}",
+        kind,
     )
     config = world.configuration
     settings = TemplateSettings(world.settings.image, config.agent_resources, config.log_url)

@@ -98,11 +98,15 @@ class Access(NamedTuple):
 
 
 class ModelFiles(NamedTuple):
-    """What a pod gets: its spec's initContainers and volumes, and volumeMounts of each container that has the model."""
+    """What a pod gets: its spec's initContainers and volumes, and volumeMounts of each container that has the model.
+
+    `containers` run beside the server: there are some where it serves many models, each in a folder of its own.
+    """
 
     init_containers: tuple[Object, ...] = ()
     volumes: tuple[Object, ...] = ()
     mounts: tuple[Object, ...] = ()
+    containers: tuple[Object, ...] = ()
 
 
 def make_model_files(
@@ -275,12 +279,12 @@ def _initializer(
             **({"limits": dict(settings.limits)} if settings.limits else {}),
         },
         "terminationMessagePolicy": "FallbackToLogsOnError",
-        "securityContext": _SECURITY | (_AS_OWNER if is_cached else {}),
+        "securityContext": SECURITY | (_AS_OWNER if is_cached else {}),
     }
     return container, volumes
 
 
-_SECURITY: Object = {
+SECURITY: Object = {
     "allowPrivilegeEscalation": False,
     "capabilities": {"drop": ["ALL"]},
     "seccompProfile": {"type": "RuntimeDefault"},

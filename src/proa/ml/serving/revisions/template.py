@@ -100,6 +100,8 @@ def make_template(
     """
     model = files.model
     spec = {**merged.spec, "containers": [_with_files(one, model) for one in merged.spec["containers"]]}
+    if model.containers:
+        spec["containers"] = [*(_of_many(one) for one in spec["containers"]), *model.containers]
     if model.init_containers:
         spec["initContainers"] = [*model.init_containers, *(spec.get("initContainers") or ())]
     if model.volumes:
@@ -177,6 +179,13 @@ def _tell_server(container: Object, needs: AgentNeeds) -> Object:
         "args": [*(container.get("args") or ()), *flags],
         "env": [POD_NAME_VARIABLE, *others],
     }
+
+
+def _of_many(container: Object) -> Object:
+    """Return our server's container as one of many models: each folder is one."""
+    if not is_our_server(container) or "--repository" in (container.get("args") or ()):
+        return container
+    return {**container, "args": [*(container.get("args") or ()), "--repository"]}
 
 
 def _with_files(container: Object, files: ModelFiles) -> Object:
