@@ -93,6 +93,8 @@ class WaitingRoom:
             slot = before.pop(backend.name, None)
             if slot is None or slot.backend.address != backend.address:
                 slot = Slot(backend, backend.is_ready)
+            elif slot.backend.is_ready and not backend.is_ready:
+                slot.is_usable = False  # it ended; it may take connections all the same, as an agent does
             slot.backend = backend
             slot.is_usable = slot.is_usable or (backend.is_ready and not slot.has_failed)
             self._slots[backend.name] = slot

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from proa.ml.serving.agent.gate import Full
 from proa.ml.serving.wire.http1_client import ClientConnection, ClosedEarly, Headers
+from proa.ml.serving.wire.http1_pool import Pool
 
 if TYPE_CHECKING:
     from proa.ml.serving.agent.copying import Copy
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 
 RESEND_BYTES = 64 * 1024
 PENDING_BYTES = 256 * 1024
+RESTART_SECONDS, RESTART_PAUSE_SECONDS = 0.5, 0.02
+"""A container that was just started again counts as ready before it listens: its first requests wait so long."""
 """So much of a body is held for a request that waits; then its client is not read from."""
 _HOP_BY_HOP = frozenset(
     (b"connection", b"proxy-connection", b"keep-alive", b"te", b"trailer", b"transfer-encoding", b"upgrade", b"expect",
@@ -155,7 +158,7 @@ class Exchange:
 
     async def _connect(self) -> None:
         try:
-            connection = await self._proxy.pool.connect()
+            connection = await _reach(self._proxy.pool)
         except (OSError, TimeoutError) as error:
             if not self.is_over:
                 self.refuse(502, f"the container does not answer: {error}")
@@ -377,6 +380,18 @@ class Exchange:
         if self._inside:
             self._proxy.gate.leave()
         self._client.finished(self, is_cut=is_cut)
+
+
+async def _reach(pool: Pool) -> ClientConnection:
+    """Connect to the container; raise OSError, TimeoutError."""
+    until = time.monotonic() + RESTART_SECONDS
+    while True:
+        try:
+            return await pool.connect()
+        except ConnectionRefusedError:
+            if time.monotonic() > until:
+                raise
+        await asyncio.sleep(RESTART_PAUSE_SECONDS)
 
 
 def _named_by_connection(headers: Headers) -> frozenset[bytes]:

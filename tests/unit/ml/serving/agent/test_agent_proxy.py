@@ -218,6 +218,27 @@ def test_what_takes_too_long_is_answered_with_504_and_a_container_that_is_not_th
     asyncio.run(scenario())
 
 
+def test_a_container_that_does_not_listen_yet_gets_a_moment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("proa.ml.serving.agent.exchange.RESTART_SECONDS", 20.0)
+
+    async def answer_once(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+        writer.close()
+
+    async def scenario() -> None:
+        taken = socket.socket()
+        taken.bind(("127.0.0.1", 0))
+        async with run_before(taken.getsockname()[1]) as agent:
+            waiting = asyncio.create_task(exchange(agent.port, post("/", b"")))
+            while not (await agent.load())["in_hand"]:
+                await asyncio.sleep(0.005)
+            async with await asyncio.start_server(answer_once, sock=taken):
+                assert status_of(await waiting) == 200
+
+    asyncio.run(scenario())
+
+
 def test_a_request_that_meets_a_closed_connection_is_sent_once_more() -> None:
     async def scenario() -> None:
         heads: list[bytes] = []
