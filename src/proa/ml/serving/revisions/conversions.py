@@ -24,7 +24,9 @@ def make_conversions(cache: str, namespace: Object, isvc: Object) -> Object:
 
 
 def add_conversions(spec: Object, container: Object, volume: Object) -> Object:
-    """Return the pod spec in which our server's container has the volume."""
+    """Return the pod spec in which our server's container has the volume, unless its model's files brought one."""
+    if any(mount["mountPath"] == FOLDER for mount in container.get("volumeMounts") or ()):
+        return spec
     changed = {
         **container,
         "env": [*(container.get("env") or ()), {"name": VARIABLE, "value": FOLDER}],
