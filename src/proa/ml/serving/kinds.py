@@ -49,7 +49,7 @@ INITIALIZER_CONTAINER = "storage-initializer"
 AGENT_CONTAINER = "agent"
 MODELS_FOLDER = "/mnt/models"
 CONVERTED_FOLDER = "/mnt/converted"
-"""Where a server keeps what it made of a model's files, for later pods of the revision; not there without a cache."""
+"""Where our server keeps what it made of a model's files, for later pods of the InferenceService."""
 
 SERVICE_PORT = 80
 HTTP_PORT, GRPC_PORT = 8080, 8081

@@ -9,10 +9,11 @@ from __future__ import annotations
 import posixpath
 
 from proa.client.protocol import Object
+from proa.ml.serving.kinds import CONVERTED_FOLDER
 from proa.ml.serving.revisions.model_files import may_mount_host_paths
 from proa.objects import meta
 
-VOLUME, FOLDER, VARIABLE = "proa-converted", "/mnt/converted", "PROA_CONVERTED"
+VOLUME = "proa-converted"
 
 
 def make_conversions(cache: str, namespace: Object, isvc: Object) -> Object:
@@ -24,13 +25,13 @@ def make_conversions(cache: str, namespace: Object, isvc: Object) -> Object:
 
 
 def add_conversions(spec: Object, container: Object, volume: Object) -> Object:
-    """Return the pod spec in which our server's container has the volume, unless its model's files brought one."""
-    if any(mount["mountPath"] == FOLDER for mount in container.get("volumeMounts") or ()):
-        return spec
+    """Return the pod spec in which our server's container has the volume."""
     changed = {
         **container,
-        "env": [*(container.get("env") or ()), {"name": VARIABLE, "value": FOLDER}],
-        "volumeMounts": [*(container.get("volumeMounts") or ()), {"name": VOLUME, "mountPath": FOLDER}],
+        "volumeMounts": [
+            *(container.get("volumeMounts") or ()),
+            {"name": VOLUME, "mountPath": CONVERTED_FOLDER},
+        ],
     }
     containers = [changed if one is container else one for one in spec["containers"]]
     return {**spec, "containers": containers, "volumes": [*(spec.get("volumes") or ()), volume]}

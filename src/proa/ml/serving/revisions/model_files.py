@@ -14,7 +14,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from proa.ml.serving.kinds import CONVERTED_FOLDER, INITIALIZER_CONTAINER, MODELS_FOLDER
+from proa.ml.serving.kinds import INITIALIZER_CONTAINER, MODELS_FOLDER
 from proa.objects import meta
 
 Object = dict[str, Any]
@@ -139,8 +139,6 @@ def make_model_files(
     folder = f"revisions/{uid}/{revision}"
     volumes.append(_store_volume(settings, meta.name(namespace), is_cached))
     mounts.append(_mount(STORE_VOLUME, _common_path(fetched), f"{folder}/files", read_only))
-    if is_cached:
-        mounts.append(_mount(STORE_VOLUME, CONVERTED_FOLDER, f"{folder}/converted", False))
     known = {one["name"] for one in access.env}
     asked = [one for one in env if ABOUT_STORAGE.fullmatch(one["name"]) and one["name"] not in known]
     access = access._replace(env=(*access.env, *asked))

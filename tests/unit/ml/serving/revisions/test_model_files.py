@@ -71,11 +71,6 @@ def test_what_is_fetched_is_in_the_nodes_cache_of_the_namespace_and_seen_read_on
             "subPath": "revisions/u-1/iris-predictor-00001/files",
             "readOnly": True,
         },
-        {
-            "name": "kserve-model-store",
-            "mountPath": "/mnt/converted",
-            "subPath": "revisions/u-1/iris-predictor-00001/converted",
-        },
     )
     command = found.init_containers[0]["command"]
     assert command[:4] == [
@@ -113,7 +108,7 @@ def test_files_of_the_node_are_shown_to_the_initializer_alone_and_only_where_hos
 ):
     found = files_of("file:///home/me/iris.joblib")
     assert {"name": "kserve-source-0", "hostPath": {"path": "/home/me/iris.joblib"}} in found.volumes
-    assert [mount["mountPath"] for mount in found.mounts] == ["/mnt/models", "/mnt/converted"]
+    assert [mount["mountPath"] for mount in found.mounts] == ["/mnt/models"]
     assert "hostPath" not in str(files_of("file:///a", namespace=make_namespace("baseline")).volumes)
 
 
@@ -130,7 +125,7 @@ def test_several_sources_are_below_their_common_folder() -> None:
         "s3://b/adapter",
         "adapters/one",
     ]
-    assert [mount["mountPath"] for mount in found.mounts] == ["/mnt/data", "/mnt/models", "/mnt/converted"]
+    assert [mount["mountPath"] for mount in found.mounts] == ["/mnt/data", "/mnt/models"]
 
 
 def test_credentials_are_the_initializers_alone() -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from proa.ml.serving.revisions.conversions import add_conversions, make_conversions
+from proa.ml.serving.revisions.conversions import make_conversions
 from proa.ml.serving.revisions.merging import merge_component
 from proa.ml.serving.revisions.model_files import ModelFiles
 from proa.ml.serving.revisions.sources import find_sources
@@ -98,7 +98,6 @@ def test_the_containers_that_answer_see_the_models_files_read_only():
         {"name": "store", "mountPath": "/mnt/models", "readOnly": True},
         {"name": "proa-converted", "mountPath": "/mnt/converted"},
     ]
-    assert {"name": "PROA_CONVERTED", "value": "/mnt/converted"} in main["env"]
     assert {"name": "STORAGE_URI", "value": "/mnt/models"} in main["env"]
     assert main["readinessProbe"]["tcpSocket"] == {"port": 8080}
     assert main["terminationMessagePolicy"] == "FallbackToLogsOnError"
@@ -127,12 +126,3 @@ def test_what_concerns_pods_makes_a_new_revision_and_nothing_else_does(changed, 
 
 def test_a_runtime_that_changes_makes_a_new_revision():
     assert fingerprint_of(make_isvc(), {**OURS, "image": "proa:2"}) != fingerprint_of(make_isvc())
-
-
-def test_a_folder_for_conversions_that_came_with_the_files_is_the_only_one() -> None:
-    container = {
-        "name": "kserve-container",
-        "volumeMounts": [{"name": "store", "mountPath": "/mnt/converted"}],
-    }
-    spec = {"containers": [container]}
-    assert add_conversions(spec, container, CONVERSIONS) is spec
