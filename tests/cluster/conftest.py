@@ -12,7 +12,7 @@ import pytest
 
 from support.clusters import ROOT, UNPRIVILEGED, Cluster, ProaCommand, run
 from support.pods_api import Api, Pods
-from support.sdk_venvs import KUBEFLOW, make_sdk_venv
+from support.sdk_venvs import KUBEFLOW, SERVING, make_sdk_venv
 
 
 @pytest.fixture(scope="session")
@@ -56,6 +56,15 @@ def torch_cluster(
     """Return a cluster whose host image has torch and the kubeflow SDK, as a user's has them."""
     python = make_sdk_venv("kubeflow", KUBEFLOW)
     return start_cluster(ProaCommand(tmp_path_factory.mktemp("torch") / "home", str(python)))
+
+
+@pytest.fixture(scope="session")
+def serving_cluster(
+    start_cluster: Callable[[ProaCommand], Cluster], tmp_path_factory: pytest.TempPathFactory
+) -> Cluster:
+    """Return a cluster whose host image has kserve's SDK and the libraries of models, as a user's has them."""
+    python = make_sdk_venv("serving", SERVING)
+    return start_cluster(ProaCommand(tmp_path_factory.mktemp("serving") / "home", str(python)))
 
 
 @pytest.fixture

@@ -208,9 +208,12 @@ def _with_defaults(container: Object) -> Object:
     """Return a container whose last words are kept, with the probe that KServe gives those that answer requests."""
     changed = {"terminationMessagePolicy": "FallbackToLogsOnError", **container}
     if container.get("name") in _PROBED and "readinessProbe" not in container:
-        ports = container.get("ports") or [{}]
+        port = (container.get("ports") or [{}])[0].get("containerPort") or HTTP_PORT
+        how: Object = {"tcpSocket": {"port": port}}
+        if is_our_server(container):  # it listens before its models are loaded
+            how = {"httpGet": {"path": "/v2/health/ready", "port": port}}
         changed["readinessProbe"] = {
-            "tcpSocket": {"port": ports[0].get("containerPort") or HTTP_PORT},
+            **how,
             "timeoutSeconds": 1,
             "periodSeconds": 10,
             "successThreshold": 1,

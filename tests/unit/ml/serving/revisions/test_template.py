@@ -99,7 +99,7 @@ def test_the_containers_that_answer_see_the_models_files_read_only():
         {"name": "proa-converted", "mountPath": "/mnt/converted"},
     ]
     assert {"name": "STORAGE_URI", "value": "/mnt/models"} in main["env"]
-    assert main["readinessProbe"]["tcpSocket"] == {"port": 8080}
+    assert main["readinessProbe"]["httpGet"] == {"path": "/v2/health/ready", "port": 8080}
     assert main["terminationMessagePolicy"] == "FallbackToLogsOnError"
     assert spec["automountServiceAccountToken"] is False
 
