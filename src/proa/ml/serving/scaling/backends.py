@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from proa.ml.serving.kinds import GRPC_PORT, HTTP_PORT
+from proa.ml.serving.kinds import GRPC_PORT, HTTP_PORT, MAIN_CONTAINER
 from proa.ml.serving.records import Backend, Backends, Probe
 from proa.ml.serving.scaling.annotations import ScalingSpec
 from proa.objects import meta, pods
@@ -58,15 +58,24 @@ def _target(port: Object, pod: Object) -> int:
 
 def _make_probe(pod: Object, port: int) -> Probe:
     """Return what the container behind the port says of its readiness; only HTTP without TLS can be asked here."""
-    for container in _serving_containers(pod):
-        if any(declared.get("containerPort") == port for declared in container.get("ports") or ()):
-            asked = (container.get("readinessProbe") or {}).get("httpGet")
-            if not asked or (asked.get("scheme") or "HTTP") != "HTTP":
-                break
-            headers = {h["name"].lower(): h["value"] for h in asked.get("httpHeaders") or ()}
-            number = _named_port(container, asked.get("port"))
-            return Probe(number or port, asked.get("path") or "/", headers.get("host", ""))
-    return Probe(port)
+    container = _container_of(pod, port)
+    asked = (container.get("readinessProbe") or {}).get("httpGet")
+    if not asked or (asked.get("scheme") or "HTTP") != "HTTP":
+        return Probe(port)
+    headers = {h["name"].lower(): h["value"] for h in asked.get("httpHeaders") or ()}
+    number = _named_port(container, asked.get("port"))
+    return Probe(number or port, asked.get("path") or "/", headers.get("host", ""))
+
+
+def _container_of(pod: Object, port: int) -> Object:
+    """Return the container that declares the port, or is asked there; else the main one: nobody has to declare any."""
+    containers = _serving_containers(pod)
+    declaring = (c for c in containers for p in c.get("ports") or () if p.get("containerPort") == port)
+    asked = (
+        c for c in containers if ((c.get("readinessProbe") or {}).get("httpGet") or {}).get("port") == port
+    )
+    main = (c for c in containers if c.get("name") == MAIN_CONTAINER)
+    return next(iter((*declaring, *asked, *main, *containers)), {})
 
 
 def _named_port(container: Object, port: int | str | None) -> int:
