@@ -21,6 +21,7 @@ VERBS = {
     "runs": "list runs of pipelines, show their steps, metrics, logs and artifacts; retry, terminate",
     "recurring": "run pipelines at times",
     "experiments": "list experiments of hyper-parameters, follow them with a drawing, print the best parameters",
+    "models": "serve a model in one line, see its traffic by revision, shift it, ask the model",
     "tuning": "be Katib of any cluster, in a process of its own",
     "training": "be Kubeflow's training of any cluster, in a process of its own",
     "serving": "be KServe of any cluster, in a process of its own",

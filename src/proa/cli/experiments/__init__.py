@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from proa.cli.experiments.asking import add_action, add_cluster_options
+from proa.cli.connecting import add_action, add_cluster_options
 
 DESCRIPTION = """\
 List experiments of hyper-parameters (Katib's, experiments.kubeflow.org), show their trials with a drawing of the

@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from proa.cli import Failure
-from proa.cli.experiments.asking import ask, find, hint, list_all, read, trials_of
+from proa.cli.connecting import ask, hint, print_list, print_objects
+from proa.cli.experiments.asking import find, list_all, read, trials_of
 from proa.cli.experiments.describing import (
     COLOURS,
     brief,
@@ -23,12 +24,11 @@ from proa.cli.experiments.describing import (
 )
 from proa.cli.experiments.facts import GOOD, Experiment, Trial, read_experiment
 from proa.cli.pipelines.steps import format_seconds
-from proa.cli.terminal import DIM, Terminal, format_table, print_json
+from proa.cli.terminal import DIM, Terminal, format_table
 from proa.client.protocol import Client, Object
 from proa.ml.tuning.kinds import EXPERIMENT_LABEL, EXPERIMENTS, TRIALS
 from proa.ml.tuning.kinds import ExperimentCondition as Of
 from proa.objects import meta
-from proa.objects.resource import Resource
 
 
 def _list(options: argparse.Namespace) -> int:
@@ -42,7 +42,7 @@ def _list(options: argparse.Namespace) -> int:
 
     found = sorted(ask(options, act), key=lambda pair: (-pair[1].created, pair[1].name))
     if options.output in ("json", "yaml"):
-        _print_list(EXPERIMENTS, [obj for obj, _ in found], options.output)
+        print_list(EXPERIMENTS, [obj for obj, _ in found], options.output)
         return 0
     is_wide = options.output == "wide"
     title = ["NAME", "STATE", "TRIALS", "BEST", "TOOK"]
@@ -98,7 +98,7 @@ def _show(options: argparse.Namespace) -> int:
 
         return ask(options, lambda client: show_trial(client, options))
     if options.output in ("json", "yaml"):
-        _print_objects(ask(options, lambda client: _objects(client, options)), options.output)
+        print_objects(ask(options, lambda client: _objects(client, options)), options.output)
         return 0
     if options.follow:
         return _follow(options)
@@ -146,7 +146,7 @@ def _best(options: argparse.Namespace) -> int:
         raise Failure("no trial has told its objective's metric yet")
     if options.output in ("json", "yaml"):
         told = {"trial": best.name, "parameters": dict(best.assignments), "metrics": dict(best.metrics)}
-        _print_objects({"experiment": experiment.name, "state": experiment.state, **told}, options.output)
+        print_objects({"experiment": experiment.name, "state": experiment.state, **told}, options.output)
         return 0
     terminal = Terminal()
     rows = [("PARAMETER", "VALUE"), *best.assignments.items()]
@@ -160,7 +160,7 @@ def _best(options: argparse.Namespace) -> int:
 def _trials(options: argparse.Namespace) -> int:
     if options.output in ("json", "yaml"):
         items = ask(options, lambda client: _objects(client, options))["trials"]
-        _print_list(TRIALS, items, options.output)
+        print_list(TRIALS, items, options.output)
         return 0
     experiment = ask(options, lambda client: read(client, options, options.experiment))
     trials = [t for t in experiment.trials if not options.state or t.state == options.state]
@@ -227,21 +227,6 @@ def _delete(options: argparse.Namespace) -> int:
     for name in options.experiments:
         Terminal().line(f"deleted: {name}, with its trials and what they run")
     return 0
-
-
-def _print_list(resource: Resource, items: list[Object], output: str) -> None:
-    _print_objects(
-        {"apiVersion": resource.api_version, "kind": f"{resource.kind}List", "items": items}, output
-    )
-
-
-def _print_objects(value: Any, output: str) -> None:
-    if output == "json":
-        print_json(value)
-        return
-    import yaml
-
-    print(yaml.safe_dump(value, sort_keys=False, allow_unicode=True), end="")
 
 
 ACTIONS: Mapping[str, Callable[[argparse.Namespace], int]] = {

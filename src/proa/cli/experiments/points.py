@@ -9,8 +9,9 @@ import time
 from collections.abc import Sequence
 
 from proa.cli import Failure, UsageError
+from proa.cli.connecting import hint
 from proa.cli.experiments import plot
-from proa.cli.experiments.asking import find, hint
+from proa.cli.experiments.asking import find
 from proa.cli.experiments.describing import COLOURS, make_style, short, took
 from proa.cli.experiments.facts import Trial, read_trial
 from proa.cli.pipelines.steps import format_seconds
