@@ -32,7 +32,7 @@ def test_every_verb_explains_itself_and_its_options(verb: str, capsys: pytest.Ca
     assert len(told.splitlines()) > 8
 
 
-@pytest.mark.parametrize("verb", ["images", "pipelines", "recurring", "runs", "token"])
+@pytest.mark.parametrize("verb", ["images", "models", "pipelines", "recurring", "runs", "token"])
 def test_every_action_of_a_verb_explains_itself_and_takes_a_home(
     verb: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
