@@ -27,6 +27,8 @@ from typing import IO, NamedTuple
 from proa.ml.serving.storage.pieces import StorageError
 
 COMPLETE, FILES = "complete", "files"
+CONVERTED = "converted"
+"""Beside an owner's revisions: what its server has made of its models (revisions/conversions.py)."""
 UNUSED_DAYS = 30
 PARTIAL_DAYS = 7
 _DAY_SECONDS = 86_400
@@ -122,6 +124,8 @@ class Store:
     def complete(self, revision: str, files: Sequence[File], about: dict[str, object]) -> None:
         """Show a revision its files, all at once; its caller has it `alone`."""
         target = self.folder(revision)
+        if self.is_complete(revision):
+            return
         made = target.with_name(f".{target.name}.new")
         shutil.rmtree(made, ignore_errors=True)
         link_all(self, files, made / FILES)
@@ -163,30 +167,39 @@ class Store:
         return self.root / "known" / _hashed(identity)
 
 
-def forget(root: Path, live: Collection[tuple[str, str]]) -> int:
-    """Remove the folders of all revisions but those of `live`, (uid, name) each; return how many went.
+def forget(root: Path, live: Collection[str], now: float, grace_seconds: float) -> tuple[int, int]:
+    """Remove the folders of revisions (UID/NAME) that are not live, once they have not been for a while.
 
-    For whoever knows that no pod has the others: the operator, where it reaches the folder.
+    For whoever knows which are: the operator, where it reaches the folder. Returns how many went, and how many wait.
     """
-    gone = 0
-    kept = {f"{uid}/{name}" for uid, name in live}
-    for folder in (root / "revisions").glob("*/*"):
-        name = (
-            folder.name.removeprefix(".").removesuffix(".lock")
-            if folder.name.startswith(".")
-            else folder.name
-        )
-        if f"{folder.parent.name}/{name}" in kept:
-            continue
-        if folder.is_dir():
-            shutil.rmtree(folder, ignore_errors=True)
-            gone += 1
-        else:
-            folder.unlink(missing_ok=True)
-    for folder in (root / "revisions").glob("*"):
+    gone = waiting = 0
+    for owner in (root / "revisions").glob("*"):
+        has_live = any(one.startswith(f"{owner.name}/") for one in live)
+        for name in {_revision_of(path.name) for path in owner.iterdir()}:
+            mark = owner / f".{name}.lock.unused"
+            if f"{owner.name}/{name}" in live or (has_live and name == CONVERTED):
+                mark.unlink(missing_ok=True)
+            elif not mark.exists():
+                mark.touch()
+                waiting += 1
+            elif now - mark.stat().st_mtime < grace_seconds:
+                waiting += 1
+            else:
+                for path in (owner / name, owner / f".{name}.new"):
+                    shutil.rmtree(path, ignore_errors=True)
+                for path in (owner / f".{name}.lock", mark):
+                    path.unlink(missing_ok=True)
+                gone += 1
         with contextlib.suppress(OSError):
-            folder.rmdir()
-    return gone
+            owner.rmdir()
+    return gone, waiting
+
+
+def _revision_of(name: str) -> str:
+    """Return which revision a name in its owner's folder is about."""
+    if not name.startswith("."):
+        return name
+    return name[1:].removesuffix(".unused").removesuffix(".lock").removesuffix(".new")
 
 
 def link_all(store: Store, files: Sequence[File], target: Path) -> None:

@@ -146,15 +146,21 @@ def test_nothing_goes_while_somebody_adds(tmp_path: Path) -> None:
     assert store.evict(0) == 1
 
 
-def test_revisions_that_nobody_needs_are_forgotten(tmp_path: Path) -> None:
+def test_revisions_that_nobody_has_needed_for_a_while_are_forgotten(tmp_path: Path) -> None:
     store = Store(tmp_path)
     file = put(store, b"1")
     for name in ("u1/a", "u1/b", "u2/a"):
         with store.alone(name):
             store.complete(name, [file], {})
-    assert forget(tmp_path, {("u1", "b")}) == 2
-    assert [store.is_complete(name) for name in ("u1/a", "u1/b", "u2/a")] == [False, True, False]
-    assert not (tmp_path / "revisions/u2").exists()
+    (tmp_path / "revisions/u1/converted").mkdir()
+    now = time.time()
+    assert forget(tmp_path, {"u1/b"}, now, 100.0) == (0, 2)
+    assert forget(tmp_path, {"u1/b", "u2/a"}, now + 99.0, 100.0) == (0, 1)
+    assert forget(tmp_path, {"u1/b", "u2/a"}, now + 101.0, 100.0) == (1, 0)
+    assert [store.is_complete(name) for name in ("u1/a", "u1/b", "u2/a")] == [False, True, True]
+    assert forget(tmp_path, set(), now + 102.0, 100.0) == (0, 3)
+    assert forget(tmp_path, set(), now + 300.0, 100.0) == (3, 0)
+    assert list((tmp_path / "revisions").iterdir()) == []
 
 
 def test_a_folder_without_its_mark_is_made_anew(tmp_path: Path) -> None:
