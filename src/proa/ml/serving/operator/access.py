@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Sequence
+from urllib.parse import urlsplit
 
 from proa.client.protocol import Client, Object
 from proa.ml.serving.kinds import MAIN_CONTAINER, PREDICTOR
@@ -31,6 +32,9 @@ from proa.objects.errors import NotFound
 from proa.objects.resource import NAMESPACES, SECRETS, SERVICE_ACCOUNTS, Resource
 
 STORAGE_SECRET = "storage-config"  # noqa: S105  a name
+LOG_ACCOUNT = "logger-sa"
+"""Whose secrets a payload logger writes to its store with; where there is no such account, the pods'."""
+LOG_STORES = frozenset({"s3", "s3a", "gs", "abfs", "abfss"})
 
 
 async def make_files(
@@ -43,7 +47,31 @@ async def make_files(
     revision: str,
     kind: str,
 ) -> PodFiles:
-    """Return what pods of a component (`kind`) need to have the model's files; raise InvalidStorage, ApiError."""
+    """Return what pods of a component (`kind`) need to have files, and to log to a store.
+
+    Raises InvalidStorage, ApiError.
+    """
+    files = await _make_model_files(client, settings, configuration, isvc, merged, sources, revision, kind)
+    logger = isvc["spec"][kind].get("logger")
+    if logger is None or urlsplit(logger.get("url") or configuration.log_url).scheme not in LOG_STORES:
+        return files
+    name = (logger.get("storage") or {}).get("serviceAccountName") or LOG_ACCOUNT
+    namespace = meta.namespace(isvc)
+    if await _find(client, SERVICE_ACCOUNTS, name, namespace) is None:
+        name = ""
+    return files._replace(log_access=await _read_access(client, configuration, merged, namespace, name))
+
+
+async def _make_model_files(
+    client: Client,
+    settings: ServingSettings,
+    configuration: Configuration,
+    isvc: Object,
+    merged: Merged,
+    sources: Sources,
+    revision: str,
+    kind: str,
+) -> PodFiles:
     if sources.is_empty:
         if kind != PREDICTOR or not has_many_models(isvc["spec"][PREDICTOR]):
             return PodFiles()
@@ -73,11 +101,11 @@ async def make_files(
 
 
 async def _read_access(
-    client: Client, configuration: Configuration, merged: Merged, namespace: str
+    client: Client, configuration: Configuration, merged: Merged, namespace: str, account_name: str = ""
 ) -> Access:
-    account = await _find(
-        client, SERVICE_ACCOUNTS, merged.spec.get("serviceAccountName") or "default", namespace
-    )
+    """Return what the secrets of a service account let in, the pods' own unless another is named."""
+    own = merged.spec.get("serviceAccountName") or "default"
+    account = await _find(client, SERVICE_ACCOUNTS, account_name or own, namespace)
     names = secret_names(account, merged.annotations, configuration.credentials)
     secrets = await _find_all(client, names, namespace)
     return make_access(account, secrets, configuration.credentials)

@@ -46,8 +46,9 @@ class AgentNeeds(NamedTuple):
     default_log_url: str = ""
     pull_policy: str = "IfNotPresent"
     resources: Mapping[str, Any] = {}
-    extra_arguments: Sequence[str] = ()
-    """Of the puller of models, for one."""
+    env: Sequence[Object] = ()
+    mounts: Sequence[Object] = ()
+    """Of the logger, to write to its store."""
 
 
 def find_component_container(containers: Sequence[Object]) -> Object:
@@ -90,7 +91,7 @@ def make_agent(container: Object, needs: AgentNeeds) -> Object:
         arguments += make_logger_arguments(
             needs.logger, needs.identity, needs.annotations, needs.default_log_url
         )
-    environment = [POD_NAME_VARIABLE]
+    environment: list[Object] = [POD_NAME_VARIABLE, *needs.env]
     probe = _agents_probe(container)
     if probe is not None:
         environment.append({"name": "SERVING_READINESS_PROBE", "value": json.dumps(probe)})
@@ -99,7 +100,7 @@ def make_agent(container: Object, needs: AgentNeeds) -> Object:
         "image": needs.image,
         "imagePullPolicy": needs.pull_policy,
         "command": ["python", "-m", "proa.ml.serving.agent"],
-        "args": [*arguments, *needs.extra_arguments],
+        "args": arguments,
         "env": environment,
         "ports": [
             {"name": "agent-port", "containerPort": AGENT_PORT, "protocol": "TCP"},
@@ -112,6 +113,8 @@ def make_agent(container: Object, needs: AgentNeeds) -> Object:
             "failureThreshold": 3,
         },
     }
+    if needs.mounts:
+        made["volumeMounts"] = [*needs.mounts]
     if needs.resources:
         made["resources"] = dict(needs.resources)
     if container.get("securityContext"):

@@ -30,7 +30,7 @@ from proa.ml.serving.revisions.agent_container import (
 )
 from proa.ml.serving.revisions.conversions import add_conversions
 from proa.ml.serving.revisions.merging import Merged
-from proa.ml.serving.revisions.model_files import ModelFiles
+from proa.ml.serving.revisions.model_files import Access, ModelFiles
 from proa.ml.serving.revisions.payload_arguments import (
     POD_NAME_VARIABLE,
     Identity,
@@ -60,6 +60,8 @@ class PodFiles(NamedTuple):
 
     model: ModelFiles = ModelFiles()
     conversions: Object | None = None
+    log_access: Access = Access()
+    """What lets the payload logger write to its store."""
 
 
 class PodPorts(NamedTuple):
@@ -114,7 +116,11 @@ def make_template(
     target = find_component_container(spec["containers"])
     if files.conversions is not None and is_our_server(target):
         spec = add_conversions(spec, target, files.conversions)
-    spec = _add_data_plane(isvc, component, spec, settings, has_revisions)
+    if files.log_access.volumes:
+        known = {volume["name"] for volume in spec.get("volumes") or ()}
+        more = [volume for volume in files.log_access.volumes if volume["name"] not in known]
+        spec["volumes"] = [*(spec.get("volumes") or ()), *more]
+    spec = _add_data_plane(isvc, component, spec, settings, files.log_access, has_revisions)
     metadata: Object = {"labels": {**merged.labels, **labels}}
     if merged.annotations:
         metadata["annotations"] = dict(merged.annotations)
@@ -137,7 +143,12 @@ def is_our_server(container: Object) -> bool:
 
 
 def _add_data_plane(
-    isvc: Object, component: str, spec: Object, settings: TemplateSettings, has_revisions: bool
+    isvc: Object,
+    component: str,
+    spec: Object,
+    settings: TemplateSettings,
+    access: Access,
+    has_revisions: bool,
 ) -> Object:
     said = isvc["spec"][component]
     identity = Identity(meta.name(isvc), meta.namespace(isvc), component)
@@ -152,6 +163,8 @@ def _add_data_plane(
         annotations=meta.annotations(isvc),
         default_log_url=settings.log_url,
         resources=settings.agent_resources,
+        env=access.env,
+        mounts=access.mounts,
     )
     if is_our_server(target):
         changed = _tell_server(target, needs)
@@ -173,12 +186,16 @@ def _tell_server(container: Object, needs: AgentNeeds) -> Object:
     if needs.logger is None:
         return {**container, "args": [*(container.get("args") or ()), *flags]} if flags else container
     flags += make_logger_arguments(needs.logger, needs.identity, needs.annotations, needs.default_log_url)
-    others = [one for one in container.get("env") or () if one["name"] != POD_NAME_VARIABLE["name"]]
-    return {
+    given = {POD_NAME_VARIABLE["name"], *(one["name"] for one in needs.env)}
+    others = [one for one in container.get("env") or () if one["name"] not in given]
+    changed: Object = {
         **container,
         "args": [*(container.get("args") or ()), *flags],
-        "env": [POD_NAME_VARIABLE, *others],
+        "env": [POD_NAME_VARIABLE, *needs.env, *others],
     }
+    if needs.mounts:
+        changed["volumeMounts"] = [*(container.get("volumeMounts") or ()), *needs.mounts]
+    return changed
 
 
 def _of_many(container: Object) -> Object:

@@ -20,6 +20,8 @@ from proa.objects.resource import (
     HORIZONTAL_POD_AUTOSCALERS,
     NAMESPACES,
     PODS,
+    SECRETS,
+    SERVICE_ACCOUNTS,
     SERVICES,
     Resource,
 )
@@ -388,5 +390,30 @@ def test_a_revisions_pods_are_found_by_its_name():
             deployment = world.client.all(DEPLOYMENTS)[0]
             assert deployment["spec"]["selector"]["matchLabels"] == {REVISION_LABEL: FIRST}
             assert deployment["spec"]["template"]["metadata"]["labels"][REVISION_LABEL] == FIRST
+
+    asyncio.run(run())
+
+
+def test_who_logs_to_a_store_is_let_in_by_the_loggers_account():
+    async def run() -> None:
+        async with running() as world:
+            secret = {
+                "metadata": {"name": "keys", "namespace": "ml"},
+                "data": {"AWS_SECRET_ACCESS_KEY": "cw=="},
+            }
+            world.client.add(SECRETS, secret)
+            account = {"metadata": {"name": "logger-sa", "namespace": "ml"}, "secrets": [{"name": "keys"}]}
+            world.client.add(SERVICE_ACCOUNTS, account)
+            logger = {"url": "s3://payloads/log", "storage": {"path": "p"}}
+            predictor = {"containers": [{"image": "mine"}], "logger": logger}
+            await world.apply_spec("iris", {"predictor": predictor})
+
+            deployment = world.client.peek(DEPLOYMENTS, "iris-predictor-00001-deployment", "ml")
+            assert deployment is not None
+            main, agent = deployment["spec"]["template"]["spec"]["containers"]
+            named = {"name": "keys", "key": "AWS_SECRET_ACCESS_KEY"}
+            assert {"name": "AWS_SECRET_ACCESS_KEY", "valueFrom": {"secretKeyRef": named}} in agent["env"]
+            assert "--log-store-path" in agent["args"]
+            assert [one["name"] for one in main["env"]] == ["INFERENCE_SERVICE_NAME"]
 
     asyncio.run(run())
