@@ -27,16 +27,16 @@ class NotOwned(Exception):
 
 
 class Changes(NamedTuple):
-    """What has to be done for the children of one kind."""
+    """What has to be done for the children of one kind. What is replaced is created again as something else."""
 
     create: tuple[Object, ...]
     update: tuple[Object, ...]
+    replace: tuple[Object, ...]
     delete: tuple[Object, ...]
 
-    @property
-    def is_empty(self) -> bool:
-        """Tell whether all is as wanted."""
-        return not (self.create or self.update or self.delete)
+    def without_deletes(self) -> Changes:
+        """Return these but for what is not wanted any more."""
+        return self._replace(delete=())
 
 
 def owned(
@@ -72,23 +72,23 @@ def plan_children(
     what others change is not put right: what the server makes of quantities looks like a change.
     """
     there = {meta.name(one): one for one in found if not meta.is_deleting(one)}
-    create, update, delete = [], [], []
+    create, update, replace = [], [], []
     for child in wanted:
         known = there.pop(meta.name(child), None)
         if known is None:
             create.append(child)
         elif (known.get("spec") or {}).get("type") != (child.get("spec") or {}).get("type"):
-            delete.append(known)
+            replace.append(known)
             create.append(child)
         elif _differs(known, child, is_checked):
             update.append(_changed(known, child, kept_fields))
-    return Changes(tuple(create), tuple(update), (*delete, *there.values()))
+    return Changes(tuple(create), tuple(update), tuple(replace), tuple(there.values()))
 
 
 async def carry_out(client: Client, owner: Object, resource: Resource, changes: Changes) -> None:
     """Delete, then update and create; raise NotOwned, ApiError."""
     namespace = meta.namespace(owner)
-    await asyncio.gather(*(_delete(client, resource, one) for one in changes.delete))
+    await asyncio.gather(*(_delete(client, resource, one) for one in (*changes.replace, *changes.delete)))
     await asyncio.gather(
         *(client.update(resource, one) for one in changes.update),
         *(create(client, owner, resource, one, namespace) for one in changes.create),

@@ -20,7 +20,7 @@ from proa.ml.serving.kinds import (
     ROUTING_STATE,
 )
 from proa.ml.serving.operator.access import make_files
-from proa.ml.serving.operator.children import NotOwned, carry_out, create, owned, plan_children
+from proa.ml.serving.operator.children import Changes, NotOwned, carry_out, create, owned, plan_children
 from proa.ml.serving.operator.choosing import Chosen, choose
 from proa.ml.serving.operator.component_plan import (
     ComponentPlan,
@@ -43,7 +43,7 @@ from proa.ml.serving.operator.configuration import KNATIVE
 from proa.ml.serving.operator.gateway import ensure_gateway
 from proa.ml.serving.operator.model_status import invalid_spec, model_status
 from proa.ml.serving.operator.revision_states import see_revisions
-from proa.ml.serving.operator.status_writing import components_of, refuse, write_status
+from proa.ml.serving.operator.status_writing import components_of, refuse, stays_as_it_is, write_status
 from proa.ml.serving.operator.world import World
 from proa.ml.serving.revisions.autoscalers import make_autoscaler
 from proa.ml.serving.revisions.merging import Merged, merge_component
@@ -140,6 +140,8 @@ async def _ensure_revision(
         return Refused(kind, chosen.refusal.reason, chosen.refusal.message, chosen.refusal.failure)
     own = [one for one in deployments if _is_of(one, world.isvc, kind)]
     latest = max(own, key=lambda one: number_of(meta.labels(one)[REVISION_LABEL]), default=None)
+    if latest is not None and stays_as_it_is(world.isvc):
+        return None
     try:
         wanted = _wanted(world, chosen, kind)
         if latest is not None and meta.annotations(latest).get(HASH_ANNOTATION) == wanted.hash:
@@ -232,34 +234,39 @@ async def _carry_out(
     routing: Routing,
     deployments: Sequence[Object],
 ) -> None:
-    """Write Services, routes and what scaling reads; remove revisions that are over, and another mode's Deployment."""
+    """Write Services, routes and what scaling reads; then, once the routes lead elsewhere, remove what is over."""
     isvc, client = world.isvc, world.client
     routes = routing.routes if world.settings.way == "gateway" else routing.ingresses
     gone = [state.deployment for plan in plans for state in plan.gone]
     if plans and all(plan.shares for plan in plans):
         kept = {meta.name(state.deployment) for plan in plans for state in plan.kept}
         gone = [one for one in deployments if meta.name(one) not in kept]
-    children = (
-        (SERVICES, routing.services),
-        (world.route_kind, routes),
-        (HORIZONTAL_POD_AUTOSCALERS, _make_autoscalers(chosen, plans)),
-    )
+    services = _changes(world, SERVICES, routing.services)
+    autoscalers = _changes(world, HORIZONTAL_POD_AUTOSCALERS, _make_autoscalers(chosen, plans))
     await asyncio.gather(
         ensure_gateway(world),
-        *(_have(world, kind, wanted) for kind, wanted in children),
+        carry_out(client, isvc, SERVICES, services.without_deletes()),
+        carry_out(client, isvc, HORIZONTAL_POD_AUTOSCALERS, autoscalers),
+        carry_out(client, isvc, world.route_kind, _changes(world, world.route_kind, routes)),
         *(_tell_scaling(world, chosen, plan) for plan in plans),
     )
-    await carry_out(client, isvc, DEPLOYMENTS, plan_children((), gone))
+    if (gone or services.delete) and _are_carried_out(world, routing):
+        await carry_out(client, isvc, DEPLOYMENTS, plan_children((), gone))
+        await carry_out(client, isvc, SERVICES, plan_children((), services.delete))
 
 
-async def _have(world: World, kind: Resource, wanted: Sequence[Object]) -> None:
-    """See that the children of a kind are as wanted."""
-    changes = plan_children(
+def _changes(world: World, kind: Resource, wanted: Sequence[Object]) -> Changes:
+    return plan_children(
         [owned(world.isvc, one) for one in wanted],
         world.owned(kind),
         is_checked=kind != HORIZONTAL_POD_AUTOSCALERS,
     )
-    await carry_out(world.client, world.isvc, kind, changes)
+
+
+def _are_carried_out(world: World, routing: Routing) -> bool:
+    """Tell whether no request goes where routes led before."""
+    found = world.owned(world.route_kind)
+    return routes_readiness(routing.routes, found, world.gateway, world.settings.way).status == TRUE
 
 
 def _make_autoscalers(chosen: Chosen, plans: Sequence[ComponentPlan]) -> list[Object]:

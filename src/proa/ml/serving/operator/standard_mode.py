@@ -16,12 +16,13 @@ from typing import NamedTuple
 from proa.client.protocol import Object
 from proa.ml.serving.kinds import PREDICTOR, SERVICE_LABEL
 from proa.ml.serving.operator.access import make_files
-from proa.ml.serving.operator.children import NotOwned, carry_out, owned, plan_children
+from proa.ml.serving.operator.children import Changes, NotOwned, carry_out, owned, plan_children
 from proa.ml.serving.operator.choosing import Chosen, choose, choose_for
+from proa.ml.serving.operator.conditions import TRUE
 from proa.ml.serving.operator.configuration import STANDARD
 from proa.ml.serving.operator.gateway import ensure_gateway
 from proa.ml.serving.operator.standard_status import Seen, make_status
-from proa.ml.serving.operator.status_writing import refuse, write_status
+from proa.ml.serving.operator.status_writing import refuse, stays_as_it_is, write_status
 from proa.ml.serving.operator.world import World
 from proa.ml.serving.records import Share
 from proa.ml.serving.revisions.autoscalers import make_autoscaler
@@ -38,11 +39,12 @@ from proa.ml.serving.revisions.variants import (
     stable_min_replicas,
 )
 from proa.ml.serving.revisions.words import CannotMake
+from proa.ml.serving.routing.addresses import routes_readiness
 from proa.ml.serving.routing.parts import Backend, BadRoute, Component, Ports, Routing
 from proa.ml.serving.routing.standard import plan_standard_routing
 from proa.objects import meta
 from proa.objects.errors import Forbidden, Invalid
-from proa.objects.resource import DEPLOYMENTS, HORIZONTAL_POD_AUTOSCALERS, SERVICES
+from proa.objects.resource import DEPLOYMENTS, HORIZONTAL_POD_AUTOSCALERS, SERVICES, Resource
 from proa.reconcile.protocol import DONE, Result
 
 AGAIN_SECONDS = 10.0
@@ -50,6 +52,8 @@ DEFAULT_STRATEGY: Object = {
     "type": "RollingUpdate",
     "rollingUpdate": {"maxUnavailable": "25%", "maxSurge": "25%"},
 }
+_SERVES = (DEPLOYMENTS, SERVICES)
+"""What goes only when others serve in its place."""
 _MADE_ONCE = ("template", "selector", "progressDeadlineSeconds")
 """Of a Deployment's spec: what the hash of what makes it stands for."""
 
@@ -101,6 +105,8 @@ async def _make(world: World, chosen: Chosen, variant: Variant, there: Object | 
     merged = merge_component(of.isvc, kind, runtime, world.configuration.disallowed_annotations)
     sources = find_sources(of.isvc, kind)
     digest = fingerprint(of.isvc, kind, merged, sources)
+    if there is not None and stays_as_it_is(world.isvc):
+        digest = meta.annotations(there).get(HASH_ANNOTATION, "")
     selector = standard_selector(variant.name)
     metadata: Object = {
         "name": variant.name,
@@ -110,7 +116,7 @@ async def _make(world: World, chosen: Chosen, variant: Variant, there: Object | 
     spec: Object = {"strategy": variant.spec.get("deploymentStrategy") or DEFAULT_STRATEGY}
     if variant.scaled_by == BY_NOBODY or there is None:
         spec["replicas"] = variant.replicas
-    if there is not None and meta.annotations(there).get(HASH_ANNOTATION) == digest:
+    if there is not None and meta.annotations(there).get(HASH_ANNOTATION, "") == digest:
         return Made(variant, {"metadata": metadata, "spec": spec}, there["spec"]["template"]["spec"])
     files = await make_files(
         world.client,
@@ -166,28 +172,38 @@ async def _carry_out(world: World, made: Sequence[Made], ready: set[str], routin
                 _labelled(one, make_autoscaler(one.variant.name, one.variant.name, one.variant.spec, least))
             )
     routes = routing.routes if world.settings.way == "gateway" else routing.ingresses
+    wanted = {
+        DEPLOYMENTS: deployments,
+        SERVICES: routing.services,
+        HORIZONTAL_POD_AUTOSCALERS: autoscalers,
+        world.route_kind: routes,
+    }
+    changes = {kind: _changes(world, kind, objects) for kind, objects in wanted.items()}
     await asyncio.gather(
         ensure_gateway(world),
         *(
-            carry_out(
-                client,
-                isvc,
-                kind,
-                plan_children(
-                    [owned(isvc, one, unhashed=_MADE_ONCE) for one in wanted],
-                    world.owned(kind),
-                    kept_fields=("replicas", *_MADE_ONCE) if kind == DEPLOYMENTS else (),
-                    is_checked=kind not in (DEPLOYMENTS, HORIZONTAL_POD_AUTOSCALERS),
-                ),
-            )
-            for kind, wanted in (
-                (DEPLOYMENTS, deployments),
-                (HORIZONTAL_POD_AUTOSCALERS, autoscalers),
-                (SERVICES, routing.services),
-                (world.route_kind, routes),
-            )
+            carry_out(client, isvc, kind, found.without_deletes() if kind in _SERVES else found)
+            for kind, found in changes.items()
         ),
     )
+    is_replaced = {one.variant.name for one in made if not one.variant.canary} <= ready
+    if is_replaced and _are_carried_out(world, routing):
+        for kind in _SERVES:
+            await carry_out(client, isvc, kind, plan_children((), changes[kind].delete))
+
+
+def _changes(world: World, kind: Resource, wanted: Sequence[Object]) -> Changes:
+    return plan_children(
+        [owned(world.isvc, one, unhashed=_MADE_ONCE) for one in wanted],
+        world.owned(kind),
+        kept_fields=("replicas", *_MADE_ONCE) if kind == DEPLOYMENTS else (),
+        is_checked=kind not in (DEPLOYMENTS, HORIZONTAL_POD_AUTOSCALERS),
+    )
+
+
+def _are_carried_out(world: World, routing: Routing) -> bool:
+    found = world.owned(world.route_kind)
+    return routes_readiness(routing.routes, found, world.gateway, world.settings.way).status == TRUE
 
 
 def _labelled(made: Made, child: Object) -> Object:

@@ -8,10 +8,12 @@ from __future__ import annotations
 from proa.client.protocol import Object
 from proa.ml.serving.kinds import INFERENCE_SERVICES, PREDICTOR
 from proa.ml.serving.operator.conditions import FALSE, PREDICTOR_READY, READY, TRUE, Conditions
-from proa.ml.serving.operator.model_status import invalid_spec
+from proa.ml.serving.operator.model_status import INVALID, invalid_spec
 from proa.objects import meta
 from proa.objects.errors import NotFound
 from proa.reconcile.protocol import Context
+
+DISABLE_AUTO_UPDATE = "serving.kserve.io/disable-auto-update"
 
 
 def refuse(isvc: Object, reason: str, message: str, now: float, failure: str = "") -> Object:
@@ -41,6 +43,11 @@ async def write_status(context: Context, isvc: Object, status: Object) -> None:
         return
     name = meta.name(isvc)
     was_ready = meta.has_condition(isvc, READY, TRUE)
+    refusal, known = (
+        ((one.get("modelStatus") or {}).get("lastFailureInfo") or {}) for one in (status, before)
+    )
+    if refusal != known and (status.get("modelStatus") or {}).get("transitionStatus") == INVALID:
+        context.events.event(isvc, "Warning", "InternalError", refusal.get("message") or "")
     if not was_ready and meta.has_condition(written, READY, TRUE):
         context.events.event(isvc, "Normal", "InferenceServiceReady", f"InferenceService [{name}] is Ready")
     elif was_ready and meta.has_condition(written, READY, FALSE):
@@ -53,9 +60,13 @@ async def write_status(context: Context, isvc: Object, status: Object) -> None:
         context.events.event(isvc, "Warning", "InferenceServiceNotReady", message)
 
 
-def has_transformer(isvc: Object) -> bool:
-    """Tell whether there is more than a predictor before requests."""
-    return bool(isvc["spec"].get("transformer"))
+def stays_as_it_is(isvc: Object) -> bool:
+    """Tell whether nothing but a change of its own spec may change an InferenceService: a runtime's may not."""
+    return (
+        meta.annotations(isvc).get(DISABLE_AUTO_UPDATE) == "true"
+        and meta.has_condition(isvc, READY, TRUE)
+        and (isvc.get("status") or {}).get("observedGeneration") == meta.generation(isvc)
+    )
 
 
 def components_of(isvc: Object) -> list[str]:

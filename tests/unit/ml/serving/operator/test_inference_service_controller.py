@@ -295,6 +295,51 @@ def test_a_roll_out_that_fails_leaves_the_last_one_serving_and_says_why():
     asyncio.run(run())
 
 
+def test_what_is_over_stays_until_the_gateway_leads_elsewhere():
+    async def run() -> None:
+        async with running() as world:
+            await world.apply()
+            await world.serve(f"{FIRST}-deployment")
+            await world.apply(timeout=30)
+            await world.serve(f"{SECOND}-deployment")
+            await world.apply(timeout=40)
+            for route in world.client.all(HTTP_ROUTES):
+                world.client.add(HTTP_ROUTES, {**route, "status": {"parents": []}})
+
+            await world.run_pod(f"{THIRD}-deployment")
+            assert world.weights("iris") == {THIRD: 100}
+            assert FIRST in world.names(SERVICES)
+            assert f"{FIRST}-deployment" in world.names(DEPLOYMENTS)
+
+            await world.accept_routes()
+            assert FIRST not in world.names(SERVICES)
+            assert f"{FIRST}-deployment" not in world.names(DEPLOYMENTS)
+
+    asyncio.run(run())
+
+
+def test_a_runtime_that_changes_rolls_out_unless_the_service_is_to_stay_as_it_is():
+    async def run() -> None:
+        frozen = {"serving.kserve.io/disable-auto-update": "true"}
+        async with running() as world:
+            await world.apply("frozen", annotations=frozen)
+            await world.apply()
+            await world.run_pod("frozen-predictor-00001-deployment")
+            await world.serve(f"{FIRST}-deployment")
+
+            container = {**RUNTIME["spec"]["containers"][0], "image": "proa:2"}
+            changed = {**RUNTIME, "spec": {**RUNTIME["spec"], "containers": [container]}}
+            world.client.add(
+                CLUSTER_SERVING_RUNTIMES, {**changed, "metadata": {"name": "sk", "generation": 2}}
+            )
+            await world.settle()
+
+            made = ["frozen-predictor-00001-deployment", f"{FIRST}-deployment", f"{SECOND}-deployment"]
+            assert world.names(DEPLOYMENTS) == made
+
+    asyncio.run(run())
+
+
 def test_what_is_stopped_runs_no_more_until_it_is_wanted_again():
     async def run() -> None:
         async with running() as world:
