@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import ssl
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -36,10 +37,11 @@ class FileServer:
     broken: threading.Event = field(default_factory=threading.Event)
     released: threading.Event = field(default_factory=threading.Event)
     port: int = 0
+    scheme: str = "http"
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"{self.scheme}://127.0.0.1:{self.port}"
 
     def ranges(self, path: str) -> list[str]:
         """Return the ranges that were asked for at a path; "" where all was."""
@@ -47,9 +49,9 @@ class FileServer:
 
 
 @contextmanager
-def run_file_server() -> Iterator[FileServer]:
-    """Run one, empty, on loopback until the block ends."""
-    served = FileServer()
+def run_file_server(tls: ssl.SSLContext | None = None) -> Iterator[FileServer]:
+    """Run one, empty, on loopback until the block ends; with `tls` it speaks HTTPS."""
+    served = FileServer(scheme="https" if tls else "http")
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -75,6 +77,9 @@ def run_file_server() -> Iterator[FileServer]:
             else:
                 self._answer(404, {}, b"")
 
+        def do_HEAD(self) -> None:
+            self.do_GET()
+
         def do_POST(self) -> None:
             self.rfile.read(int(self.headers.get("Content-Length", "0")))
             self.do_GET()
@@ -98,6 +103,8 @@ def run_file_server() -> Iterator[FileServer]:
                 self.send_header(name, value)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
+            if self.command == "HEAD":
+                return
             if served.break_after and len(body) > served.break_after[0]:
                 self.wfile.write(body[: served.break_after.pop(0)])
                 self.wfile.flush()
@@ -109,6 +116,8 @@ def run_file_server() -> Iterator[FileServer]:
                 self.wfile.write(body)
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    if tls is not None:
+        server.socket = tls.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
     served.port = server.server_port
     thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
     thread.start()

@@ -22,6 +22,7 @@ Object = dict[str, Any]
 SECRET_ANNOTATION = "serving.kserve.io/storageSecretName"  # noqa: S105  a name
 IRSA = "eks.amazonaws.com/role-arn"
 GCS_FOLDER, GCS_VOLUME = "/var/secrets/", "user-gcp-sa"
+DOCKER_KEY, DOCKER_FOLDER, DOCKER_VOLUME = ".dockerconfigjson", "/mnt/oci-fetch-auth", "oci-fetch-auth"
 STORAGE_TYPES, BUCKET_TYPES = ("s3", "gs", "hdfs", "webhdfs"), ("s3", "gs")
 _S3_PREFIX = "serving.kserve.io/"
 _S3: tuple[tuple[str, str, str], ...] = (  # variable, annotation, field of the ConfigMap's credentials.s3
@@ -98,6 +99,9 @@ def make_access(account: Object | None, secrets: Sequence[Object], config: Mappi
                 volumes.append({"name": GCS_VOLUME, "secret": {"secretName": meta.name(secret)}})
                 mounts.append({"name": GCS_VOLUME, "mountPath": GCS_FOLDER, "readOnly": True})
             _put(env, [_value("GOOGLE_APPLICATION_CREDENTIALS", GCS_FOLDER + gcs_file)])
+        elif DOCKER_KEY in keys and not any(one["name"] == DOCKER_VOLUME for one in volumes):
+            volumes.append(_docker_volume(secret))
+            mounts.append({"name": DOCKER_VOLUME, "mountPath": DOCKER_FOLDER, "readOnly": True})
         elif any(key in keys for key in _AZURE_SIGNS):
             _put(env, _azure_keys(secret))
         elif "https-host" in keys and "headers" in keys:
@@ -208,6 +212,11 @@ def _azure_keys(secret: Object) -> list[Object]:
 def _plain_keys(keys: Mapping[str, str]) -> list[str]:
     family = next((names for sign, names in zip(_PLAIN, _OF_FAMILY, strict=True) if sign in keys), ())
     return [key for key in (*family, *_GIT) if key in keys]
+
+
+def _docker_volume(secret: Object) -> Object:
+    items = [{"key": DOCKER_KEY, "path": "config.json"}]
+    return {"name": DOCKER_VOLUME, "secret": {"secretName": meta.name(secret), "items": items}}
 
 
 def _ca_volume(config_map: str) -> Object:

@@ -103,13 +103,10 @@ def _open(scheme: str, bucket: str, env: Mapping[str, str]) -> Any:
         client["root_certificate"] = _certificates(bundles)
     retry: Any = {"max_retries": 3, "retry_timeout": timedelta(seconds=RETRY_SECONDS)}
     if scheme == "gs":
-        options: dict[str, Any] = {}
-        if not env.get("GOOGLE_APPLICATION_CREDENTIALS") and not env.get("GOOGLE_SERVICE_ACCOUNT_KEY"):
-            options["skip_signature"] = True
-        return GCSStore(bucket, client_options=client, retry_config=retry, **options)
+        return GCSStore(bucket, client_options=client, retry_config=retry, **_google_options(env))
     if scheme == "azure":
         account, _, container = bucket.rpartition("/")
-        options = {"account_name": account or env.get("AZURE_ACCOUNT_NAME", "")}
+        options: dict[str, Any] = {"account_name": account or env.get("AZURE_ACCOUNT_NAME", "")}
         if key := env.get("AZURE_STORAGE_ACCESS_KEY"):
             options["account_key"] = key
         elif not env.get("AZURE_CLIENT_ID") and not env.get("AZURE_ACCESS_TOKEN"):
@@ -117,6 +114,21 @@ def _open(scheme: str, bucket: str, env: Mapping[str, str]) -> Any:
         return AzureStore(container, client_options=client, retry_config=retry, **options)
     client["allow_invalid_certificates"] = env.get("S3_VERIFY_SSL", "1").lower() in ("0", "false")
     return S3Store(bucket, client_options=client, retry_config=retry, **_s3_options(env))
+
+
+def _google_options(env: Mapping[str, str]) -> dict[str, Any]:
+    path = env.get("GOOGLE_APPLICATION_CREDENTIALS", "")
+    if not path:
+        return {"skip_signature": True}
+    try:
+        kind = json.loads(Path(path).read_bytes()).get("type", "")
+    except (OSError, ValueError, AttributeError) as error:
+        raise StorageError(f"Google's credentials in {path} cannot be read: {error}") from None
+    return {
+        "application_credentials"
+        if kind in ("authorized_user", "external_account")
+        else "service_account": path
+    }
 
 
 def _certificates(bundles: list[str]) -> bytes:

@@ -138,6 +138,12 @@ def test_googles_file_is_mounted() -> None:
     }
 
 
+def test_a_registrys_credentials_are_mounted_where_the_pull_looks_for_them() -> None:
+    found = make_access(None, [make_secret(_DOT_dockerconfigjson="{}")])
+    assert found.mounts == ({"name": "oci-fetch-auth", "mountPath": "/mnt/oci-fetch-auth", "readOnly": True},)
+    assert found.volumes[0]["secret"]["items"] == [{"key": ".dockerconfigjson", "path": "config.json"}]
+
+
 def test_a_storage_key_gives_bucket_and_credentials() -> None:
     secret = make_secret(
         "storage-config", minio=json.dumps({"type": "s3", "bucket": "models", "access_key_id": "a"})

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import io
+import ipaddress
 import json
 import os
 import platform
 import shutil
+import ssl
 import subprocess
 import tarfile
 from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl
 
 import pytest
 
@@ -123,6 +127,101 @@ def test_a_bucket_that_gives_nothing_says_why(
     with pytest.raises(StorageError, match=words) as caught:
         get(uri, store, keys_of(weed, **env))
     assert SECRET_KEY not in str(caught.value)
+
+
+def serve_bucket(server: FileServer, objects: Mapping[str, bytes]) -> None:
+    """Speak what S3's and Google's XML have in common, for the bucket `models`."""
+
+    def route(asked: Asked) -> Answer:
+        key = asked.path.removeprefix("/models").lstrip("/")
+        if key in objects:
+            data = objects[key]
+            start = int(asked.headers.get("Range", "bytes=0-")[6:].partition("-")[0])
+            headers = {"ETag": f'"{sha256(data)}"', "Last-Modified": "Sun, 22 Nov 2026 10:00:00 GMT"}
+            headers["Content-Range"] = f"bytes {start}-{len(data) - 1}/{len(data)}"
+            return (206 if start else 200), headers, data[start:]
+        if key:
+            return 404, {}, b""
+        prefix = dict(parse_qsl(asked.query)).get("prefix", "")
+        rows = [
+            f"<Contents><Key>{name}</Key><Size>{len(data)}</Size><ETag>{sha256(data)}</ETag>"
+            "<LastModified>2026-11-22T10:00:00Z</LastModified></Contents>"
+            for name, data in objects.items()
+            if name.startswith(prefix)
+        ]
+        return 200, {}, f"<ListBucketResult>{''.join(rows)}</ListBucketResult>".encode()
+
+    server.routes["/models"] = route
+
+
+def test_a_bucket_of_google(server: FileServer, store: Store, tmp_path: Path) -> None:
+    serve_bucket(server, {f"iris/{path}": data for path, data in FILES.items()})
+    key = {
+        "gcs_base_url": server.url,
+        "disable_oauth": True,
+        "client_email": "",
+        "private_key": "",
+        "private_key_id": "",
+    }
+    (tmp_path / "key.json").write_text(json.dumps(key))
+    server.break_after = [500_000]
+    assert get("gs://models/iris", store, {"GOOGLE_APPLICATION_CREDENTIALS": f"{tmp_path}/key.json"}) == FILES
+
+
+def test_a_server_is_trusted_by_the_ca_that_is_named_and_by_no_other(store: Store, tmp_path: Path) -> None:
+    tls, bundle = make_tls(tmp_path)
+    with run_file_server(tls) as server:
+        server.files["/file"] = b"1"
+        serve_bucket(server, {"iris/model": b"2"})
+        s3 = {"AWS_ENDPOINT_URL": server.url, "AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b"}
+        named = {"CA_BUNDLE_CONFIGMAP_NAME": "ca", "CA_BUNDLE_VOLUME_MOUNT_POINT": str(bundle.parent)}
+        assert get(f"{server.url}/file", store, named) == {"file": b"1"}
+        assert get("s3://models/iris", store, {**s3, "AWS_CA_BUNDLE": str(bundle)}) == {"model": b"2"}
+        assert get("s3://models/iris", store, {**s3, "S3_VERIFY_SSL": "0"}) == {"model": b"2"}
+        with pytest.raises(StorageError, match="its certificate is not trusted"):
+            get(f"{server.url}/file", store, {})
+
+
+def make_tls(folder: Path) -> tuple[ssl.SSLContext, Path]:
+    """Return a server's side of TLS for 127.0.0.1, and the file of the CA that signed it."""
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    now = datetime.now(UTC)
+
+    def sign(name: str, key: Any, issuer: str, by: Any, *, is_ca: bool) -> x509.Certificate:
+        builder = (
+            x509.CertificateBuilder()
+            .subject_name(x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)]))
+            .issuer_name(x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, issuer)]))
+            .public_key(key.public_key())
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(now - timedelta(hours=1))
+            .not_valid_after(now + timedelta(hours=1))
+            .add_extension(x509.BasicConstraints(ca=is_ca, path_length=None), critical=True)
+            .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+            .add_extension(
+                x509.AuthorityKeyIdentifier.from_issuer_public_key(by.public_key()), critical=False
+            )
+        )
+        if not is_ca:
+            address = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
+            builder = builder.add_extension(x509.SubjectAlternativeName([address]), critical=False)
+        return builder.sign(by, hashes.SHA256())
+
+    ca_key, key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
+    ca = sign("tests' CA", ca_key, "tests' CA", ca_key, is_ca=True)
+    own = sign("server", key, "tests' CA", ca_key, is_ca=False)
+    pem = serialization.Encoding.PEM
+    private = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    (folder / "server.pem").write_bytes(private + own.public_bytes(pem))
+    (folder / "ca").mkdir()
+    bundle = folder / "ca" / "cabundle.crt"
+    bundle.write_bytes(ca.public_bytes(pem))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(folder / "server.pem")
+    return context, bundle
 
 
 # the hub
