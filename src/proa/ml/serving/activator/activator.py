@@ -90,8 +90,7 @@ class Activator:
             room = self._make_room(key)
         self._unknown.discard(key)
         self._close_idle(*room.update(backends))
-        if room.waiting:
-            self.waits(key, room)
+        self._ask_pods(key, room)
 
     def forget(self, key: Key) -> None:
         """Let go of a revision that is no more: who waits for it waits in vain."""
@@ -138,11 +137,14 @@ class Activator:
         return room
 
     def waits(self, key: Key, room: WaitingRoom) -> None:
-        """Have pods started and asked: somebody waits."""
-        if key not in self._told:
+        """Have pods started, where none answers, and asked: somebody waits."""
+        if key not in self._told and not room.has_pods:
             self._told.add(key)
             asyncio.get_running_loop().call_soon(self._tell, key)
-        if room.unasked and key not in self._probing:
+        self._ask_pods(key, room)
+
+    def _ask_pods(self, key: Key, room: WaitingRoom) -> None:
+        if room.waiting and room.unasked and key not in self._probing:
             task = asyncio.get_running_loop().create_task(ask_until_none_waits(room, self._dial))
             self._probing[key] = task
             task.add_done_callback(lambda done: self._probed(key, done))
@@ -189,9 +191,8 @@ class Activator:
             return
         if (error := task.exception()) is not None:
             logger.error("pods of %s cannot be asked", key.name, exc_info=error)
-        room = self._rooms.get(key)
-        if room is not None and room.waiting and room.unasked:
-            self.waits(key, room)
+        if (room := self._rooms.get(key)) is not None:
+            self._ask_pods(key, room)
 
     def _close_idle(self, *slots: Slot) -> None:
         for slot in slots:

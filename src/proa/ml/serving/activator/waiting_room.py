@@ -66,6 +66,11 @@ class WaitingRoom:
         return len(self._waiting)
 
     @property
+    def has_pods(self) -> bool:
+        """Tell whether any pod answers."""
+        return bool(self._usable)
+
+    @property
     def is_full(self) -> bool:
         """Tell whether another request would be too many."""
         return len(self._waiting) >= MAX_WAITING

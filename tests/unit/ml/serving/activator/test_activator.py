@@ -42,6 +42,10 @@ def test_requests_wait_for_the_first_pod_and_none_is_lost() -> None:
             asking = [asyncio.create_task(front.ask("POST / HTTP/1.1", body=b"%d" % n)) for n in range(200)]
             await front.until_held(200)
             assert {*front.held} == {KEY}
+            told = len(front.held)
+            front.lead()  # to be told of pods is no reason to ask for them again
+            await asyncio.sleep(0)
+            assert len(front.held) == told
             pod = await PodServer().start()
             front.lead(pod.backend(is_ready=False))  # the kubelet does not know it yet: the activator asks it
             assert set(await asyncio.gather(*asking)) == {(200, b"hello")}
