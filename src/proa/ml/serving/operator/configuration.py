@@ -73,10 +73,13 @@ def read_configuration(config_map: Object | None) -> Configuration:
 
 
 def mode_of(isvc: Object, configuration: Configuration) -> str:
-    """Return the mode that an InferenceService is deployed in: its annotation's, else its status', else the default."""
+    """Return the mode that an InferenceService is deployed in: its status', else its annotation's, else the default.
+
+    A mode that has been begun with stays, as upstream has it: checks tell of an annotation that says otherwise.
+    """
     for said in (
-        meta.annotations(isvc).get("serving.kserve.io/deploymentMode"),
         (isvc.get("status") or {}).get("deploymentMode"),
+        meta.annotations(isvc).get("serving.kserve.io/deploymentMode"),
     ):
         if said in KNATIVE_MODES:
             return KNATIVE
