@@ -1,4 +1,4 @@
-"""The words that the parts of serving share: a pod's load, a revision, who gets how much of the traffic."""
+"""The words that the parts of serving share: a pod's load, who gets how much of the traffic."""
 
 from __future__ import annotations
 
@@ -24,20 +24,6 @@ class Load(NamedTuple):
     """How many came."""
     in_hand: int
     """How many are being answered or wait now."""
-
-
-class Revision(NamedTuple):
-    """One revision of a component, as its Deployment and pods tell of it."""
-
-    name: str
-    number: int
-    replicas: int
-    """What its Deployment asks for."""
-    ready: int
-    was_ready: bool
-    """It had a ready pod once: it may be scaled to zero."""
-    failure: str
-    """Why it cannot become ready, for people; "" while nobody knows of anything."""
 
 
 class Share(NamedTuple):

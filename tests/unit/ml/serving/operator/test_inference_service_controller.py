@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, Literal
 
 from proa.client.fake import FakeClient
 from proa.client.protocol import Object
@@ -18,6 +18,7 @@ from proa.objects import meta
 from proa.objects.resource import (
     DEPLOYMENTS,
     HORIZONTAL_POD_AUTOSCALERS,
+    INGRESSES,
     NAMESPACES,
     PODS,
     SECRETS,
@@ -49,13 +50,13 @@ RUNTIME = {
 class World:
     """A cluster in which everything but the operator is played by the test."""
 
-    def __init__(self) -> None:
+    def __init__(self, way: Literal["gateway", "ingress"]) -> None:
         self.client = FakeClient(now=lambda: NOW)
         self.client.add(NAMESPACES, {"metadata": {"name": "kserve"}})
         self.client.add(NAMESPACES, {"metadata": {"name": "ml"}})
         self.manager = Manager(
             self.client,
-            make_controllers(ServingSettings(Door(), gateway_class="proa")),
+            make_controllers(ServingSettings(Door(), gateway_class="proa", way=way)),
             now=lambda: NOW,
             random=lambda: 0.5,
         )
@@ -91,13 +92,13 @@ class World:
             self.client.add(HTTP_ROUTES, {**route, "status": {"parents": [parent]}})
         await self.settle()
 
-    async def run_pod(self, deployment: str, status: Object | None = None) -> None:
+    async def run_pod(self, deployment: str, status: Object | None = None, suffix: str = "x") -> None:
         """Have a Deployment's pod be ready, or as `status` says."""
         found = self.client.peek(DEPLOYMENTS, deployment, "ml")
         assert found is not None
         template = found["spec"]["template"]
         conditions = [{"type": "Ready", "status": "True"}]
-        metadata = {**template["metadata"], "name": f"{deployment}-x", "namespace": "ml"}
+        metadata = {**template["metadata"], "name": f"{deployment}-{suffix}", "namespace": "ml"}
         pod = {"metadata": metadata, "spec": template["spec"]}
         self.client.add(PODS, {**pod, "status": status or {"phase": "Running", "conditions": conditions}})
         if status is None:
@@ -141,8 +142,10 @@ def _told(obj: Object, *types: str) -> Object:
 
 
 @asynccontextmanager
-async def running(*, with_runtime: bool = True) -> AsyncIterator[World]:
-    world = World()
+async def running(
+    *, with_runtime: bool = True, way: Literal["gateway", "ingress"] = "gateway"
+) -> AsyncIterator[World]:
+    world = World(way)
     if with_runtime:
         world.client.add(CLUSTER_SERVING_RUNTIMES, RUNTIME)
     await world.manager.start()
@@ -424,6 +427,43 @@ def test_standard_mode_has_a_deployment_an_hpa_and_canaries_beside_it():
             found = world.client.peek(DEPLOYMENTS, "iris-blue-predictor", "ml") or {}
             assert found["spec"]["template"]["spec"]["terminationGracePeriodSeconds"] == 30
             assert meta.generation(found) == generation
+
+    asyncio.run(run())
+
+
+def test_a_roll_out_that_fails_in_standard_mode_is_told_while_the_last_one_serves():
+    async def run() -> None:
+        standard = {"serving.kserve.io/deploymentMode": "Standard"}
+        async with running() as world:
+            await world.apply(annotations=standard)
+            await world.serve("iris-predictor")
+            assert world.status()["modelStatus"]["transitionStatus"] == "UpToDate"
+
+            await world.apply(annotations=standard, timeout=50)
+            await world.run_pod("iris-predictor", FAILED, "y")
+
+            assert world.conditions()["Ready"][0] == "True"
+            model = world.status()["modelStatus"]
+            assert model["transitionStatus"] == "BlockedByFailedLoad"
+            assert model["lastFailureInfo"]["message"] == "no model.joblib"
+            template = world.client.all(DEPLOYMENTS)[0]["spec"]["template"]
+            assert template["spec"]["terminationGracePeriodSeconds"] == 50
+
+    asyncio.run(run())
+
+
+def test_where_there_is_no_gateway_an_ingress_leads_to_the_revision():
+    async def run() -> None:
+        async with running(way="ingress") as world:
+            await world.apply()
+            await world.run_pod(f"{FIRST}-deployment")
+
+            assert world.conditions()["Ready"] == ("True", "")
+            assert world.names(INGRESSES) == ["iris"]
+            assert world.names(SERVICES) == ["iris", "iris-predictor", FIRST]
+            service = world.client.peek(SERVICES, "iris", "ml") or {}
+            assert service["spec"]["selector"] == {REVISION_LABEL: FIRST}
+            assert world.client.all(GATEWAYS) == []
 
     asyncio.run(run())
 
