@@ -162,10 +162,15 @@ def pids_of(version: str) -> list[int]:
     return found
 
 
-def test_a_replica_that_is_killed_and_a_node_that_is_drained(service: Service) -> None:
+def kill(version: str) -> None:
+    """Kill one server of a version, with no chance to say anything."""
+    os.kill(pids_of(version)[0], signal.SIGKILL)
+
+
+def test_replicas_that_are_killed_and_a_node_that_is_drained(service: Service) -> None:
     """A version of its own name tells this test's processes from all others of the machine."""
     version = f"v{os.getpid()}"
-    service.apply(version, minReplicas=2)
+    service.apply(version)
     pods = ("get", "pods", "-l", "serving.kserve.io/inferenceservice=digits", "-o", "json")
 
     def ready_pods() -> list[str]:
@@ -179,12 +184,15 @@ def test_a_replica_that_is_killed_and_a_node_that_is_drained(service: Service) -
             <= next((c for c in i["status"]["conditions"] if c["type"] == "Ready"), {}).items()
         ]
 
-    until(lambda: len(ready_pods()) == 2)
+    until(lambda: len(ready_pods()) == 1)
     with service.load() as load:
         until(lambda: set(shares(load, 10)) == {version})
-        for victim in pids_of(version)[:1]:
-            os.kill(victim, signal.SIGKILL)
-        load.wait(100)
+        kill(version)  # the only one: requests wait until it is there again
+        load.wait(50)
+        service.apply(version, minReplicas=2)
+        until(lambda: len(ready_pods()) == 2)
+        kill(version)
+        load.wait(50)
         until(lambda: len(ready_pods()) == 2)
         service.cluster.kubectl("drain", ready_pods()[0], "--ignore-daemonsets", "--delete-emptydir-data")
         load.wait(100)

@@ -83,6 +83,7 @@ class GatewayController:
         self._proxy = Proxy(folder, place, listen_address)
         self._address = EVERYWHERE.get(listen_address, listen_address)
         self._is_running = False
+        self._is_missing = False
         self._idle_since = 0.0
         self._later: asyncio.TimerHandle | None = None
         self._must_renew = False
@@ -256,6 +257,7 @@ class GatewayController:
     async def _carry_out(self, snapshot: Snapshot) -> str:
         """Return why the proxy does not do what it is told, "" where it does."""
         must_renew, self._must_renew = self._must_renew, False
+        self._is_missing = False
         try:
             if self._is_running and self._has_rested(snapshot):
                 await self._proxy.stop()
@@ -270,6 +272,7 @@ class GatewayController:
             logger.error("Envoy refuses its configuration error=%s", refused)
             return str(refused)
         except EnvoyMissing as missing:
+            self._is_missing = True
             return str(missing)
         except EnvoyFailed as failed:
             logger.error("Envoy does not run, will try again error=%s", failed)
@@ -341,7 +344,10 @@ class GatewayController:
             self._reports.add(GATEWAY_CLASSES, gateway_class, statuses.class_status(gateway_class, now))
         for gateway in our_gateways(objects):
             found = plan.gateways[_key(gateway)]
-            status = statuses.gateway_status(gateway, found, plan, addresses, refusal, now, public)
+            is_missing = self._is_missing
+            status = statuses.gateway_status(
+                gateway, found, plan, addresses, refusal, now, public, is_missing=is_missing
+            )
             self._reports.add(GATEWAYS, gateway, status, refusal=refusal)
         for resource in ROUTES:
             for route in objects.routes.get(resource.kind, ()):

@@ -75,10 +75,12 @@ def gateway_status(
     refusal: str,
     now: float,
     ports: Mapping[int, int] = MappingProxyType({}),
+    *,
+    is_missing: bool = False,
 ) -> Object | None:
     """Return the status of a Gateway; `refusal` is why the proxy does not do as it is told ("" it does).
 
-    `ports` says which the host has for each port of a listener.
+    `ports` says which the host has for each port of a listener. `is_missing`: there is no proxy, for that reason.
     """
     old = gateway.get("status") or {}
     generation = meta.generation(gateway)
@@ -89,7 +91,10 @@ def gateway_status(
             "supportedKinds": [{"group": GROUP, "kind": kind} for kind in listener.kinds],
             "attachedRoutes": plan.attached[planned.key, listener.name],
             "conditions": _conditions(
-                known.get(listener.name, ()), _with_refusal(listener.conditions, refusal), generation, now
+                known.get(listener.name, ()),
+                _with_refusal(listener.conditions, refusal, is_missing=is_missing),
+                generation,
+                now,
             ),
         }
         for listener in planned.listeners
@@ -101,7 +106,10 @@ def gateway_status(
             *_other_ports(planned, addresses, ports),
         ],
         "conditions": _conditions(
-            old.get("conditions") or (), _with_refusal(planned.conditions, refusal), generation, now
+            old.get("conditions") or (),
+            _with_refusal(planned.conditions, refusal, is_missing=is_missing),
+            generation,
+            now,
         ),
         "listeners": listeners,
     }
@@ -138,13 +146,16 @@ def route_status(route: Object, planned: RoutePlan | None, now: float) -> Object
     return None if [*others, *parents] == old else {"parents": [*others, *parents]}
 
 
-def _with_refusal(conditions: Iterable[Condition], refusal: str) -> list[Condition]:
+def _with_refusal(
+    conditions: Iterable[Condition], refusal: str, *, is_missing: bool = False
+) -> list[Condition]:
     if not refusal:
         return [*conditions]
+    told = Condition("Programmed", False, "Pending", f"the proxy does not take its configuration: {refusal}")
+    if is_missing:
+        told = Condition("Programmed", False, "NoResources", refusal)
     return [
-        Condition("Programmed", False, "Pending", f"the proxy does not take its configuration: {refusal}")
-        if condition.type == "Programmed" and condition.is_true
-        else condition
+        told if condition.type == "Programmed" and condition.is_true else condition
         for condition in conditions
     ]
 

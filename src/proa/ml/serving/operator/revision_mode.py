@@ -62,7 +62,14 @@ from proa.ml.serving.revisions.names import (
 from proa.ml.serving.revisions.sources import Sources, find_sources
 from proa.ml.serving.revisions.template import TemplateSettings, fingerprint, make_template, pod_ports
 from proa.ml.serving.revisions.words import CannotMake
-from proa.ml.serving.routing.addresses import Readiness, address_of, routes_readiness, service_url, url_of
+from proa.ml.serving.routing.addresses import (
+    Readiness,
+    address_of,
+    config_for,
+    routes_readiness,
+    service_url,
+    url_of,
+)
 from proa.ml.serving.routing.hosts import internal_url
 from proa.ml.serving.routing.parts import Backend, BadRoute, Component, Ports, Routing
 from proa.ml.serving.routing.revisions import plan_routing
@@ -112,9 +119,8 @@ async def reconcile_revisions(world: World) -> Result:
     deployments += [one for one in outcomes if isinstance(one, dict)]
     plans = [_plan(world, chosen, kind, deployments) for kind in components_of(chosen.isvc)]
     try:
-        routing = plan_routing(
-            isvc, _components(isvc, plans), world.configuration.ingress, world.settings.way
-        )
+        config = config_for(world.configuration.ingress, world.gateway)
+        routing = plan_routing(isvc, _components(isvc, plans), config, world.settings.way)
     except BadRoute as error:
         await write_status(
             world.context, isvc, refuse(isvc, "InvalidAddress", str(error), world.context.now())

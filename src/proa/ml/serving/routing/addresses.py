@@ -18,6 +18,7 @@ from proa.objects import meta
 
 HOST_PORT_TYPE = "gateway.proa.local/port-{}"
 """The type of a Gateway's address that says `host:port` where one of its ports is to be had."""
+NO_GATEWAY_REASON = "NoResources"
 SCHEME_PORTS = {"http": 80, "https": 443}
 
 
@@ -48,6 +49,14 @@ def make_gateway(config: IngressConfig, class_name: str) -> Object:
             ],
         },
     }
+
+
+def config_for(config: IngressConfig, gateway: Object | None) -> IngressConfig:
+    """Return the configuration with no gateway for the inside, where the Gateway says that nothing carries it out."""
+    programmed = meta.find_condition(gateway or {}, "Programmed") or {}
+    if programmed.get("status") == "False" and programmed.get("reason") == NO_GATEWAY_REASON:
+        return config._replace(local_gateway_service="")
+    return config
 
 
 def url_of(service: Object, name: str, config: IngressConfig, gateway: Object | None) -> str:

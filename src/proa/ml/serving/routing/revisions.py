@@ -3,7 +3,7 @@
 Each of NAME, NAME-predictor, NAME-transformer and NAME-explainer is a host, outside and inside of the cluster; a tag
 (latest, prev) has NAME's components' hosts with it in front; each revision is a host of its own outside, and inside
 its own Service. Where no gateway carries HTTPRoutes out there is an Ingress, which knows no weights: most of the
-traffic's revision gets all.
+traffic's revision gets all. Where the configuration names no gateway for the inside, that is so for names inside.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from proa.ml.serving.routing.hosts import (
 )
 from proa.ml.serving.routing.ingresses import make_ingress
 from proa.ml.serving.routing.parts import (
+    Backend,
     Component,
     Routing,
     Way,
@@ -57,7 +58,7 @@ def plan_routing(
     routes = [route for component in serving for route in planner.component(component)]
     if is_whole:
         routes += planner.whole(components)
-    services += planner.aliases
+    services += planner.names
     return Routing(tuple(services), tuple(routes))
 
 
@@ -68,27 +69,28 @@ def _direct_names(service: Object, serving: tuple[Component, ...], is_whole: boo
 
 
 class _Planner:
-    """Makes routes, and notes the names for which there have to be aliases."""
+    """Makes routes, and notes the Services of the names that they are for."""
 
     def __init__(self, service: Object, config: IngressConfig) -> None:
         self._service = service
         self._config = config
         self._rules = Rules(service, config, has_revisions=True)
         self._is_local = is_cluster_local(service, config)
-        self.aliases: list[Object] = []
+        self.names: list[Object] = []
 
     def component(self, component: Component) -> Iterable[Object]:
         """Return the routes of a component: its own, its tags', its revisions'."""
         name = component_name(meta.name(self._service), component.kind)
         rules = self._rules.of_component(component)
-        yield make_route(
-            self._service, name, component.kind, self._hosts(name, component.kind), rules, self._config
-        )
+        hosts = self._hosts(name, component.kind, component.main)
+        if hosts:
+            yield make_route(self._service, name, component.kind, hosts, rules, self._config)
         for share in component.shares:
             if share.tag:
                 tagged = f"{share.tag}-{name}"
-                hosts = self._hosts(tagged, component.kind)
-                yield self._only(component, share.revision, tagged, hosts)
+                hosts = self._hosts(tagged, component.kind, component.backend(share.revision))
+                if hosts:
+                    yield self._only(component, share.revision, tagged, hosts)
         if not self._is_local:
             for backend in component.backends:
                 hosts = [external_host(backend.name, self._service, self._config)]
@@ -98,7 +100,9 @@ class _Planner:
         """Return the routes of the InferenceService itself."""
         name = meta.name(self._service)
         entry, explainer = entry_of(components), explainer_of(components)
-        hosts = self._hosts(name, "")
+        hosts = self._hosts(name, "", entry.main)
+        if not hosts:
+            return
         if not self._is_local:
             hosts += additional_hosts(hosts[0], self._config)
         rules = self._rules.of_component(entry)
@@ -113,12 +117,12 @@ class _Planner:
         rules = self._rules.of_component(component, [Share(revision, 100, False)])
         return make_route(self._service, name, component.kind, hosts, rules, self._config)
 
-    def _hosts(self, name: str, kind: str) -> list[str]:
-        """Return the hosts of a name, the one outside first; note its alias."""
+    def _hosts(self, name: str, kind: str, backend: Backend) -> list[str]:
+        """Return the hosts of a name, the one outside first; note its Service, of `backend` if no gateway is told."""
         hosts = [] if self._is_local else [external_host(name, self._service, self._config)]
-        if self._config.local_gateway_service:
-            self.aliases.append(
-                make_alias(self._service, name, kind, self._config.local_gateway_service),
-            )
-            hosts += internal_hosts(name, meta.namespace(self._service))
-        return hosts
+        target = self._config.local_gateway_service
+        if not target:
+            self.names.append(make_pods_service(self._service, name, kind, backend))
+            return hosts
+        self.names.append(make_alias(self._service, name, kind, target))
+        return hosts + internal_hosts(name, meta.namespace(self._service))

@@ -9,6 +9,7 @@ import pytest
 
 from proa.ml.serving.routing.addresses import (
     address_of,
+    config_for,
     make_gateway,
     routes_readiness,
     service_url,
@@ -126,6 +127,14 @@ def conditions(*entries: tuple[str, str], generation: int = 1) -> list[dict[str,
         {"type": t, "status": s, "reason": "R", "message": "M", "observedGeneration": generation}
         for t, s in entries
     ]
+
+
+def test_a_gateway_that_nothing_carries_out_is_none_inside() -> None:
+    missing = {"status": {"conditions": [{"type": "Programmed", "status": "False", "reason": "NoResources"}]}}
+
+    assert config_for(IngressConfig(), missing).local_gateway_service == ""
+    assert config_for(IngressConfig(), a_gateway("False")) == IngressConfig()
+    assert config_for(IngressConfig(), None) == IngressConfig()
 
 
 def a_gateway(programmed: str = "True") -> dict[str, Any]:

@@ -231,6 +231,21 @@ def test_without_gateway_api_there_is_an_ingress_and_names_are_the_main_revision
     assert names["iris"] == {REVISION_LABEL: "iris-predictor-00001"}
 
 
+def test_without_a_gateway_inside_names_are_the_main_revisions_pods() -> None:
+    config = CONFIG._replace(local_gateway_service="")
+    local = make_service(labels={"networking.knative.dev/visibility": "cluster-local"})
+
+    routing = plan_routing(make_service(), (all_of(PREDICTOR),), config, "gateway")
+    inside = plan_routing(local, (all_of(PREDICTOR),), config, "gateway")
+
+    assert routes_of(routing)["iris"]["hostnames"] == ["iris.team.proa.localhost"]
+    names = {s["metadata"]["name"]: s["spec"].get("selector") for s in routing.services}
+    assert set(names) == {"iris", "iris-predictor", "iris-predictor-00001"}
+    assert all(selector == {REVISION_LABEL: "iris-predictor-00001"} for selector in names.values())
+    assert inside.routes == ()
+    assert inside.services == routing.services
+
+
 def test_standard_mode_has_canaries_as_further_backends() -> None:
     stable = Backend("iris-predictor", (("app", "isvc.iris-predictor"),))
     canary = Backend("iris-new-predictor", (("app", "isvc.iris-new-predictor"),))
