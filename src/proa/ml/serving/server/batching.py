@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
@@ -67,7 +68,9 @@ class Batcher:
         self._queue: list[Call] = []
         self._timer: asyncio.Handle | None = None
         self._usual_seconds: float | None = None
-        """Of a call, lately; None before the first."""
+        """Of a call's processor time, lately; None before the first."""
+        self._lately: deque[float] = deque(maxlen=8)
+        """How long the last calls took, of which the quickest counts: others may have been kept from the processor."""
         self._thread: ThreadPoolExecutor | None = None
         self._is_busy = False
         self._is_closed = False
@@ -136,7 +139,7 @@ class Batcher:
 
     def _is_quick(self, group: Sequence[Call]) -> bool:
         usual = self._usual_seconds
-        if usual is None or usual > QUICK_SECONDS:
+        if usual is None or usual > QUICK_SECONDS or min(self._lately) > QUICK_SECONDS:
             return False
         return sum(array.nbytes for call in group for array in call.inputs.values()) < QUICK_BYTES
 
@@ -161,7 +164,7 @@ class Batcher:
 
     def _ask(self, group: Sequence[Call]) -> tuple[list[Arrays | Exception] | None, Exception | None]:
         """Return what each call is answered with."""
-        began = time.perf_counter()
+        began, worked = time.perf_counter(), time.thread_time()
         try:
             if len(group) == 1:
                 return [self._model.predict(group[0].inputs)], None
@@ -171,7 +174,7 @@ class Batcher:
                 return None, error
             return [self._ask_alone(call) for call in group], None
         finally:
-            self._note(time.perf_counter() - began)
+            self._note(time.perf_counter() - began, time.thread_time() - worked)
 
     def _ask_together(self, group: Sequence[Call]) -> list[Arrays | Exception]:
         import numpy
@@ -198,9 +201,10 @@ class Batcher:
         except Exception as error:
             return error
 
-    def _note(self, seconds: float) -> None:
+    def _note(self, seconds: float, worked_seconds: float) -> None:
         usual = self._usual_seconds
-        self._usual_seconds = seconds if usual is None else usual + 0.2 * (seconds - usual)
+        self._usual_seconds = worked_seconds if usual is None else usual + 0.2 * (worked_seconds - usual)
+        self._lately.append(seconds)
         self._observe_seconds(seconds)
 
     def _finish(

@@ -28,6 +28,7 @@ from proa.ml.serving.wire.load_counter import LoadCounter
 from proa.process import told_to_stop
 
 if TYPE_CHECKING:
+    from proa.ml.grpc.server import GrpcServer
     from proa.ml.serving.payloads.logger import PayloadLogger
     from proa.ml.serving.server.options import Options
 
@@ -102,26 +103,45 @@ class ModelServer:
         await self.repository.close()
 
     async def _listen_grpc(self) -> int:
+        """Open gRPC's port; what speaks it is imported with the first connection."""
+        servers: list[GrpcServer] = []
+
+        def connect() -> asyncio.Protocol:
+            from proa.ml.grpc.connection import GrpcConnection
+
+            if not servers:
+                servers.append(self._make_grpc())
+            return GrpcConnection(servers[0], is_host=False)
+
+        async def close() -> None:
+            listening.close()
+            for server in servers:
+                await server.close()
+
+        sock = open_listener(self.options.host, self.options.grpc_port)
+        listening = await asyncio.get_running_loop().create_server(connect, sock=sock, backlog=1024)
+        self._stack.push_async_callback(close)
+        port: int = listening.sockets[0].getsockname()[1]
+        return port
+
+    def _make_grpc(self) -> GrpcServer:
         from proa.ml.grpc.connection import Limits
         from proa.ml.grpc.server import GrpcServer
         from proa.ml.serving.server.grpc_service import InferenceService
         from proa.ml.serving.wire.grpc_messages import OPEN_INFERENCE
 
         options = self.options
-        service = InferenceService(self.repository, self.gate, self.app)
+        held_bytes = max(256 * MIB, 4 * options.max_body_bytes)
         limits = Limits(
             connections=4096,
             of_one_address=4096,
             message_bytes=options.max_body_bytes,
-            held_bytes=max(256 * MIB, 4 * options.max_body_bytes),
-            held_of_one_bytes=max(256 * MIB, 4 * options.max_body_bytes),
+            held_bytes=held_bytes,
+            held_of_one_bytes=held_bytes,
             call_seconds=options.timeout_seconds or 600.0,
         )
-        server = GrpcServer(OPEN_INFERENCE, service.methods, limits)
-        listening = await server.serve(open_listener(options.host, options.grpc_port))
-        self._stack.push_async_callback(server.close)
-        port: int = listening.sockets[0].getsockname()[1]
-        return port
+        service = InferenceService(self.repository, self.gate, self.app)
+        return GrpcServer(OPEN_INFERENCE, service.methods, limits)
 
     def _tell_load(self, exchange: Exchange) -> None:
         """Answer at the load port: GET / and /metrics."""
