@@ -151,6 +151,8 @@ class Autoscaler:
             for pod, load in zip(pods, answers, strict=True)
             if load is not None or pod in watched.ready
         }
+        for address in {*pods.values()} - {*watched.ready.values(), *watched.starting.values()}:
+            self._loads.forget(address)  # it went while it was asked
         held, now = self._gate.load(key), self.clock()
         watched.observation.add(loads, held, now)
         watched.due = now + (IDLE_SECONDS if _is_idle(answers, held) else TICK_SECONDS)

@@ -20,6 +20,7 @@ MAX_ASKED = 64
 MAX_ANSWER_BYTES = 8 * 1024
 _REQUEST = b"GET / HTTP/1.1\r\nHost: load\r\nUser-Agent: proa-autoscaler\r\nAccept: application/json\r\n\r\n"
 
+_FAILURES = (OSError, EOFError, ValueError, asyncio.LimitOverrunError)
 _Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
@@ -43,13 +44,13 @@ class LoadClient:
                 async with asyncio.timeout(ANSWER_SECONDS):
                     kept = self._connections.pop(address, None)
                     if kept is not None:
-                        with suppress(OSError, EOFError, ValueError):
+                        with suppress(*_FAILURES):
                             return await self._ask(address, kept)
                     sock = await self._dial(address, self._port)
                     sock.setblocking(False)
                     opened = await asyncio.open_connection(sock=sock, limit=MAX_ANSWER_BYTES)
                     return await self._ask(address, opened)
-            except (OSError, EOFError, ValueError) as error:
+            except _FAILURES as error:
                 raise NoLoad(f"{address}:{self._port}: {error or type(error).__name__}") from None
 
     def forget(self, address: str) -> None:
