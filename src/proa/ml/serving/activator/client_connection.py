@@ -24,8 +24,9 @@ from proa.ml.serving.activator.answers import (
     make_probe_answer,
 )
 from proa.ml.serving.activator.exchange import Exchange, Pods
-from proa.ml.serving.activator.http2 import PREFACE, Http2Connection
+from proa.ml.serving.activator.http2 import Http2Connection
 from proa.ml.serving.activator.http2 import Owner as Http2Owner
+from proa.ml.serving.activator.http2_frames import PREFACE
 from proa.ml.serving.activator.waiting_room import WaitingRoom
 from proa.reconcile.protocol import Key
 

@@ -12,11 +12,8 @@ from __future__ import annotations
 import asyncio
 from typing import Protocol, cast
 
-from hpack import Decoder, Encoder, HPACKError
-
 from proa.ml.serving.activator.addresses import find_revision
 from proa.ml.serving.activator.answers import (
-    BROKEN,
     LONG_HEAD,
     MALFORMED,
     MEMORY_FULL,
@@ -25,18 +22,28 @@ from proa.ml.serving.activator.answers import (
     Refusal,
 )
 from proa.ml.serving.activator.deadline import Deadline
+from proa.ml.serving.activator.http2_frames import (
+    ACK,
+    CONTINUATION,
+    END_HEADERS,
+    HEADERS,
+    MAX_HEAD_BYTES,
+    PING,
+    PREFACE,
+    RST_STREAM,
+    SETTINGS,
+    Frame,
+    Malformed,
+    make_frame,
+    make_refusal,
+    read_headers,
+    take_frame,
+)
 from proa.ml.serving.activator.waiting_room import Slot, WaitingRoom
 from proa.reconcile.protocol import Key
 
-PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
-MAX_HEAD_BYTES = 64 * 1024
 MAX_KEPT_BYTES = 256 * 1024
 """While there is no pod: a client may not send more than 64 KiB of bodies before somebody lets it."""
-MAX_FRAME_BYTES = 16 * 1024
-_HEAD = 9
-_DATA, _HEADERS, _RST_STREAM, _SETTINGS, _PING, _GOAWAY, _CONTINUATION = 0, 1, 3, 4, 6, 7, 9
-_END_STREAM = _ACK = 0x1
-_END_HEADERS, _PADDED, _PRIORITY = 0x4, 0x8, 0x20
 
 
 class Owner(Protocol):
@@ -73,7 +80,7 @@ class Http2Connection:
         self._has_answer = False
         self._is_over = False
         self._has_preface = False
-        transport.write(_frame(_SETTINGS, 0, 0))
+        transport.write(make_frame(SETTINGS, 0, 0))
 
     def feed(self, data: bytes) -> None:
         """Take what the client sends."""
@@ -87,8 +94,11 @@ class Http2Connection:
         if not self._has_preface:
             self._has_preface = True
             del self._unread[: len(PREFACE)]
-        while not self._is_over and (frame := self._take_frame()):
-            self._read_frame(frame)
+        try:
+            while not self._is_over and (frame := take_frame(self._unread)):
+                self._read_frame(frame)
+        except Malformed:
+            self._refuse(MALFORMED)
         if not self._is_over and self._pod is None and len(self._kept) > MAX_KEPT_BYTES:
             self._refuse(MALFORMED)
 
@@ -173,44 +183,36 @@ class Http2Connection:
         if self._key is not None and room.again(self):
             self._owner.waits(self._key, room)
 
-    def _take_frame(self) -> bytes:
-        """Return the next whole frame, b"" where there is none yet."""
-        if len(self._unread) < _HEAD:
-            return b""
-        length = int.from_bytes(self._unread[:3], "big")
-        if length > MAX_FRAME_BYTES:
-            self._refuse(MALFORMED)
-            return b""
-        if len(self._unread) < _HEAD + length:
-            return b""
-        frame = bytes(self._unread[: _HEAD + length])
-        del self._unread[: _HEAD + length]
-        return frame
-
-    def _read_frame(self, frame: bytes) -> None:
-        kind, flags = frame[3], frame[4]
-        if kind == _SETTINGS and flags & _ACK and self._waits_for_ack:
+    def _read_frame(self, frame: Frame) -> None:
+        if frame.kind == SETTINGS and frame.flags & ACK and self._waits_for_ack:
             self._waits_for_ack = False
             return
-        if kind == _PING and self._pod is None:
-            if not flags & _ACK:
-                self._transport.write(_frame(_PING, _ACK, 0, frame[_HEAD:]))
+        if frame.kind == PING and self._pod is None:
+            if not frame.flags & ACK:
+                self._transport.write(make_frame(PING, ACK, 0, frame.payload))
             return
         if self._pod is not None:
-            self._pod.write(frame)
-        if self._has_answer:
-            return
-        self._kept += frame
-        stream = int.from_bytes(frame[5:_HEAD], "big") & 0x7FFFFFFF
-        if kind == _HEADERS:
-            self._open.add(stream)
-        elif kind == _RST_STREAM:
-            self._open.discard(stream)
+            self._pod.write(frame.data)
+        if not self._has_answer:
+            self._keep(frame)
+
+    def _keep(self, frame: Frame) -> None:
+        """Keep what the pod has to get, and look at what it asks for."""
+        self._kept += frame.data
+        if frame.kind == HEADERS:
+            self._open.add(frame.stream)
+        elif frame.kind == RST_STREAM:
+            self._open.discard(frame.stream)
         if self._room is not None:
-            self._owner.keep(len(frame))
+            self._owner.keep(len(frame.data))
             self._wait_or_not(self._room)
-        elif kind in (_HEADERS, _CONTINUATION):
-            self._read_headers(kind, flags, stream, frame[_HEAD:])
+        elif frame.kind in (HEADERS, CONTINUATION):
+            self._stream = frame.stream
+            self._block += frame.block
+            if len(self._block) > MAX_HEAD_BYTES:
+                self._refuse(LONG_HEAD)
+            elif frame.flags & END_HEADERS:
+                self._begin(read_headers(bytes(self._block)))
 
     def _wait_or_not(self, room: WaitingRoom) -> None:
         """Have a place as long as a stream needs one."""
@@ -227,27 +229,8 @@ class Http2Connection:
             if room.enter(self):
                 self._owner.waits(self._key, room)
 
-    def _read_headers(self, kind: int, flags: int, stream: int, payload: bytes) -> None:
-        if kind == _HEADERS:
-            self._stream = stream
-            if flags & _PADDED:
-                payload = payload[1 : len(payload) - payload[0]] if payload else b""
-            if flags & _PRIORITY:
-                payload = payload[5:]
-        self._block += payload
-        if len(self._block) > MAX_HEAD_BYTES:
-            self._refuse(LONG_HEAD)
-        elif flags & _END_HEADERS:
-            self._begin(bytes(self._block))
-
-    def _begin(self, block: bytes) -> None:
+    def _begin(self, headers: dict[str, str]) -> None:
         """Go where the headers say."""
-        try:
-            found = Decoder(max_header_list_size=MAX_HEAD_BYTES).decode(block)
-        except HPACKError:
-            self._refuse(MALFORMED)
-            return
-        headers = {str(name).lower(): str(value) for name, value in found}
         self._key = find_revision(headers, headers.get(":authority", headers.get("host", "")))
         room = self._owner.find_room(self._key) if self._key is not None else None
         if self._key is None or room is None or room.is_full or self._owner.is_out_of_memory:
@@ -259,18 +242,9 @@ class Http2Connection:
         self._enter(room)
 
     def _refuse(self, refusal: Refusal) -> None:
-        """Answer the first request in gRPC's words, and end the connection."""
+        """Answer the first request, and end the connection."""
         self._is_over = True
-        headers = [
-            (":status", "200" if refusal.grpc_status != BROKEN.grpc_status else "503"),
-            ("content-type", "application/grpc"),
-            ("grpc-status", str(refusal.grpc_status)),
-            ("grpc-message", refusal.words),
-        ]
-        if self._stream:
-            block = Encoder().encode(headers)
-            self._transport.write(_frame(_HEADERS, _END_HEADERS | _END_STREAM, self._stream, block))
-        self._transport.write(_frame(_GOAWAY, 0, 0, self._stream.to_bytes(4, "big") + b"\0\0\0\0"))
+        self._transport.write(make_refusal(refusal, self._stream))
         self._transport.close()
 
 
@@ -294,7 +268,3 @@ class _PodSide(asyncio.Protocol):
 
     def resume_writing(self) -> None:
         self._way.hold_client(holds=False)
-
-
-def _frame(kind: int, flags: int, stream: int, payload: bytes = b"") -> bytes:
-    return len(payload).to_bytes(3, "big") + bytes((kind, flags)) + stream.to_bytes(4, "big") + payload
