@@ -48,7 +48,7 @@ SERVING = (
     "httpx",
     "uvicorn",
 )
-"""KServe's SDK and server, and the library of each format of models. The SDK hands objects over that newer clients refuse."""
+"""KServe's SDK and server, and the library of each format of models. Newer clients of Kubernetes refuse its objects."""
 SDK_VENVS = {
     "serving": SERVING,
     "kfp": KFP,
