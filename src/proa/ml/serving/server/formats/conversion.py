@@ -6,7 +6,8 @@ the file and the versions of all that takes part:
 - in /mnt/converted, where the revision has a folder in the node's model cache, or the one that $PROA_CONVERTED names,
 - else beside the file, in .converted/, where that can be written to,
 - else in the temporary folder, where it lasts as long as the container.
-Serving does not wait for longer than WAIT_SECONDS: the library serves then, and the next start finds what was made.
+Serving does not wait for longer than `--convert_seconds` (WAIT_SECONDS): the library serves then, and the next start
+finds what was made.
 The process opens the pickle in the same pod, as the server would.
 """
 
@@ -71,7 +72,7 @@ def find_converted(path: Path, options: LoadOptions) -> Converted:
     if limit is not None and limit < _NEEDED_BYTES + 4 * size:
         return _none(f"the memory limit of {limit >> 20} MB leaves no room to make it")
     if not _convert(path, kept_in / name, options):
-        return _none(f"making it takes longer than {WAIT_SECONDS} s; a later start may find it")
+        return _none("making it takes longer than --convert_seconds; a later start may find it")
     return _read(kept_in / name) or _none("the process that makes it failed")
 
 
@@ -140,7 +141,7 @@ def _convert(path: Path, stem: Path, options: LoadOptions) -> bool:
         [*command, trusted], env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL
     )
     try:
-        process.wait(WAIT_SECONDS)
+        process.wait(settings.find_number(options.settings, "convert_seconds") or WAIT_SECONDS)
     except subprocess.TimeoutExpired:
         threading.Thread(target=process.wait, name="conversion", daemon=True).start()
         return False

@@ -5,6 +5,7 @@ Formats have the names of KServe's runtimes' supportedModelFormats. A module is 
 
 from __future__ import annotations
 
+import re
 from importlib import import_module
 from pathlib import Path
 from typing import cast
@@ -36,6 +37,11 @@ _BY_ENDING = {
     ".pt2": "pytorch",
     ".torchscript": "pytorch",
 }
+_PROGRAMS = {
+    "fastapi": re.compile(rb"^(app\s*[:=]|(async )?def app\b)", re.M),
+    "custom": re.compile(rb"^class Model\b", re.M),
+}
+"""What a program has that serves itself: any other file of its folder is its own matter."""
 _LIGHTGBM_STARTS = b"tree\n"
 
 
@@ -63,19 +69,26 @@ def find_format(folder: Path) -> str:
         return "mlflow"
     if (folder / "config.json").is_file() and _is_transformer(folder / "config.json"):
         return "huggingface"
+    for format_name, program in _PROGRAMS.items():
+        if any(
+            path.is_file() and program.search(path.read_bytes())
+            for path in _list_programs(folder, format_name)
+        ):
+            return format_name
     paths = [folder] if folder.is_file() else sorted(path for path in folder.iterdir() if path.is_file())
     found = {format_name for path in paths if (format_name := _find_format_of_file(path))}
     if len(found) > 1:
         raise ModelError(f"{folder} has files of {' and '.join(sorted(found))}; name one as modelFormat")
     if found:
         return found.pop()
-    if any((folder / name).is_file() for name in ("app.py", "main.py")):
-        return "fastapi"
-    if (folder / "model.py").is_file():
-        return "custom"
     raise ModelMissing(
         f"no model of a known format in {folder}: {files.describe(folder)}; known are {', '.join(FORMATS)}"
     )
+
+
+def _list_programs(folder: Path, format_name: str) -> list[Path]:
+    names = ("app.py", "main.py") if format_name == "fastapi" else ("model.py",)
+    return [folder / name for name in names]
 
 
 def _find_format_of_file(path: Path) -> str:

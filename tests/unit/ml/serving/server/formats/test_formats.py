@@ -86,8 +86,8 @@ def make_onnx(folder: Path) -> Path:
         ({"model_pt2": ""}, "pytorch"),
         ({"MLmodel": "flavors: {}", "model_pkl": ""}, "mlflow"),
         ({"config_json": '{"architectures": []}', "vocab_txt": ""}, "huggingface"),
-        ({"app_py": ""}, "fastapi"),
-        ({"model_py": ""}, "custom"),
+        ({"app_py": "app = FastAPI()", "weights_pt": ""}, "fastapi"),
+        ({"model_py": "class Model:", "model_pt": ""}, "custom"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )

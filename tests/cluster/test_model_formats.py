@@ -1,0 +1,56 @@
+"""Each format of models, trained on real data, says over the wire what its library says."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from support.sdk_venvs import SERVING, make_sdk_venv
+
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600, func_only=True)]
+PROGRAM = Path(__file__).with_name("programs") / "model_formats.py"
+SOURCE = Path(__file__).resolve().parents[2] / "src"
+LONGEST = 500
+"""Seconds that training and serving all of them may take on a busy machine."""
+MODELS = {
+    "sklearn_pipeline",
+    "sklearn_forest",
+    "sklearn_as_it_is",
+    "sklearn_texts",
+    "skops",
+    "xgboost",
+    "lightgbm",
+    "onnx",
+    "mlflow_sklearn",
+    "mlflow_xgboost",
+    "mlflow_lightgbm",
+    "mlflow_python",
+    "torchscript",
+    "torch_exported",
+    "classification_of_texts",
+    "classification_of_tokens",
+    "masks_to_fill",
+    "embeddings",
+    "generation",
+    "as_its_equal_in_onnx",
+    "network_as_onnx",
+    "network_as_application",
+}
+
+
+def test_predictions_are_equal_to_the_librarys_own(tmp_path: Path) -> None:
+    python = make_sdk_venv("serving", SERVING)
+    environment = os.environ | {"PYTHONPATH": str(SOURCE), "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+    command = [str(python), str(PROGRAM), str(tmp_path)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=LONGEST)
+    assert done.returncode == 0, done.stderr[-3000:]
+    lines = [line for line in done.stdout.splitlines() if line.startswith("{")]
+    told: dict[str, dict[str, Any]] = {found["name"]: found for found in map(json.loads, lines)}
+    assert {name: found["wrong"] for name, found in told.items() if "wrong" in found} == {}
+    assert set(told) == MODELS
+    assert told["network_as_onnx"]["accuracy"] > 0.8
