@@ -5,6 +5,8 @@
 Payloads are the decoded JSON of V1 or V2. What is not asynchronous runs in one thread of the model's own: its
 methods are never called twice at once, and the server answers others meanwhile.
 
+A transformer has no `predict`: what its `preprocess` returned is sent to the predictor (predictor.py).
+
 The class is `--model_class=module:Class`, by default Model in model.py of the model's folder; it is made with the
 model's name where its constructor takes one, and finds the folder as `self.model_dir`.
 
@@ -22,9 +24,11 @@ from pathlib import Path
 from typing import Any
 
 from proa.ml.serving.server.formats.modules import load_object
+from proa.ml.serving.server.formats.predictor import Predictor, find_predictor
 from proa.ml.serving.server.formats.protocol import InputError, LoadOptions, ModelError
 
 DEFAULT_CLASS = "model:Model"
+_UPSTREAM = "kserve.model"
 _INVALID_INPUT = "InvalidInput"
 """KServe's error for requests that do not fit, by name: a class of the user's may come with any version of it."""
 
@@ -33,8 +37,12 @@ def load(folder: Path, options: LoadOptions) -> CustomModel:
     """Return the class' one object as a model, after its `load`."""
     word = options.settings.get("model_class") or DEFAULT_CLASS
     kind = load_object(folder, word)
-    if not callable(getattr(kind, "predict", None)):
-        raise ModelError(f"{word} has no method predict; expected predict(self, payload, headers)")
+    predictor = find_predictor(options) if _is_transformer(kind) else None
+    if predictor is None and not callable(getattr(kind, "predict", None)):
+        raise ModelError(
+            f"{word} has no method predict; expected predict(self, payload, headers), or of a transformer "
+            f"--predictor_host"
+        )
     try:
         made = kind(options.name) if _takes_argument(kind) else kind()
         made.model_dir = str(folder)
@@ -46,7 +54,7 @@ def load(folder: Path, options: LoadOptions) -> CustomModel:
         raise ModelError(f"{word} does not load: {type(error).__name__}: {error}") from error
     if loaded_is_false(made):
         raise ModelError(f"{word} is not ready after load(); expected it to set self.ready")
-    return CustomModel(made)
+    return CustomModel(made, predictor)
 
 
 def loaded_is_false(made: Any) -> bool:
@@ -59,14 +67,17 @@ class CustomModel:
 
     platform = "custom"
 
-    def __init__(self, made: Any) -> None:
-        self._made = made
+    def __init__(self, made: Any, predictor: Predictor | None = None) -> None:
+        self._made, self._predictor = made, predictor
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="custom-model")
         self._calls = {
             name: _Call(method, self._thread)
             for name in ("preprocess", "predict", "postprocess", "explain")
             if callable(method := getattr(made, name, None))
         }
+
+        if predictor is not None:
+            self._calls["predict"] = _Call(predictor.predict, self._thread)
 
     async def predict(self, payload: Any, headers: Mapping[str, str]) -> Any:
         """Return what preprocess, predict and postprocess make of it, one after the other."""
@@ -85,6 +96,8 @@ class CustomModel:
                 self._made.stop()
         finally:
             self._thread.shutdown(wait=False)
+            if self._predictor is not None:
+                self._predictor.close()
 
     async def _run(self, verb: str, payload: Any, headers: Mapping[str, str]) -> Any:
         try:
@@ -121,6 +134,12 @@ def _count_arguments(method: Callable[..., Any]) -> int:
     if any(parameter.kind is inspect.Parameter.VAR_POSITIONAL for parameter in parameters):
         return 2
     return sum(parameter.kind in kinds for parameter in parameters)
+
+
+def _is_transformer(kind: Any) -> bool:
+    """Tell whether a class leaves prediction to somebody else: it has no predict but KServe's own."""
+    method = getattr(kind, "predict", None)
+    return method is None or getattr(method, "__module__", "") == _UPSTREAM
 
 
 def _takes_argument(kind: Callable[..., Any]) -> bool:

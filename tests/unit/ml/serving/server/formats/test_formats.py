@@ -26,6 +26,8 @@ from proa.ml.serving.server.formats.protocol import (
     TensorSpec,
 )
 from proa.ml.serving.server.formats.rows import make_matrix, make_rows
+from proa.ml.serving.wire.refusals import Refused
+from support.model_server import Doubler, Running, serve
 
 OPTIONS = LoadOptions("m", settings={"convert": "false"})
 WINE = load_wine(return_X_y=True)
@@ -228,6 +230,36 @@ def test_a_class_that_is_not_there_is_told(tmp_path: Path, word: str, why: str) 
     put(tmp_path, broken_py="1 / 0", thing_py="class Thing: pass")
     with pytest.raises(ModelError, match=why):
         load_model(tmp_path, "custom", OPTIONS._replace(settings={"model_class": word}))
+
+
+TRANSFORMER = """
+import numpy
+class Model:
+    def preprocess(self, payload):
+        rows = numpy.array(payload["instances"], dtype=float)
+        return {"inputs": [{"name": "x", "data": rows}]}
+    def postprocess(self, result):
+        [output] = result["outputs"]
+        return {"predictions": output["data"].sum(axis=1).tolist()}
+"""
+
+
+def test_a_transformer_asks_its_predictor_by_arrays(tmp_path: Path) -> None:
+    put(tmp_path, model_py=TRANSFORMER)
+
+    async def body(predictor: Running) -> None:
+        told = {"predictor_host": f"127.0.0.1:{predictor.ports.http}", "predictor_protocol": "v2"}
+        model: Any = load_model(tmp_path, "", OPTIONS._replace(settings=told))
+        try:
+            answer = await model.predict({"instances": [[1, 2], [3, 4]]}, {"X-Request-Id": "1"})
+            assert answer == {"predictions": [6.0, 14.0]}
+            with pytest.raises(Refused, match=r"7\.0 is not taken") as refused:
+                await model.predict({"instances": [[7, 7]]}, {})
+            assert refused.value.status == 400
+        finally:
+            model.close()
+
+    serve(body, Doubler(refused=7.0))
 
 
 def test_two_folders_may_have_modules_of_one_name(tmp_path: Path) -> None:
