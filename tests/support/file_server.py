@@ -21,6 +21,8 @@ class Asked:
     path: str
     query: str
     headers: Mapping[str, str]
+    method: str = "GET"
+    body: bytes = b""
 
 
 @dataclass
@@ -60,11 +62,16 @@ def run_file_server(tls: ssl.SSLContext | None = None) -> Iterator[FileServer]:
             """Say nothing."""
 
         def do_GET(self) -> None:
+            self._answer_to(b"")
+
+        def _answer_to(self, body: bytes) -> None:
             parts = urlsplit(self.path)
             asked = Asked(
                 unquote(parts.path),
                 parts.query,
                 {name.title(): value for name, value in self.headers.items()},
+                self.command,
+                body,
             )
             served.asked.append(asked)
             route = next(
@@ -81,8 +88,7 @@ def run_file_server(tls: ssl.SSLContext | None = None) -> Iterator[FileServer]:
             self.do_GET()
 
         def do_POST(self) -> None:
-            self.rfile.read(int(self.headers.get("Content-Length", "0")))
-            self.do_GET()
+            self._answer_to(self.rfile.read(int(self.headers.get("Content-Length", "0"))))
 
         def _file(self, data: bytes, asked: Asked) -> None:
             headers = {"Content-Type": "application/octet-stream"}

@@ -49,17 +49,18 @@ def find(uri: str, around: Surroundings) -> Model:
         raise StorageError(
             f"{scheme}:// needs the package obstore in the image: pip install 'proa[s3]'"
         ) from None
+    place = f"{scheme}\n{env.get('AWS_ENDPOINT_URL', '') if scheme == 's3' else ''}\n{bucket}"
     try:
         store = _open(scheme, bucket, env)
         if key and (found := _head(obstore, store, key)) is not None:
             name = key.rpartition("/")[2]
-            return Model([_piece(store, found, name, uri)._replace(unpack=kind_of(name))], uri)
+            return Model([_piece(store, found, name, uri, place)._replace(unpack=kind_of(name))], uri)
         listed = _list(obstore, store, key)
     except StorageError:
         raise
     except Exception as error:  # obstore's own family
         raise _explained(uri, error, env) from None
-    pieces = [_piece(store, one, one["path"][len(key) :].lstrip("/"), uri) for one in listed]
+    pieces = [_piece(store, one, one["path"][len(key) :].lstrip("/"), uri, place) for one in listed]
     if not pieces:
         raise StorageError(
             f"Failed to fetch model. No model found in {uri}: neither an object nor anything below it"
@@ -178,15 +179,11 @@ def _list(obstore: Any, store: Any, key: str) -> list[Any]:
     return sorted((one for one in found if one["path"] != key), key=lambda one: str(one["path"]))
 
 
-def _piece(store: Any, about: Any, path: str, uri: str) -> Piece:
+def _piece(store: Any, about: Any, path: str, uri: str, place: str) -> Piece:
     if ".." in path.split("/"):
         raise StorageError(f"{uri} has an object {about['path']!r}, which leads out of the model's folder")
     tag = about["e_tag"] or about.get("version") or ""
-    identity = (
-        f"{uri.partition('://')[0]}\n{uri.split('/')[2]}\n{about['path']}\n{tag}\n{about['size']}"
-        if tag
-        else ""
-    )
+    identity = f"{place}\n{about['path']}\n{tag}\n{about['size']}" if tag else ""
 
     def open_at(offset: int) -> Opened:
         return Opened(offset, _chunks(store, about["path"], tag, offset, uri))

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
+from pathlib import Path
 from typing import Any
 
-from proa.ml.serving.operator.model_cache import revision_of
+from proa.client.fake import FakeClient
+from proa.ml.grpc.door import Door
+from proa.ml.serving.operator.model_cache import GRACE_SECONDS, ModelCacheController, revision_of
 from proa.ml.serving.revisions.model_files import Source, StorageSettings, make_model_files
+from proa.ml.serving.settings import ServingSettings
+from proa.objects.resource import DEPLOYMENTS
+from proa.reconcile.manager import Manager
 
 
 def make_deployment(uri: str) -> dict[str, Any]:
@@ -17,10 +25,43 @@ def make_deployment(uri: str) -> dict[str, Any]:
         namespace={"metadata": {"name": "team"}},
         annotations={},
     )
-    return {"spec": {"template": {"spec": {"initContainers": list(files.init_containers)}}}}
+    labels = {"serving.kserve.io/inferenceservice": "iris"}
+    metadata = {"name": "iris-predictor-00001-deployment", "namespace": "team", "labels": labels}
+    return {
+        "metadata": metadata,
+        "spec": {"template": {"spec": {"initContainers": list(files.init_containers)}}},
+    }
 
 
 def test_a_deployment_tells_which_folder_of_a_store_its_pods_need() -> None:
     assert revision_of(make_deployment("s3://bucket/iris")) == "u-1/iris-predictor-00001-abc"
     assert revision_of(make_deployment("pvc://claim/iris")) == ""
     assert revision_of({"spec": {"template": {"spec": {}}}}) == ""
+
+
+async def look(cache: Path, later_seconds: float) -> None:
+    """Have the controller look once, at a time from now."""
+    client = FakeClient()
+    client.add(DEPLOYMENTS, make_deployment("s3://bucket/iris"))
+    controller = ModelCacheController(ServingSettings(Door(), model_cache=str(cache)))
+    manager = Manager(client, (controller,), now=lambda: time.time() + later_seconds, random=lambda: 0.5)
+    await manager.start()
+    try:
+        quiet = 0
+        async with asyncio.timeout(10):
+            while quiet < 30:
+                await asyncio.sleep(0)
+                quiet = quiet + 1 if manager.is_idle() else 0
+    finally:
+        await manager.stop()
+
+
+def test_what_no_deployment_needs_goes_in_all_namespaces_after_a_while(tmp_path: Path) -> None:
+    live = tmp_path / "team/revisions/u-1/iris-predictor-00001-abc"
+    dead = [tmp_path / "team/revisions/u-1/iris-predictor-00000-abc", tmp_path / "other/revisions/u-2/x"]
+    for folder in (live, *dead):
+        (folder / "files").mkdir(parents=True)
+    asyncio.run(look(tmp_path, 0.0))
+    assert all(folder.exists() for folder in (live, *dead))
+    asyncio.run(look(tmp_path, GRACE_SECONDS + 5))
+    assert [folder.exists() for folder in (live, *dead)] == [True, False, False]

@@ -484,7 +484,7 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, 
     daemon = subprocess.Popen(command, stderr=subprocess.DEVNULL)
     try:
         wait_for_port(port)
-        yield f"git://127.0.0.1:{port}/served.git", commits
+        yield f"git://127.0.0.1:{port}/served.git", {**commits, "folder": str(root)}
     finally:
         daemon.terminate()
         daemon.wait()
@@ -513,6 +513,35 @@ def test_a_revision_of_a_repository(
 ) -> None:
     url, commits = repository
     assert get(url + revision.replace("COMMIT", commits["v1"]), store, os.environ) == {"model.txt": text}
+
+
+def test_a_repository_by_http_is_asked_as_whom_the_environment_says(
+    repository: tuple[str, dict[str, str]], server: FileServer, store: Store
+) -> None:
+    def backend(asked: Asked) -> Answer:
+        """Have git's own program answer, as a web server does (CGI)."""
+        if asked.headers.get("Authorization") != "Basic bWU6cGFzcw==":
+            return 401, {"WWW-Authenticate": 'Basic realm="git"'}, b""
+        env = {**os.environ, "GIT_PROJECT_ROOT": repository[1]["folder"], "GIT_HTTP_EXPORT_ALL": "1"}
+        env |= {"PATH_INFO": asked.path, "QUERY_STRING": asked.query, "REQUEST_METHOD": asked.method}
+        env |= {"CONTENT_TYPE": asked.headers.get("Content-Type", ""), "CONTENT_LENGTH": str(len(asked.body))}
+        env |= {"HTTP_CONTENT_ENCODING": asked.headers.get("Content-Encoding", "")}
+        env |= {"GIT_PROTOCOL": asked.headers.get("Git-Protocol", ""), "REMOTE_USER": "me"}
+        done = subprocess.run(
+            ["git", "http-backend"], input=asked.body, env=env, capture_output=True, check=True
+        )
+        head, _, body = done.stdout.partition(b"\r\n\r\n")
+        headers = dict(line.split(": ", 1) for line in head.decode().splitlines())
+        return int(headers.pop("Status", "200 OK").split()[0]), headers, body
+
+    server.routes["/served.git"] = backend
+    uri = f"git+{server.url}/served.git@main"
+    right = {**os.environ, "GIT_USERNAME": "me", "GIT_PASSWORD": "pass"}
+    assert get(uri, store, right) == {"model.txt": b"2"}
+    with pytest.raises(StorageError, match=r"Git authentication failed for .*: set GIT_USERNAME"):
+        get(uri, store, os.environ)
+    with pytest.raises(StorageError, match="do GIT_USERNAME and GIT_PASSWORD belong to it"):
+        get(uri, store, {**right, "GIT_PASSWORD": "wrong"})
 
 
 def test_a_repository_that_gives_nothing_says_why(
