@@ -112,7 +112,7 @@ class ClientConnection(asyncio.Protocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         self._head_bytes += len(name) + len(value) + 4
-        self._headers.append((name, value))
+        self._headers.append((name.lower(), value))
 
     def on_headers_complete(self) -> None:
         if self._head_bytes > MAX_HEAD_BYTES:
@@ -125,12 +125,11 @@ class ClientConnection(asyncio.Protocol):
         exchange.keeps = parser.should_keep_alive()
         self._is_last = not exchange.keeps
         for name, value in self._headers:
-            lower = name.lower()
-            if lower == b"transfer-encoding":
+            if name == b"transfer-encoding":
                 exchange.has_chunked_body = True
-            elif lower == b"expect" and not self._exchanges:
+            elif name == b"expect" and not self._exchanges:
                 self.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-            elif lower == b"upgrade":
+            elif name == b"upgrade":
                 exchange.wants_tunnel = value.lower() != b"h2c"
         self.deadline = 0.0
         self._newest = exchange

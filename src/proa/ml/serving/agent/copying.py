@@ -33,7 +33,7 @@ class Copy:
         self._pieces, self._size = [], 0
         self._kept = self._logger.logs_responses and status == 200
         for name, value in headers:
-            if name.lower() == b"content-type":
+            if name == b"content-type":
                 self._content_type = value.decode("latin-1")
 
     def answer_came(self, data: bytes) -> None:

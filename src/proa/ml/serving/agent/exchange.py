@@ -36,7 +36,6 @@ _HOP_BY_HOP = frozenset(
 )  # fmt: skip
 _END_TO_END = frozenset((b"content-length", b"host"))
 """Nobody may have these left out: where a body ends would be lost."""
-_NONE: frozenset[bytes] = frozenset()
 _REASONS = {status.value: status.phrase.encode() for status in HTTPStatus}
 
 
@@ -183,15 +182,14 @@ class Exchange:
 
     def _head(self) -> bytes:
         lines = [b"%b %b HTTP/1.1\r\n" % (self.method.encode(), self.target)]
-        named = _named_by_connection(self.headers)
+        left_out = _left_out(self.headers)
         for name, value in self.headers:
-            lower = name.lower()
-            if lower not in _HOP_BY_HOP and lower not in named:
+            if name not in left_out:
                 lines.append(b"%b: %b\r\n" % (name, value))
         if self.has_chunked_body:
             lines.append(b"Transfer-Encoding: chunked\r\n")
         if self.wants_tunnel:
-            upgrade = next((value for name, value in self.headers if name.lower() == b"upgrade"), b"")
+            upgrade = next((value for name, value in self.headers if name == b"upgrade"), b"")
             lines.append(b"Connection: Upgrade\r\nUpgrade: %b\r\n" % upgrade)
         lines.append(b"\r\n")
         return b"".join(lines)
@@ -235,19 +233,18 @@ class Exchange:
         self.status = status
         self._sent = None
         self.deadline = 0.0 if status == 101 else self.deadline
-        named = _named_by_connection(headers)
+        left_out = _left_out(headers)
         lines = [b"HTTP/1.1 %d %b\r\n" % (status, reason or _REASONS.get(status, b"Unknown"))]
         has_length = False
         for name, value in headers:
-            lower = name.lower()
-            if lower in _HOP_BY_HOP or lower in named:
+            if name in left_out:
                 continue
-            has_length = has_length or lower == b"content-length"
+            has_length = has_length or name == b"content-length"
             lines.append(b"%b: %b\r\n" % (name, value))
         self._chunks = False
         if status == 101:
             self.is_tunnel = True
-            upgrade = next((value for name, value in headers if name.lower() == b"upgrade"), b"")
+            upgrade = next((value for name, value in headers if name == b"upgrade"), b"")
             lines.append(b"Connection: Upgrade\r\nUpgrade: %b\r\n" % upgrade)
         elif not (has_length or self.method == "HEAD" or status in {204, 304}):
             self._chunks = self.is_http11
@@ -394,13 +391,14 @@ async def _reach(pool: Pool) -> ClientConnection:
         await asyncio.sleep(RESTART_PAUSE_SECONDS)
 
 
-def _named_by_connection(headers: Headers) -> frozenset[bytes]:
-    """Return the headers that are meant for this connection only, as Connection tells."""
-    named = _NONE
+def _left_out(headers: Headers) -> frozenset[bytes]:
+    """Return the headers that are meant for one connection only: the usual ones, and those that Connection names."""
+    left_out = _HOP_BY_HOP
     for name, value in headers:
-        if name.lower() == b"connection":
-            named |= frozenset(part.strip().lower() for part in value.split(b",")) - _END_TO_END
-    return named
+        if name == b"connection":
+            named = value.lower().split(b",")
+            left_out |= frozenset(part.strip() for part in named) - _END_TO_END
+    return left_out
 
 
 def make_deadline(seconds: float) -> float:

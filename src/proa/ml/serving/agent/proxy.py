@@ -204,10 +204,9 @@ class _Batch:
 def _is_probe(exchange: Exchange) -> bool:
     """Tell whether a kubelet or a part of serving asks whether we are ready."""
     for name, value in exchange.headers:
-        lower = name.lower()
-        if lower == b"user-agent":
+        if name == b"user-agent":
             if value.startswith(_PROBERS):
                 return True
-        elif lower == _PROBE_HEADER:
+        elif name == _PROBE_HEADER:
             return value == _PROBE_VALUE
     return False

@@ -25,7 +25,7 @@ class AskError(Exception):
 
 
 class Answer(NamedTuple):
-    """A whole answer. Header names as they came."""
+    """A whole answer."""
 
     status: int
     headers: Headers
@@ -33,7 +33,7 @@ class Answer(NamedTuple):
 
     def header(self, name: bytes) -> bytes:
         """Return the first value of a header, by its name in lower case."""
-        return next((value for key, value in self.headers if key.lower() == name), b"")
+        return next((value for key, value in self.headers if key == name), b"")
 
 
 async def ask(

@@ -14,8 +14,10 @@ import httptools
 
 MAX_HEAD_BYTES = 64 * 1024
 HIGH_WATER_BYTES = 256 * 1024
+_FRAMING = (b"content-length", b"transfer-encoding")
 
 Headers = list[tuple[bytes, bytes]]
+"""As they came, but for names in lower case."""
 
 
 class Receiver(Protocol):
@@ -164,7 +166,7 @@ class ClientConnection(asyncio.Protocol):
         self._reason += status
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self._headers.append((name, value))
+        self._headers.append((name.lower(), value))
 
     def on_headers_complete(self) -> None:
         status = self._parser.get_status_code()
@@ -175,8 +177,7 @@ class ClientConnection(asyncio.Protocol):
         if status == 101:
             self._is_raw = True
         elif not (self._is_head or status in {204, 304}):
-            names = {name.lower() for name, _ in self._headers}
-            self._ends_with_connection = not ({b"content-length", b"transfer-encoding"} & names)
+            self._ends_with_connection = not any(name in _FRAMING for name, _ in self._headers)
         self._began = True
         self._receiver.answer_began(status, self._reason, self._headers)
         if self._is_head:
