@@ -217,6 +217,8 @@ def _plan(world: World, chosen: Chosen, kind: str, deployments: Sequence[Object]
 
 
 def _components(isvc: Object, plans: Sequence[ComponentPlan]) -> tuple[Component, ...]:
+    """Return what requests may go to: of a service that is reached already, no component that was never ready."""
+    is_reached = bool((isvc.get("status") or {}).get("url"))
     return tuple(
         Component(
             plan.kind,
@@ -225,6 +227,7 @@ def _components(isvc: Object, plans: Sequence[ComponentPlan]) -> tuple[Component
             isvc["spec"][plan.kind].get("timeout"),
         )
         for plan in plans
+        if plan.shares or plan.kind == PREDICTOR or not is_reached
     )
 
 

@@ -77,7 +77,7 @@ async def reconcile_standard(world: World) -> Result:
         variants = list_variants(chosen.isvc)
         made = await asyncio.gather(*(_make(world, chosen, one, there.get(one.name)) for one in variants))
         ready = {name for name, one in there.items() if (one.get("status") or {}).get("availableReplicas")}
-        components = _components(made, ready)
+        components = _components(isvc, made, ready)
         routing = plan_standard_routing(isvc, components, world.configuration.ingress, world.settings.way)
         await _carry_out(world, made, ready, routing)
     except CannotMake as error:
@@ -135,10 +135,20 @@ async def _make(world: World, chosen: Chosen, variant: Variant, there: Object | 
     return Made(variant, {"metadata": metadata, "spec": spec}, template["spec"])
 
 
-def _components(made: Sequence[Made], ready: set[str]) -> tuple[Component, ...]:
-    """Return where requests may go: what is stable at once, a canary once it is ready."""
+def _components(isvc: Object, made: Sequence[Made], ready: set[str]) -> tuple[Component, ...]:
+    """Return where requests may go: a canary once it is ready; a component that was added once it was ready."""
+    status = isvc.get("status") or {}
+    told = status.get("components") or {}
     kinds = dict.fromkeys(one.variant.kind for one in made)
-    return tuple(_component(kind, [one for one in made if one.variant.kind == kind], ready) for kind in kinds)
+    found = (_component(kind, [one for one in made if one.variant.kind == kind], ready) for kind in kinds)
+    return tuple(
+        one
+        for one in found
+        if one.kind == PREDICTOR
+        or not status.get("url")
+        or (told.get(one.kind) or {}).get("url")
+        or one.backends[0].name in ready
+    )
 
 
 def _component(kind: str, made: Sequence[Made], ready: set[str]) -> Component:

@@ -452,6 +452,31 @@ def test_a_roll_out_that_fails_in_standard_mode_is_told_while_the_last_one_serve
     asyncio.run(run())
 
 
+def test_a_transformer_that_is_added_gets_requests_once_it_is_ready():
+    async def run() -> None:
+        transformer = {"containers": [{"name": "t", "image": "t"}]}
+        for mode, predictor, added in (
+            ("Knative", FIRST, "iris-transformer-00001"),
+            ("Standard", "iris-predictor", "iris-transformer"),
+        ):
+            suffix = "-deployment" if mode == "Knative" else ""
+            annotations = {"serving.kserve.io/deploymentMode": mode}
+            async with running() as world:
+                await world.apply_spec("iris", {"predictor": {"model": MODEL}}, annotations)
+                await world.serve(f"{predictor}{suffix}")
+
+                spec = {"predictor": {"model": MODEL}, "transformer": transformer}
+                await world.apply_spec("iris", spec, annotations)
+                assert world.weights("iris") == {predictor: 100}
+
+                await world.serve(f"{added}{suffix}")
+                await world.accept_routes()
+                assert world.weights("iris") == {added: 100}
+                assert world.conditions()["Ready"][0] == "True"
+
+    asyncio.run(run())
+
+
 def test_where_there_is_no_gateway_an_ingress_leads_to_the_revision():
     async def run() -> None:
         async with running(way="ingress") as world:
