@@ -38,7 +38,8 @@ def find(uri: str, around: Surroundings) -> Model:
         open=_Opening(web, uri, headers, tag, first),
         unpack=kind_of(name) or kind_of(parts.query),
     )
-    return Model([piece], f"{parts.scheme}://{parts.hostname}{parts.path}" + (f" {tag}" if tag else ""))
+    host = parts.netloc.rpartition("@")[2]
+    return Model([piece], f"{parts.scheme}://{host}{parts.path}" + (f" {tag}" if tag else ""))
 
 
 def headers_of(host: str, env: Mapping[str, str]) -> dict[str, str]:

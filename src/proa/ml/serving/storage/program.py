@@ -49,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _into_store(options: argparse.Namespace, pairs: Sequence[tuple[str, str]]) -> None:
     store = Store(Path(options.store))
     begun = time.monotonic()
-    with store.shared(), store.alone(options.revision):
+    with store.shared(), store.alone(options.revision, _say):
         if store.is_complete(options.revision):
             return
         files: list[File] = []

@@ -16,14 +16,14 @@ import os
 import re
 import shutil
 import signal
-import threading
+import sys
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 from proa.ml.serving.storage.fetching import Budget, fetch
 from proa.ml.serving.storage.pieces import StorageError, Surroundings
@@ -163,7 +163,7 @@ class Puller:
         self.pulled = pulled
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Pull until told to stop."""
     parser = argparse.ArgumentParser(prog="python -m proa.ml.serving.storage.puller", description=__doc__)
     parser.add_argument("--config-dir", default="/mnt/configs", help=f"the folder with {FILE}")
@@ -175,17 +175,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if not options.server.startswith("http://"):
         parser.error("--server: an address of http://")
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+    signal.signal(
+        signal.SIGTERM, lambda *_: os._exit(0)
+    )  # in the midst of a download too: a store survives any end
     puller = Puller(Path(options.model_dir), options.server, os.environ, options.limit)
-    _watch(Path(options.config_dir) / FILE, puller, stop)
-    return 0
+    _watch(Path(options.config_dir) / FILE, puller)
 
 
-def _watch(config: Path, puller: Puller, stop: threading.Event) -> None:
+def _watch(config: Path, puller: Puller) -> NoReturn:
     seen, said, is_done = b"\0", "", False
-    while not stop.is_set():
+    while True:
         text = _read(config)
         if text != seen or not is_done:
             try:
@@ -197,7 +196,7 @@ def _watch(config: Path, puller: Puller, stop: threading.Event) -> None:
                     said = str(error)
                     _say(f"{config}: {error}")
             seen = text
-        stop.wait(LOOK_SECONDS)
+        time.sleep(LOOK_SECONDS)  # the kubelet replaces the file; looking costs less than being told
 
 
 def _read(config: Path) -> bytes:
@@ -211,10 +210,8 @@ def _differs(one: Spec, other: Spec) -> bool:
 
 
 def _say(words: str) -> None:
-    import sys
-
     print(words, file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    main()

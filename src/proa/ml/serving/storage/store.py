@@ -20,7 +20,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import IO, NamedTuple
 
@@ -114,11 +114,16 @@ class Store:
         return (self.folder(revision) / COMPLETE).exists()
 
     @contextlib.contextmanager
-    def alone(self, revision: str) -> Iterator[None]:
-        """Be the only one that fetches for a revision."""
+    def alone(self, revision: str, say: Callable[[str], None] = lambda _: None) -> Iterator[None]:
+        """Be the only one that fetches for a revision; `say` is told where another one does."""
         target = self.folder(revision)
         target.parent.mkdir(parents=True, exist_ok=True)
-        with _locked(target.with_name(f".{target.name}.lock"), fcntl.LOCK_EX):
+        with target.with_name(f".{target.name}.lock").open("a") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                say("another pod of the revision is fetching; waiting for it")
+                fcntl.flock(file, fcntl.LOCK_EX)
             yield
 
     def complete(self, revision: str, files: Sequence[File], about: dict[str, object]) -> None:

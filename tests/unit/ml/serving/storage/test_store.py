@@ -105,6 +105,16 @@ def test_a_download_that_was_killed_goes_on_from_there(server: FileServer, tmp_p
     assert (tmp_path / "revisions/u/r/files/model").read_bytes() == BYTES
 
 
+def test_one_that_is_told_to_stop_ends_at_once(server: FileServer, tmp_path: Path) -> None:
+    server.files["/model"] = BYTES
+    server.break_after, server.hold_after_break = [1_000_000], True
+    process = run("--store", str(tmp_path), "--revision", "u/r", "--", f"{server.url}/model", ".", wait=False)
+    assert server.broken.wait(30)
+    process.terminate()
+    assert ended(process)[0] == 143
+    server.released.set()
+
+
 def test_several_pods_at_once_fetch_once(server: FileServer, tmp_path: Path) -> None:
     server.files["/model"] = BYTES
     processes = [
