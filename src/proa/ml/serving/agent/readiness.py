@@ -7,6 +7,7 @@ somebody asks. Source: Knative Serving's pkg/queue/readiness/probe.go.
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import Mapping
 from typing import Any
 
@@ -28,7 +29,8 @@ class Readiness:
         named = action.get("port")
         self._port = named if isinstance(named, int) else port
         self._timeout = float(probe.get("timeoutSeconds") or 1)
-        self._pool = Pool("127.0.0.1", self._port)
+        is_tls = str((self._http or {}).get("scheme") or "").upper() == "HTTPS"
+        self._pool = Pool("127.0.0.1", self._port, _make_tls_context() if is_tls else None)
         self._first: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -67,3 +69,11 @@ class Readiness:
             return 200 <= answer.status < 400
         except (OSError, AskError):
             return False
+
+
+def _make_tls_context() -> ssl.SSLContext:
+    """Return a context that, as kubelets do, takes any certificate."""
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context

@@ -35,6 +35,7 @@ from proa.objects.resource import DEPLOYMENTS
 KIND_LABEL = "serving.kserve.io/kind"
 ROUTER_FIELDS = ("nodes", "routerTimeouts")
 """Of a graph's spec: what the router is told. A change of anything else starts no other pods."""
+GRACE_SECONDS = 30
 _POD_FIELDS = ("affinity", "tolerations", "nodeSelector", "nodeName", "serviceAccountName")
 _NOT_PASSED_ON = ("kubectl.kubernetes.io/last-applied-configuration",)
 
@@ -124,7 +125,9 @@ def _make_pod(graph: Object, spec: Object, config: Mapping[str, Any], image: str
             "readOnlyRootFilesystem": True,
             "allowPrivilegeEscalation": False,
             "capabilities": {"drop": ["ALL"]},
+            "seccompProfile": {"type": "RuntimeDefault"},
         },
+        "terminationMessagePolicy": "FallbackToLogsOnError",
     }
     if config.get("image"):
         container["securityContext"]["runAsNonRoot"] = True
@@ -134,7 +137,12 @@ def _make_pod(graph: Object, spec: Object, config: Mapping[str, Any], image: str
         container["resources"] = resources
     if patterns := (config.get("headers") or {}).get("propagate"):
         container["env"] = [{"name": HEADERS_VARIABLE, "value": ",".join(patterns)}]
-    pod: Object = {"containers": [container], "automountServiceAccountToken": False}
+    pod: Object = {
+        "containers": [container],
+        "automountServiceAccountToken": False,
+        "enableServiceLinks": False,
+        "terminationGracePeriodSeconds": max(GRACE_SECONDS, graph["spec"].get("timeout") or 0),
+    }
     pod |= {field: graph["spec"][field] for field in _POD_FIELDS if graph["spec"].get(field)}
     if secrets := config.get("imagePullSecrets"):
         pod["imagePullSecrets"] = [{"name": name} for name in secrets]
