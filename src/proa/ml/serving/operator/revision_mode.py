@@ -21,9 +21,6 @@ from proa.ml.serving.operator.component_plan import (
     ComponentPlan,
     plan_component,
 )
-from proa.ml.serving.operator.conditions import (
-    TRUE,
-)
 from proa.ml.serving.operator.configuration import KNATIVE
 from proa.ml.serving.operator.gateway import ensure_gateway
 from proa.ml.serving.operator.new_revisions import Refused, ensure_revision, is_revision_of
@@ -38,8 +35,8 @@ from proa.ml.serving.revisions.names import (
 )
 from proa.ml.serving.revisions.template import pod_ports
 from proa.ml.serving.routing.addresses import (
+    are_carried_out,
     config_for,
-    routes_readiness,
 )
 from proa.ml.serving.routing.parts import Backend, BadRoute, Component, Ports, Routing
 from proa.ml.serving.routing.revisions import plan_routing
@@ -149,4 +146,4 @@ def _changes(world: World, kind: Resource, wanted: Sequence[Object]) -> Changes:
 def _are_carried_out(world: World, routing: Routing) -> bool:
     """Tell whether no request goes where routes led before."""
     found = world.owned(world.route_kind)
-    return routes_readiness(routing.routes, found, world.gateway, world.settings.way).status == TRUE
+    return are_carried_out(routing.routes, found, world.gateway, world.settings.way)

@@ -18,7 +18,6 @@ from proa.ml.serving.kinds import PREDICTOR, SERVICE_LABEL
 from proa.ml.serving.operator.access import make_files
 from proa.ml.serving.operator.children import Changes, NotOwned, carry_out, owned, plan_children
 from proa.ml.serving.operator.choosing import Chosen, choose, choose_for
-from proa.ml.serving.operator.conditions import TRUE
 from proa.ml.serving.operator.configuration import STANDARD
 from proa.ml.serving.operator.gateway import ensure_gateway
 from proa.ml.serving.operator.standard_status import Seen, make_status
@@ -39,7 +38,7 @@ from proa.ml.serving.revisions.variants import (
     stable_min_replicas,
 )
 from proa.ml.serving.revisions.words import CannotMake
-from proa.ml.serving.routing.addresses import routes_readiness
+from proa.ml.serving.routing.addresses import are_carried_out
 from proa.ml.serving.routing.parts import Backend, BadRoute, Component, Ports, Routing
 from proa.ml.serving.routing.standard import plan_standard_routing
 from proa.objects import meta
@@ -213,7 +212,7 @@ def _changes(world: World, kind: Resource, wanted: Sequence[Object]) -> Changes:
 
 def _are_carried_out(world: World, routing: Routing) -> bool:
     found = world.owned(world.route_kind)
-    return routes_readiness(routing.routes, found, world.gateway, world.settings.way).status == TRUE
+    return are_carried_out(routing.routes, found, world.gateway, world.settings.way)
 
 
 def _labelled(made: Made, child: Object) -> Object:

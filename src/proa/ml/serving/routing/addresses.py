@@ -18,7 +18,7 @@ from proa.objects import meta
 
 HOST_PORT_TYPE = "gateway.proa.local/port-{}"
 """The type of a Gateway's address that says `host:port` where one of its ports is to be had."""
-NO_GATEWAY_REASON = "NoResources"
+NO_GATEWAY_REASON, NOT_FOUND_REASON = "NoResources", "GatewayNotFound"
 SCHEME_PORTS = {"http": 80, "https": 443}
 
 
@@ -104,7 +104,7 @@ def routes_readiness(
     if way == "ingress":
         return Readiness("True")
     if gateway is None:
-        return Readiness("False", "GatewayNotFound", "the Gateway that routes are for does not exist")
+        return Readiness("False", NOT_FOUND_REASON, "the Gateway that routes are for does not exist")
     if (told := _trouble(gateway, gateway, ("Accepted", "Programmed"))) is not None:
         return Readiness(told.status, told.reason, f"Gateway {meta.key_of(gateway)}: {told.message}")
     routes = {meta.name(route): route for route in found}
@@ -112,10 +112,31 @@ def routes_readiness(
         name = meta.name(route)
         if name not in routes:
             return Readiness("False", "HTTPRouteNotFound", f"HTTPRoute {name} not created")
+        if _leads(routes[name]) != _leads(route):
+            return Readiness("Unknown", "NotObserved", f"HTTPRoute {name}: it is being changed")
         told = _parents_trouble(routes[name], meta.key_of(gateway))
         if told is not None:
             return Readiness(told.status, told.reason, f"HTTPRoute {name}: {told.message}")
     return Readiness("True")
+
+
+def are_carried_out(
+    wanted: Iterable[Object], found: Iterable[Object], gateway: Object | None, way: Way
+) -> bool:
+    """Tell whether no request goes any more where the routes do not lead: they are followed, or nobody follows any."""
+    told = routes_readiness(wanted, found, gateway, way)
+    return told.status == "True" or told.reason in (NO_GATEWAY_REASON, NOT_FOUND_REASON)
+
+
+def _leads(route: Object) -> list[Any]:
+    """Return where a route leads which hosts: a cache may have it as it was before it was written."""
+    spec = route.get("spec") or {}
+    shares = [
+        (number, reference["name"], reference.get("port"), reference.get("weight", 1))
+        for number, rule in enumerate(spec.get("rules") or ())
+        for reference in rule.get("backendRefs") or ()
+    ]
+    return [*(spec.get("hostnames") or ()), *shares]
 
 
 def _parents_trouble(route: Object, gateway: str) -> Readiness | None:

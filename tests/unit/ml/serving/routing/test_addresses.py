@@ -9,6 +9,7 @@ import pytest
 
 from proa.ml.serving.routing.addresses import (
     address_of,
+    are_carried_out,
     config_for,
     make_gateway,
     routes_readiness,
@@ -143,13 +144,16 @@ def a_gateway(programmed: str = "True") -> dict[str, Any]:
     return made | {"status": {"conditions": conditions(("Accepted", "True"), ("Programmed", programmed))}}
 
 
-def a_route(resolved: str = "True", generation: int = 1) -> dict[str, Any]:
+def a_route(resolved: str = "True", generation: int = 1, weight: int = 100) -> dict[str, Any]:
     parent = {
         "parentRef": {"namespace": "kserve", "name": "kserve-ingress-gateway"},
         "conditions": conditions(("Accepted", "True"), ("ResolvedRefs", resolved)),
     }
     return {
         "metadata": {"name": "iris", "namespace": "team", "generation": generation},
+        "spec": {
+            "rules": [{"backendRefs": [{"name": "iris-predictor-00001", "port": 80, "weight": weight}]}]
+        },
         "status": {"parents": [parent]},
     }
 
@@ -160,6 +164,7 @@ READY = [
     pytest.param([a_route()], None, "False", "does not exist", id="no gateway"),
     pytest.param([a_route()], a_gateway("False"), "False", "ingress-gateway: M", id="not programmed"),
     pytest.param([a_route("False")], a_gateway(), "False", "HTTPRoute iris: M", id="no backend"),
+    pytest.param([a_route(weight=90)], a_gateway(), "Unknown", "being changed", id="as it was before"),
     pytest.param([a_route(generation=2)], a_gateway(), "Unknown", "not told", id="not seen yet"),
 ]
 
@@ -172,3 +177,15 @@ def test_readiness_is_what_the_statuses_say(
 
     assert told.status == status
     assert words in told.message
+
+
+def test_what_is_over_may_go_once_routes_lead_elsewhere_or_nobody_follows_them() -> None:
+    wanted = [a_route()]
+    missing = a_gateway("False")
+    missing["status"]["conditions"][1]["reason"] = "NoResources"
+
+    assert are_carried_out(wanted, [a_route()], a_gateway(), "gateway")
+    assert are_carried_out(wanted, [a_route()], missing, "gateway")
+    assert are_carried_out(wanted, [], None, "gateway")
+    assert not are_carried_out(wanted, [a_route(weight=90)], a_gateway(), "gateway")
+    assert not are_carried_out(wanted, [a_route()], a_gateway("False"), "gateway")
