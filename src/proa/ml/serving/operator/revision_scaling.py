@@ -19,11 +19,7 @@ from proa.ml.serving.revisions.names import (
     component_labels,
     deployment_name,
 )
-from proa.ml.serving.scaling.annotations import (
-    CLASS,
-    HPA,
-    scaling_annotations,
-)
+from proa.ml.serving.scaling.annotations import CLASS, GROUP, HPA, PROGRESS_DEADLINE, scaling_annotations
 from proa.objects import meta
 from proa.objects.resource import DEPLOYMENTS
 
@@ -51,9 +47,9 @@ async def tell_scaling(world: World, chosen: Chosen, plan: ComponentPlan) -> Non
     scaling = scaling_of(chosen.isvc, plan.kind)
     routed = {share.revision for share in plan.routed}
     for state in plan.kept:
-        annotations: dict[str, str | None] = dict(scaling)
+        annotations: dict[str, str | None] = {k: v for k, v in scaling.items() if _may_change(k)}
         before = meta.annotations(state.deployment)
-        annotations |= {key: None for key in before if key not in scaling and _is_of_scaling(key)}
+        annotations |= {key: None for key in before if key not in scaling and _may_change(key)}
         if state.is_first_ready:
             annotations[READY_ANNOTATION] = meta.format_time(world.context.now())
         is_active = state.name in routed or (
@@ -67,5 +63,6 @@ async def tell_scaling(world: World, chosen: Chosen, plan: ComponentPlan) -> Non
             await world.client.patch(DEPLOYMENTS, name, patch, namespace)
 
 
-def _is_of_scaling(key: str) -> bool:
-    return key.startswith(("autoscaling.knative.dev/", "proa.local/"))
+def _may_change(key: str) -> bool:
+    """Tell whether an annotation is about scaling; what pods were made with (their concurrency) stays."""
+    return key.startswith(f"{GROUP}/") or key == PROGRESS_DEADLINE

@@ -247,6 +247,23 @@ def test_limits_of_replicas_are_told_to_scaling_and_make_no_revision():
     asyncio.run(run())
 
 
+def test_what_a_revisions_pods_were_made_with_stays_told_of_it():
+    async def run() -> None:
+        async with running() as world:
+            await world.apply(containerConcurrency=4)
+            await world.serve(f"{FIRST}-deployment")
+
+            await world.apply(containerConcurrency=9, minReplicas=2)
+
+            told = {
+                meta.name(one): meta.annotations(one)["proa.local/container-concurrency"]
+                for one in world.client.all(DEPLOYMENTS)
+            }
+            assert told == {f"{FIRST}-deployment": "4", f"{SECOND}-deployment": "9"}
+
+    asyncio.run(run())
+
+
 def test_a_canary_gets_its_part_when_it_is_ready_and_all_when_it_is_promoted():
     async def run() -> None:
         async with running() as world:
