@@ -149,12 +149,16 @@ class Activator:
             self._probing[key] = task
             task.add_done_callback(lambda done: self._probed(key, done))
 
-    async def connect(self, slot: Slot) -> PodConnection:
-        """Return a connection to the pod, one that is kept or a new one; raise OSError."""
+    def take_idle(self, slot: Slot) -> PodConnection | None:
+        """Return a connection to the pod that is kept, None where there is none."""
         while slot.idle:
             kept = cast(PodConnection, slot.idle.pop())
             if kept.is_open:
                 return kept
+        return None
+
+    async def connect(self, slot: Slot) -> PodConnection:
+        """Return a new connection to the pod; raise OSError."""
         sock = await dialed(self._dial, slot.backend.address, slot.backend.http_port)
         _, connection = await asyncio.get_running_loop().create_connection(PodConnection, sock=sock)
         return connection

@@ -38,8 +38,11 @@ class Pods(Protocol):
     def waits(self, key: Key, room: WaitingRoom) -> None:
         """Hear that somebody waits there: it needs pods, and asks those that start."""
 
+    def take_idle(self, slot: Slot) -> PodConnection | None:
+        """Return a connection to the pod that is kept, None where there is none."""
+
     async def connect(self, slot: Slot) -> PodConnection:
-        """Return a connection to the pod, one that is kept or a new one; raise OSError."""
+        """Return a new connection to the pod; raise OSError."""
 
     def give_back(self, slot: Slot, connection: PodConnection, *, keeps: bool) -> None:
         """Take back a connection."""
@@ -112,7 +115,10 @@ class Exchange:
     def go(self, slot: Slot) -> None:
         """Go to a pod."""
         self._slot = slot
-        self._dialing = asyncio.get_running_loop().create_task(self._ask(slot))
+        if (kept := self._pods.take_idle(slot)) is not None:
+            self._begin(kept)
+        else:
+            self._dialing = asyncio.get_running_loop().create_task(self._dial(slot))
 
     # What the connection to the pod calls.
 
@@ -147,7 +153,7 @@ class Exchange:
 
     # The rest.
 
-    async def _ask(self, slot: Slot) -> None:
+    async def _dial(self, slot: Slot) -> None:
         try:
             connection = await self._pods.connect(slot)
         except OSError:
@@ -156,6 +162,9 @@ class Exchange:
             self._again()
             return
         self._dialing = None
+        self._begin(connection)
+
+    def _begin(self, connection: PodConnection) -> None:
         self._connection = connection
         connection.begin(self, bytes(self._kept or b""))
         self._client.hold(holds=False)
