@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 
 import orjson
 
@@ -15,20 +16,23 @@ from proa.ml.serving.agent.proxy import Proxy
 from proa.ml.serving.agent.readiness import Readiness
 from proa.ml.serving.payloads.logger import PayloadLogger
 
+STOP_SECONDS = 5.0
+"""A container that is to end alone waits so long for the word that the agent is to end with it."""
+
 
 class LoadPort:
-    """Answers for one agent. `begin_to_drain` is called by who waits for that; `drained` ends their waiting."""
+    """Answers for one agent. That it is to `stop` it hears elsewhere: nobody who can reach the port ends it."""
 
     def __init__(
         self,
         proxy: Proxy,
         readiness: Readiness,
         logger: PayloadLogger | None,
-        begin_to_drain: Callable[[], None],
+        stop: asyncio.Event,
         drained: asyncio.Event,
     ) -> None:
         self._proxy, self._readiness, self._logger = proxy, readiness, logger
-        self._begin_to_drain, self._drained = begin_to_drain, drained
+        self._stop, self._drained = stop, drained
         self._answers: dict[str, Callable[[], Awaitable[Response]]] = {
             "/": self._load,
             "/metrics": self._metrics,
@@ -49,8 +53,11 @@ class LoadPort:
         return Response(200 if is_ready else 503, {"Content-Type": "text/plain"}, b"")
 
     async def _wait_for_drain(self) -> Response:
-        self._begin_to_drain()
-        await self._drained.wait()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(STOP_SECONDS):
+                await self._stop.wait()
+        if self._stop.is_set():
+            await self._drained.wait()
         return Response(200, {"Content-Type": "text/plain"}, b"")
 
     async def _metrics(self) -> Response:

@@ -37,7 +37,7 @@ async def run_agent(
             logger.start()
             stack.push_async_callback(logger.close)
         load_server = HttpServer(
-            LoadPort(proxy, readiness, logger, stop.set, drained), max_connections=256, max_body_bytes=1024
+            LoadPort(proxy, readiness, logger, stop, drained), max_connections=256, max_body_bytes=1024
         )
         stack.push_async_callback(load_server.close)
         await load_server.serve(load)

@@ -335,7 +335,7 @@ def test_told_to_stop_it_is_not_ready_answers_what_is_in_hand_and_who_waits_for_
             await until(lambda: held.in_hand == 1)
             wait = b"GET /wait-for-drain HTTP/1.1\r\nHost: x\r\n\r\n"
             waiting = asyncio.create_task(exchange(agent.load_port, wait))
-            await agent.stop.wait()
+            agent.stop.set()
             assert status_of(await agent.probe()) == 503
             assert not waiting.done()
             held.go.set()
