@@ -1,8 +1,8 @@
 """One model's calls: what came together is one call, and nothing waits for more to come.
 
 A request is put in a queue, which is emptied at the loop's next turn: what one poll of the sockets brought is there by
-then. A model that takes longer than QUICK_SECONDS is called in a thread of its own, and the queue fills while it is
-busy. Rows of several requests are one call where names, types and all axes but the first are the same; where such a
+then. A model that mostly takes longer than QUICK_SECONDS is called in a thread of its own, and the queue fills while it
+is busy. Rows of several requests are one call where names, types and all axes but the first are the same; where such a
 call fails, each of them is asked alone, so that nobody pays for a neighbour's mistake.
 
 With `wait_seconds` a batch waits to be full for so long, as KServe's batcher has it.
@@ -13,7 +13,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
@@ -67,10 +66,8 @@ class Batcher:
         self._is_batchable = model.is_batchable
         self._queue: list[Call] = []
         self._timer: asyncio.Handle | None = None
-        self._usual_seconds: float | None = None
-        """Of a call's processor time, lately; None before the first."""
-        self._lately: deque[float] = deque(maxlen=8)
-        """How long the last calls took, of which the quickest counts: others may have been kept from the processor."""
+        self._slowness = 1.0
+        """Which share of the calls, lately, took longer than QUICK_SECONDS; the first is expected to."""
         self._thread: ThreadPoolExecutor | None = None
         self._is_busy = False
         self._is_closed = False
@@ -138,8 +135,7 @@ class Batcher:
         return groups
 
     def _is_quick(self, group: Sequence[Call]) -> bool:
-        usual = self._usual_seconds
-        if usual is None or usual > QUICK_SECONDS or min(self._lately) > QUICK_SECONDS:
+        if self._slowness > 0.5:
             return False
         return sum(array.nbytes for call in group for array in call.inputs.values()) < QUICK_BYTES
 
@@ -164,7 +160,7 @@ class Batcher:
 
     def _ask(self, group: Sequence[Call]) -> tuple[list[Arrays | Exception] | None, Exception | None]:
         """Return what each call is answered with."""
-        began, worked = time.perf_counter(), time.thread_time()
+        began = time.perf_counter()
         try:
             if len(group) == 1:
                 return [self._model.predict(group[0].inputs)], None
@@ -174,7 +170,7 @@ class Batcher:
                 return None, error
             return [self._ask_alone(call) for call in group], None
         finally:
-            self._note(time.perf_counter() - began, time.thread_time() - worked)
+            self._note(time.perf_counter() - began)
 
     def _ask_together(self, group: Sequence[Call]) -> list[Arrays | Exception]:
         import numpy
@@ -201,10 +197,8 @@ class Batcher:
         except Exception as error:
             return error
 
-    def _note(self, seconds: float, worked_seconds: float) -> None:
-        usual = self._usual_seconds
-        self._usual_seconds = worked_seconds if usual is None else usual + 0.2 * (worked_seconds - usual)
-        self._lately.append(seconds)
+    def _note(self, seconds: float) -> None:
+        self._slowness += 0.2 * ((seconds > QUICK_SECONDS) - self._slowness)
         self._observe_seconds(seconds)
 
     def _finish(

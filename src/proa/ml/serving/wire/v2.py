@@ -170,7 +170,7 @@ def _read_inputs(inputs: object, binary: bytes) -> tuple[dict[str, Array], int]:
                 raise bad_request(
                     f"input {name}: binary_data_size is {size}, {len(binary) - place} bytes are left"
                 )
-            arrays[name] = read_bytes(name, datatype, shape, binary[place : place + size])
+            arrays[name] = read_bytes(name, datatype, shape, memoryview(binary)[place : place + size])
             place += size
     return arrays, len(binary) - place
 
