@@ -7,9 +7,13 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from proa.ml.serving.wire.load_counter import LoadCounter
 from proa.observability.metrics import Gauge, Histogram, exposition
+
+if TYPE_CHECKING:
+    from proa.ml.serving.payloads.logger import PayloadLogger
 
 _BOUNDS = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0)
 _ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
@@ -33,7 +37,7 @@ class ModelMeasures:
 class Measures:
     """All of a server's."""
 
-    def __init__(self, load: LoadCounter) -> None:
+    def __init__(self, load: LoadCounter, payloads: PayloadLogger | None = None) -> None:
         self.preprocess = _make("request_preprocess_seconds", "pre-process request latency")
         self.predict = _make("request_predict_seconds", "predict request latency")
         self.postprocess = _make("request_postprocess_seconds", "post-process request latency")
@@ -49,6 +53,17 @@ class Measures:
                 kind="counter",
             ),
         ]
+        if payloads is not None:
+            told = payloads
+            self._load.append(
+                Gauge(
+                    "payload_events_total",
+                    "payloads that were logged, and those that were not",
+                    label="result",
+                    read_all=lambda: told.counts._asdict(),
+                    kind="counter",
+                )
+            )
         self._models: dict[str, ModelMeasures] = {}
 
     def of(self, model: str) -> ModelMeasures:

@@ -53,10 +53,10 @@ class ModelServer:
     def __init__(self, options: Options, open_model: OpenModel | None = None) -> None:
         self.options = options
         self.load = LoadCounter()
-        self.measures = Measures(self.load)
+        self.payloads = _make_payload_logger(options)
+        self.measures = Measures(self.load, self.payloads)
         self.repository = Repository(options, self.measures, open_model)
         self.gate = Gate(self.load, options.container_concurrency, options.queue_depth)
-        self.payloads = _make_payload_logger(options)
         self.app = App(self.repository, self.gate, self.measures, self.payloads)
         self.http = HttpServer(
             self.app.handle,

@@ -7,6 +7,7 @@ import numpy
 import orjson
 import pytest
 
+from proa.ml.serving.payloads.flags import LogSettings
 from proa.ml.serving.server.formats.protocol import ModelError
 from support.model_server import Doubler, Running, serve, tensor
 
@@ -311,3 +312,20 @@ def test_a_model_that_cannot_be_loaded_says_so():
 
     with pytest.raises(ModelError, match="there is no file"):
         serve(body, open_model)
+
+
+def test_payloads_are_logged_where_that_is_asked_for_and_only_successes_answers(tmp_path):
+    async def body(running: Running) -> None:
+        await running.ask("POST", PREDICT, {"instances": [[1]]}, {"ce-id": "first", "ce-type": "t"})
+        await running.ask("POST", INFER, {"inputs": [tensor([2.0])]})
+        await running.ask("POST", PREDICT, {"instances": 1})
+        await running.ask("GET", "/v2/health/ready")
+        assert b'payload_events_total{result="dropped"} 0' in (await running.ask("GET", "/metrics")).body
+
+    serve(body, Doubler(), payloads=LogSettings(url=f"file://{tmp_path}"))
+    texts = [path.read_text() for path in tmp_path.rglob("*") if path.is_file()]
+    lines = [orjson.loads(line) for text in texts for line in text.splitlines()]
+    kinds = sorted(event["type"].rpartition(".")[2] for event in lines)
+    assert kinds == ["request", "request", "request", "response", "response"]
+    first = {event["type"].rpartition(".")[2]: event["data"] for event in lines if event["id"] == "first"}
+    assert first == {"request": {"instances": [[1]]}, "response": {"predictions": [[2]]}}
