@@ -222,7 +222,10 @@ class ClientConnection(asyncio.Protocol):
             return make_answer(NO_REVISION if key is None else QUEUE_FULL, is_head=is_head)
         if room.is_full or self._owner.is_out_of_memory:
             return make_answer(QUEUE_FULL if room.is_full else MEMORY_FULL, is_head=is_head)
-        self._is_chunked = "transfer-encoding" in words
+        coding = words.get("transfer-encoding", "")
+        if coding.lower() not in ("", "chunked"):
+            return make_answer(MALFORMED, is_head=is_head)
+        self._is_chunked = bool(coding)
         return Exchange(self._owner, self, key, room, self._make_head(), is_head=is_head)
 
     def _make_head(self) -> bytes:

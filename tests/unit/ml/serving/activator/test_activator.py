@@ -79,10 +79,27 @@ def test_a_revision_is_found_by_its_host_too_and_before_it_is_told_of() -> None:
         ("GET / HTTP/1.1", "Host: somewhere\r\n", 404, b"names no revision"),
         ("GET / HTTP/1.1", "Host: h\r\nK-Network-Probe: activator\r\n", 200, b"activator"),
         ("this is not HTTP", HEADERS, 400, b"no HTTP request"),
+        (
+            "POST / HTTP/1.1",
+            HEADERS + "Content-Length: 4\r\nTransfer-Encoding: chunked\r\n",
+            400,
+            b"no HTTP request",
+        ),
+        ("POST / HTTP/1.1", HEADERS + "Content-Length: 4\r\nContent-Length: 5\r\n", 400, b"no HTTP request"),
+        ("POST / HTTP/1.1", HEADERS + "Transfer-Encoding: gzip, chunked\r\n", 400, b"no HTTP request"),
         ("GET / HTTP/1.1", HEADERS + f"Long: {'x' * 70_000}\r\n", 431, b"too long"),
         ("GET / HTTP/1.1", HEADERS + "A: b\r\n" * 300, 431, b"too long"),
     ],
-    ids=["nobody's", "probe", "malformed", "long", "many"],
+    ids=[
+        "nobody's",
+        "probe",
+        "malformed",
+        "two lengths",
+        "two lengths, too",
+        "another coding",
+        "long",
+        "many",
+    ],
 )
 def test_what_cannot_be_forwarded_is_answered(head: str, headers: str, status: int, words: bytes) -> None:
     async def test() -> None:
