@@ -228,6 +228,32 @@ def embeddings(folder: Path) -> Case:
     )
 
 
+def text_detector(folder: Path) -> Case:
+    """Of RapidOCR: where text is in an image."""
+    return ocr_model(folder, "det", (1, 3, 64, 96))
+
+
+def text_direction(folder: Path) -> Case:
+    """Of RapidOCR: whether a line is upside down."""
+    return ocr_model(folder, "cls", (4, 3, 48, 192))
+
+
+def text_recognizer(folder: Path) -> Case:
+    """Of RapidOCR: what a line says, a score a character it knows."""
+    return ocr_model(folder, "rec", (1, 3, 48, 32))
+
+
+def ocr_model(folder: Path, part: str, shape: tuple[int, ...]) -> Case:
+    """Take the model from RapidOCR's package."""
+    from importlib.util import find_spec
+
+    [package] = find_spec("rapidocr").submodule_search_locations
+    [path] = Path(package, "models").glob(f"*_{part}_*.onnx")
+    (folder / "model.onnx").symlink_to(path)
+    rows = numpy.random.default_rng(0).uniform(-1, 1, shape).astype(numpy.float32)
+    return Case(rows, ask_onnxruntime(path.read_bytes(), rows), 1e-5)
+
+
 CASES: tuple[Callable[[Path], Case], ...] = (
     sklearn_pipeline,
     sklearn_forest,
@@ -237,6 +263,9 @@ CASES: tuple[Callable[[Path], Case], ...] = (
     xgboost,
     lightgbm,
     onnx,
+    text_detector,
+    text_direction,
+    text_recognizer,
     mlflow_sklearn,
     mlflow_xgboost,
     mlflow_lightgbm,

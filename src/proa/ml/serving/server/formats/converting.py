@@ -18,8 +18,8 @@ float64 (it adds in another order for one row than for a hundred), and numbers t
 from __future__ import annotations
 
 import json
-import os
 import resource
+import secrets
 import sys
 import warnings
 from pathlib import Path
@@ -244,7 +244,7 @@ def _example(width: int) -> Any:
 
 def _write(path: Path, data: bytes) -> None:
     """Put a file there whole: a server that starts meanwhile sees all of it or nothing."""
-    beside = path.with_name(f"{path.name}.{os.getpid()}")
+    beside = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
     beside.write_bytes(data)
     beside.replace(path)
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import logging
 import os
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,21 +37,31 @@ def load(folder: Path, options: LoadOptions) -> TensorModel:
 def load_file(path: Path, options: LoadOptions, method: str = "predict") -> TensorModel:
     """Return the file as a model that predicts by `method`."""
     wants_probabilities = settings.is_on(options.settings, "predict_proba", default=_is_probability_wanted())
-    converted = find_converted(path, options)
-    if converted.path is not None:
-        has_probabilities = wants_probabilities and _PROBABILITIES in converted.about["methods"]
-        chosen = _PROBABILITIES if has_probabilities else method
-        if chosen in converted.about["methods"]:
-            _log.info("%s is served as ONNX: its predictions are equal to scikit-learn's", path.name)
-            return ConvertedModel(start_session(converted.path, options.threads), converted, PLATFORM, chosen)
-    _log.info(
-        "%s is served by scikit-learn, not as ONNX: %s", path.name, converted.why or f"it has no {method}"
-    )
+    converted = _load_converted(path, options, [_PROBABILITIES, method] if wants_probabilities else [method])
+    if converted is not None:
+        return converted
     estimator = open_estimator(path, options)
     _limit_threads(estimator, options.threads)
     if wants_probabilities and hasattr(estimator, _PROBABILITIES):
         method = _PROBABILITIES
     return EstimatorModel(estimator, PLATFORM, method)
+
+
+def _load_converted(path: Path, options: LoadOptions, methods: Sequence[str]) -> TensorModel | None:
+    """Return the file's equal in ONNX, by the first of the methods that it has; None where the library is to serve."""
+    found = find_converted(path, options)
+    method = next((one for one in methods if one in found.about.get("methods", ())), "")
+    why = found.why or f"it has no {methods[-1]}"
+    if found.path is not None and method:
+        try:
+            session = start_session(found.path, options.threads)
+        except ModelError as error:  # what is kept was damaged
+            why = str(error)
+        else:
+            _log.info("%s is served as ONNX: its predictions are equal to scikit-learn's", path.name)
+            return ConvertedModel(session, found, PLATFORM, method)
+    _log.info("%s is served by scikit-learn, not as ONNX: %s", path.name, why)
+    return None
 
 
 def open_estimator(path: Path, options: LoadOptions) -> Any:

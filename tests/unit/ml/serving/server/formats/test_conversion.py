@@ -173,6 +173,9 @@ def test_a_model_is_converted_once_and_found_at_the_next_start(
     assert isinstance(again, ConvertedModel)
     assert again.predict({"x": CANCER[0][:5]})["output-0"].shape == (5, 2)
     assert numpy.array_equal(first.predict({"x": CANCER[0]})["output-0"], estimator.predict(CANCER[0]))
+    [kept] = (tmp_path / ".converted").glob("*.onnx")
+    kept.write_bytes(b"damaged")
+    assert isinstance(load(tmp_path, LoadOptions("m")), EstimatorModel)
 
 
 def test_the_library_serves_where_conversion_is_turned_off_or_takes_too_long(
