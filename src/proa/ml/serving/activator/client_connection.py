@@ -38,6 +38,8 @@ MAX_PIPELINED = 16
 HIGH_WATER_BYTES = 256 * 1024
 IDLE_SECONDS = 90.0
 """Between two requests, and for the head of one."""
+CLOSE_SECONDS = 10.0
+"""For the client to take what was written last."""
 _OF_THE_CONNECTION = frozenset(
     (
         "connection",
@@ -74,6 +76,9 @@ class ClientConnection(asyncio.Protocol):
         self._idle: asyncio.TimerHandle | None = None
         self._closes_after: Exchange | bytes | None = None
         self._is_closing = False
+        self._holds = False
+        self._is_full = False
+        """The client takes nothing for now."""
         self._begin_head()
 
     # What the transport calls.
@@ -110,7 +115,7 @@ class ClientConnection(asyncio.Protocol):
                 return
             data, self._first = self._first, None
             if data.startswith(PREFACE) and self._transport is not None:
-                self._stop_waiting()
+                self._stop_waiting()  # it has a deadline of its own
                 self._http2 = Http2Connection(self._owner, self._transport)
                 self._http2.feed(data)
                 return
@@ -120,9 +125,11 @@ class ClientConnection(asyncio.Protocol):
         return False
 
     def pause_writing(self) -> None:
+        self._is_full = True
         self._hold_answer(holds=True)
 
     def resume_writing(self) -> None:
+        self._is_full = False
         self._hold_answer(holds=False)
 
     # What the parser calls.
@@ -144,6 +151,8 @@ class ClientConnection(asyncio.Protocol):
         self._stop_waiting()
         if len(self._queue) >= MAX_PIPELINED:
             raise _TooLong
+        if self._parser.get_method() == b"CONNECT":
+            raise _Malformed  # what comes after it is no body, whatever its Content-Length says
         words = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in self._headers}
         begun = self._begin_request(words)
         self._incoming = begun if isinstance(begun, Exchange) else None
@@ -175,8 +184,8 @@ class ClientConnection(asyncio.Protocol):
 
     def hold(self, *, holds: bool) -> None:
         """Read no more for now, or again."""
-        if self._transport is not None and not self._transport.is_closing():
-            (self._transport.pause_reading if holds else self._transport.resume_reading)()
+        self._holds = holds
+        self._read_or_not()
 
     def finished(self, exchange: Exchange, *, closes: bool) -> None:
         """Go on with the next request, unless the answer ends the connection."""
@@ -195,6 +204,8 @@ class ClientConnection(asyncio.Protocol):
             self._parser.feed_data(data)
         except _TooLong:
             self._reject(LONG_HEAD)
+        except _Malformed:
+            self._reject(MALFORMED)
         except httptools.HttpParserUpgrade:
             pass  # the request is whole; nobody has to take an Upgrade up
         except httptools.HttpParserError as error:
@@ -269,12 +280,22 @@ class ClientConnection(asyncio.Protocol):
         self._stop_waiting()
         if self._transport is not None:
             self._transport.close()
+            self._idle = asyncio.get_running_loop().call_later(CLOSE_SECONDS, self.abort)
 
     def _hold_answer(self, *, holds: bool) -> None:
         if self._http2 is not None:
             self._http2.hold_answer(holds=holds)
-        elif self._queue and isinstance(first := self._queue[0], Exchange):
+            return
+        if self._queue and isinstance(first := self._queue[0], Exchange):
             first.hold_answer(holds=holds)
+        self._read_or_not()
+
+    def _read_or_not(self) -> None:
+        """Read, unless an exchange takes no more, or the client does not take what it is answered here."""
+        if self._transport is None or self._transport.is_closing():
+            return
+        is_full = self._is_full and not (self._queue and isinstance(self._queue[0], Exchange))
+        (self._transport.pause_reading if self._holds or is_full else self._transport.resume_reading)()
 
     def _wait_for_request(self) -> None:
         self._stop_waiting()
@@ -289,3 +310,7 @@ class ClientConnection(asyncio.Protocol):
 
 class _TooLong(Exception):
     """A head is longer than anybody needs."""
+
+
+class _Malformed(Exception):
+    """A head that nobody may send here."""

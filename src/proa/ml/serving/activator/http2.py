@@ -19,6 +19,7 @@ from proa.ml.serving.activator.answers import (
     MEMORY_FULL,
     NO_REVISION,
     QUEUE_FULL,
+    SILENT,
     Refusal,
 )
 from proa.ml.serving.activator.deadline import Deadline
@@ -43,7 +44,11 @@ from proa.ml.serving.activator.waiting_room import Slot, WaitingRoom
 from proa.reconcile.protocol import Key
 
 MAX_KEPT_BYTES = 256 * 1024
-"""While there is no pod: a client may not send more than 64 KiB of bodies before somebody lets it."""
+"""Until a pod says something: a client may not send more than 64 KiB of bodies before somebody lets it."""
+FIRST_SECONDS = 30.0
+"""From the preface to the whole head of a first request."""
+CLOSE_SECONDS = 10.0
+"""For the client to take what was written last."""
 
 
 class Owner(Protocol):
@@ -80,6 +85,8 @@ class Http2Connection:
         self._has_answer = False
         self._is_over = False
         self._has_preface = False
+        self._timer = asyncio.get_running_loop().call_later(FIRST_SECONDS, self._refuse, SILENT)
+        owner.keep(len(self._kept))
         transport.write(make_frame(SETTINGS, 0, 0))
 
     def feed(self, data: bytes) -> None:
@@ -99,17 +106,22 @@ class Http2Connection:
                 self._read_frame(frame)
         except Malformed:
             self._refuse(MALFORMED)
-        if not self._is_over and self._pod is None and len(self._kept) > MAX_KEPT_BYTES:
+        if not self._is_over and len(self._kept) > MAX_KEPT_BYTES:
             self._refuse(MALFORMED)
+        elif not self._is_over and self._room is None and self._owner.is_out_of_memory:
+            self._refuse(MEMORY_FULL)
 
     def hold_answer(self, *, holds: bool) -> None:
         """Hear that the client takes no more for now, or does again."""
-        if self._pod is not None and not self._pod.is_closing():
+        if self._pod is None:
+            self.hold_client(holds=holds)  # what it is answered is ours
+        elif not self._pod.is_closing():
             (self._pod.pause_reading if holds else self._pod.resume_reading)()
 
     def cancel(self) -> None:
         """Give up: the client went away."""
         self._is_over = True
+        self._timer.cancel()
         if self._deadline is not None:
             self._deadline.cancel()
         if self._dialing is not None:
@@ -121,7 +133,7 @@ class Http2Connection:
         self._slot = None
         if self._pod is not None:
             self._pod.abort()
-        self._owner.keep(-len(self._kept) if self._room is not None else 0)
+        self._owner.keep(-len(self._kept))
         self._kept.clear()
 
     # What the waiting room calls.
@@ -199,12 +211,12 @@ class Http2Connection:
     def _keep(self, frame: Frame) -> None:
         """Keep what the pod has to get, and look at what it asks for."""
         self._kept += frame.data
+        self._owner.keep(len(frame.data))
         if frame.kind == HEADERS:
             self._open.add(frame.stream)
         elif frame.kind == RST_STREAM:
             self._open.discard(frame.stream)
         if self._room is not None:
-            self._owner.keep(len(frame.data))
             self._wait_or_not(self._room)
         elif frame.kind in (HEADERS, CONTINUATION):
             self._stream = frame.stream
@@ -232,13 +244,13 @@ class Http2Connection:
     def _begin(self, headers: dict[str, str]) -> None:
         """Go where the headers say."""
         self._key = find_revision(headers, headers.get(":authority", headers.get("host", "")))
+        self._timer.cancel()
         room = self._owner.find_room(self._key) if self._key is not None else None
         if self._key is None or room is None or room.is_full or self._owner.is_out_of_memory:
             full = MEMORY_FULL if self._owner.is_out_of_memory else QUEUE_FULL
             self._refuse(NO_REVISION if self._key is None else full)
             return
         self._room = room
-        self._owner.keep(len(self._kept))
         self._enter(room)
 
     def _refuse(self, refusal: Refusal) -> None:
@@ -246,6 +258,8 @@ class Http2Connection:
         self._is_over = True
         self._transport.write(make_refusal(refusal, self._stream))
         self._transport.close()
+        self._timer.cancel()
+        self._timer = asyncio.get_running_loop().call_later(CLOSE_SECONDS, self._transport.abort)
 
 
 class _PodSide(asyncio.Protocol):

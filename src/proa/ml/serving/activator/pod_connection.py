@@ -39,6 +39,8 @@ class PodConnection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._parser = httptools.HttpResponseParser(self)
         self._is_done = False
+        self._is_more = False
+        """Another answer came than was asked for."""
         self._keeps = False
 
     @property
@@ -84,6 +86,10 @@ class PodConnection(asyncio.Protocol):
             self.close()
             asker.lost()
             return
+        if self._is_more:  # whoever asks next by the client's connection would take it for his
+            self.close()
+            asker.lost()
+            return
         asker.answered(data)
         if self._is_done and self.asker is asker:
             self.asker = None
@@ -104,6 +110,9 @@ class PodConnection(asyncio.Protocol):
             self.asker.hold_body(holds=False)
 
     # What the parser calls.
+
+    def on_message_begin(self) -> None:
+        self._is_more = self._is_done
 
     def on_headers_complete(self) -> None:
         if self.asker is not None and self.asker.is_head and self._parser.get_status_code() >= 200:

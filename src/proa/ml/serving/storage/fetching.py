@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shutil
 import threading
 import time
@@ -26,6 +27,7 @@ TELL_SECONDS = 5.0
 CHUNK_BYTES = 1 << 20
 AT_ONCE = 4
 MAX_PIECES = 100_000
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 class Budget:
@@ -133,6 +135,8 @@ def _hide(found: dict[str, File], whiteout: File) -> None:
 def _fetch(
     piece: Piece, store: Store, budget: Budget, wait: Callable[[float], None], *, layers: bool
 ) -> list[File]:
+    if piece.sha256 and not _SHA256.fullmatch(piece.sha256):  # it names a file of the store
+        raise StorageError(f"{piece.path}: {piece.sha256[:80]!r} is no SHA-256 in hexadecimal digits")
     identity = f"{piece.identity}\n{piece.unpack}\n{piece.below}\n{layers}" if piece.identity else ""
     if not piece.unpack and piece.sha256 and store.has(piece.sha256, piece.size):
         return [File(piece.path, piece.sha256, piece.size or store.blob(piece.sha256).stat().st_size)]

@@ -87,7 +87,8 @@ def _piece(web: Web, entry: dict[str, Any], url: str, headers: dict[str, str]) -
         return web.stream(url, headers, offset=offset)
 
     size = int(large.get("size", entry["size"]))
-    return Piece(path, size, f"hf\n{sha256 or git}\n{size}", open_at, sha256=sha256, git_sha1=git)
+    identity = f"hf\n{sha256 or git}\n{size}" if sha256 or git else ""
+    return Piece(path, size, identity, open_at, sha256=sha256, git_sha1=git)
 
 
 def _explained(error: Refused, repository: str, revision: str, has_token: bool) -> str:

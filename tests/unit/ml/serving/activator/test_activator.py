@@ -376,3 +376,22 @@ def test_a_revision_that_is_no_more_is_forgotten() -> None:
         await pod.stop()
 
     run(test())
+
+
+def test_a_pod_that_answers_more_than_it_was_asked_answers_nobody_elses_request() -> None:
+    async def answer(
+        first: str, headers: dict[str, str], body: bytes, writer: asyncio.StreamWriter
+    ) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello" * 2)
+
+    async def test() -> None:
+        pod = await PodServer(answer).start()
+        async with activator_of() as front:
+            front.lead(pod.backend())
+            reader, writer = await asyncio.open_connection("127.0.0.1", front.port)
+            writer.write(f"GET / HTTP/1.1\r\n{HEADERS}\r\n".encode())
+            assert (await read_answer(reader))[0] == 502
+            writer.close()
+        await pod.stop()
+
+    run(test())

@@ -4,12 +4,23 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
 from typing import Any
 
 import grpc
 import pytest
+from hpack import Encoder
 from tests.support.activated import KEY, Front, activator_of
 
+from proa.ml.serving.activator import http2
+from proa.ml.serving.activator.http2_frames import (
+    END_HEADERS,
+    GOAWAY,
+    HEADERS,
+    PREFACE,
+    SETTINGS,
+    make_frame,
+)
 from proa.ml.serving.records import Backend, Probe
 
 PATH = "/inference.GRPCInferenceService/ModelInfer"
@@ -131,5 +142,45 @@ def test_who_goes_away_gives_its_place_back() -> None:
             await front.until_held(1)
             call.cancel()
         await front.until_held(0)
+
+    run(test)
+
+
+def test_a_client_that_says_nothing_is_sent_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http2, "FIRST_SECONDS", 0.05)
+
+    async def test(front: Front, model: Model) -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", front.port)
+        writer.write(PREFACE)
+        assert make_frame(GOAWAY, 0, 0, bytes(8)) in await reader.read()
+        writer.close()
+
+    run(test)
+
+
+def test_what_is_kept_for_a_pod_that_takes_all_and_says_nothing_is_bounded() -> None:
+    async def test(front: Front, model: Model) -> None:
+        taken = 0
+
+        async def take(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            nonlocal taken
+            while data := await reader.read(1 << 16):
+                taken += len(data)
+            writer.close()
+
+        silent = await asyncio.start_server(take, "127.0.0.1", 0)
+        port = silent.sockets[0].getsockname()[1]
+        front.lead(Backend("silent", "127.0.0.1", port, port, Probe(port), is_ready=True))
+        reader, writer = await asyncio.open_connection("127.0.0.1", front.port)
+        headers = Encoder().encode([(":method", "POST"), (":path", PATH), (":scheme", "http"), *METADATA])
+        writer.write(PREFACE + make_frame(SETTINGS, 0, 0) + make_frame(HEADERS, END_HEADERS, 1, headers))
+        writer.write(make_frame(0, 0, 1, bytes(16_000)) * 60)
+        with suppress(ConnectionResetError):
+            await reader.read()  # to its end
+        assert taken < 2 * http2.MAX_KEPT_BYTES + (1 << 16)
+        writer.close()
+        silent.close()
+        while front.activator._kept_bytes:
+            await asyncio.sleep(0.005)
 
     run(test)

@@ -47,6 +47,7 @@ class Transport:
     def __init__(self) -> None:
         self.written = b""
         self.is_closed = False
+        self.is_read = True
 
     def write(self, data: bytes) -> None:
         self.written += data
@@ -59,8 +60,12 @@ class Transport:
     def is_closing(self) -> bool:
         return self.is_closed
 
-    def pause_reading(self) -> None: ...
-    def resume_reading(self) -> None: ...
+    def pause_reading(self) -> None:
+        self.is_read = False
+
+    def resume_reading(self) -> None:
+        self.is_read = True
+
     def set_write_buffer_limits(self, high: int) -> None: ...
 
 
@@ -122,3 +127,35 @@ def test_frames_are_taken_one_by_one_and_whole() -> None:
     assert read_headers(BLOCK) == {":method": "GET", ":scheme": "http", ":path": "/"}
     with pytest.raises(Malformed):
         read_headers(b"\xff" * 10)
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        b"GET / HTTP/1.1\r\nHost: nowhere\r\n\r\n",
+        b"GET / HTTP/1.1\r\nK-Network-Probe: activator\r\n\r\n",
+        PREFACE + make_frame(6, 0, 0, b"12345678"),
+    ],
+    ids=["refused", "probe", "ping"],
+)
+def test_a_client_that_takes_no_answers_is_not_read_until_it_does(asked: bytes) -> None:
+    async def within() -> None:
+        activator, transport = Activator(dial_directly), Transport()
+        connection = ClientConnection(activator)
+        connection.connection_made(cast(Any, transport))
+        connection.pause_writing()
+        connection.data_received(asked)
+        assert not transport.is_read
+        connection.resume_writing()
+        assert transport.is_read
+        connection.connection_lost(None)
+        await activator.close()
+
+    asyncio.run(within())
+
+
+def test_a_connect_does_not_leave_a_pods_connection_waiting_for_its_body() -> None:
+    head = f"CONNECT somewhere:80 HTTP/1.1\r\n{HEADERS}Content-Length: 100\r\n\r\n".encode()
+    transport = feed([head])
+    assert transport.written.startswith(b"HTTP/1.1 400 ")
+    assert transport.is_closed

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from proa.ml.serving.storage.fetching import Budget, fetch
-from proa.ml.serving.storage.pieces import StorageError, Surroundings
+from proa.ml.serving.storage.pieces import Model, Opened, Piece, StorageError, Surroundings
 from proa.ml.serving.storage.sources import find
 from proa.ml.serving.storage.store import Store
 from support.file_server import Asked, FileServer, run_file_server
@@ -264,3 +264,16 @@ def test_two_uris_of_the_same_bytes_are_kept_once(server: FileServer, store: Sto
     get(f"{server.url}/a", store)
     get(f"{server.url}/b", store)
     assert store.size() == len(BYTES)
+
+
+def test_a_digest_that_a_server_tells_names_no_other_file_of_the_store(store: Store) -> None:
+    other = store.root / "revisions" / "theirs"
+    other.write_bytes(b"secret")
+
+    def open_at(offset: int) -> Opened:
+        raise AssertionError("nothing is to be fetched")
+
+    for said in (str(other), "../../revisions/theirs", "AB" * 32):
+        model = Model([Piece("model", 6, "hf", open_at, sha256=said)], "hf://some/model")
+        with pytest.raises(StorageError, match="is no SHA-256"):
+            fetch(model, store, Budget(1 << 20, print), wait=lambda _: None)
