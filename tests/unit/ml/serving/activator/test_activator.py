@@ -379,9 +379,7 @@ def test_a_revision_that_is_no_more_is_forgotten() -> None:
 
 
 def test_a_pod_that_answers_more_than_it_was_asked_answers_nobody_elses_request() -> None:
-    async def answer(
-        first: str, headers: dict[str, str], body: bytes, writer: asyncio.StreamWriter
-    ) -> None:
+    async def answer(first: str, headers: dict[str, str], body: bytes, writer: asyncio.StreamWriter) -> None:
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello" * 2)
 
     async def test() -> None:
