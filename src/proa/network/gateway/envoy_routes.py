@@ -38,15 +38,14 @@ SCHEME_PORTS = {"http": 80, "https": 443}
 
 def make_routes(name: str, door: Door, public_ports: Mapping[int, int]) -> Json:
     """Return the routes behind a door. `public_ports` says which port the host has for each port of a listener."""
-    hosts = [
-        {
-            "name": host or "*",
-            "domains": [host or "*"],
-            "routes": [_make_route(route, door, public_ports) for route in routes],
-        }
-        for host, routes in sorted(door.sites.items())
-    ]
-    return {"name": name, "virtual_hosts": hosts, "ignore_port_in_host_matching": True}
+    hosts: dict[tuple[int, ...], Json] = {}
+    for host, routes in sorted(door.sites.items()):
+        key = tuple(map(id, routes))  # hostnames of one object share its routes, which are said once
+        if key not in hosts:
+            made = [_make_route(route, door, public_ports) for route in routes]
+            hosts[key] = {"name": host or "*", "domains": [], "routes": made}
+        hosts[key]["domains"].append(host or "*")
+    return {"name": name, "virtual_hosts": [*hosts.values()], "ignore_port_in_host_matching": True}
 
 
 def _make_route(route: Route, door: Door, public_ports: Mapping[int, int]) -> Json:

@@ -5,6 +5,7 @@ Follows HTTPRouteFilter, GRPCRouteFilter and BackendObjectReference of gateway.n
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
@@ -25,6 +26,8 @@ from proa.network.gateway.model import (
 )
 from proa.network.gateway.world import Problem, World, find_backend
 from proa.objects import meta
+
+_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 
 
 class Unsupported(Exception):
@@ -123,7 +126,7 @@ def _read_path(path: Mapping[str, Any] | None) -> PathChange | None:
 
 def check_text(text: str) -> str:
     """Return what may stand in a header; raise Unsupported for control characters, of which Envoy takes none."""
-    if any((character < " " and character != "\t") or character == "\x7f" for character in text):
+    if _CONTROL.search(text):
         raise Unsupported(f"{text!r} has control characters")
     return text
 
