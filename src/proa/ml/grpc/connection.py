@@ -16,6 +16,7 @@ from h2.config import H2Configuration
 from h2.connection import H2Connection
 from h2.errors import ErrorCodes
 from h2.exceptions import ProtocolError, StreamClosedError
+from hyperframe.frame import GoAwayFrame
 
 from proa.ml.grpc.framing import (
     CONTENT_TYPE,
@@ -34,6 +35,7 @@ HIGH_WATER_BYTES = 256 * 1024
 MAX_IDLE_FRAMES = 1000
 """Frames without a whole request between them (pings, settings, streams that are reset): nobody needs so many."""
 _READ_HEADERS = ("content-type", "grpc-timeout", ":path")
+_MAX_STREAM = (1 << 31) - 1
 _MAX_HEADER = 256
 """Characters of a header that are kept."""
 
@@ -109,6 +111,14 @@ class GrpcConnection(asyncio.Protocol):
             task.cancel()
         self._transport.abort()
         return tasks
+
+    def go_away(self) -> None:
+        """Tell the client to begin no more calls here; those that it has begun, and is about to, are answered.
+
+        RFC 9113, 6.8: the first of two GOAWAYs. h2 knows only the last one, after which nothing can be sent.
+        """
+        if not self._transport.is_closing():
+            self._transport.write(GoAwayFrame(0, last_stream_id=_MAX_STREAM).serialize())
 
     # What the transport calls
 

@@ -48,6 +48,11 @@ class GrpcServer:
         self._servers.append(server)
         return server
 
+    def go_away(self) -> None:
+        """Tell all clients to go elsewhere with what they call next."""
+        for connection in self._connections:
+            connection.go_away()
+
     async def close(self) -> None:
         """Accept no more, and cut what is under way."""
         for server in self._servers:

@@ -65,6 +65,8 @@ class ModelServer:
             timeout_seconds=options.timeout_seconds,
         )
         self._load_http = HttpServer(self._tell_load, max_body_bytes=1024, max_connections=256)
+        self._grpc: list[GrpcServer] = []
+        """None before the first connection, then one."""
         self._stack = AsyncExitStack()
 
     async def listen(self) -> Ports:
@@ -87,6 +89,8 @@ class ModelServer:
         options, began = self.options, time.monotonic()
         self.app.is_draining = True
         self.http.drain()
+        for grpc in self._grpc:
+            grpc.go_away()
         quiet_since, seen = began, self.load.requests
         while time.monotonic() - began < options.drain_seconds:
             now = time.monotonic()
@@ -104,7 +108,7 @@ class ModelServer:
 
     async def _listen_grpc(self) -> int:
         """Open gRPC's port; what speaks it is imported with the first connection."""
-        servers: list[GrpcServer] = []
+        servers = self._grpc
 
         def connect() -> asyncio.Protocol:
             from proa.ml.grpc.connection import GrpcConnection
