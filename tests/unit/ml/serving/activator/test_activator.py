@@ -6,9 +6,9 @@ import asyncio
 from collections.abc import Awaitable
 
 import pytest
-from tests.support.activated import HEADERS, KEY, PodServer, activator_of, read_answer
 
 from proa.ml.serving.activator import client_connection, waiting_room
+from support.activated import HEADERS, KEY, PodServer, activator_of, read_answer
 
 
 def run(test: Awaitable[None]) -> None:

@@ -10,7 +10,6 @@ from typing import Any
 import grpc
 import pytest
 from hpack import Encoder
-from tests.support.activated import KEY, Front, activator_of
 
 from proa.ml.serving.activator import http2
 from proa.ml.serving.activator.http2_frames import (
@@ -22,6 +21,7 @@ from proa.ml.serving.activator.http2_frames import (
     make_frame,
 )
 from proa.ml.serving.records import Backend, Probe
+from support.activated import KEY, Front, activator_of
 
 PATH = "/inference.GRPCInferenceService/ModelInfer"
 METADATA = (("knative-serving-revision", KEY.name), ("knative-serving-namespace", KEY.namespace))

@@ -8,13 +8,13 @@ from typing import Any, cast
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.support.activated import HEADERS, KEY
 
 from proa.ml.serving.activator.activator import Activator
 from proa.ml.serving.activator.client_connection import ClientConnection
 from proa.ml.serving.activator.http2_frames import PREFACE, Malformed, make_frame, read_headers, take_frame
 from proa.ml.serving.records import Backends
 from proa.ml.serving.settings import dial_directly
+from support.activated import HEADERS, KEY
 
 BLOCK = b"\x82\x86\x84"  # :method GET, :scheme http, :path /
 FRAMES = st.builds(

@@ -5,14 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 
-from tests.support.virtual_time import run_in_virtual_time
-
 from proa.ml.serving.records import Backends, Load
 from proa.ml.serving.scaling.annotations import ScalingSpec
 from proa.ml.serving.scaling.autoscaler import Autoscaler
 from proa.ml.serving.scaling.lifecycle import begin
 from proa.ml.serving.scaling.load_client import LoadClient, NoLoad
 from proa.reconcile.protocol import Key
+from support.virtual_time import run_in_virtual_time
 
 SPEC = ScalingSpec(target=10, total=10, stable_seconds=6.0, panic_seconds=1.0)
 PODS = {"a": "10.0.0.1", "b": "10.0.0.2"}
