@@ -151,9 +151,10 @@ class ClientConnection(asyncio.Protocol):
         self._stop_waiting()
         if len(self._queue) >= MAX_PIPELINED:
             raise _TooLong
-        if self._parser.get_method() == b"CONNECT":
-            raise _Malformed  # what comes after it is no body, whatever its Content-Length says
         words = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in self._headers}
+        if self._parser.get_method() == b"CONNECT" or (self._parser.should_upgrade() and _has_body(words)):
+            # The parser takes the body for another protocol's; the pod would wait for it, and take the next request's.
+            raise _Malformed
         begun = self._begin_request(words)
         self._incoming = begun if isinstance(begun, Exchange) else None
         self._queue.append(begun)
@@ -314,3 +315,7 @@ class _TooLong(Exception):
 
 class _Malformed(Exception):
     """A head that nobody may send here."""
+
+
+def _has_body(words: dict[str, str]) -> bool:
+    return "transfer-encoding" in words or words.get("content-length", "0").strip() != "0"

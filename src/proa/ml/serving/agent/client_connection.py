@@ -120,6 +120,11 @@ class ClientConnection(asyncio.Protocol):
         self._head_bytes = self._unfinished_bytes = 0
         parser = self._parser
         method = parser.get_method().decode("ascii")
+        upgrades = parser.should_upgrade()
+        if method == "CONNECT" or (upgrades and any(_tells_of_body(one) for one in self._headers)):
+            # The parser takes the body for the other protocol's; the container would wait for it, and take the next's.
+            self._refuse(400, "a request for another protocol has no body here")
+            return
         exchange = Exchange(self._proxy, self, method, self._url, self._headers)
         exchange.is_http11 = parser.get_http_version() == "1.1"
         exchange.keeps = parser.should_keep_alive()
@@ -130,7 +135,7 @@ class ClientConnection(asyncio.Protocol):
             elif name == b"expect" and not self._exchanges:
                 self.write(b"HTTP/1.1 100 Continue\r\n\r\n")
             elif name == b"upgrade":
-                exchange.wants_tunnel = value.lower() != b"h2c"
+                exchange.wants_tunnel = upgrades and value.lower() != b"h2c"
         self.deadline = 0.0
         self._newest = exchange
         self._exchanges.append(exchange)
@@ -241,3 +246,7 @@ class ClientConnection(asyncio.Protocol):
         """Cut the connection."""
         if self._transport is not None:
             self._transport.abort()
+
+
+def _tells_of_body(header: tuple[bytes, bytes]) -> bool:
+    return header[0] == b"transfer-encoding" or (header[0] == b"content-length" and header[1].strip() != b"0")

@@ -195,6 +195,8 @@ class Exchange:
         return b"".join(lines)
 
     def _take_body(self) -> bytes:
+        if self.wants_tunnel:
+            return b""  # what comes is the other protocol's, if the container agrees to it
         pieces, self.pieces = self.pieces, []
         if not self.has_chunked_body:
             return b"".join(pieces)
@@ -221,8 +223,9 @@ class Exchange:
         """Pass on what came from the client after an upgrade."""
         if self.is_tunnel and self._connection is not None:
             self._connection.write(data)
-        else:
-            self.body_came(data)
+        elif not self.is_over:
+            self.pieces.append(data)
+            self._client.pause_receiving()
 
     # The container's side.
 
@@ -271,6 +274,7 @@ class Exchange:
         if self.pieces and self._connection is not None:
             self._connection.write(b"".join(self.pieces))
             self.pieces = []
+        self._client.resume_receiving()
 
     def answer_data(self, data: bytes) -> None:
         if self.is_over:

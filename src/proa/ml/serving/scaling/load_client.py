@@ -18,6 +18,7 @@ ANSWER_SECONDS = 1.0
 MAX_ASKED = 64
 """Pods that are asked at the same moment."""
 MAX_ANSWER_BYTES = 8 * 1024
+MAX_COUNT = 10**15
 _REQUEST = b"GET / HTTP/1.1\r\nHost: load\r\nUser-Agent: proa-autoscaler\r\nAccept: application/json\r\n\r\n"
 
 _FAILURES = (OSError, EOFError, ValueError, asyncio.LimitOverrunError)
@@ -97,11 +98,10 @@ def read_load(body: bytes) -> Load:
             int(told["requests"]),
             int(told["in_hand"]),
         )
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, OverflowError) as error:
         raise ValueError(f"the answer tells no load: {error!r}") from None
-    if (
-        not (0 <= load.seconds < 1e12 and 0 <= load.busy_seconds < 1e15)
-        or min(load.requests, load.in_hand) < 0
+    if not (0 <= load.seconds < 1e12 and 0 <= load.busy_seconds < 1e15) or not (
+        0 <= load.requests < MAX_COUNT and 0 <= load.in_hand < MAX_COUNT
     ):
         raise ValueError("the answer's numbers are out of bounds")
     return load

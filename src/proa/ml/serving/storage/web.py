@@ -25,7 +25,8 @@ MAX_REDIRECTS = 5
 CHUNK_BYTES = 1 << 20
 MAX_ANSWER_BYTES = 64 << 20
 """Of an API's answer; files are streams."""
-_SECRET_HEADERS = ("authorization", "cookie", "private-token", "x-api-key", "proxy-authorization")
+_PLAIN_HEADERS = ("user-agent", "accept", "accept-encoding", "range", "if-range")
+"""All others are for the host that was named: a secret's may have any name."""
 _AGAIN = (408, 425, 429, 500, 502, 503, 504)
 
 
@@ -161,7 +162,7 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
         made = super().redirect_request(req, fp, code, msg, headers, newurl)
         if made is not None and (old.scheme, old.netloc) != (new.scheme, new.netloc):
             for name in list(made.headers):
-                if name.lower() in _SECRET_HEADERS:
+                if name.lower() not in _PLAIN_HEADERS:
                     made.remove_header(name)
         return made
 

@@ -154,8 +154,10 @@ def test_a_client_that_takes_no_answers_is_not_read_until_it_does(asked: bytes) 
     asyncio.run(within())
 
 
-def test_a_connect_does_not_leave_a_pods_connection_waiting_for_its_body() -> None:
-    head = f"CONNECT somewhere:80 HTTP/1.1\r\n{HEADERS}Content-Length: 100\r\n\r\n".encode()
-    transport = feed([head])
+@pytest.mark.parametrize(
+    "first", ["CONNECT somewhere:80 HTTP/1.1", "GET / HTTP/1.1\r\nConnection: upgrade\r\nUpgrade: other"]
+)
+def test_what_is_no_body_does_not_leave_a_pods_connection_waiting_for_one(first: str) -> None:
+    transport = feed([f"{first}\r\n{HEADERS}Content-Length: 100\r\n\r\n".encode()])
     assert transport.written.startswith(b"HTTP/1.1 400 ")
     assert transport.is_closed

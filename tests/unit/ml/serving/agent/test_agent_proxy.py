@@ -305,6 +305,44 @@ def test_another_protocol_passes_once_the_container_agrees() -> None:
     asyncio.run(scenario())
 
 
+WISH = b"GET /ws HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+
+
+def test_a_container_that_stays_with_http_is_not_sent_what_follows_a_wish_for_another_protocol() -> None:
+    came: list[bytes] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        came.append(await reader.read(1 << 16))
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nno")
+        came.append(await reader.read(1 << 16))
+        writer.close()
+
+    async def scenario() -> None:
+        server = await asyncio.start_server(serve, "127.0.0.1", 0)
+        probe = json.dumps({"tcpSocket": {"port": 1}})
+        async with server, run_before(server.sockets[0].getsockname()[1], probe=probe) as agent:
+            hidden = b"GET /hidden HTTP/1.1\r\nHost: x\r\n\r\n"
+            answer = await exchange(agent.port, WISH + b"\r\n" + hidden, until_closed=True)
+            assert body_of(answer) == b"no"
+        assert came[0].startswith(b"GET /ws ")
+        assert b"hidden" not in b"".join(came)
+
+    asyncio.run(scenario())
+
+
+def test_what_is_no_body_does_not_leave_a_container_waiting_for_one() -> None:
+    async def scenario() -> None:
+        async with run_backend(echo) as backend, run_before(backend.port, probe='{"tcpSocket": {}}') as agent:
+            long = WISH + b"Content-Length: 40\r\n\r\n"
+            assert status_of(await exchange(agent.port, long, until_closed=True)) == 400
+            connect = b"CONNECT x:1 HTTP/1.1\r\nHost: x\r\nContent-Length: 40\r\n\r\n"
+            assert status_of(await exchange(agent.port, connect, until_closed=True)) == 400
+            assert status_of(await exchange(agent.port, b"GET /next HTTP/1.1\r\nHost: x\r\n\r\n")) == 201
+            assert [request.path for request in backend.asked] == ["/next"]
+
+    asyncio.run(scenario())
+
+
 def test_the_container_is_asked_by_its_own_probe_until_it_is_ready() -> None:
     async def scenario() -> None:
         healthy = False

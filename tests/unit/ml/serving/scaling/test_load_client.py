@@ -100,7 +100,8 @@ def test_a_pod_that_takes_no_connections_tells_nothing() -> None:
 
 
 @pytest.mark.parametrize(
-    ("field", "value"), [("seconds", -1), ("busy_seconds", 1e300), ("requests", -4), ("in_hand", "many")]
+    ("field", "value"),
+    [("seconds", -1), ("busy_seconds", 1e300), ("requests", -4), ("requests", 1e300), ("in_hand", "many")],
 )
 def test_numbers_out_of_bounds_are_refused(field: str, value: object) -> None:
     told = {"instance": "a", "seconds": 1.0, "busy_seconds": 1.0, "requests": 1, "in_hand": 1, field: value}

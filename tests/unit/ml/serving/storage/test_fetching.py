@@ -152,12 +152,13 @@ def test_a_name_that_is_unknown_and_a_port_where_nobody_listens_are_told(store: 
 
 
 def test_headers_of_a_host_are_sent_to_it_and_to_no_other(server: FileServer, store: Store) -> None:
-    env = {"127.0.0.1-headers": json.dumps({"Authorization": "Bearer t"})}
+    env = {"127.0.0.1-headers": json.dumps({"Authorization": "Bearer t", "X-Our-Token": "t"})}
     there = {"Location": f"http://localhost:{server.port}/there/model"}
     server.routes["/here/"] = lambda _: (302, there, b"")
     server.files["/there/model"] = b"1"
     assert get(f"{server.url}/here/model", store, env) == {"model": b"1"}
     assert [one.headers.get("Authorization") for one in server.asked] == ["Bearer t", None]
+    assert [one.headers.get("X-Our-Token") for one in server.asked] == ["t", None]
 
 
 def test_redirects_end_and_lead_to_no_file(server: FileServer, store: Store) -> None:
