@@ -1,7 +1,7 @@
 """Train a convolutional network on MNIST's digits, and write it as an ONNX model and as a FastAPI application.
 
-Run as `digits_network.py FOLDER`: FOLDER/onnx, FOLDER/application, and FOLDER/told.json with some images, their digits
-by torch, and how often it is right on images that it was not trained on.
+Run as `digits_network.py FOLDER`: FOLDER/onnx, FOLDER/application, and FOLDER/told.json with some images, torch's scores
+of them, and how often it is right on images that it was not trained on.
 """
 
 from __future__ import annotations
@@ -103,7 +103,7 @@ if __name__ == "__main__":
     trained = train(Path(sys.argv[1]))
     told = {
         "images": trained.images[:20].tolist(),
-        "digits": trained.scores[:20].argmax(axis=1).tolist(),
+        "scores": trained.scores[:20].tolist(),
         "accuracy": trained.accuracy,
     }
     Path(sys.argv[1], "told.json").write_text(json.dumps(told))

