@@ -1,7 +1,7 @@
 """Train a convolutional network on MNIST's digits, and write it as an ONNX model and as a FastAPI application.
 
-Run as `digits_network.py FOLDER`: FOLDER/onnx, FOLDER/application, and FOLDER/told.json with some images, torch's scores
-of them, and how often it is right on images that it was not trained on.
+Run as `digits_network.py FOLDER`: FOLDER/onnx, FOLDER/application, and FOLDER/told.json with some images, torch's
+scores of them, and how often it is right on images that it was not trained on.
 """
 
 from __future__ import annotations
