@@ -51,7 +51,9 @@ async def deploy(client: Client, options: argparse.Namespace) -> str:
 def find_source(source: str, format_name: str) -> tuple[str, str]:
     """Return the URI, and the format where it is told or can be seen; raise UsageError."""
     if "://" in source:
-        return source, format_name
+        from proa.ml.serving.server.formats.loading import find_format_of_uri
+
+        return source, format_name or find_format_of_uri(source)
     path = Path(source).expanduser().resolve()
     if not path.exists():
         raise UsageError(

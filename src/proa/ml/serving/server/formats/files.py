@@ -35,7 +35,9 @@ def find_model_file(folder: Path, endings: Iterable[str], what: str) -> Path:
 
 
 def describe(folder: Path) -> str:
-    """Say what is in a folder, in a few words."""
+    """Say what is in a folder, or that it is a file, in a few words."""
+    if folder.is_file():
+        return "it is a file"
     names = sorted(f"{path.name}/" if path.is_dir() else path.name for path in folder.iterdir())
     if not names:
         return "the folder is empty"

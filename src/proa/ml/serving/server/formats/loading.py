@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import re
 from importlib import import_module
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import cast
+from urllib.parse import urlsplit
 
 from proa.ml.serving.server.formats import files
 from proa.ml.serving.server.formats.protocol import Load, LoadOptions, Model, ModelError, ModelMissing
@@ -62,7 +63,7 @@ def load_model(folder: Path, format_name: str, options: LoadOptions) -> Model:
 
 
 def find_format(folder: Path) -> str:
-    """Return the format of the folder's files; raise ModelMissing where they tell none."""
+    """Return the format of the folder's files, or of one file; raise ModelMissing where they tell none."""
     if not folder.exists():
         raise ModelMissing(f"there is no folder {folder}")
     if (folder / "MLmodel").is_file():
@@ -86,8 +87,15 @@ def find_format(folder: Path) -> str:
     )
 
 
+def find_format_of_uri(uri: str) -> str:
+    """Return the format that a URI's ending tells, "" where it tells none."""
+    return _BY_ENDING.get(PurePosixPath(urlsplit(uri).path).suffix, "")
+
+
 def _list_programs(folder: Path, format_name: str) -> list[Path]:
     names = ("app.py", "main.py") if format_name == "fastapi" else ("model.py",)
+    if folder.is_file():
+        return [folder] if folder.name in names else []
     return [folder / name for name in names]
 
 

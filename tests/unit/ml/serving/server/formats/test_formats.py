@@ -16,7 +16,7 @@ from sklearn.compose import make_column_transformer
 from sklearn.datasets import load_wine
 from sklearn.linear_model import LogisticRegression
 
-from proa.ml.serving.server.formats.loading import find_format, load_model
+from proa.ml.serving.server.formats.loading import find_format, find_format_of_uri, load_model
 from proa.ml.serving.server.formats.onnx import OnnxModel
 from proa.ml.serving.server.formats.protocol import (
     InputError,
@@ -95,6 +95,26 @@ def make_onnx(folder: Path) -> Path:
 )
 def test_files_tell_their_format(tmp_path: Path, files: dict[str, str], format_name: str) -> None:
     assert find_format(put(tmp_path, **files)) == format_name
+
+
+def test_one_file_tells_its_format_as_its_folder_does(tmp_path: Path) -> None:
+    put(tmp_path, model_py=CUSTOM, notes_txt="hi")
+    assert find_format(tmp_path / "model.py") == "custom"
+    with pytest.raises(ModelMissing, match=r"no model of a known format in .*notes\.txt: it is a file; known are"):
+        find_format(tmp_path / "notes.txt")
+
+
+@pytest.mark.parametrize(
+    ("uri", "format_name"),
+    [
+        ("https://host/models/m.joblib#sha256=0", "sklearn"),
+        ("s3://bucket/m.onnx", "onnx"),
+        ("s3://bucket/m", ""),
+        ("mlflow://m/1", ""),
+    ],
+)
+def test_a_uri_tells_its_format_by_its_ending(uri: str, format_name: str) -> None:
+    assert find_format_of_uri(uri) == format_name
 
 
 def test_what_is_not_found_is_told_with_what_is_there(tmp_path: Path) -> None:
