@@ -100,7 +100,9 @@ def test_files_tell_their_format(tmp_path: Path, files: dict[str, str], format_n
 def test_one_file_tells_its_format_as_its_folder_does(tmp_path: Path) -> None:
     put(tmp_path, model_py=CUSTOM, notes_txt="hi")
     assert find_format(tmp_path / "model.py") == "custom"
-    with pytest.raises(ModelMissing, match=r"no model of a known format in .*notes\.txt: it is a file; known are"):
+    with pytest.raises(
+        ModelMissing, match=r"no model of a known format in .*notes\.txt: it is a file; known are"
+    ):
         find_format(tmp_path / "notes.txt")
 
 
