@@ -102,7 +102,7 @@ def test_pods_that_come_and_go_leave_nothing_behind(
 ) -> None:
     proa = ProaCommand(tmp_path / "home", sys.executable)
     # what is made some time after the start would be taken for something left behind
-    cluster = start_cluster(proa, "--without", "pipelines,tuning,training")
+    cluster = start_cluster(proa, "--without", "pipelines,tuning,training,serving")
     with contextlib.closing(Api(cluster.kubeconfig)) as api:
         churn_and_look(cluster, Churn(api))
 

@@ -12,7 +12,7 @@ from support.clusters import Cluster, run
 pytestmark = [
     pytest.mark.cluster,
     pytest.mark.xdist_group("serving"),
-    pytest.mark.timeout(300, func_only=True),  # making an SDK's environment is none of it
+    pytest.mark.timeout(700, func_only=True),  # making an SDK's environment is none of it
 ]
 PROGRAM = Path(__file__).with_name("programs") / "kserve_sdk.py"
 
@@ -20,7 +20,7 @@ PROGRAM = Path(__file__).with_name("programs") / "kserve_sdk.py"
 def test_a_model_is_made_asked_rolled_out_and_removed(serving_cluster: Cluster, tmp_path: Path) -> None:
     answers = tmp_path / "answers.json"
     command = ["env", f"KUBECONFIG={serving_cluster.kubeconfig}", str(serving_cluster.proa.python)]
-    run([*command, str(PROGRAM), str(tmp_path / "models"), str(answers)], timeout=280, cwd=tmp_path)
+    run([*command, str(PROGRAM), str(tmp_path / "models"), str(answers)], timeout=600, cwd=tmp_path)
     seen = json.loads(answers.read_text())
 
     first, second = seen["wanted"]["first"], seen["wanted"]["second"]

@@ -44,10 +44,15 @@ MODELS = {
 }
 
 
-def test_predictions_are_equal_to_the_librarys_own(tmp_path: Path) -> None:
-    python = make_sdk_venv("serving", SERVING)
+@pytest.fixture(scope="module")
+def kserve_python() -> str:
+    """Return the interpreter of KServe's environment; it may take minutes to make, which is none of the test's time."""
+    return str(make_sdk_venv("serving", SERVING))
+
+
+def test_predictions_are_equal_to_the_librarys_own(kserve_python: str, tmp_path: Path) -> None:
     environment = os.environ | {"PYTHONPATH": str(SOURCE), "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
-    command = [str(python), str(PROGRAM), str(tmp_path)]
+    command = [kserve_python, str(PROGRAM), str(tmp_path)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=LONGEST)
     assert done.returncode == 0, done.stderr[-3000:]
     lines = [line for line in done.stdout.splitlines() if line.startswith("{")]

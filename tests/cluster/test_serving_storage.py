@@ -14,8 +14,8 @@ import pytest
 
 from support.clusters import Cluster
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(180)]
-DEADLINE_SECONDS = 60.0
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
+DEADLINE_SECONDS = 180.0
 SERVING = "serving.kserve.io/"
 
 
@@ -67,7 +67,7 @@ def condition(status: dict[str, Any], type: str) -> str:
 def ask(url: str, path: str, body: Any = None) -> tuple[int, str]:
     """Ask at an address of the gateway on this machine."""
     parts = urlsplit(url)
-    connection = http.client.HTTPConnection("127.0.0.1", parts.port or 80, timeout=20)
+    connection = http.client.HTTPConnection("127.0.0.1", parts.port or 80, timeout=60)
     try:
         data = None if body is None else json.dumps(body)
         connection.request("GET" if data is None else "POST", path, data, {"Host": str(parts.hostname)})

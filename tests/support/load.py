@@ -70,7 +70,7 @@ class ConstantLoad:
         self._ending.set()
         self._thread.join()
 
-    def wait(self, more: int = 50, seconds: float = 30.0) -> None:
+    def wait(self, more: int = 50, seconds: float = 120.0) -> None:
         """Return when so many more requests were answered."""
         wanted, deadline = self.answered + more, time.monotonic() + seconds
         while self.answered < wanted:
@@ -109,7 +109,7 @@ class ConstantLoad:
 
     async def _ask(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
         """Send a request and read its answer; return whether the connection may be used again."""
-        answer = _Answer()
+        answer, told = _Answer(), self.told  # what was asked before `forget` counts there
         parser = httptools.HttpResponseParser(answer)
         writer.write(self._request)
         while not answer.is_complete:
@@ -120,7 +120,7 @@ class ConstantLoad:
         status = parser.get_status_code()
         self.answered += 1
         if status == 200:
-            self.told[self._tell(answer.body)] += 1
+            told[self._tell(answer.body)] += 1
         else:
             self._note(f"{status} {answer.body[:200]!r}")
         return bool(parser.should_keep_alive())

@@ -33,7 +33,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 NAMESPACE = "default"
-WAIT = {"timeout_seconds": 60, "polling_interval": 0.2}
+WAIT = {"timeout_seconds": 180, "polling_interval": 0.2}
 
 
 def train(folder: Path, rows: int) -> Any:
@@ -160,7 +160,7 @@ def kubernetes_watch(client: KServeClient) -> Any:
         NAMESPACE,
         "inferenceservices",
         field_selector="metadata.name=digits",
-        timeout_seconds=60,
+        timeout_seconds=180,
     )
     return (event["object"] for event in stream if "components" in event["object"].get("status", {}))
 

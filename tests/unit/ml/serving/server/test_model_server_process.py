@@ -45,12 +45,12 @@ def test_it_serves_until_it_is_told_to_stop(tmp_path):
         with urllib.request.urlopen(url, json.dumps({"instances": [[1, 2]]}).encode()) as answer:
             assert json.loads(answer.read()) == {"predictions": [3]}
         process.send_signal(signal.SIGTERM)
-        assert process.wait(20) == 0
+        assert process.wait(120) == 0
 
 
 def test_a_model_that_cannot_be_loaded_ends_it_and_the_last_line_says_why(tmp_path):
     with start(tmp_path / "nothing", "--format", "onnx") as process:
-        _, said = process.communicate(timeout=20)
+        _, said = process.communicate(timeout=120)
         assert process.returncode == 1
     assert "model m cannot be loaded: " in said.strip().splitlines()[-1]
 
