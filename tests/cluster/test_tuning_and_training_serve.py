@@ -16,9 +16,9 @@ import yaml
 from support.clusters import ROOT, Cluster, ProaCommand
 from support.experiments import make_experiment
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
 TIMING = ("--lease-duration", "4", "--renew-deadline", "3", "--retry-period", "0.5")
-DEADLINE_SECONDS = 60.0
+DEADLINE_SECONDS = 180.0
 RUN = {
     "apiVersion": "trainer.kubeflow.org/v1alpha1",
     "kind": "TrainJob",
@@ -52,7 +52,7 @@ class Server:
         """End it; return its exit code."""
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(20)
+        return self.process.wait(120)
 
 
 @pytest.fixture

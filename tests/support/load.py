@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import httptools
 
-TIMEOUT_SECONDS = 30.0
+TIMEOUT_SECONDS = 60.0
 
 
 class _Answer:

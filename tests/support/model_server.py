@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
@@ -26,7 +27,12 @@ class Doubler:
     outputs = (TensorSpec("y", "FP64", (-1, -1)),)
 
     def __init__(
-        self, *, is_batchable: bool = True, seconds: float = 0.0, refused: float | None = None
+        self,
+        *,
+        is_batchable: bool = True,
+        seconds: float = 0.0,
+        refused: float | None = None,
+        go_on: threading.Event | None = None,
     ) -> None:
         self.is_batchable = is_batchable
         self.calls: list[tuple[int, ...]] = []
@@ -34,10 +40,13 @@ class Doubler:
         self.seen: dict[str, Any] = {}
         self._seconds = seconds
         self._refused = refused
+        self._go_on = go_on
 
     def predict(self, inputs: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Double, after a while; refuse an input that has the number it does not take."""
+        """Double, after a while or when it may go on; refuse an input that has the number it does not take."""
         time.sleep(self._seconds)
+        if self._go_on is not None and not self._go_on.wait(60):
+            raise InputError("nobody has let it go on")
         self.seen = dict(inputs)
         array = next(iter(inputs.values()))
         self.calls.append(array.shape)
@@ -86,7 +95,7 @@ class Client:
 
     async def answer(self) -> Answer:
         """Read one answer."""
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             head = (await self.reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
             pairs = [line.partition(": ") for line in head[1:] if line]
             headers = {name.lower(): value for name, _, value in pairs}
@@ -109,6 +118,12 @@ class Running(NamedTuple):
     server: ModelServer
     ports: Ports
     clients: list[Client]
+
+    async def until_in_hand(self, requests: int) -> None:
+        """Return once so many requests wait for their answers."""
+        async with asyncio.timeout(60):
+            while self.server.load.in_hand != requests:
+                await asyncio.sleep(0.001)
 
     async def connect(self, port: int = 0) -> Client:
         """Return a new connection; to the HTTP port, unless told."""

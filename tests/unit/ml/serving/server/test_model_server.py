@@ -1,7 +1,7 @@
 """The model server over HTTP: V1, V2, repository, CloudEvents, errors, limits, drain; on real sockets."""
 
 import asyncio
-import time
+import threading
 
 import numpy
 import orjson
@@ -228,18 +228,20 @@ def test_the_load_port_counts_what_models_are_asked_and_nothing_else():
 def test_more_than_may_be_answered_at_once_waits_and_more_than_may_wait_is_refused():
     async def body(running: Running) -> None:
         clients = [await running.connect() for _ in range(4)]
-        for client in clients:
+        for number, client in enumerate(clients[:3], start=1):
             client.send("POST", PREDICT, {"instances": [[1]]})
-            await asyncio.sleep(0.01)
-        refused = await clients[3].answer()
+            await running.until_in_hand(number)
+        refused = await clients[3].ask("POST", PREDICT, {"instances": [[1]]})
         assert (refused.status, refused.headers["retry-after"]) == (503, "1")
         assert "too many requests wait" in refused.json["error"]
+        go_on.set()
         assert [(await client.answer()).status for client in clients[:3]] == [200, 200, 200]
         assert model.calls == [(1, 1)] * 3
         for client in clients:
             client.writer.close()
 
-    model = Doubler(seconds=0.2)
+    go_on = threading.Event()
+    model = Doubler(go_on=go_on)
     serve(body, model, container_concurrency=1, queue_depth=2)
 
 
@@ -248,24 +250,26 @@ def test_what_waits_for_a_client_that_has_gone_is_let_go():
         first, second = await running.connect(), await running.connect()
         first.send("POST", PREDICT, {"instances": [[1]]})
         second.send("POST", PREDICT, {"instances": [[1]]})
-        while running.server.load.in_hand < 2:
-            await asyncio.sleep(0.001)
+        await running.until_in_hand(2)
         second.writer.close()
-        while running.server.load.in_hand > 1:
-            await asyncio.sleep(0.001)
+        await running.until_in_hand(1)
+        go_on.set()
         assert (await first.answer()).status == 200
         assert (await running.ask("POST", PREDICT, {"instances": [[1]]})).status == 200
         assert running.server.load.in_hand == 0
 
-    serve(body, Doubler(seconds=0.1), container_concurrency=1, queue_depth=5)
+    go_on = threading.Event()
+    serve(body, Doubler(go_on=go_on), container_concurrency=1, queue_depth=5)
 
 
 def test_an_answer_that_takes_too_long_is_504():
     async def body(running: Running) -> None:
         answer = await running.ask("POST", PREDICT, {"instances": [[1]]})
         assert (answer.status, answer.json) == (504, {"error": "the model has not answered in time"})
+        go_on.set()
 
-    serve(body, Doubler(seconds=0.5), timeout_seconds=0.1)
+    go_on = threading.Event()
+    serve(body, Doubler(go_on=go_on), timeout_seconds=0.1)
 
 
 def test_after_the_word_to_stop_it_is_not_ready_and_answers_what_comes_and_is_in_hand():
@@ -273,13 +277,15 @@ def test_after_the_word_to_stop_it_is_not_ready_and_answers_what_comes_and_is_in
         busy, idle = await running.connect(), await running.connect()
         await idle.ask("GET", "/")
         busy.send("POST", PREDICT, {"instances": [[1]]})
-        while not running.server.load.in_hand:
-            await asyncio.sleep(0.001)
+        await running.until_in_hand(1)
         draining = asyncio.create_task(running.server.drain())
         await asyncio.sleep(0)
         ready = await running.ask("GET", "/v2/health/ready")
         assert (ready.status, ready.headers["connection"]) == (503, "close")
-        late = await running.ask("POST", PREDICT, {"instances": [[2]]})
+        asked_late = asyncio.create_task(running.ask("POST", PREDICT, {"instances": [[2]]}))
+        await running.until_in_hand(2)
+        go_on.set()
+        late = await asked_late
         assert (late.status, late.headers["connection"]) == (200, "close")
         answer = await busy.answer()
         assert (answer.json, answer.headers["connection"]) == ({"predictions": [[2]]}, "close")
@@ -287,20 +293,22 @@ def test_after_the_word_to_stop_it_is_not_ready_and_answers_what_comes_and_is_in
         assert await idle.reader.read() == b""
         await draining
 
-    serve(body, Doubler(seconds=0.2))
+    go_on = threading.Event()
+    serve(body, Doubler(go_on=go_on))
 
 
 def test_draining_ends_when_its_time_is_up():
     async def body(running: Running) -> None:
         client = await running.connect()
         client.send("POST", PREDICT, {"instances": [[1]]})
-        while not running.server.load.in_hand:
-            await asyncio.sleep(0.001)
-        began = time.monotonic()
+        await running.until_in_hand(1)
         await running.server.drain()
-        assert time.monotonic() - began < 0.9
+        assert model.calls == []
+        go_on.set()
 
-    serve(body, Doubler(seconds=1.0), drain_seconds=0.2)
+    go_on = threading.Event()
+    model = Doubler(go_on=go_on)
+    serve(body, model, drain_seconds=0.2)
 
 
 def test_a_model_that_cannot_be_loaded_says_so():
