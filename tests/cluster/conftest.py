@@ -6,6 +6,7 @@ import os
 import shutil
 import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -36,9 +37,9 @@ def start_cluster(kubectl_path: str) -> Iterator[Callable[..., Cluster]]:
         return Cluster(proa, kubectl_path)
 
     yield start
-    for proa in started:
-        if proa.home.exists():
-            proa("reset", "--yes")
+    left = [proa for proa in started if proa.home.exists()]
+    with ThreadPoolExecutor(4) as threads:  # most of it is waiting for pods to end
+        list(threads.map(lambda proa: proa("reset", "--yes"), left))
 
 
 @pytest.fixture(scope="session")

@@ -27,7 +27,9 @@ def test_one_pod(cluster: Cluster, namespace: str) -> None:
     def image() -> str:
         return kubectl("get", "pod", "one", "-o", "jsonpath={.spec.containers[0].image}")
 
-    kubectl("run", "one", "--restart=Never", f"--image={IMAGE}", "--labels=run=one", "--", "sleep", "60")
+    ends_at_once = "trap exit TERM; sleep 60 & wait"
+    run = ("run", "one", "--restart=Never", f"--image={IMAGE}", "--labels=run=one")
+    kubectl(*run, "--command", "--", "sh", "-c", ends_at_once)
     found = cluster.get("pod", "one", "-n", namespace)["spec"]
     assert (found["restartPolicy"], image()) == ("Never", IMAGE)
 

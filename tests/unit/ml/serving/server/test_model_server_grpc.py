@@ -1,6 +1,7 @@
 """The model server over gRPC, asked by grpcio with protobuf's own messages."""
 
 import asyncio
+import threading
 from collections.abc import Awaitable, Callable
 
 import grpc
@@ -134,28 +135,33 @@ def test_calls_wait_for_their_turn_and_are_refused_where_too_many_do():
     async def body(ask: Ask, running: Running) -> None:
         inputs = [make_tensor("FP32", [1], fp32_contents=[1.0])]
         asked = [asyncio.create_task(ask("ModelInfer", model_name="m", inputs=inputs)) for _ in range(4)]
+        await asyncio.wait(asked, return_when=asyncio.FIRST_COMPLETED)
+        go_on.set()
         answers = await asyncio.gather(*asked, return_exceptions=True)
         refused = [answer for answer in answers if isinstance(answer, grpc.aio.AioRpcError)]
         assert [one.code().name for one in refused] == ["UNAVAILABLE"]
         assert running.server.load.in_hand == 0
         assert running.server.load.requests == 3
 
-    ask_by_grpc(body, Doubler(seconds=0.1), container_concurrency=1, queue_depth=2)
+    go_on = threading.Event()
+    ask_by_grpc(body, Doubler(go_on=go_on), container_concurrency=1, queue_depth=2)
 
 
 def test_after_the_word_to_stop_clients_are_sent_elsewhere_and_what_is_in_hand_is_answered():
     async def body(ask: Ask, running: Running) -> None:
         inputs = [make_tensor("FP32", [1], fp32_contents=[1.0])]
         asked = asyncio.create_task(ask("ModelInfer", model_name="m", inputs=inputs))
-        while not running.server.load.in_hand:
-            await asyncio.sleep(0.001)
+        await running.until_in_hand(1)
         [server] = running.server._grpc
         [connection] = server._connections
         draining = asyncio.create_task(running.server.drain())
+        await asyncio.sleep(0)
+        go_on.set()
         assert (await asked)["outputs"][0]["contents"]["fp32_contents"] == [2.0]
         while connection in server._connections:
             await asyncio.sleep(0.001)
         assert await ask("ServerReady") == {"ready": False}
         await draining
 
-    ask_by_grpc(body, Doubler(seconds=0.2))
+    go_on = threading.Event()
+    ask_by_grpc(body, Doubler(go_on=go_on))
