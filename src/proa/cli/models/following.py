@@ -11,7 +11,7 @@ from proa.cli.connecting import hint
 from proa.cli.live import LiveLines
 from proa.cli.models.asking import Found, read
 from proa.cli.models.describing import describe, traffic_of
-from proa.cli.models.facts import READY, STOPPED
+from proa.cli.models.facts import STOPPED
 from proa.cli.models.loads import Rates
 from proa.cli.terminal import Terminal
 from proa.client.protocol import Client
@@ -46,7 +46,8 @@ def report(found: Found) -> int:
     """Print what came of it, and return the exit code."""
     served, terminal = found.served, Terminal()
     if served.is_failed:
-        serving = f"; {traffic_of(served)} goes on to serve" if served.state == READY else ""
+        is_serving = any(one.percent and one.ready for one in served.revisions)
+        serving = f"; {traffic_of(served)} goes on to serve" if is_serving else ""
         raise Failure(f"{served.name} cannot be served: {served.why}{serving}")
     if served.state == STOPPED:
         terminal.line(f"{served.name} is stopped")
