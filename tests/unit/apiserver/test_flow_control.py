@@ -192,7 +192,8 @@ class TestClassification:
         assert found["exempt"].is_exempt
 
 
-def test_refused_requests_are_told_when_to_try_again(api):
+def test_refused_requests_are_told_when_to_try_again(api, monkeypatch):
+    monkeypatch.setattr(levels_module, "WAIT_SECONDS", 0.01)
     for level in api.server.flow_control.levels.values():
         while level.take():
             pass
