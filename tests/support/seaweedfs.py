@@ -62,7 +62,8 @@ class SeaweedFS:
             for part, port in ports.items()
         ]
         command += [f"-s3.config={self._folder / 's3.json'}", "-master.telemetry=false", "-s3.iam=false"]
-        command += ["-s3.port.iceberg=0", "-volume.max=50", "-master.volumeSizeLimitMB=64"]
+        command += ["-s3.port.iceberg=0", "-s3.port.lance=0", "-volume.max=50"]
+        command += ["-master.volumeSizeLimitMB=64"]
         command += [
             f"-filer.localSocket={self._folder}/filer.sock",
             f"-s3.localSocket={self._folder}/s3.sock",
