@@ -16,7 +16,11 @@ import pytest
 from support.clusters import ROOT, Cluster, ProaCommand
 from support.sdk_venvs import KFP, make_sdk_venv
 
-pytestmark = [pytest.mark.cluster, pytest.mark.xdist_group("pipelines-digits")]
+pytestmark = [
+    pytest.mark.cluster,
+    pytest.mark.xdist_group("pipelines-digits"),
+    pytest.mark.timeout(600, func_only=True),  # making an SDK's environment is none of it
+]
 
 EXAMPLE = ROOT / "examples" / "digits_pipeline.py"
 KINDS = ("logistic", "forest", "neighbours")

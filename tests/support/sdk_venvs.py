@@ -50,9 +50,9 @@ SERVING = (
 )
 """KServe's SDK and server, and the library of each format of models. Newer clients of Kubernetes refuse its objects."""
 SDK_VENVS = {
-    "serving": SERVING,
     "kfp": KFP,
     "kfp-old": OLD_KFP,
+    "serving": SERVING,
     "katib": KATIB,
     "kubeflow": KUBEFLOW,
     "training": TRAINING,
