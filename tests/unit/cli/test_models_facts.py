@@ -77,7 +77,7 @@ def read(**more: Any) -> Served:
         ({"ready": "Unknown"}, WAITING, False, False, "words"),
         ({"ready": "False", "transition": "BlockedByFailedLoad"}, FAILED, True, True, "no such file"),
         ({"transition": "BlockedByFailedLoad"}, READY, True, True, "no such file"),
-        ({"ready": "False", "transition": "InvalidSpec"}, FAILED, True, True, "no such file"),
+        ({"ready": "False", "transition": "InvalidSpec"}, FAILED, True, True, "words"),
         ({"observedGeneration": 2}, READY, False, False, "words"),
         ({"observedGeneration": 2, "transition": "BlockedByFailedLoad"}, READY, False, False, "no such file"),
         ({"conditions": [{"type": "Stopped", "status": "True"}]}, STOPPED, False, True, ""),

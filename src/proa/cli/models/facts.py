@@ -59,6 +59,7 @@ def read_served(service: Object, deployments: Iterable[Object], pods: Iterable[O
     failure = model.get("lastFailureInfo") or {}
     is_observed = status.get("observedGeneration") == meta.generation(service)
     has_failed = model.get("transitionStatus") in _FAILED_TRANSITIONS
+    is_refused = model.get("transitionStatus") == "InvalidSpec"  # Ready then says more than the failure
     ready = conditions.get("Ready") or {}
     state = WAITING
     if (conditions.get("Stopped") or {}).get("status") == "True":
@@ -74,7 +75,7 @@ def read_served(service: Object, deployments: Iterable[Object], pods: Iterable[O
         name=meta.name(service),
         namespace=meta.namespace(service),
         state=state,
-        why=(failure.get("message") if has_failed else "") or ready.get("message") or "",
+        why=(failure.get("message") if has_failed and not is_refused else "") or ready.get("message") or "",
         url=status.get("url") or "",
         address=(status.get("address") or {}).get("url") or "",
         format=form,
