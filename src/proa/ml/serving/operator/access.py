@@ -97,7 +97,7 @@ async def _make_model_files(
         access=access,
         env=_main_env(merged),
     )
-    return PodFiles(files, make_conversions(settings.model_cache, namespace, isvc))
+    return PodFiles(files, make_conversions(settings.model_cache, namespace, isvc, revision))
 
 
 async def _read_access(

@@ -1,7 +1,8 @@
 """Have what our server makes of a model (its ONNX form) be there for the next pod: in a folder of the node.
 
-Pure. Where there can be no such folder the pod has one of its own. It is the InferenceService's alone: pods of others
-cannot put anything into it. It is beside its revisions in the node's cache (storage/store.py), and goes with them.
+Pure. Where there can be no such folder the pod has one of its own. It is the revision's alone: what a model's own code
+puts there is served to no other revision, as what a canary makes to those before it. It is beside the InferenceService's
+revisions in the node's cache (storage/store.py), and goes with the last of them.
 """
 
 from __future__ import annotations
@@ -16,11 +17,11 @@ from proa.objects import meta
 VOLUME = "proa-converted"
 
 
-def make_conversions(cache: str, namespace: Object, isvc: Object) -> Object:
+def make_conversions(cache: str, namespace: Object, isvc: Object, revision: str) -> Object:
     """Return the volume; `cache` is the nodes' folder of models, "" for none."""
     if not cache or not may_mount_host_paths(namespace):
         return {"name": VOLUME, "emptyDir": {}}
-    path = posixpath.join(cache, meta.name(namespace), "revisions", meta.uid(isvc), "converted")
+    path = posixpath.join(cache, meta.name(namespace), "revisions", meta.uid(isvc), "converted", revision)
     return {"name": VOLUME, "hostPath": {"path": path, "type": "DirectoryOrCreate"}}
 
 

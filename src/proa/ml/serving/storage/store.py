@@ -28,7 +28,7 @@ from proa.ml.serving.storage.pieces import StorageError
 
 COMPLETE, FILES = "complete", "files"
 CONVERTED = "converted"
-"""Beside an owner's revisions: what its server has made of its models (revisions/conversions.py)."""
+"""Beside an owner's revisions: what their servers have made of their models (revisions/conversions.py)."""
 UNUSED_DAYS = 30
 PARTIAL_DAYS = 7
 _DAY_SECONDS = 86_400

@@ -27,7 +27,7 @@ FILES = ModelFiles(
     ({"name": "store", "mountPath": "/mnt/models", "readOnly": True},),
 )
 
-CONVERSIONS = make_conversions("/cache", {"metadata": {"name": "ml"}}, {"metadata": {"uid": "u"}})
+CONVERSIONS = make_conversions("/cache", {"metadata": {"name": "ml"}}, {"metadata": {"uid": "u"}}, "m-00001")
 
 
 def make_isvc(**predictor: Any) -> dict[str, Any]:
@@ -92,7 +92,7 @@ def test_the_containers_that_answer_see_the_models_files_read_only():
 
     assert spec["initContainers"] == [{"name": "storage-initializer"}]
     assert [volume["name"] for volume in spec["volumes"]] == ["store", "proa-converted"]
-    assert spec["volumes"][1]["hostPath"]["path"] == "/cache/ml/revisions/u/converted"
+    assert spec["volumes"][1]["hostPath"]["path"] == "/cache/ml/revisions/u/converted/m-00001"
     main = spec["containers"][0]
     assert main["volumeMounts"] == [
         {"name": "store", "mountPath": "/mnt/models", "readOnly": True},
