@@ -59,6 +59,8 @@ class Activator:
         self._probing: dict[Key, asyncio.Task[None]] = {}
         self._told: set[Key] = set()
         self._connections: set[ClientConnection] = set()
+        self._resting: dict[ClientConnection, None] = {}
+        """Those that have no request, the one that has rested longest first."""
         self._servers: list[asyncio.Server] = []
 
     async def serve(self, sock: socket.socket, *, is_host: bool = False) -> asyncio.Server:
@@ -117,15 +119,29 @@ class Activator:
         self._kept_bytes += size
 
     def admit(self, connection: ClientConnection) -> bool:
-        """Take in a connection, unless there are too many."""
+        """Take in a connection; where there are too many, in the place of the one that has rested longest."""
         if len(self._connections) >= self._max_connections:
-            return False
+            if not self._resting:
+                return False
+            longest = next(iter(self._resting))
+            self.works(longest)
+            longest.abort()
         self._connections.add(connection)
         return True
 
     def dismiss(self, connection: ClientConnection) -> None:
         """Forget a connection that ended."""
         self._connections.discard(connection)
+        self.works(connection)
+
+    def rests(self, connection: ClientConnection) -> None:
+        """Hear that a connection waits for a request."""
+        self.works(connection)
+        self._resting[connection] = None
+
+    def works(self, connection: ClientConnection) -> None:
+        """Hear that a connection has a request."""
+        self._resting.pop(connection, None)
 
     def find_room(self, key: Key) -> WaitingRoom | None:
         """Return where requests for a revision wait; one that nobody told of may become known in a moment."""

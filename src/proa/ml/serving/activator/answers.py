@@ -26,7 +26,6 @@ NO_REVISION = Refusal(
 )
 QUEUE_FULL = Refusal(HTTPStatus.SERVICE_UNAVAILABLE, "pending request queue full", 14, 1)
 MEMORY_FULL = Refusal(HTTPStatus.SERVICE_UNAVAILABLE, "the activator holds as many bytes as it may", 14, 1)
-SILENT = Refusal(HTTPStatus.REQUEST_TIMEOUT, "no whole request came in time", 4)
 TIMED_OUT = Refusal(HTTPStatus.GATEWAY_TIMEOUT, "activator request timeout", 4)
 BROKEN = Refusal(HTTPStatus.BAD_GATEWAY, "the pod ended the connection before it answered", 14)
 

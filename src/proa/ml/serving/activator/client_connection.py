@@ -37,7 +37,7 @@ MAX_HEADERS = 256
 MAX_PIPELINED = 16
 HIGH_WATER_BYTES = 256 * 1024
 IDLE_SECONDS = 90.0
-"""Between two requests, and for the head of one."""
+"""Between two requests, and for the head of one, HTTP/2's first too."""
 CLOSE_SECONDS = 10.0
 """For the client to take what was written last."""
 _OF_THE_CONNECTION = frozenset(
@@ -59,6 +59,8 @@ class Owner(Pods, Http2Owner, Protocol):
 
     def admit(self, connection: ClientConnection) -> bool: ...
     def dismiss(self, connection: ClientConnection) -> None: ...
+    def rests(self, connection: ClientConnection) -> None: ...
+    def works(self, connection: ClientConnection) -> None: ...
     def find_room(self, key: Key) -> WaitingRoom | None: ...
 
 
@@ -94,8 +96,8 @@ class ClientConnection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport, self._is_closing = None, True
-        self._owner.dismiss(self)
         self._stop_waiting()
+        self._owner.dismiss(self)
         if self._http2 is not None:
             self._http2.cancel()
         for queued in self._queue:
@@ -115,8 +117,7 @@ class ClientConnection(asyncio.Protocol):
                 return
             data, self._first = self._first, None
             if data.startswith(PREFACE) and self._transport is not None:
-                self._stop_waiting()  # it has a deadline of its own
-                self._http2 = Http2Connection(self._owner, self._transport)
+                self._http2 = Http2Connection(self._owner, self._transport, self._stop_waiting)
                 self._http2.feed(data)
                 return
         self._parse(data)
@@ -302,8 +303,10 @@ class ClientConnection(asyncio.Protocol):
         self._stop_waiting()
         if not self._is_closing:
             self._idle = asyncio.get_running_loop().call_later(IDLE_SECONDS, self._close)
+            self._owner.rests(self)
 
     def _stop_waiting(self) -> None:
+        self._owner.works(self)
         if self._idle is not None:
             self._idle.cancel()
             self._idle = None

@@ -10,6 +10,7 @@ PING is answered while there is no pod. Frames and their order: RFC 9113; header
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Protocol, cast
 
 from proa.ml.serving.activator.addresses import find_revision
@@ -19,7 +20,6 @@ from proa.ml.serving.activator.answers import (
     MEMORY_FULL,
     NO_REVISION,
     QUEUE_FULL,
-    SILENT,
     Refusal,
 )
 from proa.ml.serving.activator.deadline import Deadline
@@ -45,8 +45,6 @@ from proa.reconcile.protocol import Key
 
 MAX_KEPT_BYTES = 256 * 1024
 """Until a pod says something: a client may not send more than 64 KiB of bodies before somebody lets it."""
-FIRST_SECONDS = 30.0
-"""From the preface to the whole head of a first request."""
 CLOSE_SECONDS = 10.0
 """For the client to take what was written last."""
 
@@ -66,8 +64,12 @@ class Owner(Protocol):
 class Http2Connection:
     """What came of one client, until there is a pod, and the way between both afterwards."""
 
-    def __init__(self, owner: Owner, transport: asyncio.Transport) -> None:
+    def __init__(
+        self, owner: Owner, transport: asyncio.Transport, on_request: Callable[[], None] = lambda: None
+    ) -> None:
+        """`on_request` hears of the whole head of the first request."""
         self._owner = owner
+        self._on_request = on_request
         self._transport = transport
         self._unread = bytearray()
         self._kept = bytearray(PREFACE)
@@ -85,7 +87,7 @@ class Http2Connection:
         self._has_answer = False
         self._is_over = False
         self._has_preface = False
-        self._timer = asyncio.get_running_loop().call_later(FIRST_SECONDS, self._refuse, SILENT)
+        self._closing: asyncio.TimerHandle | None = None
         owner.keep(len(self._kept))
         transport.write(make_frame(SETTINGS, 0, 0))
 
@@ -121,7 +123,8 @@ class Http2Connection:
     def cancel(self) -> None:
         """Give up: the client went away."""
         self._is_over = True
-        self._timer.cancel()
+        if self._closing is not None:
+            self._closing.cancel()
         if self._deadline is not None:
             self._deadline.cancel()
         if self._dialing is not None:
@@ -244,7 +247,7 @@ class Http2Connection:
     def _begin(self, headers: dict[str, str]) -> None:
         """Go where the headers say."""
         self._key = find_revision(headers, headers.get(":authority", headers.get("host", "")))
-        self._timer.cancel()
+        self._on_request()
         room = self._owner.find_room(self._key) if self._key is not None else None
         if self._key is None or room is None or room.is_full or self._owner.is_out_of_memory:
             full = MEMORY_FULL if self._owner.is_out_of_memory else QUEUE_FULL
@@ -258,8 +261,7 @@ class Http2Connection:
         self._is_over = True
         self._transport.write(make_refusal(refusal, self._stream))
         self._transport.close()
-        self._timer.cancel()
-        self._timer = asyncio.get_running_loop().call_later(CLOSE_SECONDS, self._transport.abort)
+        self._closing = asyncio.get_running_loop().call_later(CLOSE_SECONDS, self._transport.abort)
 
 
 class _PodSide(asyncio.Protocol):

@@ -1,8 +1,8 @@
 """Have what our server makes of a model (its ONNX form) be there for the next pod: in a folder of the node.
 
-Pure. Where there can be no such folder the pod has one of its own. It is the revision's alone: what a model's own code
-puts there is served to no other revision, as what a canary makes to those before it. It is beside the InferenceService's
-revisions in the node's cache (storage/store.py), and goes with the last of them.
+Pure. Where there can be no such folder the pod has one of its own. It is the revision's alone: what a model's own
+code puts there is served to no other revision, as what a canary makes to those before it. It is beside the revisions in
+the node's cache (storage/store.py), and goes with the last of its InferenceService.
 """
 
 from __future__ import annotations

@@ -8,6 +8,7 @@ from collections.abc import Awaitable
 import pytest
 
 from proa.ml.serving.activator import client_connection, waiting_room
+from proa.ml.serving.activator.http2_frames import PREFACE
 from support.activated import HEADERS, KEY, PodServer, activator_of, read_answer
 
 
@@ -373,6 +374,27 @@ def test_a_revision_that_is_no_more_is_forgotten() -> None:
             assert (await front.ask())[0] == 200
             front.activator.forget(KEY)
             assert front.activator.load(KEY) is None
+        await pod.stop()
+
+    run(test())
+
+
+def test_who_only_keeps_connections_open_keeps_nobody_out() -> None:
+    async def test() -> None:
+        pod = await PodServer().start()
+        async with activator_of(max_connections=4) as front:
+            front.lead()
+            asking = asyncio.create_task(front.ask())
+            await front.until_held(1)
+            hogs = [await asyncio.open_connection("127.0.0.1", front.port) for _ in range(9)]
+            for hog in hogs[::2]:
+                hog[1].write(PREFACE)
+            late = asyncio.create_task(front.ask())
+            await front.until_held(2)
+            front.lead(pod.backend())
+            assert await asyncio.gather(asking, late) == [(200, b"hello")] * 2
+            for _, writer in hogs:
+                writer.close()
         await pod.stop()
 
     run(test())

@@ -11,10 +11,9 @@ import grpc
 import pytest
 from hpack import Encoder
 
-from proa.ml.serving.activator import http2
+from proa.ml.serving.activator import client_connection, http2
 from proa.ml.serving.activator.http2_frames import (
     END_HEADERS,
-    GOAWAY,
     HEADERS,
     PREFACE,
     SETTINGS,
@@ -147,12 +146,12 @@ def test_who_goes_away_gives_its_place_back() -> None:
 
 
 def test_a_client_that_says_nothing_is_sent_away(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http2, "FIRST_SECONDS", 0.05)
+    monkeypatch.setattr(client_connection, "IDLE_SECONDS", 0.05)
 
     async def test(front: Front, model: Model) -> None:
         reader, writer = await asyncio.open_connection("127.0.0.1", front.port)
         writer.write(PREFACE)
-        assert make_frame(GOAWAY, 0, 0, bytes(8)) in await reader.read()
+        assert await reader.read() == make_frame(SETTINGS, 0, 0)
         writer.close()
 
     run(test)
