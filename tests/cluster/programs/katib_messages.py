@@ -46,9 +46,10 @@ def fill(name: str) -> dict[str, Any]:
             value: Any = CODEC._enums[field.type][-1]
         else:
             value = FILLED[field.type] if field.type in FILLED else fill(field.type)
-        message[field.name] = (
-            {"k": value} if field.label == "map" else [value, value] if field.label else value
-        )
+        if field.label == "map":  # its type is the entry's
+            message[field.name] = {"k": value["value"]}
+        else:
+            message[field.name] = [value, value] if field.label else value
     return message
 
 
