@@ -54,7 +54,7 @@ class LoadOptions(NamedTuple):
 
 
 class TensorModel(Protocol):
-    """Arrays in, arrays out. Called in a worker thread unless `is_quick`; never twice at once."""
+    """Arrays in, arrays out. Called in a worker thread where that was slow before; never twice at once."""
 
     platform: str
     """As V2's metadata says it: sklearn, onnxruntime_onnx, …"""
