@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -87,7 +87,9 @@ class PodContainers:
     def shorten_grace(self, grace_seconds: float) -> None:
         """Give what is being killed less time."""
         for container_id in self.killing:
-            self._run_beside(self._node.runtime.stop_container(container_id, grace_seconds))
+            task = asyncio.create_task(self._stop(container_id, grace_seconds))
+            self._beside.add(task)
+            task.add_done_callback(self._beside.discard)
 
     async def start(self, step: steps.StartContainer) -> None:
         container = self._pod.container_to_start(step.name)
@@ -337,14 +339,9 @@ class PodContainers:
         for event in events:
             self._pod.event(event.type, event.reason, event.message, container_name)
 
-    def _run_beside(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.create_task(self._logged(work))
-        self._beside.add(task)
-        task.add_done_callback(self._beside.discard)
-
-    async def _logged(self, work: Coroutine[Any, Any, None]) -> None:
+    async def _stop(self, container_id: str, grace_seconds: float) -> None:
         try:
-            await work
+            await self._node.runtime.stop_container(container_id, grace_seconds)
         except RuntimeFailure as failure:
             logger.warning("runtime refused pod=%s error=%s", pod_description(self._pod.pod), failure.message)
 

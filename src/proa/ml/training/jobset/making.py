@@ -33,14 +33,23 @@ class Refused(Exception):
 
 
 async def each(writes: Iterable[Coroutine[Any, Any, object]]) -> None:
-    """Do all, PARALLEL_WRITES at a time; raise the first error once all have ended."""
+    """Do all, PARALLEL_WRITES at a time; raise the first error once all have ended.
+
+    Those that had not begun when this is cancelled are never begun.
+    """
     seats = asyncio.Semaphore(PARALLEL_WRITES)
 
     async def seated(write: Coroutine[Any, Any, object]) -> None:
         async with seats:
             await write
 
-    for outcome in await asyncio.gather(*map(seated, writes), return_exceptions=True):
+    everything = [*writes]
+    try:
+        outcomes = await asyncio.gather(*map(seated, everything), return_exceptions=True)
+    finally:
+        for write in everything:
+            write.close()
+    for outcome in outcomes:
         if isinstance(outcome, BaseException):
             raise outcome
 
