@@ -11,7 +11,6 @@ import contextlib
 import logging
 from collections.abc import Callable, Iterable
 from dataclasses import replace
-from typing import Any
 
 from proa.client.protocol import Object
 from proa.node import pod_ending as ending
