@@ -347,9 +347,15 @@ def check_generation(port: int, expected: str) -> dict[str, Any]:
 
 def check_converted(folder: Path, case: Case) -> dict[str, Any]:
     """Serve a model of scikit-learn as ONNX."""
-    with run_server("--model_dir", folder, "--model_name", "digits", "--convert_seconds=150") as (port, log):
-        assert "model.joblib is served as ONNX" in log.read_text(), log.read_text()
-        return check(port, "digits", case)
+    with run_server("--model_dir", folder, "--model_name", "digits") as (port, log):
+        assert "served by scikit-learn, not as ONNX: it is being made" in log.read_text(), log.read_text()
+        meanwhile = check(port, "digits", case)
+        deadline = time.monotonic() + 150
+        while "model.joblib is served as ONNX" not in log.read_text():
+            assert time.monotonic() < deadline, log.read_text()
+            time.sleep(0.1)
+        assert check(port, "digits", case) == meanwhile
+        return meanwhile
 
 
 def make_network() -> Any:

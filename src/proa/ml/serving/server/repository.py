@@ -1,7 +1,8 @@
 """The models of one server by name: loaded, asked, unloaded, while it serves.
 
 One model of one folder, or with `--repository` one of each folder below it. A folder whose own folders are numbers has
-versions: the highest is served. A model is opened in a thread; a new one takes the old one's place when it is ready.
+versions: the highest is served. A model is opened in a thread; a new one takes the old one's place when it is ready. So
+does a model's successor (formats/protocol.py), of which one is made at a time.
 Source: V2's model repository extension; python/kserve/kserve/model_repository.py.
 """
 
@@ -19,7 +20,7 @@ from proa.ml.serving.wire.refusals import Refused, no_such_model, not_ready
 
 if TYPE_CHECKING:
     from proa.ml.serving.server.asgi import Lifespan
-    from proa.ml.serving.server.formats.protocol import Model, TensorModel
+    from proa.ml.serving.server.formats.protocol import Model, Successor, TensorModel
     from proa.ml.serving.server.options import Options
 
 State = Literal["LOADING", "READY", "UNAVAILABLE"]
@@ -70,6 +71,8 @@ class Repository:
         self._measures = measures
         self._places: dict[str, Place] = {}
         self._locks: dict[str, asyncio.Lock] = {}
+        self._one_successor = asyncio.Lock()
+        self._successions: set[asyncio.Task[None]] = set()
         self.changed = 0
 
     async def load_all(self) -> None:
@@ -92,6 +95,7 @@ class Repository:
         self._places.clear()
         self.changed += 1
         await asyncio.gather(*(_close(one) for one in served))
+        await asyncio.gather(*self._successions)
 
     def names(self) -> list[str]:
         """Return the names of the models that are loaded, or that load."""
@@ -190,8 +194,35 @@ class Repository:
                 raise
             self._places[name] = Place("READY", "", made)
             self.changed += 1
+            self._expect_successor(name, made)
             if old is not None:
                 await _close(old)
+
+    def _expect_successor(self, name: str, made: Served) -> None:
+        successor = getattr(made.model, "successor", None)
+        if successor is not None:
+            task = asyncio.create_task(self._replace(name, made, successor), name=f"successor of {name}")
+            self._successions.add(task)
+            task.add_done_callback(self._successions.discard)
+
+    async def _replace(self, name: str, made: Served, successor: Successor) -> None:
+        """Put a model's successor in its place, unless another one is there by then."""
+        async with self._one_successor:
+            try:
+                model = await asyncio.to_thread(successor.make)
+            except Exception:  # a model's own code may raise anything; what is served serves on
+                logger.exception("model %s has no successor", name)
+                return
+        if model is None:
+            return
+        async with self._lock(name):
+            place = self._places.get(name)
+            if place is None or place.served is not made:
+                model.close()
+                return
+            self._places[name] = Place("READY", "", await self._make(name, made.version, model))
+            self.changed += 1
+            await _close(made)
 
     async def _make(self, name: str, version: str, model: Model) -> Served:
         measures = self._measures.of(name)

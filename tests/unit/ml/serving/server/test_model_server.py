@@ -337,3 +337,67 @@ def test_payloads_are_logged_where_that_is_asked_for_and_only_successes_answers(
     assert kinds == ["request", "request", "request", "response", "response"]
     first = {event["type"].rpartition(".")[2]: event["data"] for event in lines if event["id"] == "first"}
     assert first == {"request": {"instances": [[1]]}, "response": {"predictions": [[2]]}}
+
+
+class Succession:
+    """Makes a model when it may; or never, where it is stopped."""
+
+    def __init__(self, model):
+        self.model, self.go_on = model, threading.Event()
+
+    def make(self):
+        assert self.go_on.wait(60)
+        return self.model
+
+    def stop(self):
+        self.model = None
+        self.go_on.set()
+
+
+class Forerunner(Doubler):
+    def __init__(self, successor):
+        super().__init__()
+        self.successor = successor
+
+    def close(self):
+        super().close()
+        self.successor.stop()
+
+
+def test_a_models_successor_takes_its_place_while_requests_go_on():
+    async def body(running: Running) -> None:
+        client = await running.connect()
+        assert (await client.ask("GET", "/v2/health/ready")).status == 200
+        assert (await client.ask("POST", PREDICT, {"instances": [[1]]})).json == {"predictions": [[2]]}
+        assert (len(first.calls), len(second.calls)) == (1, 0)
+        first.successor.go_on.set()
+        async with asyncio.timeout(60):
+            while not first.is_closed:
+                assert (await client.ask("POST", PREDICT, {"instances": [[1]]})).json == {
+                    "predictions": [[2]]
+                }
+        calls = len(first.calls)
+        assert (await client.ask("POST", PREDICT, {"instances": [[1]]})).json == {"predictions": [[2]]}
+        assert len(first.calls) == calls
+        assert second.calls
+
+    second = Doubler()
+    first = Forerunner(Succession(second))
+    serve(body, first)
+    assert second.is_closed
+
+
+@pytest.mark.parametrize("how", ["unloaded", "loaded anew", "at the end"])
+def test_nothing_succeeds_a_model_that_is_no_more(how):
+    async def body(running: Running) -> None:
+        if how == "unloaded":
+            await running.server.repository.unload("m")
+        elif how == "loaded anew":
+            await running.server.repository.load("m")
+            assert running.server.repository.find("m").model is models[1]
+
+    models = [Forerunner(Succession(Doubler())), Doubler()]
+    left = iter(models)
+    serve(body, lambda name: next(left))
+    assert models[0].is_closed
+    assert models[0].successor.model is None

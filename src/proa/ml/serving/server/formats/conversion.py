@@ -1,4 +1,4 @@
-"""Find the ONNX model that is equal to a scikit-learn file, or have one made: in a process of its own, once.
+"""Find the ONNX model that is equal to a scikit-learn file, or say who can make one: in a process of its own, once.
 
 A server that finds one imports onnxruntime alone, not scikit-learn: a tenth of the start, half of the memory, and ten
 times the requests. converting.py decides whether there is one; what it found is kept, a refusal too, by the digest of
@@ -6,9 +6,8 @@ the file and the versions of all that takes part:
 - in /mnt/converted, where the revision has a folder in the node's model cache, or the one that $PROA_CONVERTED names,
 - else beside the file, in .converted/, where that can be written to,
 - else in the temporary folder, where it lasts as long as the container.
-Serving does not wait for longer than `--convert_seconds` (WAIT_SECONDS): the library serves then, and the next start
-finds what was made.
-The process opens the pickle in the same pod, as the server would.
+Nobody waits for one that is to be made: the library serves meanwhile (sklearn.py), and where conversion_process.py has
+come to its end, what was made takes the library's place, or serves from the next start on.
 """
 
 from __future__ import annotations
@@ -17,19 +16,16 @@ import hashlib
 import json
 import os
 import stat
-import subprocess
-import sys
 import tempfile
-import threading
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from proa.ml.serving.kinds import CONVERTED_FOLDER
 from proa.ml.serving.server.formats import settings
+from proa.ml.serving.server.formats.conversion_process import ConversionProcess
 from proa.ml.serving.server.formats.protocol import LoadOptions
 
-WAIT_SECONDS = 20
 MAX_BYTES = 256 << 20
 """Of a file that is converted; larger ones are served by the library."""
 REVISION = 1
@@ -37,20 +33,25 @@ REVISION = 1
 FOLDER, SWITCH = "PROA_CONVERTED", "PROA_CONVERT"
 _BESIDE, _SCRATCH = ".converted", "proa-converted-"
 _PACKAGES = ("scikit-learn", "skl2onnx", "onnx", "onnxruntime", "numpy")
-_NEEDED_BYTES = 512 << 20
+_NEEDED_BYTES, _NEEDED_BY_SIZE = 512 << 20, 6
+"""Of a memory limit: for the library, in the server and in the process that converts, and for a file in both."""
 _MEMORY_LIMIT = Path("/sys/fs/cgroup/memory.max")
 
 
 class Converted(NamedTuple):
-    """A model of ONNX and what it takes (`about`, as converting.py writes it), or why there is none."""
+    """A model of ONNX and what it takes (`about`, as converting.py writes it), or why there is none.
+
+    `process` makes one, where there is none yet.
+    """
 
     path: Path | None
     about: dict[str, Any]
     why: str
+    process: ConversionProcess | None = None
 
 
 def find_converted(path: Path, options: LoadOptions) -> Converted:
-    """Return what was made of the file, now or at an earlier start."""
+    """Return what was made of the file at an earlier start, or with what it can be made now."""
     if not settings.is_on({**os.environ, **options.settings}, _find_switch(options), default=True):
         return _none("turned off")
     size = path.stat().st_size
@@ -62,18 +63,30 @@ def find_converted(path: Path, options: LoadOptions) -> Converted:
     name = _make_name(path, versions, options)
     folders = _list_folders(path)
     for folder in folders:
-        found = _read(folder / name)
+        found = read_converted(folder / name)
         if found is not None:
             return found
     kept_in = next((folder for folder in folders if _make_writable(folder)), None)
     if kept_in is None:
         return _none("there is no folder to keep it in")
     limit = _find_memory_limit()
-    if limit is not None and limit < _NEEDED_BYTES + 4 * size:
+    if limit is not None and limit < _NEEDED_BYTES + _NEEDED_BY_SIZE * size:
         return _none(f"the memory limit of {limit >> 20} MB leaves no room to make it")
-    if not _convert(path, kept_in / name, options):
-        return _none("making it takes longer than --convert_seconds; a later start may find it")
-    return _read(kept_in / name) or _none("the process that makes it failed")
+    return Converted(None, {}, "it is being made", ConversionProcess(path, kept_in / name, options))
+
+
+def read_converted(stem: Path) -> Converted | None:
+    """Return what is kept; None where nothing is, or where it is of somebody else in the temporary folder."""
+    about_path, model_path = stem.with_suffix(".json"), stem.with_suffix(".onnx")
+    try:
+        if stem.parent.name.startswith(_SCRATCH) and stem.parent.lstat().st_uid != os.getuid():
+            return None
+        about = json.loads(about_path.read_bytes())
+    except (OSError, ValueError):
+        return None
+    if about.get("why"):
+        return Converted(None, {}, str(about["why"]))
+    return Converted(model_path, about, "") if model_path.is_file() else None
 
 
 def _find_switch(options: LoadOptions) -> str:
@@ -116,36 +129,6 @@ def _make_writable(folder: Path) -> bool:
             return True
     except OSError:
         return False
-
-
-def _read(stem: Path) -> Converted | None:
-    """Return what is kept; None where nothing is, or where it is of somebody else in the temporary folder."""
-    about_path, model_path = stem.with_suffix(".json"), stem.with_suffix(".onnx")
-    try:
-        if stem.parent.name.startswith(_SCRATCH) and stem.parent.lstat().st_uid != os.getuid():
-            return None
-        about = json.loads(about_path.read_bytes())
-    except (OSError, ValueError):
-        return None
-    if about.get("why"):
-        return Converted(None, {}, str(about["why"]))
-    return Converted(model_path, about, "") if model_path.is_file() else None
-
-
-def _convert(path: Path, stem: Path, options: LoadOptions) -> bool:
-    """Run converting.py; return whether it ended in time."""
-    command = [sys.executable, "-m", "proa.ml.serving.server.formats.converting", str(path), str(stem)]
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-    trusted = options.settings.get("trusted_types", "")
-    process = subprocess.Popen(
-        [*command, trusted], env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL
-    )
-    try:
-        process.wait(settings.find_number(options.settings, "convert_seconds") or WAIT_SECONDS)
-    except subprocess.TimeoutExpired:
-        threading.Thread(target=process.wait, name="conversion", daemon=True).start()
-        return False
-    return True
 
 
 def _find_memory_limit() -> int | None:

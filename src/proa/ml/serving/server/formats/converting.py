@@ -17,7 +17,9 @@ float64 (it adds in another order for one row than for a hundred), and numbers t
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import resource
 import secrets
 import sys
@@ -35,6 +37,9 @@ from proa.ml.serving.server.formats.forests import OWN, NotEqual, register
 from proa.ml.serving.server.formats.protocol import LoadOptions, ModelError
 
 CPU_SECONDS = 300
+MEMORY_BYTES, MEMORY_BY_SIZE = 1 << 30, 16
+"""Of its own data: the libraries have a quarter of this, and a model is there as objects, as a graph and as bytes."""
+NICENESS = 10
 TOLERANCE = 1e-9
 """Of numbers, relative to the largest of the block: float64 has 1e-16, a sum of thousands loses some of it."""
 _INPUT = "input_0"
@@ -66,7 +71,7 @@ class Limits(NamedTuple):
 def main(arguments: list[str]) -> int:
     """Write what there is to tell; return the process' exit code."""
     path, stem, trusted = Path(arguments[0]), Path(arguments[1]), (arguments[2:] or [""])[0]
-    resource.setrlimit(resource.RLIMIT_CPU, (CPU_SECONDS, CPU_SECONDS))
+    _stay_small(path.stat().st_size)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # samples are where overflows are
@@ -77,6 +82,16 @@ def main(arguments: list[str]) -> int:
     _write(stem.with_suffix(".onnx"), model)
     _write(stem.with_suffix(".json"), json.dumps(about).encode())
     return 0
+
+
+def _stay_small(size: int) -> None:
+    """Give way to the server: in time, and where memory ends."""
+    os.nice(NICENESS)
+    resource.setrlimit(resource.RLIMIT_CPU, (CPU_SECONDS, CPU_SECONDS))
+    data = MEMORY_BYTES + MEMORY_BY_SIZE * size
+    resource.setrlimit(resource.RLIMIT_DATA, (data, data))
+    with contextlib.suppress(OSError):  # as the kernel lets it: a higher number is everybody's right
+        Path("/proc/self/oom_score_adj").write_text("1000")
 
 
 def convert(path: Path, trusted: str = "") -> tuple[bytes, dict[str, Any]]:

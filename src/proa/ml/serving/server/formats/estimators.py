@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from proa.ml.serving.server.formats.datatypes import find_datatype
-from proa.ml.serving.server.formats.protocol import InputError, TensorSpec
+from proa.ml.serving.server.formats.protocol import InputError, Successor, TensorSpec
 from proa.ml.serving.server.formats.rows import INPUT, OUTPUT, check_width, make_rows
 
 if TYPE_CHECKING:
@@ -22,8 +22,11 @@ class EstimatorModel:
 
     is_batchable = True
 
-    def __init__(self, estimator: Any, platform: str, method: str = "predict") -> None:
+    def __init__(
+        self, estimator: Any, platform: str, method: str = "predict", successor: Successor | None = None
+    ) -> None:
         self.platform = platform
+        self.successor = successor
         self._predict = getattr(estimator, method)
         self._columns = find_columns(estimator)
         self._width = find_width(estimator)
@@ -44,8 +47,10 @@ class EstimatorModel:
             raise InputError(f"{type(error).__name__}: {error}") from error
 
     def close(self) -> None:
-        """Let go of the estimator."""
+        """Let go of the estimator, and of who would have come after it."""
         self._predict = None
+        if self.successor is not None:
+            self.successor.stop()
 
 
 def make_outputs(result: Any) -> Mapping[str, Any]:

@@ -53,8 +53,21 @@ class LoadOptions(NamedTuple):
     settings: Mapping[str, str] = {}
 
 
+class Successor(Protocol):
+    """What can make a better model of the same answers while another serves: that model's `successor`."""
+
+    def make(self) -> TensorModel | None:
+        """Return it, None where there is none to be had; called once, in a thread, and may take minutes."""
+
+    def stop(self) -> None:
+        """Have `make` come to its end: the model that it was for is closed."""
+
+
 class TensorModel(Protocol):
-    """Arrays in, arrays out. Called in a worker thread where that was slow before; never twice at once."""
+    """Arrays in, arrays out. Called in a worker thread where that was slow before; never twice at once.
+
+    It may have a `successor`, which takes its place while the server serves.
+    """
 
     platform: str
     """As V2's metadata says it: sklearn, onnxruntime_onnx, …"""

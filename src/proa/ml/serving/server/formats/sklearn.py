@@ -2,7 +2,8 @@
 
 A pickle runs code of whoever made it when it is opened; that is done in this pod only. A skops file runs none: types
 that skops does not know are refused, unless `--trusted_types` names them.
-Where the file has an equal in ONNX (conversion.py), that is served, and scikit-learn is not even imported.
+Where the file has an equal in ONNX (conversion.py), that is served, and scikit-learn is not even imported. Where one is
+to be made, scikit-learn serves until it is there.
 
 Source: KServe's python/sklearnserver/sklearnserver/model.py.
 """
@@ -17,7 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from proa.ml.serving.server.formats import files, settings
-from proa.ml.serving.server.formats.conversion import find_converted
+from proa.ml.serving.server.formats.conversion import Converted, find_converted, read_converted
+from proa.ml.serving.server.formats.conversion_process import ConversionProcess
 from proa.ml.serving.server.formats.converted import ConvertedModel
 from proa.ml.serving.server.formats.estimators import EstimatorModel
 from proa.ml.serving.server.formats.onnx import start_session
@@ -37,24 +39,46 @@ def load(folder: Path, options: LoadOptions) -> TensorModel:
 def load_file(path: Path, options: LoadOptions, method: str = "predict") -> TensorModel:
     """Return the file as a model that predicts by `method`."""
     wants_probabilities = settings.is_on(options.settings, "predict_proba", default=_is_probability_wanted())
-    converted = _load_converted(path, options, [_PROBABILITIES, method] if wants_probabilities else [method])
+    methods = [_PROBABILITIES, method] if wants_probabilities else [method]
+    found = find_converted(path, options)
+    converted = _open_converted(path, found, methods, options.threads)
     if converted is not None:
         return converted
     estimator = open_estimator(path, options)
     _limit_threads(estimator, options.threads)
-    if wants_probabilities and hasattr(estimator, _PROBABILITIES):
-        method = _PROBABILITIES
-    return EstimatorModel(estimator, PLATFORM, method)
+    method = next((one for one in methods if hasattr(estimator, one)), method)
+    successor = OnnxSuccessor(found.process, methods, options.threads) if found.process is not None else None
+    return EstimatorModel(estimator, PLATFORM, method, successor)
 
 
-def _load_converted(path: Path, options: LoadOptions, methods: Sequence[str]) -> TensorModel | None:
+class OnnxSuccessor:
+    """Has the file converted, and is the model of what was made."""
+
+    def __init__(self, process: ConversionProcess, methods: Sequence[str], threads: int) -> None:
+        self._process, self._methods, self._threads = process, methods, threads
+
+    def make(self) -> TensorModel | None:
+        """Return the file's equal in ONNX, None where it has none."""
+        process = self._process
+        why = process.run()
+        if process.is_stopped:
+            return None
+        found = None if why else read_converted(process.stem)
+        found = found or Converted(None, {}, why or "the process that makes it left nothing")
+        return _open_converted(process.path, found, self._methods, self._threads)
+
+    def stop(self) -> None:
+        """End the conversion."""
+        self._process.stop()
+
+
+def _open_converted(path: Path, found: Converted, methods: Sequence[str], threads: int) -> TensorModel | None:
     """Return the file's equal in ONNX, by the first of the methods that it has; None where the library is to serve."""
-    found = find_converted(path, options)
     method = next((one for one in methods if one in found.about.get("methods", ())), "")
     why = found.why or f"it has no {methods[-1]}"
     if found.path is not None and method:
         try:
-            session = start_session(found.path, options.threads)
+            session = start_session(found.path, threads)
         except ModelError as error:  # what is kept was damaged
             why = str(error)
         else:

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import logging
+import os
+import subprocess
+import sys
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -23,14 +28,14 @@ from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from sklearn.svm import SVC
 from sklearn.tree import DecisionTreeClassifier
 
-from proa.ml.serving.server.formats import conversion
+from proa.ml.serving.server.formats import conversion_process, converting
 from proa.ml.serving.server.formats.conversion import Converted
 from proa.ml.serving.server.formats.converted import ConvertedModel
 from proa.ml.serving.server.formats.converting import convert
 from proa.ml.serving.server.formats.estimators import EstimatorModel
 from proa.ml.serving.server.formats.forests import NotEqual
 from proa.ml.serving.server.formats.onnx import start_session
-from proa.ml.serving.server.formats.protocol import InputError, LoadOptions
+from proa.ml.serving.server.formats.protocol import InputError, LoadOptions, TensorModel
 from proa.ml.serving.server.formats.sklearn import load
 
 DIGITS = load_digits(return_X_y=True)
@@ -160,15 +165,23 @@ def test_numbers_beyond_float32_are_refused_by_trees(tmp_path: Path) -> None:
         model.predict({"x": numpy.full((1, 30), 1e39)})
 
 
-def test_a_model_is_converted_once_and_found_at_the_next_start(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def succeed(model: Any) -> TensorModel | None:
+    """Return what takes the place of a model that the library serves."""
+    assert isinstance(model, EstimatorModel)
+    assert model.successor is not None
+    return model.successor.make()
+
+
+def test_the_library_serves_until_the_model_is_converted_and_the_next_start_finds_that(
+    tmp_path: Path,
 ) -> None:
     estimator = make_pipeline(StandardScaler(), LogisticRegression()).fit(*CANCER)
     joblib.dump(estimator, tmp_path / "model.joblib")
-    monkeypatch.setattr(conversion, "WAIT_SECONDS", 120)
-    first = load(tmp_path, LoadOptions("m"))
+    meanwhile = load(tmp_path, LoadOptions("m"))
+    first = succeed(meanwhile)
+    assert isinstance(meanwhile, EstimatorModel)
     assert isinstance(first, ConvertedModel)
-    monkeypatch.setattr(conversion, "_convert", lambda *_: pytest.fail("it was made already"))
+    assert (first.inputs, first.outputs) == (meanwhile.inputs, meanwhile.outputs)
     again = load(tmp_path, LoadOptions("m", settings={"predict_proba": "true"}))
     assert isinstance(again, ConvertedModel)
     assert again.predict({"x": CANCER[0][:5]})["output-0"].shape == (5, 2)
@@ -178,23 +191,72 @@ def test_a_model_is_converted_once_and_found_at_the_next_start(
     assert isinstance(load(tmp_path, LoadOptions("m")), EstimatorModel)
 
 
-def test_the_library_serves_where_conversion_is_turned_off_or_takes_too_long(
+def test_the_library_alone_serves_where_conversion_is_turned_off(tmp_path: Path) -> None:
+    joblib.dump(GaussianNB().fit(*DIGITS), tmp_path / "model.joblib")
+    model = load(tmp_path, LoadOptions("m", settings={"convert": "false"}))
+    assert isinstance(model, EstimatorModel)
+    assert model.successor is None
+
+
+PROGRAMS = {
+    "refuses": "pathlib.Path(sys.argv[2] + '.json').write_text(json.dumps({'why': 'it has SVMClassifier'}))",
+    "fails": "sys.exit(3)",
+    "takes too long": "signal.pause()",
+}
+
+
+@pytest.mark.parametrize(
+    ("program", "told", "is_kept"),
+    [
+        pytest.param("refuses", "it has SVMClassifier", True, id="there is no equal"),
+        pytest.param("fails", "the process that makes it ended with 3", False, id="it fails"),
+        pytest.param("takes too long", "longer than 1 s", False, id="it takes too long"),
+    ],
+)
+def test_the_library_serves_on_where_nothing_is_made_and_only_a_refusal_is_kept(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    program: str,
+    told: str,
+    is_kept: bool,
+) -> None:
+    joblib.dump(SVC().fit(*CANCER), tmp_path / "model.joblib")
+    (tmp_path / "aside.py").write_text(f"import json, pathlib, signal, sys\n{PROGRAMS[program]}\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setattr(conversion_process, "PROGRAM", "aside")
+    options = LoadOptions("m", settings={"convert_seconds": "1"} if program == "takes too long" else {})
+    with caplog.at_level(logging.INFO):
+        assert succeed(load(tmp_path, options)) is None
+    assert told in caplog.records[-1].getMessage()
+    again = load(tmp_path, options)
+    assert isinstance(again, EstimatorModel)
+    assert (again.successor is None) == is_kept
+
+
+def test_what_is_made_for_a_model_that_is_closed_is_made_no_more(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    joblib.dump(GaussianNB().fit(*DIGITS), tmp_path / "model.joblib")
-    assert isinstance(load(tmp_path, LoadOptions("m", settings={"convert": "false"})), EstimatorModel)
-    monkeypatch.setattr(conversion, "_convert", lambda *_: False)
-    assert isinstance(load(tmp_path, LoadOptions("m")), EstimatorModel)
+    (tmp_path / "aside.py").write_text("import signal, sys\nopen(sys.argv[1], 'w').close()\nsignal.pause()\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setattr(conversion_process, "PROGRAM", "aside")
+    started = tmp_path / "started"
+    os.mkfifo(started)
+    process = conversion_process.ConversionProcess(started, tmp_path / "stem", LoadOptions("m"))
+    with ThreadPoolExecutor(1) as executor:
+        running = executor.submit(process.run)
+        started.read_bytes()  # until it is open at the other end, and closed
+        process.stop()
+        assert "ended with -9" in running.result(60)
+    assert "stopped" in process.run()
 
 
-def test_a_refusal_is_kept_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    joblib.dump(SVC().fit(*CANCER), tmp_path / "model.joblib")
-
-    def refuse(path: Path, stem: Path, options: LoadOptions) -> bool:
-        stem.with_suffix(".json").write_text('{"why": "it has SVMClassifier"}')
-        return True
-
-    monkeypatch.setattr(conversion, "_convert", refuse)
-    assert isinstance(load(tmp_path, LoadOptions("m")), EstimatorModel)
-    monkeypatch.setattr(conversion, "_convert", lambda *_: pytest.fail("it was tried already"))
-    assert isinstance(load(tmp_path, LoadOptions("m")), EstimatorModel)
+def test_a_conversion_gives_way_and_has_bounds(tmp_path: Path) -> None:
+    program = (
+        "import os, resource; from proa.ml.serving.server.formats import converting; converting._stay_small(0); "
+        "print(os.nice(0), *(resource.getrlimit(one)[0] for one in (resource.RLIMIT_CPU, resource.RLIMIT_DATA)))"
+    )
+    said = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
+    niceness, seconds, data = map(int, said.split())
+    assert niceness >= os.nice(0) + converting.NICENESS or niceness == 19
+    assert (seconds, data) == (converting.CPU_SECONDS, converting.MEMORY_BYTES)
