@@ -15,7 +15,7 @@ from proa.client.protocol import Request, Response, User
 from proa.store.memory import MemoryStore
 
 ADMIN = User("admin", ("system:masters", "system:authenticated"))
-SECONDS = 10
+SECONDS = 60
 """How long a watch may take to say what it must."""
 
 

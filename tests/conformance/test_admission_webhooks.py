@@ -92,7 +92,7 @@ async def define(hooks, *, versions=("v1",), storage="v1", pruning=True):
     answer = await hooks.ask("POST", CRDS, body)
     assert answer.status == 201, answer.raw
     path = f"/apis/stable.example.com/{versions[0]}/namespaces/default/tests"
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while (await hooks.ask("GET", path)).status != 200:
             await asyncio.sleep(0.01)
     return path

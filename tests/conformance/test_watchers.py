@@ -12,7 +12,7 @@ from proa.objects.resource import CONFIG_MAPS
 from support.api_operations import run_with_api
 
 LABEL = "watch-this-configmap"
-SECONDS = 10.0
+SECONDS = 60.0
 
 
 def config_map(name: str, label: str = "", data: str = "") -> Object:

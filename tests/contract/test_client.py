@@ -110,7 +110,7 @@ def run(request: pytest.FixtureRequest) -> Callable[[Callable[[Client], Awaitabl
     def run_scenario(scenario: Callable[[Client], Awaitable[None]]) -> None:
         async def main() -> None:
             async with MAKERS[request.param]() as client:
-                await asyncio.wait_for(scenario(client), 30)
+                await asyncio.wait_for(scenario(client), 60)
 
         asyncio.run(main())
 

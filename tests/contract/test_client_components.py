@@ -59,7 +59,7 @@ def with_components(scenario: Callable[[Client, Manager], Awaitable[None]]) -> N
         scheduling = asyncio.create_task(scheduler.run())
         await manager.start()
         try:
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 await scenario(client, manager)
             assert not scheduling.done()
         finally:

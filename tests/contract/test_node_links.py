@@ -53,7 +53,7 @@ async def serve(client, n):
 
 async def ask(client, sandbox, host):
     loop = asyncio.get_running_loop()
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while True:
             try:
                 made = await client.dial(sandbox, host, 8080)

@@ -41,7 +41,7 @@ from support.processes import find_processes
 SOURCE = Path(launch.__file__).parents[3]
 IMAGE = "proa.local/python"
 OTHER_UID = 64123
-DEADLINE = 30.0
+DEADLINE = 60.0
 HAS_SYS_ADMIN = """exec python3 -c '
 for line in open("/proc/self/status"):
     if line.startswith("CapEff"):

@@ -98,7 +98,7 @@ async def bursts(watch: Watch, count: int) -> list[Change]:
     found: list[Change] = []
     iterator = aiter(watch)
     while len(found) < count:
-        found += await asyncio.wait_for(anext(iterator), 10)
+        found += await asyncio.wait_for(anext(iterator), 60)
     return found
 
 
@@ -585,7 +585,7 @@ def test_lists_and_watches_lead_to_the_same_state_under_writes_compaction_and_re
                 for _ in range(chance.randrange(1, 20)):
                     if "a/end" in state:
                         break
-                    for change in await asyncio.wait_for(anext(aiter(watch)), 10):
+                    for change in await asyncio.wait_for(anext(aiter(watch)), 60):
                         assert change.revision > seen
                         assert change.previous == state.get(change.key) or change.value is None
                         seen = change.revision

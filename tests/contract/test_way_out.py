@@ -55,7 +55,7 @@ class Echo(asyncio.DatagramProtocol):
 async def ask(client, pod, address, port, count=5):
     try:
         made = await client._socket_in(pod, "tcp", "", 0)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             await loop.sock_connect(made, (address, port))
             reader, writer = await asyncio.open_connection(sock=made)
             writer.write(b"x" * count)
@@ -70,7 +70,7 @@ async def ask_udp(client, pod, address, port, count=5):
     made = await client._socket_in(pod, "udp", "", 0)
     try:
         made.connect((address, port))
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             for _ in range(3):
                 await loop.sock_sendall(made, b"x" * count)
                 told = await loop.sock_recv(made, 65535)

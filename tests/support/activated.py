@@ -50,7 +50,7 @@ class PodServer:
 
     async def until_asked(self, count: int) -> None:
         """Return when so many requests have come."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while len(self.requests) < count:
                 await asyncio.sleep(0.002)
 
@@ -126,7 +126,7 @@ class Front:
 
     async def until_held(self, count: int) -> None:
         """Return when so many requests wait."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while (load := self.activator.load(KEY)) is None or load.in_hand != count:
                 await asyncio.sleep(0.005)
 

@@ -24,7 +24,7 @@ from proa.store.memory import MemoryStore
 
 ADMIN = User("admin", ("system:masters", "system:authenticated"))
 LABEL = "special-label"
-SECONDS = 20.0
+SECONDS = 60.0
 
 
 def resource_of(group: str, plural: str) -> Resource:

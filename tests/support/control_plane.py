@@ -29,7 +29,7 @@ from proa.reconcile.manager import Manager
 from proa.scheduler.cycle import Scheduler
 from proa.store.memory import MemoryStore
 
-DEADLINE_SECONDS = 20.0
+DEADLINE_SECONDS = 60.0
 NODE = "proa-1"
 
 

@@ -209,7 +209,7 @@ class Load:
     async def more(self, requests: int = 25) -> None:
         """Return when so many more requests were answered."""
         wanted = self.answered + requests
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while self.answered < wanted:
                 await asyncio.sleep(0.005)
 

@@ -17,7 +17,7 @@ from proa.node.settings import KubeletSettings
 from proa.objects.resource import PODS
 from proa.reconcile.informer import InformerFactory
 
-DEADLINE_SECONDS = 10.0
+DEADLINE_SECONDS = 60.0
 
 
 @dataclass

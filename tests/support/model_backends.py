@@ -54,7 +54,7 @@ async def exchange(port: int, data: bytes, *, until_closed: bool = False) -> byt
     try:
         writer.write(data)
         await writer.drain()
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             if until_closed:
                 return await reader.read(-1)
             head = await reader.readuntil(b"\r\n\r\n")

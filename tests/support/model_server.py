@@ -15,6 +15,7 @@ import orjson
 from proa.ml.serving.server.formats.protocol import InputError, TensorSpec
 from proa.ml.serving.server.options import Options
 from proa.ml.serving.server.serving import ModelServer, Ports
+from support.virtual_time import run_unhurried
 
 OPTIONS = Options(host="127.0.0.1", http_port=0, grpc_port=0, load_port=0, model_name="m", quiet_seconds=0.1)
 
@@ -162,7 +163,7 @@ def serve(
                 client.writer.transport.abort()
             await server.close()
 
-    asyncio.run(go())
+    run_unhurried(go())
 
 
 def tensor(

@@ -30,7 +30,7 @@ from proa.objects.resource import EVENTS, PODS
 T = TypeVar("T")
 NAMESPACE = "default"
 ROOT = "test.proa.dev/task-root"
-PATIENCE_SECONDS = 20.0
+PATIENCE_SECONDS = 60.0
 
 
 class Crash:

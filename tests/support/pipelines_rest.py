@@ -103,7 +103,7 @@ def run_rest(tmp_path: Path, scenario: Callable[[Rest], Awaitable[None]]) -> Non
         rest = Rest(Api(services), services, cluster)
         rest.looked_at = looked_at
         try:
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(60):
                 await scenario(rest)
         finally:
             await stores.close()

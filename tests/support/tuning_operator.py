@@ -29,7 +29,7 @@ from proa.reconcile.manager import Manager
 from support.pipelines_operator import Crash, Mortal
 
 NAMESPACE = "default"
-PATIENCE_SECONDS = 20.0
+PATIENCE_SECONDS = 60.0
 CALLS = ("get", "create", "update", "patch", "delete", "read")
 
 

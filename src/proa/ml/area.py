@@ -80,8 +80,7 @@ class Area:
     def start(self, informers: InformerFactory, events: EventSink) -> None:
         """Wait and work until `stop`, with another manager's informers; a part that fails begins again, ever later."""
         self._informers, self._events = informers, events
-        work = [self._install_in_time(), *(self._run_again(part) for part in self._parts)]
-        self._task = asyncio.create_task(_all_of(work))
+        self._task = asyncio.create_task(self._run_all_again())
 
     async def stop(self) -> None:
         """End all of it; what is under way goes on at the next start."""
@@ -91,6 +90,9 @@ class Area:
     def queue_depths(self) -> dict[str, float]:
         """Return how many keys are ready to be worked on, for each controller's name."""
         return {name: depth for one in self._managers.values() for name, depth in one.queue_depths().items()}
+
+    async def _run_all_again(self) -> None:
+        await _all_of([self._install_in_time(), *(self._run_again(part) for part in self._parts)])
 
     async def _install_in_time(self) -> None:
         """Make what belongs to the area; where the API server does not let us, or not yet, again, ever later."""

@@ -121,7 +121,7 @@ def watching(api, path, scenario, **headers):
         response = await api.send("GET", f"{path}{'&' if '?' in path else '?'}watch=true", **headers)
         assert response.status == 200, response.body
         try:
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(60):
                 await scenario(Events(response.stream))
         finally:
             await response.stream.aclose()

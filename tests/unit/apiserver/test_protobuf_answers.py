@@ -144,7 +144,7 @@ def test_a_watch_is_frames_of_events(api: Any, accept: str, kind: str) -> None:
         response = await api.send("GET", f"{CONFIG_MAPS}?{query}", accept=accept)
         assert response.headers["Content-Type"] == f"{PROTOBUF};stream=watch"
         seen: list[tuple[str, Any]] = []
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while len(seen) < 2:
                 seen += frames(await response.stream.__anext__())
             await api.ask("DELETE", f"{CONFIG_MAPS}/a")

@@ -142,7 +142,7 @@ def test_a_follower_knows_what_a_fresh_list_says(api, seed):
     ]
 
     async def scenario() -> None:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             await asyncio.gather(write(api, chance), *(follower.run() for follower in followers))
 
     asyncio.run(scenario())

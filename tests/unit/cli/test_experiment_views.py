@@ -137,7 +137,7 @@ def test_in_a_pipe_each_trial_is_a_line_as_it_ends_and_the_whole_comes_last():
     stream = io.TextIOWrapper(io.BytesIO(), encoding="utf-8")
 
     async def main() -> str:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             following = asyncio.create_task(follow(client, "default", "digits", Terminal(stream), 3))
             while b"digits-a" not in stream.buffer.getvalue():  # type: ignore[attr-defined]
                 await asyncio.sleep(0.01)

@@ -48,14 +48,14 @@ def talk(server: Server, scenario: Callable[[HttpTransport], Awaitable[None]]) -
         port = listening.sockets[0].getsockname()[1]
         transport = HttpTransport(f"http://127.0.0.1:{port}/base/", token="secret")
         try:
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(60):
                 await scenario(transport)
         finally:
             await transport.close()
             listening.close()
             await listening.wait_closed()
             others = asyncio.all_tasks() - {asyncio.current_task()}
-            await asyncio.wait_for(asyncio.gather(*others), 5)
+            await asyncio.wait_for(asyncio.gather(*others), 60)
 
     asyncio.run(main())
 

@@ -112,7 +112,7 @@ async def through(proxy: ForwardProxy, server: str, context: ssl.SSLContext | No
         await transport.close()
         listening.close()
         others = asyncio.all_tasks() - {asyncio.current_task()}
-        await asyncio.wait_for(asyncio.gather(*others, return_exceptions=True), 5)
+        await asyncio.wait_for(asyncio.gather(*others, return_exceptions=True), 60)
 
 
 def test_a_server_with_tls_is_spoken_to_through_a_tunnel(tmp_path: Path):

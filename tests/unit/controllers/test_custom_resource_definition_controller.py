@@ -20,7 +20,7 @@ from proa.reconcile.manager import Manager
 from proa.store.memory import MemoryStore
 
 BOATS = Resource("sea.example", "v1", "boats", "Boat")
-SECONDS = 10.0
+SECONDS = 60.0
 
 
 def run(scenario):

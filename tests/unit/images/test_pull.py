@@ -276,7 +276,7 @@ def test_a_pull_is_called_off_at_once(store: ImageStore, registry: FakeRegistry)
 
     thread = threading.Thread(target=work)
     thread.start()
-    assert registry.stalled.wait(20)
+    assert registry.stalled.wait(60)
     stop.set()
     thread.join(20)
 
@@ -416,7 +416,7 @@ def test_unpacking_is_called_off_too(
     monkeypatch.setattr(Workers, "run", run)
     thread = threading.Thread(target=work)
     thread.start()
-    assert begun.wait(20)
+    assert begun.wait(60)
     while thread.is_alive():  # the worker may not have its job yet
         stop.set()
         thread.join(0.05)

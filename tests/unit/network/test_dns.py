@@ -304,7 +304,7 @@ async def ask(port: int, packet: bytes) -> bytes:
         sock.setblocking(False)
         sock.connect(("127.0.0.1", port))
         await loop.sock_sendall(sock, packet)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             return await loop.sock_recv(sock, 4096)
 
 
@@ -314,7 +314,7 @@ async def ask_tcp(port: int, packet: bytes) -> bytes:
     writer.write(framed[:5])
     await writer.drain()
     writer.write(framed[5:])
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         (length,) = struct.unpack(">H", await reader.readexactly(2))
         answer = await reader.readexactly(length)
     writer.close()

@@ -28,6 +28,7 @@ from proa.network.dns_message import (
     parse_query,
     soa_record,
 )
+from support.virtual_time import run_unhurried
 
 ADDRESS = b"\x01\x02\x03\x04"
 
@@ -163,7 +164,7 @@ def test_the_next_resolver_is_asked_where_one_fails_and_the_one_that_answered_go
                 assert addresses_in(answer) == [ADDRESS]
             assert [resolver.asked for resolver in resolvers] == [1, 1, 3]
 
-    asyncio.run(scenario())
+    run_unhurried(scenario())
 
 
 def test_questions_under_way_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:

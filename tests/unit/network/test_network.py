@@ -96,7 +96,7 @@ def test_without_cluster_addresses_node_ports_are_offered_and_taken_ones_are_tol
             await network.start()
             await host.start()
             try:
-                async with asyncio.timeout(5):
+                async with asyncio.timeout(60):
                     while True:
                         try:
                             answer = await ask(free)

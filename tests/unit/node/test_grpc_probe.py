@@ -12,6 +12,7 @@ import pytest
 from proa.node.probes.prober import ProbeResult, Target, run_probe
 from proa.node.runtimes.fake import FakeRuntime
 from support.grpc_health import HealthServer
+from support.virtual_time import run_unhurried
 
 TARGET = Target("c1", {"name": "app"}, "10.244.1.2")
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
@@ -38,7 +39,7 @@ def probe(serve: Serve | None, timeout_seconds: float = 5, **action: Any) -> Pro
             await served.wait()
             return found
 
-    return asyncio.run(main())
+    return run_unhurried(main())
 
 
 def test_a_healthy_server_passes() -> None:

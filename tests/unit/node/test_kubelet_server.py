@@ -62,7 +62,7 @@ def test_a_follower_ends_with_its_container(tmp_path: Path) -> None:
             await begin(node, make_pod(restartPolicy="Never"))
             say(node, "hello")
             follower = await node.kubelet.server.container_logs(WEB, LogOptions(follow=True))
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(60):
                 assert await anext(follower) == b"hello\n"
                 say(node, "bye")
                 node.runtime.exit(node.runtime.newest("app").id, 0)

@@ -102,7 +102,7 @@ def test_a_follower_sees_what_comes_and_ends_with_the_container(tmp_path: Path) 
             file.write("ee\n")
         await until(lambda: b"".join(seen) == b"one\ntwo\nthree\n")
         exited.set()
-        await asyncio.wait_for(task, 5)
+        await asyncio.wait_for(task, 60)
 
     asyncio.run(main())
 
@@ -121,7 +121,7 @@ def test_a_follower_goes_on_after_a_rotation(tmp_path: Path) -> None:
         path.write_text(f"{T2} stdout F four\n")
         exited.set()
 
-        assert await asyncio.wait_for(task, 5) == b"one\ntwo\nthree\nfour\n"
+        assert await asyncio.wait_for(task, 60) == b"one\ntwo\nthree\nfour\n"
 
     asyncio.run(main())
 
@@ -152,6 +152,6 @@ async def wait(exited: asyncio.Event) -> None:
 
 
 async def until(condition: object) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         while not condition():  # type: ignore[operator]
             await asyncio.sleep(0.001)

@@ -340,7 +340,7 @@ def test_a_port_that_opens_late_is_noticed_before_the_next_period() -> None:
             assert len(events.messages("Unhealthy")) == 1
             runtime.addresses[IP, 8080] = address
             await clock.advance(2)
-            await asyncio.wait_for(ready.wait(), 5)
+            await asyncio.wait_for(ready.wait(), 60)
 
             assert manager.health("c1", container).ready
             assert len(events.messages("Unhealthy")) == 1

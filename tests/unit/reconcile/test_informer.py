@@ -35,7 +35,7 @@ class Told:
 
 async def until(condition: Callable[[], object]) -> None:
     """Let other tasks run until the condition holds."""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         while not condition():
             await asyncio.sleep(0)
 
@@ -296,7 +296,7 @@ def test_an_informer_says_when_it_has_synced():
         informer = Informer(FakeClient(), Scope(CONFIG_MAPS))
         assert not informer.has_synced
         task = asyncio.create_task(informer.run())
-        await asyncio.wait_for(informer.wait_synced(), 5)
+        await asyncio.wait_for(informer.wait_synced(), 60)
         assert informer.has_synced
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
@@ -324,7 +324,7 @@ def test_a_resource_that_is_not_served_is_asked_for_again():
         factory = InformerFactory(client, sleep=lambda _: asyncio.sleep(0))
         factory.informer(CONFIG_MAPS)
         factory.start()
-        await asyncio.wait_for(factory.wait_synced(), 5)
+        await asyncio.wait_for(factory.wait_synced(), 60)
         await factory.stop()
 
     asyncio.run(main())

@@ -43,7 +43,7 @@ def with_manager(
         manager = Manager(client, controllers, settings={"a": 1}, now=lambda: 0.0, random=lambda: 0.0)
         await manager.start()
         try:
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(60):
                 await scenario(client, manager)
         finally:
             await manager.stop()
@@ -53,7 +53,7 @@ def with_manager(
 
 
 async def until(condition: Callable[[], object]) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         while not condition():
             await asyncio.sleep(0)
 

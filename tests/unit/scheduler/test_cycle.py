@@ -65,7 +65,7 @@ class Cluster:
         return [event["message"] for event in self.client.all(EVENTS) if event["reason"] == reason]
 
     async def expect(self, condition: Callable[[], object]) -> None:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while not condition():
                 await asyncio.sleep(0.001)
 

@@ -101,7 +101,7 @@ def test_what_the_server_does_not_serve_is_left_out_and_said_and_the_others_work
         process = ControllerProcess(["serviceaccount", "csrcleaner", "csrsigning"], Files())
         working = asyncio.ensure_future(process.work(Connections(client, lambda account: client)))
         try:
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 await client.create(NAMESPACES, {"metadata": {"name": "new"}})
                 while not (await client.list(SERVICE_ACCOUNTS, "new")).items:
                     await asyncio.sleep(0.01)

@@ -257,8 +257,8 @@ def test_a_value_that_cannot_be_read_stops_its_watchers_and_nobody_else(
         monkeypatch.setattr(Segment, "read", broken_read)
         with pytest.raises(OSError, match="Input/output error"):
             store.get("a/1")
-        await asyncio.wait_for(put(store, "a/1"), 10)
-        await asyncio.wait_for(put(store, "b/1"), 10)
+        await asyncio.wait_for(put(store, "a/1"), 60)
+        await asyncio.wait_for(put(store, "b/1"), 60)
         with pytest.raises(WatchOverflow):
             await anext(aiter(watch))
         assert [change.key for change in await anext(aiter(other))] == ["b/1"]

@@ -605,10 +605,10 @@ class ResourceRegistry:
         await validate(self._validating, attributes)
 
     async def _remove(self, key: str, last: Object, current: Entry) -> Entry:
+        held = None if self.definition.holds is None else self.definition.holds(last).claims()
         deletion = self.store.delete(key, _encoder(last), expected_revision=current.revision)
-        if self.definition.holds is None:
+        if held is None:
             return await deletion
-        held = self.definition.holds(last).claims()
         return await self._catalog.allocators.claims.remove_with(deletion, held, _owner(last))
 
     def _may_go(self, obj: Object) -> bool:

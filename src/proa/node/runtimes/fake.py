@@ -251,7 +251,11 @@ class FakeRuntime:
             raise ConnectionRefusedError(111, "Connection refused")
         connection = socket.socket()
         connection.setblocking(False)
-        await asyncio.get_running_loop().sock_connect(connection, target)
+        try:
+            await asyncio.get_running_loop().sock_connect(connection, target)
+        except BaseException:
+            connection.close()
+            raise
         return connection
 
     async def image(self, name: str) -> Image | None:

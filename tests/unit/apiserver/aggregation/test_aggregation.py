@@ -318,7 +318,7 @@ class TestAvailability:
             task = asyncio.create_task(sample.aggregator.run())
             await sample.register()
             await sample.make_service()
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 path = f"{API_SERVICES}/v1alpha1.wardle.example.com"
                 while b'"Passed"' not in (await sample.ask("GET", path)).raw:
                     await asyncio.sleep(0.01)

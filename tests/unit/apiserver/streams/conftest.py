@@ -340,7 +340,7 @@ async def kubectl(
         env={**os.environ, "KUBECONFIG": "/dev/null", "HOME": "/proc", **environment},
     )  # fmt: skip
     try:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             out, err = await process.communicate(stdin)
     finally:
         if process.returncode is None:

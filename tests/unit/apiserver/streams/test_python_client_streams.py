@@ -39,7 +39,7 @@ def test_exec_with_input_and_exit_code(streams: SimpleNamespace) -> None:
             _preload_content=False,
         )  # fmt: skip
         session.write_stdin("proa\n")
-        session.run_forever(timeout=20)
+        session.run_forever(timeout=60)
         return session.read_stdout(), session.read_stderr(), session.returncode
 
     async def scenario() -> None:

@@ -120,7 +120,7 @@ def ask(
 
         files = Credentials(pki.authority.certificate, pki.kubelet_client.certificate, pki.kubelet_client.key)
         try:
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(60):
                 await scenario(await RemoteKubelets(find_node, files, None).find("far"))  # type: ignore[arg-type]
         finally:
             await server.close(0)

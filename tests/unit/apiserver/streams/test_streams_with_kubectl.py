@@ -150,7 +150,7 @@ async def port_forward(streams, program, stub, environment):
     try:
         ports: dict[int, int] = {}
         while len(ports) < 2:
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 line = (await process.stdout.readline()).decode()
             match = re.match(r"Forwarding from 127.0.0.1:(\d+) -> (\d+)", line)
             assert match or "[::1]" in line, line or (await process.stderr.read()).decode()
@@ -165,7 +165,7 @@ async def port_forward(streams, program, stub, environment):
 
 async def read_until(reader: asyncio.StreamReader, word: bytes) -> bytes:
     seen = b""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while word not in seen:
             line = await reader.readline()
             assert line, seen

@@ -71,7 +71,7 @@ def test_each_event_is_a_text_message_and_the_client_ends_it() -> None:
         await server.close()
 
     async def bounded() -> None:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             await scenario()
 
     asyncio.run(bounded())

@@ -27,7 +27,7 @@ class Recorded:
             raise self.failures[what].pop(0)
 
     def begin(self, *, is_write: bool) -> None:
-        assert self.gate.wait(20)
+        assert self.gate.wait(60)
         self._note("begin" if is_write else "begin reading")
 
     def rows(self, sql, parameters=()) -> list:

@@ -65,7 +65,7 @@ def test_a_noded_that_ends_is_started_again_even_when_that_fails_at_first(tmp_pa
         connection = await NodedConnection.open(tmp_path, revive)
         renewals = connection.renewals()
         await first.end()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             await anext(renewals)
             assert (await connection.ask("status", {}))[0] == {"noded": "second"}
         assert len(attempts) == 2

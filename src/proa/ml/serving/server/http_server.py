@@ -42,7 +42,7 @@ class HttpServer:
         self.held_bytes = 0
         self.connections: set[Connection] = set()
         self.is_draining = False
-        self.now = time.monotonic()
+        self.now = 0.0
         self.date = _date_line()
         self._servers: list[asyncio.Server] = []
         self._clock: asyncio.TimerHandle | None = None
@@ -50,12 +50,12 @@ class HttpServer:
     async def listen(self, host: str, port: int) -> int:
         """Accept on a port, 0 for a free one, which is returned; `host` "" for all of this machine's."""
         loop = asyncio.get_running_loop()
+        if self._clock is None:
+            self._tick()
         server = await loop.create_server(
             lambda: Connection(self), sock=open_listener(host, port), backlog=1024
         )
         self._servers.append(server)
-        if self._clock is None:
-            self._tick()
         bound: int = server.sockets[0].getsockname()[1]
         return bound
 
@@ -76,11 +76,12 @@ class HttpServer:
         await asyncio.sleep(0)
 
     def _tick(self) -> None:
-        self.now = time.monotonic()
+        loop = asyncio.get_running_loop()
+        self.now = loop.time()
         self.date = _date_line()
         for connection in [*self.connections]:
             connection.look(self.now)
-        self._clock = asyncio.get_running_loop().call_later(self.step_seconds, self._tick)
+        self._clock = loop.call_later(self.step_seconds, self._tick)
 
 
 def open_listener(host: str, port: int) -> socket.socket:

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import time
 import uuid
+from collections.abc import Awaitable, Callable
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
@@ -56,7 +57,7 @@ def infer(served: Served, exchange: Exchange) -> None:
     """Answer V2's POST …/infer."""
     json_length = exchange.header(b"inference-header-content-length")
     if served.batcher is None:
-        _begin(exchange, _infer_payload(served, exchange, json_length))
+        _begin(exchange, lambda: _infer_payload(served, exchange, json_length))
         return
     began = time.perf_counter()
     request = v2.read_request(exchange.body, json_length)
@@ -87,7 +88,7 @@ def infer(served: Served, exchange: Exchange) -> None:
 def predict(served: Served, exchange: Exchange) -> None:
     """Answer V1's POST …:predict."""
     if served.batcher is None:
-        _begin(exchange, _predict_payload(served, exchange, is_explain=False))
+        _begin(exchange, lambda: _predict_payload(served, exchange, is_explain=False))
         return
     began = time.perf_counter()
     model: Any = served.model
@@ -115,7 +116,7 @@ def explain(served: Served, exchange: Exchange) -> None:
     """Answer V1's POST …:explain."""
     if not hasattr(served.model, "explain"):
         raise Refused(501, f"Model with name {served.name} explains nothing: deploy an explainer.")
-    _begin(exchange, _predict_payload(served, exchange, is_explain=True))
+    _begin(exchange, lambda: _predict_payload(served, exchange, is_explain=True))
 
 
 def read_document(exchange: Exchange) -> tuple[Any, cloudevents.Event | None]:
@@ -145,15 +146,15 @@ def _first_input(model: TensorModel) -> str:
     return model.inputs[0].name if model.inputs else "input-0"
 
 
-def _begin(exchange: Exchange, work: Any) -> None:
+def _begin(exchange: Exchange, work: Callable[[], Awaitable[None]]) -> None:
     """Run what answers an exchange as a task, which ends with it."""
     task = asyncio.get_running_loop().create_task(_guard(exchange, work), name="inference")
     run_for(exchange, task)
 
 
-async def _guard(exchange: Exchange, work: Any) -> None:
+async def _guard(exchange: Exchange, work: Callable[[], Awaitable[None]]) -> None:
     try:
-        await work
+        await work()
     except Exception as error:
         refuse(exchange, error)
 

@@ -10,14 +10,15 @@ import pytest
 from proa.ml.serving.activator import client_connection, waiting_room
 from proa.ml.serving.activator.http2_frames import PREFACE
 from support.activated import HEADERS, KEY, PodServer, activator_of, read_answer
+from support.virtual_time import run_unhurried
 
 
 def run(test: Awaitable[None]) -> None:
     async def within() -> None:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             await test
 
-    asyncio.run(within())
+    run_unhurried(within())
 
 
 def test_a_request_goes_to_a_ready_pod_with_its_body_and_back() -> None:
@@ -150,7 +151,7 @@ def test_all_requests_together_keep_so_many_bytes_and_no_more() -> None:
             front.lead()
             first = asyncio.create_task(front.ask("POST / HTTP/1.1", body=b"x" * 200_000))
             await front.until_held(1)
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(60):
                 while not front.activator.is_out_of_memory:
                     await asyncio.sleep(0.005)
             assert (await front.ask())[0] == 503

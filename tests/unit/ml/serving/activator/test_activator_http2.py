@@ -21,6 +21,7 @@ from proa.ml.serving.activator.http2_frames import (
 )
 from proa.ml.serving.records import Backend, Probe
 from support.activated import KEY, Front, activator_of
+from support.virtual_time import run_unhurried
 
 PATH = "/inference.GRPCInferenceService/ModelInfer"
 METADATA = (("knative-serving-revision", KEY.name), ("knative-serving-namespace", KEY.namespace))
@@ -60,13 +61,13 @@ class Model:
 
 def run(test: Callable[[Front, Model], Awaitable[None]]) -> None:
     async def within() -> None:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             model = await Model().start()
             async with activator_of() as front:
                 await test(front, model)
             await model.server.stop(None)
 
-    asyncio.run(within())
+    run_unhurried(within())
 
 
 def channel(front: Front, authority: str = "somewhere") -> Any:

@@ -48,7 +48,7 @@ async def run_before(component_port: int, *arguments: str, probe: str = "") -> A
         yield Agent(ports[0], ports[1], stop, task)
     finally:
         stop.set()
-        await asyncio.wait_for(task, 20)
+        await asyncio.wait_for(task, 60)
 
 
 async def echo(request: Request) -> Response:
@@ -88,7 +88,7 @@ class Held:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not condition():
             await asyncio.sleep(0.005)
 
@@ -155,9 +155,9 @@ def test_a_stream_arrives_piece_by_piece() -> None:
         async with run_backend(stream) as backend, run_before(backend.port) as agent:
             reader, writer = await asyncio.open_connection("127.0.0.1", agent.port)
             writer.write(post("/stream", b"{}"))
-            assert b"data: 1" in await asyncio.wait_for(reader.readuntil(b"1\n\n"), 20)
+            assert b"data: 1" in await asyncio.wait_for(reader.readuntil(b"1\n\n"), 60)
             second.set()
-            assert b"data: 2" in await asyncio.wait_for(reader.readuntil(b"0\r\n\r\n"), 20)
+            assert b"data: 2" in await asyncio.wait_for(reader.readuntil(b"0\r\n\r\n"), 60)
             writer.close()
             await writer.wait_closed()
 

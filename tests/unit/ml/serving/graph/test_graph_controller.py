@@ -80,7 +80,7 @@ class World:
 
     async def settle(self) -> None:
         quiet = 0
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while quiet < 30:
                 await asyncio.sleep(0)
                 quiet = quiet + 1 if self.manager.is_idle() else 0

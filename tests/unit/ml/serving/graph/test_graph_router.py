@@ -48,7 +48,7 @@ async def run_graph(nodes: dict[str, Any], headers: str = "", **spec: Any) -> As
         yield sockets[0].getsockname()[1]
     finally:
         stop.set()
-        await asyncio.wait_for(running, 20)
+        await asyncio.wait_for(running, 60)
 
 
 def ask(nodes: dict[str, Any], body: Any, **spec: Any) -> tuple[int, Any, list[Request]]:

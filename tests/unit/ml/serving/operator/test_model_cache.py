@@ -48,7 +48,7 @@ async def look(cache: Path, later_seconds: float) -> None:
     await manager.start()
     try:
         quiet = 0
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while quiet < 30:
                 await asyncio.sleep(0)
                 quiet = quiet + 1 if manager.is_idle() else 0

@@ -44,7 +44,7 @@ async def reconciled(*objects: tuple[Any, dict[str, Any]]) -> FakeClient:
     await manager.start()
     try:
         quiet = 0
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while quiet < 30:
                 await asyncio.sleep(0)
                 quiet = quiet + 1 if manager.is_idle() else 0

@@ -112,7 +112,7 @@ def test_numbers_out_of_bounds_are_refused(field: str, value: object) -> None:
 def test_the_activator_is_in_the_path_when_it_answers_at_the_services_address() -> None:
     async def test() -> None:
         async with Pod(answer(b"hello"), answer(b"activator")) as pod:
-            await asyncio.wait_for(until_in_path(dial_directly, "127.0.0.1", pod.port), 10)
+            await asyncio.wait_for(until_in_path(dial_directly, "127.0.0.1", pod.port), 60)
             assert len(pod.heads) == 2
             assert b"k-network-probe: activator" in pod.heads[0]
 

@@ -1,6 +1,7 @@
 """Models that are no models of tensors: a custom class, a model of language, an application."""
 
 import asyncio
+import gc
 
 import orjson
 import pytest
@@ -133,6 +134,23 @@ def test_a_task_for_a_client_that_has_gone_is_ended():
         assert running.server.load.in_hand == 0
 
     serve(body, Echo())
+
+
+def test_what_is_refused_before_the_model_was_asked_is_never_begun():
+    async def body(running: Running) -> None:
+        http = running.server.http
+        handle = http.handle
+
+        def handle_too_late(exchange) -> None:
+            handle(exchange)
+            exchange.answer(504, b"{}")
+
+        http.handle = handle_too_late
+        for path in ("/v1/models/m:predict", "/v1/models/m:explain", "/v2/models/m/infer"):
+            assert (await running.ask("POST", path, {"instances": ["broken"]})).status == 504
+
+    serve(body, Echo())
+    gc.collect()  # a coroutine that was never awaited is told of here, and fails the test
 
 
 @pytest.mark.parametrize("prefix", ["/openai/v1", "/v1"])

@@ -495,7 +495,7 @@ def wait_for_port(port: int) -> None:
     import socket
     import time
 
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 60
     while True:
         try:
             socket.create_connection(("127.0.0.1", port), 1).close()

@@ -43,7 +43,7 @@ def ended(process: subprocess.Popen[str]) -> tuple[int, str]:
 
 
 def wait_until(is_so: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 60
     while not is_so():
         assert time.monotonic() < deadline
         time.sleep(0.01)
@@ -94,7 +94,7 @@ def test_a_download_that_was_killed_goes_on_from_there(server: FileServer, tmp_p
     server.break_after, server.hold_after_break = [1_500_000], True
     process = run(*arguments, wait=False)
     partial = tmp_path / "partial"
-    assert server.broken.wait(30)
+    assert server.broken.wait(60)
     wait_until(lambda: any(one.stat().st_size for one in partial.glob("*") if not one.suffix))
     process.send_signal(signal.SIGKILL)
     assert ended(process)[0] == -signal.SIGKILL
@@ -109,7 +109,7 @@ def test_one_that_is_told_to_stop_ends_at_once(server: FileServer, tmp_path: Pat
     server.files["/model"] = BYTES
     server.break_after, server.hold_after_break = [1_000_000], True
     process = run("--store", str(tmp_path), "--revision", "u/r", "--", f"{server.url}/model", ".", wait=False)
-    assert server.broken.wait(30)
+    assert server.broken.wait(60)
     process.terminate()
     assert ended(process)[0] == 143
     server.released.set()

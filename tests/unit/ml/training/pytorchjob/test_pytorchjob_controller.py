@@ -18,7 +18,7 @@ from proa.objects.errors import Forbidden, Invalid, ServiceUnavailable
 from proa.objects.resource import EVENTS, PODS, SERVICES, Resource
 from proa.reconcile.manager import Manager
 
-PATIENCE_SECONDS = 10.0
+PATIENCE_SECONDS = 60.0
 
 
 class World:

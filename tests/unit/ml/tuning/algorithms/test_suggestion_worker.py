@@ -92,7 +92,7 @@ def test_an_algorithm_that_raises_is_a_failure_with_its_words() -> None:
 def test_an_idle_worker_ends_and_the_next_request_starts_another() -> None:
     async def scenario(worker: SuggestionWorker) -> None:
         first = await worker.suggest("random", make_study(), 1)
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while worker.pid is not None:
                 await asyncio.sleep(0.01)
         assert await worker.suggest("random", make_study(), 1) == first

@@ -14,7 +14,7 @@ from proa.ml.tuning.collector import reading, wire
 
 SOURCE = Path(wire.__file__).parents[4]
 MARKER = "proa-metrics-0123"
-DEADLINE = 20.0
+DEADLINE = 60.0
 
 
 class Program:

@@ -46,7 +46,7 @@ def test_a_training_that_meets_all_rules_is_stopped_and_ends_well(
 ) -> None:
     program = start(rule="less;3;0.5;accuracy", stop=str(tmp_path / ".t-1.stop"))
     training = train(tmp_path, TRAIN.format(code=3, steps=2000, value="0.1"))
-    assert training.wait(20) == 0
+    assert training.wait(60) == 0
     report = program.end()
     assert report.outcome == "early-stopped"
     assert "the best accuracy so far, 0.1, is less than 0.5 after 3 values" in report.message
@@ -59,7 +59,7 @@ def test_a_training_that_meets_no_rule_ends_by_itself_with_its_own_code(
 ) -> None:
     program = start(rule="less;3;0.5;accuracy", stop=str(tmp_path / ".t-1.stop"))
     training = train(tmp_path, TRAIN.format(code=3, steps=5, value="0.9") + "sys.exit(4)")
-    assert training.wait(20) == 4
+    assert training.wait(60) == 4
     assert program.end().outcome == "succeeded"
 
 
@@ -67,12 +67,12 @@ def test_a_training_that_meets_no_rule_ends_by_itself_with_its_own_code(
 def test_a_signal_to_the_pod_reaches_the_training(shell: str, tmp_path: Path, stop: bool) -> None:
     training = train(tmp_path, TRAIN.format(code=3, steps=2000, value="0.9"), stop)
     log = tmp_path / "metrics.log"
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while not (log.exists() and b"accuracy" in log.read_bytes()):
         assert time.monotonic() < deadline
         time.sleep(0.01)
     training.send_signal(signal.SIGTERM)
-    assert training.wait(20) == 3
+    assert training.wait(60) == 3
     assert b"saved" in log.read_bytes()
 
 
@@ -81,7 +81,7 @@ def test_children_that_are_left_behind_keep_nobody_waiting(shell: str, tmp_path:
         tmp_path, "import os, time\nif os.fork() == 0: time.sleep(60)\nelse: print('accuracy=1')"
     )
     try:
-        assert training.wait(20) == 0
+        assert training.wait(60) == 0
     finally:
         os.killpg(training.pid, signal.SIGKILL)
 

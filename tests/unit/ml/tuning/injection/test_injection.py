@@ -422,7 +422,7 @@ def test_on_this_machine_the_program_is_started_from_where_it_is(tmp_path: Path)
     process = subprocess.Popen([sys.executable, *command[1:], *arguments], stdout=subprocess.PIPE)
     signal.pthread_sigmask(signal.SIG_SETMASK, before)
     process.terminate()
-    output, _ = process.communicate(timeout=20)
+    output, _ = process.communicate(timeout=60)
     assert output.decode().splitlines()[:2] == ["a=1", "a: 1 value, latest 1, min 1, max 1"]
 
 
