@@ -2,7 +2,7 @@
 
 Pure. Where there can be no such folder the pod has one of its own. It is the revision's alone: what a model's own
 code puts there is served to no other revision, as what a canary makes to those before it. It is beside the revisions in
-the node's cache (storage/store.py), and goes with the last of its InferenceService.
+the node's cache (storage/store.py), goes with the revision, and is kept small (storage/conversions.py).
 """
 
 from __future__ import annotations

@@ -24,11 +24,12 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import IO, NamedTuple
 
+from proa.ml.serving.storage.conversions import remove_folder
 from proa.ml.serving.storage.pieces import StorageError
 
 COMPLETE, FILES = "complete", "files"
 CONVERTED = "converted"
-"""Beside an owner's revisions: what their servers have made of their models (revisions/conversions.py)."""
+"""Beside an owner's revisions: what their servers have made of their models, a folder a revision (conversions.py)."""
 UNUSED_DAYS = 30
 PARTIAL_DAYS = 7
 _DAY_SECONDS = 86_400
@@ -179,25 +180,36 @@ def forget(root: Path, live: Collection[str], now: float, grace_seconds: float) 
     """
     gone = waiting = 0
     for owner in (root / "revisions").glob("*"):
-        has_live = any(one.startswith(f"{owner.name}/") for one in live)
-        for name in {_revision_of(path.name) for path in owner.iterdir()}:
-            mark = owner / f".{name}.lock.unused"
-            if f"{owner.name}/{name}" in live or (has_live and name == CONVERTED):
-                mark.unlink(missing_ok=True)
-            elif not mark.exists():
-                mark.touch()
-                waiting += 1
-            elif now - mark.stat().st_mtime < grace_seconds:
-                waiting += 1
-            else:
-                for path in (owner / name, owner / f".{name}.new"):
-                    shutil.rmtree(path, ignore_errors=True)
-                for path in (owner / f".{name}.lock", mark):
-                    path.unlink(missing_ok=True)
-                gone += 1
-        with contextlib.suppress(OSError):
-            owner.rmdir()
+        for folder in (owner / CONVERTED, owner):
+            names = {_revision_of(path.name) for path in folder.iterdir()} if folder.is_dir() else set()
+            for name in names - {CONVERTED}:
+                is_live = f"{owner.name}/{name}" in live
+                went = _forget_one(folder, name, now, grace_seconds, is_live=is_live)
+                gone, waiting = gone + went, waiting + (not is_live and not went)
+            with contextlib.suppress(OSError):
+                folder.rmdir()
     return gone, waiting
+
+
+def list_converted(root: Path) -> list[Path]:
+    """Return the folders of what servers have made of their models."""
+    return sorted(path for path in (root / "revisions").glob(f"*/{CONVERTED}/*") if path.is_dir())
+
+
+def _forget_one(folder: Path, name: str, now: float, grace_seconds: float, *, is_live: bool) -> bool:
+    """Mark or remove a revision's folder; return whether it went."""
+    mark = folder / f".{name}.lock.unused"
+    if is_live:
+        mark.unlink(missing_ok=True)
+    elif not mark.exists():
+        mark.touch()
+    elif now - mark.stat().st_mtime >= grace_seconds:
+        for path in (folder / name, folder / f".{name}.new"):
+            remove_folder(path)
+        for path in (folder / f".{name}.lock", mark):
+            path.unlink(missing_ok=True)
+        return True
+    return False
 
 
 def _revision_of(name: str) -> str:

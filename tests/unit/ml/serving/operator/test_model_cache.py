@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from proa.client.fake import FakeClient
 from proa.ml.grpc.door import Door
+from proa.ml.serving.operator import model_cache
 from proa.ml.serving.operator.model_cache import GRACE_SECONDS, ModelCacheController, revision_of
+from proa.ml.serving.revisions.conversions import make_conversions
 from proa.ml.serving.revisions.model_files import Source, StorageSettings, make_model_files
 from proa.ml.serving.settings import ServingSettings
 from proa.objects.resource import DEPLOYMENTS
@@ -39,6 +44,16 @@ def test_a_deployment_tells_which_folder_of_a_store_its_pods_need() -> None:
     assert revision_of({"spec": {"template": {"spec": {}}}}) == ""
 
 
+def test_so_does_the_folder_of_what_the_pods_of_a_mounted_model_have_made() -> None:
+    namespace, isvc = {"metadata": {"name": "team"}}, {"metadata": {"uid": "u-1"}}
+    deployment = make_deployment("pvc://claim/iris")
+    volumes = [make_conversions("/cache", namespace, isvc, "iris-predictor-00001-abc")]
+    deployment["spec"]["template"]["spec"]["volumes"] = volumes
+    assert revision_of(deployment) == "u-1/iris-predictor-00001-abc"
+    deployment["spec"]["template"]["spec"]["volumes"] = [make_conversions("", namespace, isvc, "x")]
+    assert revision_of(deployment) == ""
+
+
 async def look(cache: Path, later_seconds: float) -> None:
     """Have the controller look once, at a time from now."""
     client = FakeClient()
@@ -65,3 +80,22 @@ def test_what_no_deployment_needs_goes_in_all_namespaces_after_a_while(tmp_path:
     assert all(folder.exists() for folder in (live, *dead))
     asyncio.run(look(tmp_path, GRACE_SECONDS + 5))
     assert [folder.exists() for folder in (live, *dead)] == [True, False, False]
+
+
+def test_what_pods_have_made_is_bounded_a_revision_and_a_namespace_and_goes_with_the_revision(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = tmp_path / "team/revisions/u-1/converted"
+    live, dead = made / "iris-predictor-00001-abc", made / "iris-predictor-00000-abc"
+    for folder in (live, dead):
+        folder.mkdir(parents=True)
+        for number in range(3):
+            (folder / f"form{number}.onnx").write_bytes(bytes(100_000))
+            os.utime(folder / f"form{number}.onnx", (number, number + (folder is live)))
+    monkeypatch.setattr(model_cache, "MOST_BYTES", 250_000)
+    monkeypatch.setattr(model_cache, "MOST_OF_NAMESPACE_BYTES", 350_000)
+    asyncio.run(look(tmp_path, 0.0))
+    assert sorted(path.name for path in live.iterdir()) == ["form1.onnx", "form2.onnx"]
+    assert [path.name for path in dead.iterdir()] == ["form2.onnx"]
+    asyncio.run(look(tmp_path, GRACE_SECONDS + 5))
+    assert sorted(path.name for path in made.iterdir()) == [live.name]

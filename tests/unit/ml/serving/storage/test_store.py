@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from proa.ml.serving.revisions.model_files import STORE, Source, StorageSettings, make_model_files
-from proa.ml.serving.storage.store import File, Store, forget
+from proa.ml.serving.storage.store import File, Store, forget, list_converted
 from support.file_server import FileServer, run_file_server
 
 BYTES = bytes(range(256)) * 8192
@@ -162,11 +162,16 @@ def test_revisions_that_nobody_has_needed_for_a_while_are_forgotten(tmp_path: Pa
     for name in ("u1/a", "u1/b", "u2/a"):
         with store.alone(name):
             store.complete(name, [file], {})
-    (tmp_path / "revisions/u1/converted").mkdir()
+    made = [tmp_path / f"revisions/{name}" for name in ("u1/converted/a", "u1/converted/b")]
+    for folder in made:
+        folder.mkdir(parents=True)
+        (folder / "form.onnx").touch()
     now = time.time()
-    assert forget(tmp_path, {"u1/b"}, now, 100.0) == (0, 2)
-    assert forget(tmp_path, {"u1/b", "u2/a"}, now + 99.0, 100.0) == (0, 1)
-    assert forget(tmp_path, {"u1/b", "u2/a"}, now + 101.0, 100.0) == (1, 0)
+    assert forget(tmp_path, {"u1/b"}, now, 100.0) == (0, 3)
+    assert forget(tmp_path, {"u1/b", "u2/a"}, now + 99.0, 100.0) == (0, 2)
+    assert list_converted(tmp_path) == made
+    assert forget(tmp_path, {"u1/b", "u2/a"}, now + 101.0, 100.0) == (2, 0)
+    assert list_converted(tmp_path) == made[1:]
     assert [store.is_complete(name) for name in ("u1/a", "u1/b", "u2/a")] == [False, True, True]
     assert forget(tmp_path, set(), now + 102.0, 100.0) == (0, 3)
     assert forget(tmp_path, set(), now + 300.0, 100.0) == (3, 0)

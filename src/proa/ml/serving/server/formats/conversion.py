@@ -6,6 +6,7 @@ the file and the versions of all that takes part:
 - in /mnt/converted, where the revision has a folder in the node's model cache, or the one that $PROA_CONVERTED names,
 - else beside the file, in .converted/, where that can be written to,
 - else in the temporary folder, where it lasts as long as the container.
+Of each of these no more is kept than storage/conversions.py says; what was used last stays.
 Nobody waits for one that is to be made: the library serves meanwhile (sklearn.py), and where conversion_process.py has
 come to its end, what was made takes the library's place, or serves from the next start on.
 """
@@ -25,6 +26,7 @@ from proa.ml.serving.kinds import CONVERTED_FOLDER
 from proa.ml.serving.server.formats import settings
 from proa.ml.serving.server.formats.conversion_process import ConversionProcess
 from proa.ml.serving.server.formats.protocol import LoadOptions
+from proa.ml.serving.storage.conversions import touch
 
 MAX_BYTES = 256 << 20
 """Of a file that is converted; larger ones are served by the library."""
@@ -85,7 +87,9 @@ def read_converted(stem: Path) -> Converted | None:
     except (OSError, ValueError):
         return None
     if about.get("why"):
+        touch(about_path)
         return Converted(None, {}, str(about["why"]))
+    touch(about_path)
     return Converted(model_path, about, "") if model_path.is_file() else None
 
 

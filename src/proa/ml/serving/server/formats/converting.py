@@ -35,6 +35,7 @@ from proa.ml.serving.server.formats.estimators import (
 )
 from proa.ml.serving.server.formats.forests import OWN, NotEqual, register
 from proa.ml.serving.server.formats.protocol import LoadOptions, ModelError
+from proa.ml.serving.storage.conversions import MOST_BYTES, trim
 
 CPU_SECONDS = 300
 MEMORY_BYTES, MEMORY_BY_SIZE = 1 << 30, 16
@@ -77,10 +78,13 @@ def main(arguments: list[str]) -> int:
             warnings.simplefilter("ignore")  # samples are where overflows are
             model, about = convert(path, trusted)
     except NotEqual as error:
-        _write(stem.with_suffix(".json"), json.dumps({"why": str(error)}).encode())
-        return 0
-    _write(stem.with_suffix(".onnx"), model)
+        model, about = b"", {"why": str(error)}
+    if len(model) > MOST_BYTES:
+        model, about = b"", {"why": f"it would have {len(model) >> 20} MB, more than {MOST_BYTES >> 20}"}
+    if model:
+        _write(stem.with_suffix(".onnx"), model)
     _write(stem.with_suffix(".json"), json.dumps(about).encode())
+    trim([stem.parent], MOST_BYTES, keep=stem.name)
     return 0
 
 
