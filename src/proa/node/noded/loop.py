@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 READ = selectors.EVENT_READ
 WRITE = selectors.EVENT_WRITE
+MAX_WAIT_SECONDS = 86400.0
+"""The longest wait for descriptors: epoll takes 24 days, and a grace period may be any number of seconds."""
 
 
 class Timer:
@@ -76,10 +78,14 @@ class Loop:
         self.watch(wake_read, READ, lambda _: self._on_signal(wake_read))
         self._reap()
         while self._running:
-            for key, ready in self._selector.select(self._timeout()):
-                if self._selector.get_map().get(key.fd) is key:
-                    self._call(key.data, ready)
-            self._run_timers()
+            self.turn()
+
+    def turn(self) -> None:
+        """Wait for what comes first, and call what is due."""
+        for key, ready in self._selector.select(self._timeout()):
+            if self._selector.get_map().get(key.fd) is key:
+                self._call(key.data, ready)
+        self._run_timers()
 
     def _on_signal(self, fd: int) -> None:
         numbers = os.read(fd, 4096)
@@ -100,7 +106,9 @@ class Loop:
     def _timeout(self) -> float | None:
         while self._timers and self._timers[0].callback is None:
             heapq.heappop(self._timers)
-        return max(0.0, self._timers[0].due - time.monotonic()) if self._timers else None
+        if not self._timers:
+            return None
+        return min(max(0.0, self._timers[0].due - time.monotonic()), MAX_WAIT_SECONDS)
 
     def _run_timers(self) -> None:
         now = time.monotonic()

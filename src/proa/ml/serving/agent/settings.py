@@ -70,7 +70,9 @@ def read_settings(arguments: Sequence[str], environment: Mapping[str, str] = os.
 def make_parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
     parser = argparse.ArgumentParser(
-        "python -m proa.ml.serving.agent", description="Stand before a model's container."
+        "python -m proa.ml.serving.agent",
+        usage="%(prog)s [--FLAG=VALUE ...]; --help lists all",
+        description="Stand before a model's container.",
     )
     add = parser.add_argument
     add("--port", type=int, default=AGENT_PORT, help="where it answers for the container")

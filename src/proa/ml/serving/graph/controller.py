@@ -43,7 +43,7 @@ from proa.ml.serving.routing.graphs import plan_graph_routing
 from proa.ml.serving.routing.parts import GATEWAYS, HTTP_ROUTES, Backend, BadRoute, Component, Routing
 from proa.ml.serving.settings import ServingSettings
 from proa.objects import meta
-from proa.objects.errors import Forbidden, Invalid, NotFound
+from proa.objects.errors import BadRequest, Forbidden, Invalid, NotFound
 from proa.objects.resource import (
     CONFIG_MAPS,
     DEPLOYMENTS,
@@ -147,7 +147,7 @@ class InferenceGraphController:
             status = make_refusal(graph, "InvalidSpec", str(error), mode, now)
         except NotReady as error:
             status = make_refusal(graph, "ServiceNotReady", str(error), mode, now)
-        except (NotOwned, Forbidden, Invalid) as error:
+        except (NotOwned, Forbidden, Invalid, BadRequest) as error:
             await _write(context, graph, make_refusal(graph, type(error).__name__, str(error), mode, now))
             return Result(AGAIN_SECONDS)
         await _write(context, graph, status)

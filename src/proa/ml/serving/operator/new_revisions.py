@@ -41,7 +41,7 @@ from proa.ml.serving.scaling.annotations import (
     read_scaling,
 )
 from proa.objects import meta
-from proa.objects.errors import Forbidden, Invalid
+from proa.objects.errors import BadRequest, Forbidden, Invalid
 from proa.objects.resource import DEPLOYMENTS
 
 
@@ -86,7 +86,7 @@ async def ensure_revision(
         return Refused(kind, "InvalidPredictorSpec", str(error))
     except NotOwned as error:
         return Refused(kind, "NotMade", str(error))
-    except (Invalid, Forbidden) as error:
+    except (Invalid, BadRequest, Forbidden) as error:
         return Refused(kind, "NotMade", f"the revision's Deployment is refused: {error.message}")
 
 

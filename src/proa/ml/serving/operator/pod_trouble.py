@@ -28,8 +28,16 @@ HELP = {
     "CreateContainerConfigError": "make what the container refers to",
     "CreateContainerError": "correct the container's command or mounts",
     "RunContainerError": "correct the container's command or mounts",
-    "Unschedulable": "lower what its containers request, or add nodes",
 }
+HELP_WITH_STORAGE = "correct the storageUri, or what the containers mount"
+"""For the storage initializer, which mounts what a file:// names."""
+HELP_OF_SCHEDULING = {
+    "persistentvolumeclaim": "make the claim, or name another",
+    "Insufficient": "lower what its containers request, or add nodes",
+    "affinity/selector": "correct its nodeSelector and affinity, or label a node",
+    "untolerated taint": "add tolerations, or take the taint off a node",
+}
+"""What would help by what the scheduler says; the first that it does say counts."""
 
 
 class Trouble(NamedTuple):
@@ -82,9 +90,12 @@ def _ended(pod: Object, status: Object) -> Trouble | None:
     """Return how a container ended that was to go on, or had to end well; one that is tried again has not recovered."""
     state, last = status.get("state") or {}, status.get("lastState") or {}
     ended = state.get("terminated") or last.get("terminated")
-    if not ended or not (ended.get("exitCode") or (ended.get("reason") or "") not in ("", "Completed")):
+    if not ended:
         return None
     code = int(ended.get("exitCode") or 0)
+    went_well = not code and (ended.get("reason") or "") in ("", "Completed")
+    if went_well and (state.get("waiting") or {}).get("reason") != "CrashLoopBackOff":
+        return None
     said = cut(ended.get("message") or "") or _without_words(status.get("name") or "", ended, code)
     is_models = status.get("name") in (INITIALIZER_CONTAINER, MAIN_CONTAINER, TRANSFORMER_CONTAINER)
     kind = MODEL_LOAD_FAILED if is_models else RUNTIME_UNHEALTHY
@@ -94,8 +105,9 @@ def _ended(pod: Object, status: Object) -> Trouble | None:
 
 def _without_words(container: str, ended: Object, code: int) -> str:
     reason = ended.get("reason") or ""
-    because = f" ({reason})" if reason and reason != "Error" else ""
-    return f"container {container} ended with exit code {code}{because} and said nothing"
+    because = f" ({reason})" if reason not in ("", "Error", "Completed") else ""
+    hint = "" if code else "; it has to go on, and answer requests"
+    return f"container {container} ended with exit code {code}{because} and said nothing{hint}"
 
 
 def _waiting(pod: Object, status: Object) -> Trouble | None:
@@ -105,7 +117,10 @@ def _waiting(pod: Object, status: Object) -> Trouble | None:
         return None
     said = cut(waiting.get("message") or reason)
     what = f'Unable to fetch image "{status.get("image", "")}": {said}' if "Image" in reason else said
-    helps = f"; {HELP[reason]}" if reason in HELP else ""
+    known = HELP.get(reason, "")
+    if reason == "CreateContainerError" and status.get("name") == INITIALIZER_CONTAINER:
+        known = HELP_WITH_STORAGE
+    helps = f"; {known}" if known else ""
     return Trouble(RUNTIME_UNHEALTHY, reason, f"{what}{helps}", meta.name(pod))
 
 
@@ -114,8 +129,9 @@ def _unschedulable(pod: Object) -> Trouble | None:
     if scheduled is None or scheduled.get("status") != "False":
         return None
     reason = scheduled.get("reason") or "Unschedulable"
-    said = cut(scheduled.get("message") or "")
-    helps = "" if "persistentvolumeclaim" in said else f"; {HELP['Unschedulable']}"
+    said = cut(scheduled.get("message") or "").rstrip(".")
+    known = next((text for part, text in HELP_OF_SCHEDULING.items() if part in said), "")
+    helps = f"; {known}" if known else ""
     return Trouble("", reason, f"{said}{helps}", meta.name(pod))
 
 

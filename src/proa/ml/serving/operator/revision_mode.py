@@ -41,7 +41,7 @@ from proa.ml.serving.routing.addresses import (
 from proa.ml.serving.routing.parts import Backend, BadRoute, Component, Ports, Routing
 from proa.ml.serving.routing.revisions import plan_routing
 from proa.objects import meta
-from proa.objects.errors import Forbidden, Invalid
+from proa.objects.errors import BadRequest, Forbidden, Invalid
 from proa.objects.resource import DEPLOYMENTS, HORIZONTAL_POD_AUTOSCALERS, SERVICES, Resource
 from proa.reconcile.protocol import DONE, Result
 
@@ -70,7 +70,7 @@ async def reconcile_revisions(world: World) -> Result:
         return DONE
     try:
         await _carry_out(world, chosen, plans, routing, deployments)
-    except (NotOwned, Forbidden, Invalid) as error:
+    except (NotOwned, Forbidden, Invalid, BadRequest) as error:
         status = refuse(isvc, type(error).__name__, str(error), world.context.now())
         await write_status(world.context, isvc, status)
         return Result(AGAIN_SECONDS)

@@ -42,7 +42,7 @@ from proa.ml.serving.routing.addresses import are_carried_out
 from proa.ml.serving.routing.parts import Backend, BadRoute, Component, Ports, Routing
 from proa.ml.serving.routing.standard import plan_standard_routing
 from proa.objects import meta
-from proa.objects.errors import Forbidden, Invalid
+from proa.objects.errors import BadRequest, Forbidden, Invalid
 from proa.objects.resource import DEPLOYMENTS, HORIZONTAL_POD_AUTOSCALERS, SERVICES, Resource
 from proa.reconcile.protocol import DONE, Result
 
@@ -85,7 +85,7 @@ async def reconcile_standard(world: World) -> Result:
     except (InvalidStorage, BadRoute) as error:
         await write_status(world.context, isvc, refuse(isvc, "InvalidPredictorSpec", str(error), now))
         return DONE
-    except (NotOwned, Forbidden, Invalid) as error:
+    except (NotOwned, Forbidden, Invalid, BadRequest) as error:
         await write_status(world.context, isvc, refuse(isvc, type(error).__name__, str(error), now))
         return Result(AGAIN_SECONDS)
     now_there = {meta.name(one): one for one in world.owned(DEPLOYMENTS)}

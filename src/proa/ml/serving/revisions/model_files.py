@@ -159,7 +159,7 @@ def check_uri(uri: str) -> None:
     if len(uri) > MAX_URI or not uri.isprintable() or " " in uri:
         raise InvalidStorage(f"storageUri {uri[:80]!r}: at most {MAX_URI} printable characters, no spaces")
     if not separator or scheme not in (*FETCHED, *MOUNTED):
-        known = ", ".join(f"{one}://" for one in (*MOUNTED[:2], *FETCHED[:8]))
+        known = ", ".join(f"{one}://" for one in (*MOUNTED[:2], *FETCHED))
         raise InvalidStorage(
             f"storageUri, not supported: supported prefixes are {known}; storageUri is {uri!r}"
         )

@@ -88,6 +88,7 @@ def make_parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
     parser = argparse.ArgumentParser(
         "python -m proa.ml.serving.server",
+        usage="%(prog)s [--FLAG=VALUE ...]; --help lists all",
         description="Serve models: V1, V2 (REST and gRPC), OpenAI's routes. Other flags are the format's settings.",
         allow_abbrev=False,
     )

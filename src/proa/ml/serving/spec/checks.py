@@ -29,6 +29,8 @@ KPA_METRICS, HPA_METRICS = ("concurrency", "rps"), ("cpu", "memory")
 MAX_LABEL = 63
 """Of a Service's name and of a label's value, which a revision's name is."""
 REVISION_SUFFIX = len("-00001")
+MAX_TIMEOUT_SECONDS = 99_999
+"""Of a route's rule, which tells seconds with five digits."""
 PERCENTAGE = "the target utilization percentage should be a [1-100] integer"
 
 
@@ -112,6 +114,7 @@ def _check_component(isvc: Object, kind: str, mode: str) -> Iterator[Problem]:
         yield from _check_hpa(component, field)
     else:
         yield from _check_kpa(component, field)
+    yield from _check_numbers(component, field)
     yield from _check_protocol(component, field)
     yield from _check_storage_uris(component.get("storageUris") or (), f"{field}.storageUris")
     if component.get("storageUris") and _own_uri(component):
@@ -149,6 +152,17 @@ def _check_hpa(component: Object, field: str) -> Iterator[Problem]:
             yield Problem(f"{at}.type", words)
         elif "resource" not in source:
             yield Problem(f"{at}.resource", "metricSpec.Resource is not set for resource metric source type")
+
+
+def _check_numbers(component: Object, field: str) -> Iterator[Problem]:
+    timeout, batcher = component.get("timeout"), component.get("batcher") or {}
+    if timeout is not None and not 0 <= timeout <= MAX_TIMEOUT_SECONDS:
+        yield Problem(
+            f"{field}.timeout", f"{timeout} is no number of seconds from 0 to {MAX_TIMEOUT_SECONDS}"
+        )
+    for name in ("maxBatchSize", "maxLatency"):
+        if (said := batcher.get(name)) is not None and said < 1:
+            yield Problem(f"{field}.batcher.{name}", f"{said} is below 1")
 
 
 def _check_protocol(component: Object, field: str) -> Iterator[Problem]:

@@ -106,7 +106,7 @@ def _unschedulable(pod: Object) -> Trouble | None:
     scheduled = meta.find_condition(pod, "PodScheduled")
     if scheduled is None or scheduled.get("status") != "False" or scheduled.get("reason") != "Unschedulable":
         return None
-    said = scheduled.get("message") or ""
+    said = (scheduled.get("message") or "").rstrip(".")
     helps = next((text for part, text in HELP_OF_SCHEDULING.items() if part in said), HELP["Unschedulable"])
     return Trouble("Unschedulable", f"pod {meta.name(pod)} finds no node: {_cut(said)}; {helps}")
 

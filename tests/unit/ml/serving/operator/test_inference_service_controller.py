@@ -7,6 +7,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, Literal
 
+import pytest
+
 from proa.client.fake import FakeClient
 from proa.client.protocol import Object
 from proa.ml.grpc.door import Door
@@ -15,6 +17,7 @@ from proa.ml.serving.operator.operator import make_controllers
 from proa.ml.serving.routing.parts import GATEWAYS, HTTP_ROUTES
 from proa.ml.serving.settings import ServingSettings
 from proa.objects import meta
+from proa.objects.errors import BadRequest
 from proa.objects.resource import (
     DEPLOYMENTS,
     HORIZONTAL_POD_AUTOSCALERS,
@@ -395,6 +398,26 @@ def test_a_model_without_a_runtime_says_so_and_is_made_once_there_is_one():
             world.client.add(CLUSTER_SERVING_RUNTIMES, RUNTIME)
             await world.settle()
             assert world.names(DEPLOYMENTS) == [f"{FIRST}-deployment"]
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("mode", ["Knative", "Standard"])
+def test_a_deployment_that_the_api_server_cannot_read_is_told_of(mode: str):
+    """A number where a text belongs, in a field of pods that the definition leaves to them."""
+
+    async def run() -> None:
+        async with running() as world:
+            words = "cannot unmarshal number into Go struct field EnvVar.value of type string"
+            for _ in range(9):
+                world.client.fail_next(BadRequest(words), "create", DEPLOYMENTS)
+
+            await world.apply(annotations={"serving.kserve.io/deploymentMode": mode})
+
+            condition = meta.find_condition({"status": world.status()}, "PredictorReady")
+            assert condition is not None
+            assert condition["status"] == "False"
+            assert "EnvVar.value of type string" in condition["message"]
 
     asyncio.run(run())
 

@@ -63,6 +63,58 @@ ENDED = {"exitCode": 3, "reason": "Error", "message": "what was wrong", "finishe
         ),
         pytest.param(
             make_pod(
+                containerStatuses=[
+                    container(
+                        waiting={"reason": "CrashLoopBackOff", "message": "back-off 10s restarting"},
+                        last={"exitCode": 0, "reason": "Completed"},
+                    )
+                ]
+            ),
+            (
+                "ModelLoadFailed",
+                "ExitCode0",
+                "container kserve-container ended with exit code 0 and said nothing; "
+                "it has to go on, and answer requests",
+                0,
+            ),
+            id="a server that ends well, again and again",
+        ),
+        pytest.param(
+            make_pod(
+                initContainerStatuses=[
+                    container(INIT, waiting={"reason": "CreateContainerError", "message": "no such folder"})
+                ]
+            ),
+            (
+                "RuntimeUnhealthy",
+                "CreateContainerError",
+                "no such folder; correct the storageUri, or what the containers mount",
+                0,
+            ),
+            id="a folder of the node that is not there",
+        ),
+        pytest.param(
+            make_pod(
+                conditions=[
+                    {
+                        "type": "PodScheduled",
+                        "status": "False",
+                        "reason": "Unschedulable",
+                        "message": "0/1 nodes are available: 1 Insufficient cpu.",
+                    }
+                ]
+            ),
+            (
+                "",
+                "Unschedulable",
+                "0/1 nodes are available: 1 Insufficient cpu; "
+                "lower what its containers request, or add nodes",
+                0,
+            ),
+            id="no node",
+        ),
+        pytest.param(
+            make_pod(
                 containerStatuses=[container(waiting={"reason": "ErrImagePull", "message": "no such host"})]
             ),
             (
@@ -85,7 +137,12 @@ ENDED = {"exitCode": 3, "reason": "Error", "message": "what was wrong", "finishe
                     }
                 ]
             ),
-            ("", "Unschedulable", 'persistentvolumeclaim "m" not found', 0),
+            (
+                "",
+                "Unschedulable",
+                'persistentvolumeclaim "m" not found; make the claim, or name another',
+                0,
+            ),
             id="claim",
         ),
     ],

@@ -151,6 +151,7 @@ def test_a_uri_reaches_the_initializer_as_it_is_written() -> None:
     ("uri", "words"),
     [
         ("ftp://host/x", "supported prefixes are pvc://"),
+        ("ftp://host/x", "mlflow://, file://"),
         ("/local/path", "supported prefixes are"),
         ("s3://", "names nothing"),
         ("pvc://Bad_Name/x", "no name of a claim"),

@@ -73,6 +73,21 @@ WRONG: dict[str, tuple[Object, str, str]] = {
         KNATIVE,
         "the target utilization percentage should be a [1-100] integer",
     ),
+    "a timeout": (
+        make_service(predictor(timeout=-1)),
+        KNATIVE,
+        "spec.predictor.timeout: -1 is no number of seconds from 0 to 99999",
+    ),
+    "a long timeout": (
+        make_service(predictor(timeout=100_000)),
+        STANDARD,
+        "spec.predictor.timeout: 100000 is no number of seconds",
+    ),
+    "a batch of none": (
+        make_service(predictor(batcher={"maxBatchSize": -3})),
+        KNATIVE,
+        "spec.predictor.batcher.maxBatchSize: -3 is below 1",
+    ),
     "a source": (
         make_service(
             predictor(autoScaling={"metrics": [{"type": "External"}]}),

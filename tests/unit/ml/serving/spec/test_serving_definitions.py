@@ -139,6 +139,10 @@ def test_it_is_kept_as_it_is_written(server: Server, spec: Any) -> None:
 ONE = "exactly one of [SKLearn, XGBoost, Tensorflow, PyTorch, Triton, ONNX, HuggingFace, PMML, LightGBM, Paddle, Model"
 BAD_SERVICES: dict[str, tuple[Any, str]] = {
     "nothing": ({}, "spec.predictor: Required value"),
+    "a quantity that is none": (
+        {"predictor": {"model": {**MODEL, "resources": {"requests": {"cpu": "1x"}}}}},
+        'spec.predictor.model.resources.requests.cpu: Invalid value: "1x": ',
+    ),
     "an empty predictor": ({"predictor": {}}, ONE),
     "two models": ({"predictor": {"model": MODEL, "sklearn": {}}}, ONE),
     "a model and a container of its own": ({"predictor": {"model": MODEL, "containers": CUSTOM}}, ONE),
@@ -273,6 +277,7 @@ def test_a_service_is_refused_in_upstreams_words(server: Server, spec: Any, word
 UNKNOWN = {
     "predictor.modle": {"predictor": {"modle": MODEL}},
     "predictor.model.storageURI": {"predictor": {"model": {**MODEL, "storageURI": "s3://a"}}},
+    "predictor.model.resources.request": {"predictor": {"model": {**MODEL, "resources": {"request": {}}}}},
     "predictor.sklearn.uri": {"predictor": {"sklearn": {"uri": "s3://a"}}},
     "predictor.logger.sink": {"predictor": {"model": MODEL, "logger": {"mode": "all", "sink": "http://a"}}},
     "transformer.custom": {

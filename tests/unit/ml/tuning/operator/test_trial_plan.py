@@ -140,14 +140,14 @@ def test_what_keeps_a_pod_from_starting_is_told(pod: dict[str, Any], reason: str
 @pytest.mark.parametrize(
     ("said", "helps"),
     [
-        ("1 Insufficient cpu.", "lower the requests"),
-        ('persistentvolumeclaim "data" not found.', "make what the pod's volumes refer to"),
-        ("1 node(s) didn't match Pod's node affinity/selector.", "correct nodeSelector"),
-        ("1 node(s) had untolerated taint(s).", "add tolerations"),
+        ("1 Insufficient cpu", "lower the requests"),
+        ('persistentvolumeclaim "data" not found', "make what the pod's volumes refer to"),
+        ("1 node(s) didn't match Pod's node affinity/selector", "correct nodeSelector"),
+        ("1 node(s) had untolerated taint(s)", "add tolerations"),
     ],
 )
 def test_what_would_help_fits_what_the_scheduler_says(said: str, helps: str):
-    condition = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": said}
+    condition = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": f"{said}."}
     found = find_trouble([make_pod("Pending", conditions=[condition])])
     assert found is not None
     assert f"{said}; {helps}" in found.message
