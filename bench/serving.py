@@ -6,6 +6,9 @@ some seconds after a warm-up, processor time a request, and memory (PSS) afterwa
 python/sklearnserver by its steps; neither rival has a runtime for ONNX in Python, so theirs is a class of ten lines
 that calls onnxruntime, as one would write it for them.
 
+"bare socket" is a program on the same event loop that answers whatever comes with the same bytes: what wake-ups, system
+calls and wrk cost, and so the most that any server in Python could do.
+
 Ours serves a scikit-learn model as ONNX where it has proven that equal; at the first start of all, until it has, the
 library serves ("first prediction ever"); "sklearn itself" is the same server without that.
 """
@@ -84,6 +87,30 @@ class Onnx(MLModel):
 """
 
 
+BARE_PROGRAM = """
+import asyncio, json, sys
+import uvloop
+
+BODY = json.dumps({"model_name": "m", "id": "0", "outputs": [
+    {"name": "label", "shape": [1], "datatype": "INT64", "data": [0]}]}).encode()
+ANSWER = b"HTTP/1.1 200 OK\\r\\nContent-Type: application/json\\r\\nContent-Length: %d\\r\\n\\r\\n" % len(BODY) + BODY
+
+class Bare(asyncio.Protocol):
+    def connection_made(self, transport):
+        self.transport = transport
+
+    def data_received(self, data):
+        if not data.endswith(b"\\r\\n\\r\\n"):
+            self.transport.write(ANSWER)
+
+async def main():
+    await asyncio.get_running_loop().create_server(Bare, "127.0.0.1", int(sys.argv[1]))
+    await asyncio.Event().wait()
+
+uvloop.run(main())
+"""
+
+
 class Server(NamedTuple):
     """One server: how it is started, and where it is asked."""
 
@@ -118,6 +145,9 @@ def run(quick: bool) -> list[dict[str, object]]:
             converted = folder / kind / ".converted"
             first = measure(servers[0], seconds=0, leaves=converted) if kind == "sklearn" else None
             ours, *rivals = (measure(server, seconds) for server in servers)
+            bare = measure(make_bare_server(folder, servers[0].body), seconds)
+            rows += [make_row(f"{kind}: {c} connections", ours.requests[c], "req/s", "bare socket", bare.requests[c],
+                              more=True) for c in ours.requests]  # fmt: skip
             for name, rival in zip(("kserve 0.21", "mlserver 1.7.1"), rivals, strict=True):
                 rows += compare(kind, ours, name, rival)
                 if first is not None:
@@ -222,6 +252,15 @@ def make_servers(kind: str, folder: Path, row: list[float]) -> list[Server]:
             body,
         ),
     ]
+
+
+def make_bare_server(folder: Path, body: bytes) -> Server:
+    """Return what answers without looking: a request is whole with whatever does not end as a head does."""
+    (folder / "bare.py").write_text(BARE_PROGRAM)
+    port = find_port()
+    return Server(
+        "bare", [sys.executable, "bare.py", str(port)], folder, port, f"http://127.0.0.1:{port}/", body
+    )
 
 
 def make_mlserver_folder(kind: str, folder: Path, model: Path, port: int) -> Path:

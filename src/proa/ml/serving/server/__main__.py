@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 
 from proa.ml.serving.server.options import read_options
+from proa.ml.serving.server.telemetry import silence_telemetry
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -14,6 +15,7 @@ def main(arguments: Sequence[str]) -> int:
     from proa.process import log_to_stderr, run
 
     options = read_options(arguments)
+    silence_telemetry()
     log_to_stderr(options.log_level)
     run(serve(options))
     return 0

@@ -1,17 +1,23 @@
 """The model server as a process: its flags, its end, what it imports."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+import onnx
 import pytest
+from onnx import TensorProto, helper
 
 from proa.ml.serving.server.options import read_options
+from proa.ml.serving.server.telemetry import SILENCE
 
 MODEL = """
 class Model:
@@ -22,9 +28,16 @@ ARGUMENTS = ["--model_name=m", "--http_port=0", "--grpc_port=0", "--load-port=0"
              "--quiet-seconds=0.1"]  # fmt: skip
 
 
-def start(folder: Path, *more: str) -> subprocess.Popen[str]:
+@contextmanager
+def start(
+    folder: Path, *more: str, environment: dict[str, str] | None = None
+) -> Iterator[subprocess.Popen[str]]:
     command = [sys.executable, "-m", "proa.ml.serving.server", *ARGUMENTS, f"--model_dir={folder}", *more]
-    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 def read_until(process: subprocess.Popen[str], word: str) -> str:
@@ -46,6 +59,42 @@ def test_it_serves_until_it_is_told_to_stop(tmp_path):
             assert json.loads(answer.read()) == {"predictions": [3]}
         process.send_signal(signal.SIGTERM)
         assert process.wait(120) == 0
+
+
+@pytest.mark.parametrize("may_tell", [False, True])
+def test_libraries_tell_nobody_what_is_served_unless_they_may(tmp_path, may_tell):
+    (tmp_path / "model.py").write_text(
+        "import os\nclass Model:\n    def predict(self, payload, headers=None):\n"
+        "        return {'predictions': [os.environ['ORT_DISABLE_TELEMETRY'], os.environ['DO_NOT_TRACK']]}\n"
+    )
+    environment = {k: v for k, v in os.environ.items() if k not in SILENCE}
+    if may_tell:
+        environment["ORT_DISABLE_TELEMETRY"] = "0"
+    with start(tmp_path, environment=environment) as process:
+        port = int(read_until(process, "listening").split("http=")[1].split()[0])
+        read_until(process, "ready models=m")
+        url = f"http://127.0.0.1:{port}/v1/models/m:predict"
+        with urllib.request.urlopen(url, b'{"instances": []}') as answer:
+            assert json.loads(answer.read()) == {"predictions": ["0" if may_tell else "1", "1"]}
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(120) == 0
+
+
+def test_an_onnx_model_leaves_nothing_in_the_home_of_its_server(tmp_path):
+    (tmp_path / "home").mkdir()
+    value = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [None, 2]) for name in ("x", "y")]
+    graph = helper.make_graph([helper.make_node("Neg", ["x"], ["y"])], "g", value[:1], value[1:])
+    opsets = [helper.make_opsetid("", 18)]
+    onnx.save(helper.make_model(graph, opset_imports=opsets, ir_version=9), tmp_path / "model.onnx")
+    environment = {k: v for k, v in os.environ.items() if k not in (*SILENCE, "XDG_CACHE_HOME")}
+    with start(
+        tmp_path, "--format=onnx", environment={**environment, "HOME": str(tmp_path / "home")}
+    ) as process:
+        read_until(process, "ready models=m")
+        assert [*(tmp_path / "home").iterdir()] == []
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(120) == 0
+    assert [*(tmp_path / "home").iterdir()] == []
 
 
 def test_a_model_that_cannot_be_loaded_ends_it_and_the_last_line_says_why(tmp_path):
@@ -86,6 +135,7 @@ def test_it_imports_nothing_heavy():
 import sys
 import proa.ml.serving.server.serving
 from proa.ml.serving.server.options import read_options
+from proa.ml.serving.server.telemetry import SILENCE
 read_options([])
 print(*sorted({name.partition('.')[0] for name in sys.modules} & {
     'numpy', 'h2', 'cryptography', 'yaml', 'pandas', 'sklearn', 'onnxruntime', 'grpc', 'fastapi', 'email',
