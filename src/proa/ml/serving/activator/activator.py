@@ -2,7 +2,8 @@
 
 It is told of revisions (`update`), and tells who scales them that somebody waits (`on_held`, once for what comes at the
 same moment). It listens wherever `serve` is called. Bounds: requests that wait, of each revision and together; bytes
-that are kept of them; connections; the time each may wait. Source: Knative's pkg/activator.
+that are kept of them, of each namespace and together; connections; the time each may wait, and may leave its answer
+unread. Source: Knative's pkg/activator.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from proa.ml.serving.activator.client_connection import ClientConnection
 from proa.ml.serving.activator.dialing import dialed
 from proa.ml.serving.activator.pod_connection import PodConnection
 from proa.ml.serving.activator.prober import ask_until_none_waits
+from proa.ml.serving.activator.shares import UNKNOWN, Share, Shares
 from proa.ml.serving.activator.waiting_room import Slot, WaitingRoom
 from proa.ml.serving.records import Backends, Load
 from proa.ml.serving.settings import Dial
@@ -27,7 +29,7 @@ from proa.reconcile.protocol import Key
 MAX_CONNECTIONS = 8192
 BACKLOG = 1024
 MAX_KEPT_BYTES = 64 * 1024 * 1024
-"""Of all requests that wait, or may have to be sent again."""
+"""Of all requests that wait, or may have to be sent again; namespaces share them (shares.py)."""
 MAX_IDLE = 32
 """Connections that are kept to one pod."""
 MAX_UNKNOWN = 100
@@ -51,8 +53,7 @@ class Activator:
         self._dial = dial
         self._clock = clock
         self._max_connections = max_connections
-        self._max_kept_bytes = max_kept_bytes
-        self._kept_bytes = 0
+        self.shares = Shares(max_kept_bytes)
         self._instance = uuid.uuid4().hex
         self._rooms: dict[Key, WaitingRoom] = {}
         self._unknown: set[Key] = set()
@@ -109,14 +110,11 @@ class Activator:
 
     # What connections and exchanges call.
 
-    @property
-    def is_out_of_memory(self) -> bool:
-        """Tell whether no more may be kept."""
-        return self._kept_bytes >= self._max_kept_bytes
-
-    def keep(self, size: int) -> None:
-        """Count bytes that are kept, or, negative, that are not any more."""
-        self._kept_bytes += size
+    def share_of(self, key: Key | None, room: WaitingRoom | None) -> Share:
+        """Return where the bytes of a request are counted; of one whose revision nobody knows, beside others such."""
+        return self.shares.of(
+            key.namespace if key is not None and room is not None and room.is_known else UNKNOWN
+        )
 
     def admit(self, connection: ClientConnection) -> bool:
         """Take in a connection; where there are too many, in the place of the one that has rested longest."""

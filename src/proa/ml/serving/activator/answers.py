@@ -25,7 +25,12 @@ NO_REVISION = Refusal(
     5,
 )
 QUEUE_FULL = Refusal(HTTPStatus.SERVICE_UNAVAILABLE, "pending request queue full", 14, 1)
-MEMORY_FULL = Refusal(HTTPStatus.SERVICE_UNAVAILABLE, "the activator holds as many bytes as it may", 14, 1)
+MEMORY_FULL = Refusal(
+    HTTPStatus.SERVICE_UNAVAILABLE,
+    "the activator holds as many bytes of the namespace's requests as it may",
+    14,
+    1,
+)
 TIMED_OUT = Refusal(HTTPStatus.GATEWAY_TIMEOUT, "activator request timeout", 4)
 BROKEN = Refusal(HTTPStatus.BAD_GATEWAY, "the pod ended the connection before it answered", 14)
 

@@ -40,6 +40,8 @@ IDLE_SECONDS = 90.0
 """Between two requests, and for the head of one, HTTP/2's first too."""
 CLOSE_SECONDS = 10.0
 """For the client to take what was written last."""
+LOOK_SECONDS, LOOK_BYTES = 30.0, 32 * 1024
+"""A client that does not take all of its answer takes so much in so long: the answer holds its place at the pod."""
 _OF_THE_CONNECTION = frozenset(
     (
         "connection",
@@ -81,6 +83,8 @@ class ClientConnection(asyncio.Protocol):
         self._holds = False
         self._is_full = False
         """The client takes nothing for now."""
+        self._unread_bytes = 0
+        self._look: asyncio.TimerHandle | None = None
         self._begin_head()
 
     # What the transport calls.
@@ -97,6 +101,7 @@ class ClientConnection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport, self._is_closing = None, True
         self._stop_waiting()
+        self._look_no_more()
         self._owner.dismiss(self)
         if self._http2 is not None:
             self._http2.cancel()
@@ -127,10 +132,12 @@ class ClientConnection(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         self._is_full = True
+        self._look_later()
         self._hold_answer(holds=True)
 
     def resume_writing(self) -> None:
         self._is_full = False
+        self._look_no_more()
         self._hold_answer(holds=False)
 
     # What the parser calls.
@@ -233,13 +240,14 @@ class ClientConnection(asyncio.Protocol):
         room = self._owner.find_room(key) if key is not None else None
         if key is None or room is None:
             return make_answer(NO_REVISION if key is None else QUEUE_FULL, is_head=is_head)
-        if room.is_full or self._owner.is_out_of_memory:
+        share = self._owner.share_of(key, room)
+        if room.is_full or share.is_full:
             return make_answer(QUEUE_FULL if room.is_full else MEMORY_FULL, is_head=is_head)
         coding = words.get("transfer-encoding", "")
         if coding.lower() not in ("", "chunked"):
             return make_answer(MALFORMED, is_head=is_head)
         self._is_chunked = bool(coding)
-        return Exchange(self._owner, self, key, room, self._make_head(), is_head=is_head)
+        return Exchange(self._owner, self, key, room, share, self._make_head(), is_head=is_head)
 
     def _make_head(self) -> bytes:
         """Return the head that the pod gets."""
@@ -298,6 +306,24 @@ class ClientConnection(asyncio.Protocol):
             return
         is_full = self._is_full and not (self._queue and isinstance(self._queue[0], Exchange))
         (self._transport.pause_reading if self._holds or is_full else self._transport.resume_reading)()
+
+    def _look_later(self) -> None:
+        self._look_no_more()
+        if self._transport is not None:
+            self._unread_bytes = self._transport.get_write_buffer_size()
+            self._look = asyncio.get_running_loop().call_later(LOOK_SECONDS, self._look_at_client)
+
+    def _look_at_client(self) -> None:
+        """End a connection whose client has taken less of its answer than it must."""
+        before = self._unread_bytes
+        self._look_later()
+        if before - self._unread_bytes < LOOK_BYTES:
+            self.abort()
+
+    def _look_no_more(self) -> None:
+        if self._look is not None:
+            self._look.cancel()
+            self._look = None
 
     def _wait_for_request(self) -> None:
         self._stop_waiting()

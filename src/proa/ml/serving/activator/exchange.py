@@ -16,6 +16,7 @@ from typing import Protocol
 from proa.ml.serving.activator.answers import BROKEN, Refusal, make_answer
 from proa.ml.serving.activator.deadline import Deadline
 from proa.ml.serving.activator.pod_connection import PodConnection
+from proa.ml.serving.activator.shares import Share
 from proa.ml.serving.activator.waiting_room import Slot, WaitingRoom
 from proa.reconcile.protocol import Key
 
@@ -28,12 +29,6 @@ MAX_VICTIMS = 2
 
 class Pods(Protocol):
     """What an exchange needs of the activator."""
-
-    def keep(self, size: int) -> None:
-        """Count bytes that are kept, or, negative, that are not any more."""
-
-    @property
-    def is_out_of_memory(self) -> bool: ...
 
     def waits(self, key: Key, room: WaitingRoom) -> None:
         """Hear that somebody waits there: it needs pods, and asks those that start."""
@@ -60,7 +55,15 @@ class Exchange:
     """A request of `client`, with its head as it goes to the pod."""
 
     def __init__(
-        self, pods: Pods, client: Client, key: Key, room: WaitingRoom, head: bytes, *, is_head: bool
+        self,
+        pods: Pods,
+        client: Client,
+        key: Key,
+        room: WaitingRoom,
+        share: Share,
+        head: bytes,
+        *,
+        is_head: bool,
     ) -> None:
         self.is_head = is_head
         self.is_whole = False
@@ -69,6 +72,7 @@ class Exchange:
         self._client = client
         self._key = key
         self._room = room
+        self._share = share
         self._kept: bytearray | None = bytearray(head)
         self._slot: Slot | None = None
         self._connection: PodConnection | None = None
@@ -77,7 +81,7 @@ class Exchange:
         self._victims = 0
         self._has_begun = False
         self._is_over = False
-        pods.keep(len(head))
+        share.keep(len(head))
 
     # What the client calls.
 
@@ -93,12 +97,12 @@ class Exchange:
             return
         if self._kept is not None and not self._has_begun:
             self._kept += data
-            self._pods.keep(len(data))
+            self._share.keep(len(data))
         if self._connection is not None:
             self._connection.send(data)
-            if self._kept is not None and (len(self._kept) > REPLAY_BYTES or self._pods.is_out_of_memory):
+            if self._kept is not None and (len(self._kept) > REPLAY_BYTES or self._share.is_full):
                 self._drop()
-        elif self._kept is not None and (len(self._kept) > HOLD_BYTES or self._pods.is_out_of_memory):
+        elif self._kept is not None and (len(self._kept) > HOLD_BYTES or self._share.is_full):
             self._client.hold(holds=True)
 
     def hold_answer(self, *, holds: bool) -> None:
@@ -204,7 +208,7 @@ class Exchange:
     def _drop(self) -> None:
         """Keep nothing of the request any more: it cannot be sent again."""
         if self._kept is not None:
-            self._pods.keep(-len(self._kept))
+            self._share.keep(-len(self._kept))
             self._kept = None
 
     def _cancel_deadline(self) -> None:

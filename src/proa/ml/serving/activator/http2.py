@@ -40,6 +40,7 @@ from proa.ml.serving.activator.http2_frames import (
     read_headers,
     take_frame,
 )
+from proa.ml.serving.activator.shares import Share
 from proa.ml.serving.activator.waiting_room import Slot, WaitingRoom
 from proa.reconcile.protocol import Key
 
@@ -52,9 +53,7 @@ CLOSE_SECONDS = 10.0
 class Owner(Protocol):
     """What a connection needs of the activator."""
 
-    @property
-    def is_out_of_memory(self) -> bool: ...
-    def keep(self, size: int) -> None: ...
+    def share_of(self, key: Key | None, room: WaitingRoom | None) -> Share: ...
     def find_room(self, key: Key) -> WaitingRoom | None: ...
     def waits(self, key: Key, room: WaitingRoom) -> None: ...
     async def pipe(self, slot: Slot, other: asyncio.Protocol) -> None:
@@ -88,7 +87,8 @@ class Http2Connection:
         self._is_over = False
         self._has_preface = False
         self._closing: asyncio.TimerHandle | None = None
-        owner.keep(len(self._kept))
+        self._share = owner.share_of(None, None)
+        self._share.keep(len(self._kept))
         transport.write(make_frame(SETTINGS, 0, 0))
 
     def feed(self, data: bytes) -> None:
@@ -110,7 +110,7 @@ class Http2Connection:
             self._refuse(MALFORMED)
         if not self._is_over and len(self._kept) > MAX_KEPT_BYTES:
             self._refuse(MALFORMED)
-        elif not self._is_over and self._room is None and self._owner.is_out_of_memory:
+        elif not self._is_over and self._room is None and self._share.is_full:
             self._refuse(MEMORY_FULL)
 
     def hold_answer(self, *, holds: bool) -> None:
@@ -136,7 +136,7 @@ class Http2Connection:
         self._slot = None
         if self._pod is not None:
             self._pod.abort()
-        self._owner.keep(-len(self._kept))
+        self._share.keep(-len(self._kept))
         self._kept.clear()
 
     # What the waiting room calls.
@@ -161,7 +161,7 @@ class Http2Connection:
             self._open.clear()
             if self._deadline is not None:
                 self._deadline.cancel()
-            self._owner.keep(-len(self._kept))
+            self._share.keep(-len(self._kept))
             self._kept.clear()
         self._transport.write(data)
 
@@ -214,7 +214,7 @@ class Http2Connection:
     def _keep(self, frame: Frame) -> None:
         """Keep what the pod has to get, and look at what it asks for."""
         self._kept += frame.data
-        self._owner.keep(len(frame.data))
+        self._share.keep(len(frame.data))
         if frame.kind == HEADERS:
             self._open.add(frame.stream)
         elif frame.kind == RST_STREAM:
@@ -249,8 +249,11 @@ class Http2Connection:
         self._key = find_revision(headers, headers.get(":authority", headers.get("host", "")))
         self._on_request()
         room = self._owner.find_room(self._key) if self._key is not None else None
-        if self._key is None or room is None or room.is_full or self._owner.is_out_of_memory:
-            full = MEMORY_FULL if self._owner.is_out_of_memory else QUEUE_FULL
+        self._share.keep(-len(self._kept))
+        self._share = self._owner.share_of(self._key, room)
+        self._share.keep(len(self._kept))
+        if self._key is None or room is None or room.is_full or self._share.is_full:
+            full = MEMORY_FULL if self._share.is_full else QUEUE_FULL
             self._refuse(NO_REVISION if self._key is None else full)
             return
         self._room = room

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Awaitable
 
 import pytest
 
 from proa.ml.serving.activator import client_connection, waiting_room
 from proa.ml.serving.activator.http2_frames import PREFACE
+from proa.ml.serving.records import Backends
+from proa.reconcile.protocol import Key
 from support.activated import HEADERS, KEY, PodServer, activator_of, read_answer
 from support.virtual_time import run_unhurried
 
@@ -145,21 +148,27 @@ def test_what_is_too_much_is_refused_with_a_time_to_come_again(monkeypatch: pyte
     run(test())
 
 
-def test_all_requests_together_keep_so_many_bytes_and_no_more() -> None:
+def test_requests_of_a_namespace_keep_so_many_bytes_and_leave_as_many_to_others() -> None:
     async def test() -> None:
         async with activator_of(max_kept_bytes=100_000) as front:
             front.lead()
+            share = front.activator.shares.of(KEY.namespace)
             first = asyncio.create_task(front.ask("POST / HTTP/1.1", body=b"x" * 200_000))
             await front.until_held(1)
             async with asyncio.timeout(60):
-                while not front.activator.is_out_of_memory:
+                while not share.is_full:
                     await asyncio.sleep(0.005)
             assert (await front.ask())[0] == 503
+            other, others = Key("other", "m-predictor-00001"), await PodServer().start()
+            front.activator.update(other, Backends((others.backend(),), 0, 20.0))
+            headers = HEADERS.replace(KEY.name, other.name).replace(KEY.namespace, other.namespace)
+            assert await front.ask("POST / HTTP/1.1", headers, b"x" * 20_000) == (200, b"hello")
+            await others.stop()
             pod = await PodServer().start()
             front.lead(pod.backend())
             assert await first == (200, b"hello")
             assert pod.requests[0][1] == b"x" * 200_000
-            assert not front.activator.is_out_of_memory
+            assert front.activator.shares.kept_bytes == 0
             await pod.stop()
 
     run(test())
@@ -413,6 +422,29 @@ def test_a_pod_that_answers_more_than_it_was_asked_answers_nobody_elses_request(
             writer.write(f"GET / HTTP/1.1\r\n{HEADERS}\r\n".encode())
             assert (await read_answer(reader))[0] == 502
             writer.close()
+        await pod.stop()
+
+    run(test())
+
+
+def test_an_answer_that_nobody_reads_gives_its_place_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client_connection, "LOOK_SECONDS", 0.2)
+    size = 16_000_000
+
+    async def long(first: str, headers: dict[str, str], body: bytes, writer: asyncio.StreamWriter) -> None:
+        writer.write(f"HTTP/1.1 200 OK\r\nContent-Length: {size}\r\n\r\n".encode() + bytes(size))
+
+    async def test() -> None:
+        pod = await PodServer(long).start()
+        async with activator_of() as front:
+            front.lead(pod.backend(), limit=1)
+            with socket.create_connection(("127.0.0.1", front.port)) as slow:
+                slow.sendall(f"GET / HTTP/1.1\r\n{HEADERS}\r\n".encode())
+                await pod.until_asked(1)
+                waiting = asyncio.create_task(front.ask())
+                await pod.until_asked(2)
+                waiting.cancel()
+                await asyncio.gather(waiting, return_exceptions=True)
         await pod.stop()
 
     run(test())

@@ -182,7 +182,7 @@ def test_what_is_kept_for_a_pod_that_takes_all_and_says_nothing_is_bounded() -> 
         assert taken < 4 * http2.MAX_KEPT_BYTES
         writer.close()
         silent.close()
-        while front.activator._kept_bytes:
+        while front.activator.shares.kept_bytes:
             await asyncio.sleep(0.005)
 
     run(test)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
+from itertools import repeat
 from typing import Any, cast
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from proa.ml.serving.activator import client_connection
 from proa.ml.serving.activator.activator import Activator
 from proa.ml.serving.activator.client_connection import ClientConnection
 from proa.ml.serving.activator.http2_frames import PREFACE, Malformed, make_frame, read_headers, take_frame
@@ -48,6 +51,8 @@ class Transport:
         self.written = b""
         self.is_closed = False
         self.is_read = True
+        self.unread: Iterator[int] = repeat(0)
+        """How much is not taken yet, each time that it is asked."""
 
     def write(self, data: bytes) -> None:
         self.written += data
@@ -66,6 +71,9 @@ class Transport:
     def resume_reading(self) -> None:
         self.is_read = True
 
+    def get_write_buffer_size(self) -> int:
+        return next(self.unread)
+
     def set_write_buffer_limits(self, high: int) -> None: ...
 
 
@@ -81,7 +89,7 @@ def feed(pieces: list[bytes]) -> Transport:
             if not transport.is_closed:
                 connection.data_received(piece)
         connection.connection_lost(None)
-        assert activator._kept_bytes == 0
+        assert activator.shares.kept_bytes == 0
         load = activator.load(KEY)
         assert load is not None
         assert load.in_hand == 0
@@ -148,6 +156,25 @@ def test_a_client_that_takes_no_answers_is_not_read_until_it_does(asked: bytes) 
         assert not transport.is_read
         connection.resume_writing()
         assert transport.is_read
+        connection.connection_lost(None)
+        await activator.close()
+
+    asyncio.run(within())
+
+
+def test_a_client_that_takes_its_answer_too_slowly_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client_connection, "LOOK_SECONDS", 0.0)
+
+    async def within() -> None:
+        activator, transport = Activator(dial_directly), Transport()
+        transport.unread = iter([400_000, 360_000, 320_000, 300_000])
+        connection = ClientConnection(activator)
+        connection.connection_made(cast(Any, transport))
+        connection.pause_writing()
+        async with asyncio.timeout(30):
+            while not transport.is_closed:
+                await asyncio.sleep(0)
+        assert next(transport.unread, None) is None
         connection.connection_lost(None)
         await activator.close()
 
