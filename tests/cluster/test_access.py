@@ -182,6 +182,6 @@ rules: [{{apiGroups: [example.com], resources: [{name}], verbs: [get]}}]
         kubectl("apply", "-f", "-", stdin=manifest)
         wanted = f"jsonpath={{.rules[?(@.resources[0]=='{name}')].verbs[0]}}=get"
         for role in ("view", "edit", "admin"):
-            kubectl("wait", f"clusterrole/{role}", f"--for={wanted}", "--timeout=20s")
+            kubectl("wait", f"clusterrole/{role}", f"--for={wanted}", "--timeout=120s")
     finally:
         kubectl("delete", "clusterrole", name)

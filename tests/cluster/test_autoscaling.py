@@ -109,7 +109,7 @@ def test_under_load_a_deployment_grows_and_shrinks_again(cluster: Cluster, names
         "-",
         stdin=json.dumps({"kind": "List", "apiVersion": "v1", "items": objects}),
     )
-    cluster.kubectl("rollout", "status", "deployment", "-n", namespace, "--timeout=60s")
+    cluster.kubectl("rollout", "status", "deployment", "-n", namespace, "--timeout=120s")
     (first,) = cluster.kubectl(
         "get", "pods", "-n", namespace, "-l", "app=web", "-o", "jsonpath={.items[*].metadata.name}"
     ).stdout.split()
@@ -136,7 +136,7 @@ def test_what_pods_expose_is_there_for_anybody_who_may_ask(cluster: Cluster, nam
     annotations = {"prometheus.io/scrape": "true", "prometheus.io/port": "8080", "prometheus.io/path": "/x"}
     cluster.kubectl("apply", "-n", namespace, "-f", "-", stdin=json.dumps(workload("shop", **annotations)))
     cluster.kubectl("expose", "deployment", "shop", "-n", namespace, "--port", "80")
-    cluster.kubectl("rollout", "status", "deployment/shop", "-n", namespace, "--timeout=60s")
+    cluster.kubectl("rollout", "status", "deployment/shop", "-n", namespace, "--timeout=120s")
 
     def items(group: str, path: str) -> list[dict[str, Any]]:
         raw = f"/apis/{group}/namespaces/{namespace}/{path}"
@@ -147,7 +147,7 @@ def test_what_pods_expose_is_there_for_anybody_who_may_ask(cluster: Cluster, nam
     assert (waiting["value"], waiting["describedObject"]["kind"]) == ("8", "Service")
     (external,) = items("external.metrics.k8s.io/v1beta1", "waiting?labelSelector=queue%3Da")
     assert (external["value"], external["metricLabels"]) == ("8", {"queue": "a"})
-    end = time.monotonic() + 30
+    end = time.monotonic() + 90
     while not (grown := items("custom.metrics.k8s.io/v1beta2", "pods/*/hits_per_second")):
         assert time.monotonic() < end
         time.sleep(1)

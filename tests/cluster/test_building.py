@@ -419,7 +419,7 @@ def write(path: Path, text: str) -> str:
 
 def wait_until(condition: Callable[[], bool]) -> None:
     """Wait for what the kernel finishes by itself."""
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 90
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.01)

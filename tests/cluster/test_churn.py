@@ -114,7 +114,7 @@ def churn_and_look(cluster: Cluster, churn: Churn) -> None:
     churn.round()
     while time.monotonic() < end:
         churn.round()
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 90
     while (left := left_behind(before, cluster)) and time.monotonic() < deadline:
         time.sleep(0.2)  # what is large is removed aside
     assert not left

@@ -145,7 +145,7 @@ class Contest:
     def scale(self, replicas: int) -> None:
         """Have the Deployment so large."""
         self.cluster.kubectl("scale", "deployment/web", f"--replicas={replicas}")
-        self.cluster.kubectl("rollout", "status", "deployment/web", "--timeout=60s")
+        self.cluster.kubectl("rollout", "status", "deployment/web", "--timeout=120s")
 
 
 @pytest.fixture
@@ -190,7 +190,7 @@ def test_one_of_each_works_the_other_takes_over_and_nothing_is_done_twice(contes
     for verb in LEASES:
         assert contest.leader(verb).end(signal.SIGTERM) == 0
         contest.leader(verb)
-    cluster.kubectl("delete", "deployment/web", "--cascade=foreground", "--timeout=60s")
+    cluster.kubectl("delete", "deployment/web", "--cascade=foreground", "--timeout=120s")
     assert writes(cluster) == {("create", "", 201): 7, ("create", "binding", 201): 7}
     events = cluster.get("events", "-n", "kube-system")["items"]
     told = {event["message"].split(" ", 1)[1] for event in events if event["reason"] == "LeaderElection"}

@@ -141,9 +141,9 @@ def defined(kubectl: Kubectl) -> Any:
     text = json.dumps(make_definition())
     assert len(text) > 200_000
     assert f"{NAME} serverside-applied" in kubectl("apply", "--server-side", "-f", "-", stdin=text)
-    kubectl("wait", "--for=condition=established", f"crd/{NAME}", "--timeout=10s")
+    kubectl("wait", "--for=condition=established", f"crd/{NAME}", "--timeout=120s")
     yield
-    kubectl("delete", "crd", NAME, "--ignore-not-found", "--timeout=30s")
+    kubectl("delete", "crd", NAME, "--ignore-not-found", "--timeout=120s")
 
 
 @pytest.mark.usefixtures("defined")
@@ -159,7 +159,7 @@ def test_a_custom_kind_has_all_of_kubectls_verbs(kubectl: Kubectl) -> None:
     assert kubectl("get", "certificate/web", "-o", "jsonpath={.spec.replicas}") == "3"
     status = json.dumps({"status": {"conditions": [{"type": "Ready", "status": "True"}]}})
     kubectl("patch", "cert/web", "--subresource=status", "--type=merge", "-p", status)
-    kubectl("wait", "--for=condition=Ready", "cert/web", "--timeout=10s")
+    kubectl("wait", "--for=condition=Ready", "cert/web", "--timeout=120s")
     assert kubectl("get", "cert", "--no-headers").split()[:3] == ["web", "True", "web-tls"]
     assert "labeled" in kubectl("label", "cert/web", "a=b")
     assert "Ready" in kubectl("describe", "cert/web")
@@ -200,6 +200,6 @@ def test_custom_objects_are_collected_with_their_owners_and_go_with_their_defini
         "metadata": {"name": "web-tls", "ownerReferences": [owner]},
     }
     kubectl("create", "-f", "-", stdin=json.dumps(secret))
-    kubectl("delete", "crd", NAME, "--timeout=30s")
-    kubectl("wait", "--for=delete", "secret/web-tls", "--timeout=30s")
+    kubectl("delete", "crd", NAME, "--timeout=120s")
+    kubectl("wait", "--for=delete", "secret/web-tls", "--timeout=120s")
     assert "could not find the requested resource" in kubectl("get", "cert", check=False)

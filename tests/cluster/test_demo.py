@@ -69,7 +69,7 @@ def test_an_interrupted_demo_stops_what_it_started(tmp_path: Path) -> None:
 def test_a_demo_interrupted_while_the_cluster_starts_leaves_no_server(tmp_path: Path) -> None:
     proa = ProaCommand(tmp_path / "home", sys.executable)
     demo = subprocess.Popen(proa.command("demo"), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 90
     while not (proa.home / "server.lock").exists() and time.monotonic() < deadline:
         time.sleep(0.01)
     os.kill(demo.pid, signal.SIGINT)

@@ -14,7 +14,7 @@ from support.clusters import Cluster
 
 pytestmark = pytest.mark.cluster
 
-PATIENCE_SECONDS = 30
+PATIENCE_SECONDS = 90
 ASK = """
 import json, socket, struct, sys
 def encode(name):
@@ -115,7 +115,7 @@ def names(cluster: Cluster) -> Iterator[Names]:
         make_service("front"),
         make_service("elsewhere", type="ExternalName", externalName="foo.example.com", ports=None),
     )
-    cluster.kubectl("wait", "-n", found.namespace, "pod", "--all", "--for=condition=Ready", "--timeout=60s")
+    cluster.kubectl("wait", "-n", found.namespace, "pod", "--all", "--for=condition=Ready", "--timeout=120s")
     yield found
     cluster.kubectl("delete", "namespace", found.namespace, "--wait=false")
 
@@ -221,7 +221,7 @@ def test_pods_choose_their_resolvers(names: Names) -> None:
     }
     names.apply(make_pod("own", dnsPolicy="None", dnsConfig=config), make_pod("hosts", dnsPolicy="Default"))
     names.cluster.kubectl(
-        "wait", "-n", names.namespace, "pod/own", "pod/hosts", "--for=condition=Ready", "--timeout=60s"
+        "wait", "-n", names.namespace, "pod/own", "pod/hosts", "--for=condition=Ready", "--timeout=120s"
     )
     found = names.run("own", "cat", "/etc/resolv.conf").splitlines()
     assert sorted(found) == ["nameserver 1.1.1.1", "options ndots:2", "search resolv.conf.local"]

@@ -42,7 +42,7 @@ def check(cluster: Cluster, other: ProaCommand, etcd: Etcd) -> None:
         cluster.kubectl("create", "configmap", "d", timeout=3)
     etcd.resume()
     cluster.kubectl("create", "configmap", "e")
-    cluster.kubectl("wait", "--for=condition=Ready", "node/proa-1", "--timeout=60s")
+    cluster.kubectl("wait", "--for=condition=Ready", "node/proa-1", "--timeout=120s")
 
     backup = proa.home.parent / "backup.gz"
     proa("backup", str(backup))

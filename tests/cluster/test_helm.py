@@ -24,7 +24,7 @@ def helm(cluster: Cluster, namespace: str) -> Iterator[Any]:
     )
     with helm_python.Config(namespace=namespace, kubeconfig_path=str(cluster.kubeconfig)) as config:
         yield config
-    cluster.kubectl("delete", "crd", CRD, "--ignore-not-found", "--timeout=60s")
+    cluster.kubectl("delete", "crd", CRD, "--ignore-not-found", "--timeout=120s")
 
 
 def test_a_release_is_installed_upgraded_rolled_back_and_uninstalled(

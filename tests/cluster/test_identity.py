@@ -55,7 +55,7 @@ def test_an_approved_certificate_lets_its_owner_in_and_rbac_decides(
     assert "Pending" in cluster.kubectl("get", "csr", "ann").stdout
     # when
     cluster.kubectl("certificate", "approve", "ann")
-    issued = ("--for=jsonpath={.status.certificate}", "--timeout=30s")
+    issued = ("--for=jsonpath={.status.certificate}", "--timeout=120s")
     cluster.kubectl("wait", "csr", "ann", *issued)
     # then
     assert "Approved,Issued" in cluster.kubectl("get", "csr", "ann").stdout
@@ -96,7 +96,7 @@ def test_kubectl_makes_tokens_and_a_secret_gets_one(cluster: Cluster, namespace:
     }
     kind = {"apiVersion": "v1", "kind": "Secret", "type": "kubernetes.io/service-account-token"}
     apply(cluster, {**kind, "metadata": metadata})
-    filled = ("--for=jsonpath={.data.token}", "--timeout=30s")
+    filled = ("--for=jsonpath={.data.token}", "--timeout=120s")
     cluster.kubectl("-n", namespace, "wait", "secret", "kept", *filled)
     secret = json.loads(cluster.kubectl("-n", namespace, "get", "secret", "kept", "-o", "json").stdout)
     assert {"token", "ca.crt", "namespace"} <= secret["data"].keys()

@@ -277,7 +277,7 @@ def test_an_ordinary_user_pulls_and_runs_images_too(
     rootless("up", "--detach", "--port", "0")
     cluster = Cluster(rootless, kubectl_path)
     cluster.kubectl("run", "app", "--image", f"{registry}/app:v1")
-    cluster.kubectl("wait", "--for=condition=Ready", "pod/app", "--timeout=60s")
+    cluster.kubectl("wait", "--for=condition=Ready", "pod/app", "--timeout=120s")
 
     said = cluster.kubectl("exec", "app", "--", "sh", "-c", "id -u; ls /data; touch x && stat -c %u x").stdout
 

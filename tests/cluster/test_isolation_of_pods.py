@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import subprocess
 import urllib.request
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import Any
 import pytest
 
 from support.clusters import Cluster
+from support.etcd import free_port
 from support.pods_api import Api, ApiRefused, Pods, python, shell
 
 pytestmark = [pytest.mark.cluster, pytest.mark.xdist_group("cluster")]
@@ -252,11 +252,6 @@ for _ in range(20):
     except TimeoutError:
         continue
 """
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return int(probe.getsockname()[1])
 
 
 def classes_of(api: Api) -> list[dict[str, Any]]:

@@ -51,7 +51,7 @@ def apply(cluster: Cluster, namespace: str, name: str, *replicated: dict[str, An
 
 
 def wait(cluster: Cluster, namespace: str, what: str, state: str) -> None:
-    cluster.kubectl("wait", "-n", namespace, what, f"--for={state}", "--timeout=60s")
+    cluster.kubectl("wait", "-n", namespace, what, f"--for={state}", "--timeout=120s")
 
 
 def test_the_guides_jobset_runs_in_its_order(cluster: Cluster, namespace: str) -> None:
@@ -132,6 +132,6 @@ def _suspend(cluster: Cluster, namespace: str, suspended: bool) -> None:
 def _pod(cluster: Cluster, namespace: str) -> str:
     """Return the JobSet's pod, once it has one."""
     labelled = ["-n", namespace, "-l", "jobset.sigs.k8s.io/jobset-name=rest"]
-    cluster.kubectl("wait", "pod", *labelled, "--for=create", "--timeout=60s")
+    cluster.kubectl("wait", "pod", *labelled, "--for=create", "--timeout=120s")
     found: str = cluster.get("pods", *labelled)["items"][0]["metadata"]["name"]
     return found

@@ -196,7 +196,7 @@ def test_an_algorithm_that_is_not_built_in_runs_as_a_service_for_as_long_as_it_i
     assert conditions["DeploymentReady"] == "True"
     assert suggestion["status"]["suggestionCount"] == 3
     katib_cluster.kubectl(
-        "wait", "--for=delete", "deployment/remote-mine", "service/remote-mine", "--timeout=60s"
+        "wait", "--for=delete", "deployment/remote-mine", "service/remote-mine", "--timeout=120s"
     )
 
 

@@ -62,7 +62,7 @@ def kubectl(cluster: Cluster, namespace: str) -> Kubectl:
 def operator(cluster: Cluster, namespace: str, kubectl: Kubectl, tmp_path: Path) -> Iterator[Path]:
     """Run the operator, as a process on the host; return its log."""
     kubectl("apply", "-f", "-", stdin=DEFINITION)
-    kubectl("wait", "--for=condition=established", f"crd/{CRD}", "--timeout=20s")
+    kubectl("wait", "--for=condition=established", f"crd/{CRD}", "--timeout=120s")
     log = tmp_path / "operator.log"
     command = [sys.executable, "-m", "kopf", "run", "--namespace", namespace, str(PROGRAM)]
     authority, trusted = Authority(), tmp_path / "authority.pem"
@@ -92,18 +92,18 @@ def operator(cluster: Cluster, namespace: str, kubectl: Kubectl, tmp_path: Path)
                 '{"metadata":{"finalizers":null}}',
                 check=False,
             )
-            kubectl("delete", "crd", CRD, "--timeout=30s")
+            kubectl("delete", "crd", CRD, "--timeout=120s")
 
 
 def test_a_kopf_operator_keeps_its_custom_resources(kubectl: Kubectl, operator: Path) -> None:
     def wait(what: str, condition: str) -> None:
         """Wait until `what` is there, then for the condition; a failure shows the operator's log."""
         for each in ("create", condition):
-            done = kubectl("wait", what, f"--for={each}", "--timeout=40s", check=False)
+            done = kubectl("wait", what, f"--for={each}", "--timeout=120s", check=False)
             assert "met" in done, f"{done}\n{operator.read_text()}"
 
     def get_event(reason: str) -> str:
-        deadline = time.monotonic() + 40
+        deadline = time.monotonic() + 90
         while not (
             found := kubectl(
                 "get", "events", f"--field-selector=reason={reason}", "--no-headers", "-o", "name"
@@ -130,6 +130,6 @@ def test_a_kopf_operator_keeps_its_custom_resources(kubectl: Kubectl, operator: 
         assert 'admission webhook "check.berths.harbour.example" denied the request' in refused, refused
         assert "no berth is 31 m deep" in refused
 
-    assert "deleted" in kubectl("delete", "berth/north", "--timeout=40s")
+    assert "deleted" in kubectl("delete", "berth/north", "--timeout=120s")
     assert kubectl("get", "configmap/north-farewell", "-o", "jsonpath={.data.said}") == "fair winds"
-    kubectl("wait", "configmap/north-chart", "--for=delete", "--timeout=40s")
+    kubectl("wait", "configmap/north-chart", "--for=delete", "--timeout=120s")

@@ -65,7 +65,7 @@ spec: {type: NodePort, selector: {app: web}, ports: [{port: 80, targetPort: http
 def web(cluster: Cluster, namespace: str) -> str:
     """Return the namespace of a rolled out Deployment, Service, ConfigMap and Secret."""
     cluster.kubectl("apply", "-n", namespace, "-f", "-", stdin=WEB)
-    cluster.kubectl("rollout", "status", "-n", namespace, "deploy/web", "--timeout=60s")
+    cluster.kubectl("rollout", "status", "-n", namespace, "deploy/web", "--timeout=120s")
     return namespace
 
 
@@ -107,7 +107,7 @@ def test_watch_shows_changes_as_they_come(cluster: Cluster, namespace: str) -> N
         assert watch.stdout.readline().startswith("late ")
     finally:
         watch.terminate()
-        watch.communicate(timeout=10)
+        watch.communicate(timeout=60)
 
 
 def test_describe_tells_a_pods_story(cluster: Cluster, web: str) -> None:
@@ -147,11 +147,10 @@ def test_logs_follow(cluster: Cluster, namespace: str) -> None:
         "-n",
         namespace,
         "pod/talker",
-        "--for=jsonpath={.status.phase}=Running",
-        "--timeout=30s",
-        check=False,
+        "--for=jsonpath={.status.containerStatuses[0].containerID}",
+        "--timeout=120s",
     )
-    followed = cluster.kubectl("logs", "-f", "talker", "-n", namespace, timeout=30).stdout
+    followed = cluster.kubectl("logs", "-f", "talker", "-n", namespace).stdout
     assert followed == "line 0\nline 1\nline 2\n"
     assert cluster.kubectl("logs", "talker", "-n", namespace, "--tail=1").stdout == "line 2\n"
 
@@ -172,14 +171,15 @@ def test_exec_with_a_terminal_and_exit_codes(cluster: Cluster, web: str) -> None
 
 def talk_to_a_terminal(cluster: Cluster, namespace: str) -> str:
     """Run `kubectl exec -it` on a terminal of 24 x 80 and return what the program inside sees of it."""
-    script = "import os, sys; s = os.get_terminal_size(); print('saw', sys.stdin.isatty(), s.lines, s.columns, 'end')"
+    script = "s = os.get_terminal_size(); print('saw', sys.stdin.isatty(), s.lines, s.columns, 'end')"
     ours, theirs = pty.openpty()
     import fcntl
     import struct
     import termios
 
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
-    program = f"import time; time.sleep(0.5); {script}"
+    told = "import os, sys, time\nwhile not os.get_terminal_size().lines: time.sleep(0.05)"  # ours comes late
+    program = f"{told}\n{script}"
     child = subprocess.Popen(
         cluster.kubectl_command("exec", "-it", "-n", namespace, "deploy/web", "--", "python", "-c", program),
         stdin=theirs,
@@ -188,14 +188,14 @@ def talk_to_a_terminal(cluster: Cluster, namespace: str) -> str:
         start_new_session=True,
     )
     os.close(theirs)
-    seen, deadline = b"", time.monotonic() + 30
+    seen, deadline = b"", time.monotonic() + 60
     while b"end" not in seen and time.monotonic() < deadline:
         if select.select([ours], [], [], 1)[0]:
             try:
                 seen += os.read(ours, 4096)
             except OSError:
                 break
-    child.wait(10)
+    child.wait(60)
     os.close(ours)
     found = re.search(rb"saw (.*) end", seen)
     assert found, seen
@@ -216,7 +216,7 @@ def test_port_forward_reaches_a_pod(cluster: Cluster, web: str) -> None:
         assert [fetch(port) for _ in range(5)] == ["hello open-sesame"] * 5
     finally:
         forward.terminate()
-        forward.communicate(timeout=10)
+        forward.communicate(timeout=60)
 
 
 def test_service_is_reached_by_node_port_and_from_pods_by_name(cluster: Cluster, web: str) -> None:
@@ -231,14 +231,14 @@ def test_service_is_reached_by_node_port_and_from_pods_by_name(cluster: Cluster,
 
 def test_scale_set_image_rollout_history_and_undo(cluster: Cluster, web: str) -> None:
     cluster.kubectl("scale", "-n", web, "deploy/web", "--replicas=3")
-    cluster.kubectl("rollout", "status", "-n", web, "deploy/web", "--timeout=60s")
+    cluster.kubectl("rollout", "status", "-n", web, "deploy/web", "--timeout=120s")
     assert cluster.get("deploy", "web", "-n", web)["status"]["availableReplicas"] == 3
     cluster.kubectl("set", "image", "-n", web, "deploy/web", "web=python:3.11")
-    cluster.kubectl("rollout", "status", "-n", web, "deploy/web", "--timeout=60s")
+    cluster.kubectl("rollout", "status", "-n", web, "deploy/web", "--timeout=120s")
     history = cluster.kubectl("rollout", "history", "-n", web, "deploy/web").stdout
     assert re.findall(r"(?m)^\d+", history) == ["1", "2"]
     cluster.kubectl("rollout", "undo", "-n", web, "deploy/web")
-    cluster.kubectl("rollout", "status", "-n", web, "deploy/web", "--timeout=60s")
+    cluster.kubectl("rollout", "status", "-n", web, "deploy/web", "--timeout=120s")
     deployment = cluster.get("deploy", "web", "-n", web)
     assert deployment["spec"]["template"]["spec"]["containers"][0]["image"] == "proa.local/python"
     assert deployment["metadata"]["annotations"]["deployment.kubernetes.io/revision"] == "3"
@@ -247,7 +247,7 @@ def test_scale_set_image_rollout_history_and_undo(cluster: Cluster, web: str) ->
 def test_delete_takes_dependents_along_and_wait_sees_it(cluster: Cluster, web: str) -> None:
     pods = [p["metadata"]["name"] for p in cluster.get("pods", "-n", web)["items"]]
     cluster.kubectl("delete", "deploy", "web", "-n", web)
-    cluster.kubectl("wait", "-n", web, *[f"pod/{name}" for name in pods], "--for=delete", "--timeout=30s")
+    cluster.kubectl("wait", "-n", web, *[f"pod/{name}" for name in pods], "--for=delete", "--timeout=120s")
     assert cluster.get("replicasets,pods", "-n", web)["items"] == []
 
 
@@ -308,9 +308,9 @@ def test_a_job_keeps_its_result_on_a_volume(cluster: Cluster, namespace: str, tm
     cluster.kubectl(
         "apply", "-n", namespace, "-f", "-", stdin=job("write", "open('/data/x', 'w').write('kept')")
     )
-    cluster.kubectl("wait", "-n", namespace, "job/write", "--for=condition=complete", "--timeout=60s")
+    cluster.kubectl("wait", "-n", namespace, "job/write", "--for=condition=complete", "--timeout=120s")
     cluster.kubectl("delete", "-n", namespace, "job/write")
     cluster.kubectl("apply", "-n", namespace, "-f", "-", stdin=job("read", "print(open('/data/x').read())"))
-    cluster.kubectl("wait", "-n", namespace, "job/read", "--for=condition=complete", "--timeout=60s")
+    cluster.kubectl("wait", "-n", namespace, "job/read", "--for=condition=complete", "--timeout=120s")
     assert cluster.kubectl("logs", "-n", namespace, "job/read").stdout == "kept\n"
     assert cluster.get("pvc", "data", "-n", namespace)["status"]["phase"] == "Bound"

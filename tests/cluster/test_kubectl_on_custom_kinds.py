@@ -104,9 +104,9 @@ def kubectl(kubectl_command: list[str]) -> Iterator[Kubectl]:
         return done.stdout + done.stderr
 
     assert f"{CRD} created" in call("apply", "-f", "-", stdin=make_definition(V1))
-    call("wait", "--for=condition=established", f"crd/{CRD}", "--timeout=20s")
+    call("wait", "--for=condition=established", f"crd/{CRD}", "--timeout=120s")
     yield call
-    call("delete", "crd", CRD, "--timeout=30s")
+    call("delete", "crd", CRD, "--timeout=120s")
 
 
 def test_a_custom_object_is_created_patched_edited_and_scaled(kubectl: Kubectl) -> None:
@@ -132,7 +132,7 @@ def test_a_custom_object_is_created_patched_edited_and_scaled(kubectl: Kubectl) 
     assert (value("tons"), value("replicas")) == ("9", "3")
     assert "labeled" in kubectl("label", "cr", "big", "yard=east")
     assert kubectl("get", "cr", "-l", "yard=east", "-o", "name").strip() == "crane.dock.example/big"
-    assert "deleted" in kubectl("delete", "cr", "-l", "yard=east", "--timeout=20s")
+    assert "deleted" in kubectl("delete", "cr", "-l", "yard=east", "--timeout=120s")
 
 
 def test_a_custom_object_is_shown_among_all_with_its_columns_and_explained(kubectl: Kubectl) -> None:
@@ -172,7 +172,7 @@ def test_appliers_of_a_custom_object_conflict_field_by_field(kubectl: Kubectl) -
 def test_an_additional_version_is_served_with_its_warning(kubectl: Kubectl) -> None:
     kubectl("create", "-f", "-", stdin=crane("old", hooks=["a"]))
     assert "configured" in kubectl("apply", "-f", "-", stdin=make_definition(V1, V1BETA1))
-    kubectl("wait", f"crd/{CRD}", "--for=jsonpath={.spec.versions[1].name}=v1beta1", "--timeout=10s")
+    kubectl("wait", f"crd/{CRD}", "--for=jsonpath={.spec.versions[1].name}=v1beta1", "--timeout=120s")
     made = kubectl("create", "-f", "-", stdin=crane("new", version="v1beta1"))
     assert "Warning: use v1 of cranes" in made
     assert "crane.dock.example/new created" in made

@@ -189,13 +189,13 @@ def test_explain_knows_every_kind(kubectl: Kubectl, field: str, kind: str) -> No
 
 def test_wait_events_and_debug(kubectl: Kubectl, namespace: str) -> None:
     kubectl("run", "one", "--image=proa.local/python", "--restart=Never", "--", "sleep", "60")
-    kubectl("wait", "pod/one", "--for=condition=Ready", "--timeout=30s")
+    kubectl("wait", "pod/one", "--for=condition=Ready", "--timeout=120s")
     kubectl("wait", "pod/one", "--for=jsonpath={.status.phase}=Running", "--timeout=5s")
     assert "Started" in kubectl("events", "--for", "pod/one")
     kubectl("debug", "pod/one", "--image=python", "--copy-to=copy", "--", "true")
     assert "pod/copy" in kubectl("get", "pod/copy", "-o", "name")
     kubectl("delete", "pods", "--all", "--now")
-    kubectl("wait", "pod/one", "--for=delete", "--timeout=30s")
+    kubectl("wait", "pod/one", "--for=delete", "--timeout=120s")
 
 
 def test_debug_adds_an_ephemeral_container_that_nothing_changes(kubectl: Kubectl) -> None:

@@ -32,7 +32,7 @@ from proa.store.memory import MemoryStore
 
 pytestmark = pytest.mark.cluster
 
-DEADLINE_SECONDS = 30.0
+DEADLINE_SECONDS = 90.0
 ADMIN = User("admin", ("system:masters",))
 
 

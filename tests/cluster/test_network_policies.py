@@ -25,7 +25,7 @@ pytestmark = [pytest.mark.cluster, pytest.mark.xdist_group("network policies")]
 
 NAMESPACES, NAMES = "xyz", "abc"
 PORTS, PROTOCOLS = (80, 81), ("TCP", "UDP")
-PATIENCE_SECONDS = 40
+PATIENCE_SECONDS = 90
 AGENT = """
 import json, socket, sys, threading
 def serve_tcp(port):
@@ -490,7 +490,7 @@ except OSError as error:
         for pod in pods:
             name = pod["metadata"]["name"]
             cluster.kubectl(
-                "wait", f"pod/{name}", "-n", "x", "--for=jsonpath={.status.phase}=Succeeded", "--timeout=60s"
+                "wait", f"pod/{name}", "-n", "x", "--for=jsonpath={.status.phase}=Succeeded", "--timeout=120s"
             )
             assert cluster.kubectl("logs", "-n", "x", name).stdout == "not reached TimeoutError\n"
     finally:

@@ -46,15 +46,15 @@ def make_run(name: str, script: str) -> dict[str, Any]:
 def apply_run(cluster: Cluster, namespace: str, run: dict[str, Any]) -> None:
     """Apply it; the kind is there a moment after the cluster is ready."""
     definition = "crd/runs.pipelines.proa.dev"
-    cluster.kubectl("wait", definition, "--for=create", "--timeout=30s")
-    cluster.kubectl("wait", definition, "--for=condition=Established", "--timeout=30s")
+    cluster.kubectl("wait", definition, "--for=create", "--timeout=120s")
+    cluster.kubectl("wait", definition, "--for=condition=Established", "--timeout=120s")
     cluster.kubectl("apply", "-n", namespace, "-f", "-", stdin=json.dumps(run))
 
 
 def test_an_applied_run_is_carried_out(cluster: Cluster, namespace: str) -> None:
     apply_run(cluster, namespace, make_run("greeting", 'echo "$1" | tee "$2"'))
     cluster.kubectl(
-        *("wait", "run.pipelines.proa.dev/greeting", "-n", namespace, "--timeout=60s"),
+        *("wait", "run.pipelines.proa.dev/greeting", "-n", namespace, "--timeout=120s"),
         "--for=jsonpath={.status.state}=SUCCEEDED",
     )
     pods = cluster.get("pods", "-n", namespace)["items"]
@@ -68,12 +68,12 @@ def test_an_applied_run_is_carried_out(cluster: Cluster, namespace: str) -> None
 def test_a_run_that_is_deleted_ends_with_its_pods(cluster: Cluster, namespace: str) -> None:
     apply_run(cluster, namespace, make_run("long", "sleep 600"))
     cluster.kubectl(
-        *("wait", "pod", "-n", namespace, "-l", "pipelines.kubeflow.org/v2_component=true", "--timeout=60s"),
+        *("wait", "pod", "-n", namespace, "-l", "pipelines.kubeflow.org/v2_component=true", "--timeout=120s"),
         "--for=create",
     )
-    cluster.kubectl("delete", "run.pipelines.proa.dev/long", "-n", namespace, "--timeout=60s")
+    cluster.kubectl("delete", "run.pipelines.proa.dev/long", "-n", namespace, "--timeout=120s")
     cluster.kubectl(
-        *("wait", "pod", "-n", namespace, "-l", "pipelines.kubeflow.org/v2_component=true", "--timeout=60s"),
+        *("wait", "pod", "-n", namespace, "-l", "pipelines.kubeflow.org/v2_component=true", "--timeout=120s"),
         "--for=delete",
     )
 
@@ -83,7 +83,7 @@ def test_a_run_that_makes_no_sense_says_where(cluster: Cluster, namespace: str) 
     run["spec"]["pipelineSpec"]["root"]["dag"]["tasks"]["say"]["componentRef"]["name"] = "comp-none"
     apply_run(cluster, namespace, run)
     cluster.kubectl(
-        *("wait", "run.pipelines.proa.dev/wrong", "-n", namespace, "--timeout=60s"),
+        *("wait", "run.pipelines.proa.dev/wrong", "-n", namespace, "--timeout=120s"),
         "--for=jsonpath={.status.state}=FAILED",
     )
     told = cluster.get("run.pipelines.proa.dev/wrong", "-n", namespace)["status"]["message"]

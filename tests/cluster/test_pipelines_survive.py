@@ -140,7 +140,7 @@ def read_diary(cluster: Cluster) -> dict[str, list[tuple[str, str, str]]]:
         },
     }
     cluster.kubectl("apply", "-f", "-", stdin=json.dumps(reader))
-    cluster.kubectl("wait", "pod/reader", "--for=jsonpath={.status.phase}=Succeeded", "--timeout=60s")
+    cluster.kubectl("wait", "pod/reader", "--for=jsonpath={.status.phase}=Succeeded", "--timeout=120s")
     diary: dict[str, list[tuple[str, str, str]]] = {}
     for line in cluster.kubectl("logs", "reader").stdout.splitlines():
         file, _, text = line.partition(":")

@@ -43,7 +43,7 @@ def test_a_pod_is_resized_in_place(cluster: Cluster, namespace: str) -> None:
 
     status = ".status.containerStatuses[0]"
     kubectl("apply", "-f", "-", stdin=POD)
-    kubectl("wait", "pod/grow", "--for=condition=Ready", "--timeout=60s")
+    kubectl("wait", "pod/grow", "--for=condition=Ready", "--timeout=120s")
 
     resize(limits={"cpu": "500m"})
     wait(f"{status}.resources.limits.cpu", "500m")

@@ -64,7 +64,7 @@ def test_the_official_client_creates_watches_and_reads_a_pod(core: Any, namespac
 
 def test_the_official_client_execs_over_a_websocket(core: Any, namespace: str, cluster: Cluster) -> None:
     core.create_namespaced_pod(namespace, make_pod("shell", ["sleep", "60"]))
-    cluster.kubectl("wait", "-n", namespace, "pod/shell", "--for=condition=Ready", "--timeout=30s")
+    cluster.kubectl("wait", "-n", namespace, "pod/shell", "--for=condition=Ready", "--timeout=120s")
     said = stream.stream(
         core.connect_get_namespaced_pod_exec,
         "shell",

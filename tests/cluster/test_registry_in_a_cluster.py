@@ -74,7 +74,7 @@ def run_image(cluster: Cluster, namespace: str, name: str, image: str, policy: s
     wanted = ("--restart=Never", f"--image-pull-policy={policy}", f"--image={image}")
     cluster.kubectl("-n", namespace, "run", name, *wanted)
     done = "jsonpath={.status.phase}=Succeeded"
-    cluster.kubectl("-n", namespace, "wait", f"pod/{name}", f"--for={done}", "--timeout=60s")
+    cluster.kubectl("-n", namespace, "wait", f"pod/{name}", f"--for={done}", "--timeout=120s")
     return cluster.kubectl("-n", namespace, "logs", name).stdout
 
 
@@ -152,7 +152,7 @@ def test_a_pod_pushes_to_its_namespace_when_a_role_lets_it(cluster: Cluster, nam
     }
     cluster.kubectl("create", "-f", "-", stdin=json.dumps(pod))
     done = "jsonpath={.status.phase}=Succeeded"
-    cluster.kubectl("-n", namespace, "wait", "pod/pusher", f"--for={done}", "--timeout=60s")
+    cluster.kubectl("-n", namespace, "wait", "pod/pusher", f"--for={done}", "--timeout=120s")
     printed = cluster.kubectl("-n", namespace, "logs", "pusher").stdout.splitlines()
     assert printed == ["nobody 401", "elsewhere 403", "blob 201", "blob 201", "manifest 201 b''"]
     assert run_image(cluster, namespace, "made", f"proa.local:5000/{namespace}/made:1") == "from a pod\n"

@@ -23,7 +23,7 @@ from support.processes import find_processes
 pytestmark = [pytest.mark.cluster, pytest.mark.xdist_group("services")]
 
 Object = dict[str, Any]
-PATIENCE_SECONDS = 40
+PATIENCE_SECONDS = 90
 SERVICES = "/api/v1/namespaces/default/services"
 SLICES = "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices"
 SERVER = """

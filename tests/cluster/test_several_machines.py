@@ -43,7 +43,7 @@ Server(("", 8080), Handler).serve_forever()
 """
 ASK = """
 import json, ssl, time, urllib.request
-names, deadline = set(), time.monotonic() + 30
+names, deadline = set(), time.monotonic() + 90
 while len(names) < 2 and time.monotonic() < deadline:
     names.add(urllib.request.urlopen("http://web", timeout=5).read().decode())
 context = ssl.create_default_context(cafile="/var/run/secrets/kubernetes.io/serviceaccount/ca.crt")
@@ -75,7 +75,7 @@ def joined(kubectl_path: str, tmp_path_factory: pytest.TempPathFactory) -> Itera
             invitation = shlex.split(printed)[2:]
             far("join", "--detach", "--name", NODE, *invitation)
             cluster.kubectl("apply", "-f", "-", stdin=json.dumps(make_objects()))
-            cluster.kubectl("rollout", "status", "daemonset/web", "--timeout=60s")
+            cluster.kubectl("rollout", "status", "daemonset/web", "--timeout=120s")
             yield Joined(cluster, near, far, invitation)
         finally:
             for machine in (far, near):
@@ -334,7 +334,7 @@ def test_killed_servers_leave_pods_alone_and_everything_follows_when_they_are_ba
         "spec": {**spec, "containers": [container]},
     }
     cluster.kubectl("create", "-f", "-", stdin=json.dumps(later))
-    cluster.kubectl("wait", "pod/later", "--for=jsonpath={.status.phase}=Succeeded", "--timeout=60s")
+    cluster.kubectl("wait", "pod/later", "--for=jsonpath={.status.phase}=Succeeded", "--timeout=120s")
 
 
 def test_a_node_whose_supervisor_ends_is_reached_again(joined: Joined) -> None:
@@ -355,14 +355,14 @@ def test_a_node_whose_supervisor_ends_is_reached_again(joined: Joined) -> None:
 def test_a_machine_that_is_cut_off_is_given_up_and_comes_back(joined: Joined) -> None:
     cluster = joined.cluster
     cluster.kubectl("apply", "-f", "-", stdin=json.dumps(make_movable()))
-    cluster.kubectl("rollout", "status", "deployment/movable", "--timeout=60s")
+    cluster.kubectl("rollout", "status", "deployment/movable", "--timeout=120s")
     moved = pod_on(cluster, NODE, "movable")["metadata"]["name"]
     joined.far.cut()
     try:
         wait_until(lambda: ready_of(cluster) == "Unknown")
         taints = {t["key"] for t in cluster.get("node", NODE)["spec"]["taints"]}
         assert "node.kubernetes.io/unreachable" in taints
-        cluster.kubectl("wait", "deployment/movable", "--for=condition=Available", "--timeout=60s")
+        cluster.kubectl("wait", "deployment/movable", "--for=condition=Available", "--timeout=120s")
         wait_until(
             lambda: (
                 "proa-1"
@@ -392,7 +392,7 @@ def test_a_pod_with_a_volume_of_this_machine_stays_here(joined: Joined) -> None:
     joined.cluster.kubectl(
         "create", "-f", "-", stdin=json.dumps({"apiVersion": "v1", "kind": "List", "items": items})
     )
-    joined.cluster.kubectl("wait", "pod/keeper", "--for=condition=Ready", "--timeout=60s")
+    joined.cluster.kubectl("wait", "pod/keeper", "--for=condition=Ready", "--timeout=120s")
     assert joined.cluster.get("pod", "keeper")["spec"]["nodeName"] == "proa-1"
 
 
@@ -407,7 +407,7 @@ def test_a_hosts_port_is_taken_on_the_machine_of_the_pod_alone(joined: Joined) -
     spec = {"nodeName": NODE, "containers": [container], "terminationGracePeriodSeconds": 0}
     pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "porter"}, "spec": spec}
     joined.cluster.kubectl("create", "-f", "-", stdin=json.dumps(pod))
-    joined.cluster.kubectl("wait", "pod/porter", "--for=condition=Ready", "--timeout=60s")
+    joined.cluster.kubectl("wait", "pod/porter", "--for=condition=Ready", "--timeout=120s")
 
     def ask(machine: Machine) -> str:
         script = f"import urllib.request; print(urllib.request.urlopen('http://{machine.address}:8999').read().decode())"

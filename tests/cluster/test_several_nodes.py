@@ -29,7 +29,7 @@ http.server.ThreadingHTTPServer(("", 8080), Handler).serve_forever()
 """
 ASK = """
 import json, ssl, time, urllib.request
-names, deadline = set(), time.monotonic() + 30
+names, deadline = set(), time.monotonic() + 90
 while len(names) < {count} and time.monotonic() < deadline:
     names.add(urllib.request.urlopen("http://{service}", timeout=5).read().decode())
 context = ssl.create_default_context(cafile="/var/run/secrets/kubernetes.io/serviceaccount/ca.crt")
@@ -143,8 +143,8 @@ def node_of(cluster: Cluster, name: str) -> tuple[str, set[tuple[str, str]]]:
 def test_pods_of_three_nodes_serve_one_another_and_outlive_a_node(three: Cluster) -> None:
     near = make_service("near", trafficDistribution="PreferSameNode")
     apply(three, make_deployment("web", 6), make_service("web"), near, make_stateful_set("db", 3))
-    three.kubectl("rollout", "status", "deployment/web", "--timeout=60s")
-    three.kubectl("rollout", "status", "statefulset/db", "--timeout=60s")
+    three.kubectl("rollout", "status", "deployment/web", "--timeout=120s")
+    three.kubectl("rollout", "status", "statefulset/db", "--timeout=120s")
     pods = pods_of(three, "web")
     names = sorted(pod["metadata"]["name"] for pod in pods)
     assert nodes_of(pods) == {"proa-1", "proa-2", "proa-3"}
@@ -170,7 +170,7 @@ def test_pods_of_three_nodes_serve_one_another_and_outlive_a_node(three: Cluster
     wait_until(
         lambda: len(pods_of(three, "web")) == 6 and nodes_of(pods_of(three, "web")) == {"proa-2", "proa-3"}
     )
-    three.kubectl("rollout", "status", "deployment/web", "--timeout=60s")
+    three.kubectl("rollout", "status", "deployment/web", "--timeout=120s")
     assert node_of(three, "proa-1")[1] == {
         ("node.kubernetes.io/unreachable", "NoSchedule"),
         ("node.kubernetes.io/unreachable", "NoExecute"),
@@ -189,7 +189,7 @@ def test_pods_of_three_nodes_serve_one_another_and_outlive_a_node(three: Cluster
         lambda: not lost & {pod["metadata"]["name"] for pod in three.get("pods", "-l", "app=web")["items"]}
     )
     wait_until(lambda: len(pods_of(three, "db")) == 3)
-    three.kubectl("rollout", "status", "statefulset/db", "--timeout=60s")
+    three.kubectl("rollout", "status", "statefulset/db", "--timeout=120s")
     again = three.get("pod", member["metadata"]["name"])
     assert (again["spec"]["nodeName"], again["metadata"]["uid"] != member["metadata"]["uid"]) == (
         "proa-1",
@@ -233,10 +233,10 @@ def test_a_tainted_node_keeps_pods_for_as_long_as_they_bear_it(three: Cluster) -
     seconds = {"none": None, "short": 1, "long": 3600}
     apply(three, *(make_pod(name, seconds=limit, **here) for name, limit in seconds.items()))
     for name in seconds:
-        three.kubectl("wait", f"pod/{name}", "--for=condition=Ready", "--timeout=60s")
+        three.kubectl("wait", f"pod/{name}", "--for=condition=Ready", "--timeout=120s")
     three.kubectl("taint", "node", "proa-3", "kept=clean:NoExecute")
     for name in ("none", "short"):
-        three.kubectl("wait", f"pod/{name}", "--for=delete", "--timeout=60s")
+        three.kubectl("wait", f"pod/{name}", "--for=delete", "--timeout=120s")
     assert "deletionTimestamp" not in three.get("pod", "long")["metadata"]
     assert "proa-3" not in nodes_of(pods_of(three, "web"))
     three.kubectl("taint", "node", "proa-3", "kept=clean:NoExecute-")
@@ -262,7 +262,7 @@ def test_draining_a_node_keeps_to_the_budget_and_daemons_stay(three: Cluster) ->
         {**daemon, "kind": "DaemonSet"},
         {"apiVersion": "policy/v1", "kind": "PodDisruptionBudget", "metadata": metadata, "spec": budget},
     )
-    three.kubectl("rollout", "status", "daemonset/daemon", "--timeout=60s")
+    three.kubectl("rollout", "status", "daemonset/daemon", "--timeout=120s")
     assert sorted(nodes_of(pods_of(three, "daemon"))) == ["proa-1", "proa-2", "proa-3"]
     assert not [taint for node in three.get("nodes")["items"] for taint in node["spec"].get("taints") or ()]
     three.kubectl("rollout", "restart", "deployment/web")
@@ -315,7 +315,7 @@ def test_what_nodes_have_and_what_they_are_given(three: Cluster) -> None:
     asking = make_pod("dongle")
     asking["spec"]["containers"][0]["resources"] = {"limits": {"example.com/dongle": "1"}}
     apply(three, asking)
-    three.kubectl("wait", "pod/dongle", "--for=condition=Ready", "--timeout=60s")
+    three.kubectl("wait", "pod/dongle", "--for=condition=Ready", "--timeout=120s")
     pod = three.get("pod", "dongle")
     assert (pod["spec"]["nodeName"], pod["status"]["hostIP"]) == ("proa-3", "10.243.0.3")
     assert pod["metadata"]["labels"]["topology.kubernetes.io/zone"] == "b"

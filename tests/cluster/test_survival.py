@@ -111,7 +111,7 @@ def test_killing_the_server_leaves_pods_and_the_next_start_finds_their_exit_code
     flag.mkdir()
     fresh.kubectl("apply", "-f", "-", stdin=SERVER)
     fresh.kubectl("apply", "-f", "-", stdin=MORTAL.replace("FLAG", str(flag)))
-    fresh.kubectl("wait", "pod/server", "pod/mortal", "--for=condition=Ready", "--timeout=60s")
+    fresh.kubectl("wait", "pod/server", "pod/mortal", "--for=condition=Ready", "--timeout=120s")
     before = fresh.get("pod", "server")["status"]["containerStatuses"][0]
     processes = processes_of(fresh, "http.server")
     assert processes
@@ -122,11 +122,11 @@ def test_killing_the_server_leaves_pods_and_the_next_start_finds_their_exit_code
     (flag / "go").write_text("")
     fresh.proa("up", "--detach")
 
-    fresh.kubectl("wait", "pod/mortal", "--for=jsonpath={.status.phase}=Failed", "--timeout=30s")
+    fresh.kubectl("wait", "pod/mortal", "--for=jsonpath={.status.phase}=Failed", "--timeout=120s")
     ended = fresh.get("pod", "mortal")["status"]["containerStatuses"][0]["state"]["terminated"]
     assert ended["exitCode"] == 42
     assert fresh.kubectl("logs", "mortal").stdout == "born\nlast words\n"
-    fresh.kubectl("wait", "pod/server", "--for=condition=Ready", "--timeout=30s")
+    fresh.kubectl("wait", "pod/server", "--for=condition=Ready", "--timeout=120s")
     after = fresh.get("pod", "server")["status"]["containerStatuses"][0]
     assert after["containerID"] == before["containerID"]
     assert after["restartCount"] == 0
@@ -135,7 +135,7 @@ def test_killing_the_server_leaves_pods_and_the_next_start_finds_their_exit_code
 
 def test_a_start_that_fails_leaves_the_pods_of_a_killed_server_alone(fresh: Cluster) -> None:
     fresh.kubectl("apply", "-f", "-", stdin=SERVER)
-    fresh.kubectl("wait", "pod/server", "--for=condition=Ready", "--timeout=60s")
+    fresh.kubectl("wait", "pod/server", "--for=condition=Ready", "--timeout=120s")
     processes = processes_of(fresh, "http.server")
     server = fresh.proa.status()
     kill(server["pid"])
@@ -145,14 +145,14 @@ def test_a_start_that_fails_leaves_the_pods_of_a_killed_server_alone(fresh: Clus
     assert "--port 0" in refused.stderr
     assert processes_of(fresh, "http.server") == processes
     fresh.proa("up", "--detach")
-    fresh.kubectl("wait", "pod/server", "--for=condition=Ready", "--timeout=60s")
+    fresh.kubectl("wait", "pod/server", "--for=condition=Ready", "--timeout=120s")
     assert processes_of(fresh, "http.server") == processes
 
 
 def test_down_ends_everything_and_up_brings_it_back(fresh: Cluster) -> None:
     mounts = Path("/proc/self/mountinfo").read_text()
     fresh.kubectl("apply", "-f", "-", stdin=SERVER)
-    fresh.kubectl("wait", "pod/server", "--for=condition=Ready", "--timeout=60s")
+    fresh.kubectl("wait", "pod/server", "--for=condition=Ready", "--timeout=120s")
     pids = descendants(int((fresh.proa.home / "nodes/proa-1/noded.pid").read_text().split()[0]))
     ours = namespaces_of(pids) - namespaces_of({os.getpid()})
     groups = {
@@ -166,7 +166,7 @@ def test_down_ends_everything_and_up_brings_it_back(fresh: Cluster) -> None:
     assert not [p for group in groups for p in Path("/sys/fs/cgroup").glob(f"*{group}")]
 
     fresh.proa("up", "--detach")
-    fresh.kubectl("wait", "pod/server", "--for=condition=Ready", "--timeout=60s")
+    fresh.kubectl("wait", "pod/server", "--for=condition=Ready", "--timeout=120s")
     assert fresh.get("pod", "server")["status"]["containerStatuses"][0]["restartCount"] >= 0
 
 
@@ -176,7 +176,7 @@ def test_two_homes_run_side_by_side(fresh: Cluster, start_cluster: StartCluster,
     assert "only-here" not in json.dumps(other.get("namespaces"))
     for cluster in (fresh, other):
         cluster.kubectl("apply", "-f", "-", stdin=SERVER)
-        cluster.kubectl("wait", "pod/server", "--for=condition=Ready", "--timeout=60s")
+        cluster.kubectl("wait", "pod/server", "--for=condition=Ready", "--timeout=120s")
 
 
 def test_a_server_that_runs_is_not_started_twice(fresh: Cluster) -> None:
@@ -204,7 +204,7 @@ def test_an_ordinary_user_runs_pods_and_services(rootless: ProaCommand, start_cl
     cluster = start_cluster(rootless)
     cluster.kubectl("apply", "-f", "-", stdin=SERVER)
     cluster.kubectl("expose", "pod", "server", "--type=NodePort", "--port=80", "--target-port=8080")
-    cluster.kubectl("wait", "pod/server", "--for=condition=Ready", "--timeout=60s")
+    cluster.kubectl("wait", "pod/server", "--for=condition=Ready", "--timeout=120s")
     port = cluster.get("service", "server")["spec"]["ports"][0]["nodePort"]
     with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=10) as answer:
         assert answer.status == 200
@@ -219,7 +219,7 @@ def test_when_noded_is_killed_the_server_starts_it_again_with_pods_services_dns_
 ) -> None:
     fresh.kubectl("apply", "-f", "-", stdin=SERVER)
     fresh.kubectl("expose", "pod", "server", "--type=NodePort", "--port=80", "--target-port=8080")
-    fresh.kubectl("wait", "pod/server", "--for=condition=Ready", "--timeout=60s")
+    fresh.kubectl("wait", "pod/server", "--for=condition=Ready", "--timeout=120s")
     port = fresh.get("service", "server")["spec"]["ports"][0]["nodePort"]
     fresh.kubectl("exec", "server", "--", "python", "-c", ASK_FROM_A_POD)
     noded = int((fresh.proa.home / "nodes/proa-1/noded.pid").read_text().split()[0])
@@ -227,8 +227,8 @@ def test_when_noded_is_killed_the_server_starts_it_again_with_pods_services_dns_
 
     os.kill(noded, signal.SIGKILL)
     restarted = "jsonpath={.status.containerStatuses[0].restartCount}=1"
-    fresh.kubectl("wait", "pod/server", f"--for={restarted}", "--timeout=30s")
-    fresh.kubectl("wait", "pod/server", "--for=condition=Ready", "--timeout=30s")
+    fresh.kubectl("wait", "pod/server", f"--for={restarted}", "--timeout=120s")
+    fresh.kubectl("wait", "pod/server", "--for=condition=Ready", "--timeout=120s")
 
     assert not [pid for pid in pods if Path(f"/proc/{pid}").exists()]
     status = fresh.get("pod", "server")["status"]["containerStatuses"][0]
@@ -263,8 +263,8 @@ def test_a_stateful_set_keeps_its_data_over_restarts_of_its_pod_the_server_and_t
     fresh: Cluster,
 ) -> None:
     def starts(count: int) -> None:
-        fresh.kubectl("rollout", "status", "sts/db", "--timeout=60s")
-        fresh.kubectl("wait", "pod/db-0", "--for=condition=Ready", "--timeout=60s")
+        fresh.kubectl("rollout", "status", "sts/db", "--timeout=120s")
+        fresh.kubectl("wait", "pod/db-0", "--for=condition=Ready", "--timeout=120s")
         assert fresh.kubectl("exec", "db-0", "--", "cat", "/data/log").stdout == "started\n" * count
 
     fresh.kubectl("apply", "-f", "-", stdin=STATEFUL)
@@ -278,4 +278,4 @@ def test_a_stateful_set_keeps_its_data_over_restarts_of_its_pod_the_server_and_t
     fresh.proa("up", "--detach")
     starts(3)
     fresh.kubectl("delete", "sts/db")
-    fresh.kubectl("delete", "pvc/data-db-0", "--timeout=60s")
+    fresh.kubectl("delete", "pvc/data-db-0", "--timeout=120s")

@@ -152,7 +152,7 @@ def test_data_is_fetched_onto_a_shared_volume_before_a_gang_of_nodes_trains(torc
     logs = [kubectl("logs", pod["metadata"]["name"]).stdout for pod in pods["items"]]
     assert sorted(logs) == ["0 of it\n", "1 of it\n"]
     kubectl("delete", "trainjob", "fetched", "--wait")
-    kubectl("wait", "pvc/initializer-fetched", "--for=delete", "--timeout=60s")
+    kubectl("wait", "pvc/initializer-fetched", "--for=delete", "--timeout=120s")
 
 
 def make_step(name: str, command: list[str], mounts: list[dict[str, str]]) -> dict[str, Any]:
@@ -197,7 +197,7 @@ def test_what_cannot_run_says_why_and_nothing_hangs(torch_cluster: Cluster) -> N
     for condition, group in jobs.items():
         for job in group:
             name = job["metadata"]["name"]
-            kubectl("wait", f"trainjob/{name}", f"--for=condition={condition}", "--timeout=60s")
+            kubectl("wait", f"trainjob/{name}", f"--for=condition={condition}", "--timeout=120s")
             found = torch_cluster.get("trainjob", name)["status"]["conditions"]
             said[name] = next(c for c in found if c["type"] == condition)
 

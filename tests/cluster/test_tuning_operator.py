@@ -57,7 +57,7 @@ def test_an_experiment_is_carried_out_changed_resumed_and_deleted(cluster: Clust
         "-n",
         namespace,
         "--for=jsonpath={.status.trialsSucceeded}=8",
-        "--timeout=30s",
+        "--timeout=120s",
     )
     wait(cluster, namespace, "first", "Succeeded")
 
@@ -169,7 +169,7 @@ def let(cluster: Cluster, role: Object, verbs: list[str]) -> None:
     cluster.kubectl("apply", "-f", "-", stdin=json.dumps({**role, "rules": [rule]}))
     account = "system:serviceaccount:kube-system:tuning-operator"
     for verb in verbs:
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 90
         asked = ("auth", "can-i", verb, "boats.example.org", f"--as={account}")
         while cluster.kubectl(*asked, check=False).returncode:
             assert time.monotonic() < deadline, verb
@@ -199,7 +199,7 @@ def test_a_kind_of_ones_own_is_tried_by_its_conditions_once_the_operator_may(
         },
     }
     cluster.kubectl("apply", "-f", "-", stdin=json.dumps(definition))
-    cluster.kubectl("wait", "crd/boats.example.org", "--for=condition=Established", "--timeout=30s")
+    cluster.kubectl("wait", "crd/boats.example.org", "--for=condition=Established", "--timeout=120s")
     boat = {"apiVersion": "example.org/v1", "kind": "Boat", "spec": {"speed": "${trialParameters.x}"}}
     when = {"successCondition": 'state.#(type=="Arrived")', "failureCondition": 'state.#(type=="Sunk")'}
     spec = {
@@ -234,7 +234,7 @@ def test_a_kind_of_ones_own_is_tried_by_its_conditions_once_the_operator_may(
         "-n",
         namespace,
         "--for=jsonpath={.status.trialsRunning}=1",
-        "--timeout=30s",
+        "--timeout=120s",
     )
     [trial] = trials(cluster, namespace, "sailing")
     name = trial["metadata"]["name"]

@@ -90,10 +90,10 @@ def test_a_webhook_runs_as_a_pod_behind_a_service(
     }
     for body in (pod, service):
         cluster.kubectl("apply", "-f", "-", stdin=json.dumps(body))
-    cluster.kubectl("wait", "-n", namespace, "pod/hook", "--for=condition=Ready", "--timeout=60s")
+    cluster.kubectl("wait", "-n", namespace, "pod/hook", "--for=condition=Ready", "--timeout=120s")
     cluster.kubectl(
         "wait", "-n", namespace, "endpointslice", "-l", "kubernetes.io/service-name=hook",
-        "--for=jsonpath={.endpoints[0].conditions.ready}=true", "--timeout=30s",
+        "--for=jsonpath={.endpoints[0].conditions.ready}=true", "--timeout=120s",
     )  # fmt: skip
     reference = {"namespace": namespace, "name": "hook"}
     changing = configure(

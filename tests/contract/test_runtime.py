@@ -36,6 +36,7 @@ from proa.node.runtimes.protocol import (
     SandboxConfig,
     Security,
 )
+from support.etcd import free_port
 from support.processes import find_processes
 
 SOURCE = Path(launch.__file__).parents[3]
@@ -1335,11 +1336,6 @@ def test_status_tells_the_rung(node: Node) -> None:
         assert json.dumps(dict(status.features))
 
     run(node, body)
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return int(probe.getsockname()[1])
 
 
 def processes_with(word: str) -> list[str]:

@@ -53,7 +53,7 @@ class Cluster:
         return self.proa.home / "kubeconfig"
 
     def kubectl(
-        self, *arguments: str, stdin: str | None = None, timeout: float = 90, check: bool = True
+        self, *arguments: str, stdin: str | None = None, timeout: float = 150, check: bool = True
     ) -> subprocess.CompletedProcess[str]:
         """Run the real kubectl."""
         return run(self.kubectl_command(*arguments), stdin=stdin, timeout=timeout, check=check)
@@ -72,7 +72,7 @@ def run(
     command: list[str],
     *,
     stdin: str | None = None,
-    timeout: float = 90,
+    timeout: float = 150,
     check: bool = True,
     user: int | None = None,
     cwd: Path | None = None,

@@ -20,7 +20,7 @@ from pathlib import Path
 import pytest
 
 ATTEMPTS = 5
-START_SECONDS = 30.0
+START_SECONDS = 90.0
 
 
 class Etcd:

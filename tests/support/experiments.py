@@ -67,7 +67,7 @@ def apply(cluster: Cluster, namespace: str, *objects: Object) -> None:
     cluster.kubectl("apply", "-n", namespace, "-f", "-", stdin=json.dumps(listed))
 
 
-def wait(cluster: Cluster, namespace: str, name: str, condition: str, seconds: int = 60) -> Object:
+def wait(cluster: Cluster, namespace: str, name: str, condition: str, seconds: int = 120) -> Object:
     """Wait for a condition of an experiment, and return the experiment; show what there is when it does not come."""
     words = (
         "wait",
@@ -96,7 +96,7 @@ def last_condition(obj: Object) -> tuple[str, str, str]:
     return last["type"], last["reason"], last["message"]
 
 
-def wait_until_gone(cluster: Cluster, namespace: str, kinds: str, seconds: float = 30) -> None:
+def wait_until_gone(cluster: Cluster, namespace: str, kinds: str, seconds: float = 90) -> None:
     """Wait until there is nothing of these kinds."""
     deadline = time.monotonic() + seconds
     while found := cluster.kubectl("get", kinds, "-n", namespace, "-o", "name").stdout.split():

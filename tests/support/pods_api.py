@@ -19,7 +19,7 @@ from wsproto import ConnectionType, WSConnection
 from wsproto.events import CloseConnection, Message, RejectConnection
 from wsproto.events import Request as WebSocketRequest
 
-DEADLINE_SECONDS = 60.0
+DEADLINE_SECONDS = 120.0
 Object = dict[str, Any]
 
 
@@ -58,7 +58,7 @@ class Api:
         headers = {"content-type": content_type} if data else {}
         try:
             answer = self._ask(method, path, data, headers)
-        except (http.client.RemoteDisconnected, BrokenPipeError, ssl.SSLEOFError):  # it was idle for too long
+        except (ConnectionError, ssl.SSLEOFError):  # it was idle for too long
             self.close()
             answer = self._ask(method, path, data, headers)
         found = answer.read()

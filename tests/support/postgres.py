@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-START_SECONDS = 30.0
+START_SECONDS = 90.0
 USER = "postgres"
 GUARD = """
 import os, signal, sys

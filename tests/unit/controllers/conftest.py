@@ -50,12 +50,10 @@ class World:
 
     async def settle(self) -> None:
         quiet = 0
-        for _ in range(200_000):
-            await asyncio.sleep(0)
-            quiet = quiet + 1 if self.manager.is_idle() and self._is_synced() else 0
-            if quiet > 20:
-                return
-        raise AssertionError("the controllers do not come to rest")
+        async with asyncio.timeout(60):  # in which they come to rest
+            while quiet <= 20:
+                await asyncio.sleep(0)
+                quiet = quiet + 1 if self.manager.is_idle() and self._is_synced() else 0
 
     def _is_synced(self) -> bool:
         for informer in self.manager.informers._informers.values():

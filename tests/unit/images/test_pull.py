@@ -278,7 +278,7 @@ def test_a_pull_is_called_off_at_once(store: ImageStore, registry: FakeRegistry)
     thread.start()
     assert registry.stalled.wait(60)
     stop.set()
-    thread.join(20)
+    thread.join()
 
     assert [type(error) for error in failed] == [Cancelled]
 

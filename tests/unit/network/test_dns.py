@@ -48,6 +48,7 @@ from proa.network.dns_records import (
 from proa.objects.resource import ENDPOINT_SLICES, NAMESPACES, SERVICES
 from proa.reconcile.informer import Informer
 from proa.reconcile.reflector import Scope
+from support.etcd import free_port
 
 Object = dict[str, Any]
 
@@ -319,12 +320,6 @@ async def ask_tcp(port: int, packet: bytes) -> bytes:
         answer = await reader.readexactly(length)
     writer.close()
     return answer
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def test_the_server_answers_own_names_and_forwards_others_with_a_cache() -> None:
