@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from proa.ml.serving.server.formats import files, settings
+from proa.ml.serving.server.formats import files, pickles, settings
 from proa.ml.serving.server.formats.conversion import Converted, find_converted, read_converted
 from proa.ml.serving.server.formats.conversion_process import ConversionProcess
 from proa.ml.serving.server.formats.converted import ConvertedModel
@@ -96,20 +96,15 @@ def open_estimator(path: Path, options: LoadOptions) -> Any:
             estimator = _open_skops(path, options) if path.suffix == ".skops" else _open_pickle(path)
         except ModelError:
             raise
-        except ModuleNotFoundError as error:
-            raise ModelError(
-                f"{path.name} needs the module {error.name}, which the image of the runtime has not; "
-                f"install it there, or serve the model in an image of your own"
-            ) from error
         except Exception as error:  # a pickle raises what it likes
-            raise ModelError(
-                f"{path.name} does not load with {_describe_version()}: {type(error).__name__}: {error}"
-            ) from error
+            raise ModelError(pickles.explain(path, error)) from error
     for warning in told:
         warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
     if not hasattr(estimator, "predict"):
         raise ModelError(
-            f"{path.name} holds a {type(estimator).__name__}, which has no predict; expected a fitted estimator"
+            f"{path.name} holds a {type(estimator).__name__}, which has no predict. Expected is a fitted scikit-learn "
+            f"estimator or pipeline. {pickles.describe_versions(path)}. What would help: save the estimator itself (of "
+            f"a transformer a pipeline that ends in one), or serve the file by a class of your own (modelFormat custom)"
         )
     return estimator
 
@@ -146,9 +141,3 @@ def _limit_threads(estimator: Any, threads: int) -> None:
 
 def _is_probability_wanted() -> bool:
     return settings.is_on(os.environ, _PREDICT_PROBA)
-
-
-def _describe_version() -> str:
-    from importlib.metadata import version
-
-    return f"scikit-learn {version('scikit-learn')}"

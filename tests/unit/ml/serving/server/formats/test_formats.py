@@ -137,25 +137,6 @@ def test_two_models_in_one_folder_are_refused(tmp_path: Path) -> None:
         load_model(tmp_path, "sklearn", OPTIONS)
 
 
-@pytest.mark.parametrize(
-    ("content", "why"),
-    [
-        (b"not a pickle", r"model\.pkl does not load with scikit-learn"),
-        (b"cnowhere\nThing\n.", "needs the module nowhere"),
-    ],
-)
-def test_a_file_that_does_not_load_says_why(tmp_path: Path, content: bytes, why: str) -> None:
-    put(tmp_path, model_pkl=content)
-    with pytest.raises(ModelError, match=why):
-        load_model(tmp_path, "", OPTIONS)
-
-
-def test_a_pickle_of_something_else_is_refused(tmp_path: Path) -> None:
-    joblib.dump({"a": 1}, tmp_path / "model.joblib")
-    with pytest.raises(ModelError, match="holds a dict, which has no predict"):
-        load_model(tmp_path, "", OPTIONS)
-
-
 def test_probabilities_are_asked_for_by_the_environment(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
