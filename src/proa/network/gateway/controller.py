@@ -210,7 +210,7 @@ class GatewayController:
         snapshot = self._make_snapshot(plan)
         busy = time.monotonic() - started
         self._late.clear()
-        refusal = await self._carry_out(snapshot)
+        refusal = await self._carry_out(snapshot, lambda: self._report_ports(objects, plan))
         self._write_endpoints(self._late)
         self._look_later()
         if self._is_running:
@@ -254,7 +254,7 @@ class GatewayController:
             self._default = make_default_certificate(datetime.fromtimestamp(self._now(), UTC))
         return self._default
 
-    async def _carry_out(self, snapshot: Snapshot) -> str:
+    async def _carry_out(self, snapshot: Snapshot, on_ports: Callable[[], None]) -> str:
         """Return why the proxy does not do what it is told, "" where it does."""
         must_renew, self._must_renew = self._must_renew, False
         self._is_missing = False
@@ -267,7 +267,7 @@ class GatewayController:
             elif self._is_running:
                 await self._proxy.apply(snapshot)
             elif snapshot.doors:
-                await self._begin(snapshot)
+                await self._begin(snapshot, on_ports)
         except Refused as refused:
             logger.error("Envoy refuses its configuration error=%s", refused)
             return str(refused)
@@ -284,11 +284,11 @@ class GatewayController:
             raise
         return ""
 
-    async def _begin(self, snapshot: Snapshot) -> None:
+    async def _begin(self, snapshot: Snapshot, on_ports: Callable[[], None]) -> None:
         """Start Envoy, or leave nothing; one that refuses its first configuration runs all the same."""
         self._is_running = True
         try:
-            await self._proxy.start(snapshot)
+            await self._proxy.start(snapshot, on_ports)
         except Refused:
             raise
         except BaseException:
@@ -329,6 +329,21 @@ class GatewayController:
                 await self._client.create(GATEWAY_CLASSES, make_gateway_class())
             except AlreadyExists:
                 return
+
+    def _report_ports(self, objects: Objects, plan: Plan) -> None:
+        """Have statuses of an earlier start say where the ports are now; all else is told when Envoy is there."""
+        public = self._proxy.ports.public
+        self._reports.begin()
+        for ingress in our_ingresses(objects):
+            if ((ingress.get("status") or {}).get("loadBalancer") or {}).get("ingress"):
+                status = statuses.ingress_status(ingress, [self._address], public)
+                self._reports.add(INGRESSES, ingress, status)
+        for gateway in our_gateways(objects):
+            found = plan.gateways[_key(gateway)]
+            self._reports.add(
+                GATEWAYS, gateway, statuses.moved_status(gateway, found, [self._address], public)
+            )
+        self._reports.end()
 
     def _report(self, objects: Objects, plan: Plan, refusal: str) -> None:
         """Have statuses and Events say what became of the objects."""

@@ -1,7 +1,8 @@
 """Have a socket for each of the proxy's ports: on the host, at the port itself where that is possible, and in the node.
 
 A port that may not be bound or is taken on the host is offered at another: 80 at 8080, 443 at 8443, others at any free
-one. In the node any port will do, as a Service leads to it.
+one; and from then on there, wherever it is free, so that addresses stay what they were. In the node any port will do,
+as a Service leads to it.
 """
 
 from __future__ import annotations
@@ -26,7 +27,11 @@ Address = tuple[str, int]
 class Ports:
     """The sockets. `open_in_node(address, port)` makes one in the node, where the proxy has `node_address`."""
 
-    def __init__(self, handover: Handover, listen_address: str) -> None:
+    def __init__(
+        self, handover: Handover, listen_address: str, known: Mapping[int, int] | None = None
+    ) -> None:
+        """`known` are the host's ports of an earlier time, for each port that was offered at another."""
+        self.known = dict(known or {})
         self._handover = handover
         self._listen = listen_address
         self._host: dict[int, list[Address]] = {}
@@ -74,7 +79,9 @@ class Ports:
             self._handover.withdraw(address)
 
     def _open_on_host(self, port: int) -> None:
-        for number in dict.fromkeys((port, OTHER_PORTS.get(port, port + 8000), 0)):
+        for number in dict.fromkeys(
+            (self.known.get(port, port), port, OTHER_PORTS.get(port, port + 8000), 0)
+        ):
             try:
                 listener = _listen(self._listen, number if number < 65536 else 0)
                 break
@@ -84,6 +91,9 @@ class Ports:
                 logger.info("port is not to be had on the host port=%d error=%s", number, error)
         found = (self._listen, listener.getsockname()[1])
         self._host[port] = [found]
+        self.known.pop(port, None)
+        if found[1] != port:
+            self.known[port] = found[1]
         self._handover.offer(found, listener)
         if self._listen in LOOPBACKS:
             with contextlib.suppress(

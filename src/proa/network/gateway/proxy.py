@@ -12,7 +12,7 @@ import logging
 import os
 import socket
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -83,19 +83,23 @@ class Proxy:
         uid = NOBODY if place.can_change_user else -1
         self._files = Files(folder, uid)
         self._envoy = Envoy(folder, uid, lambda: place.namespaces)
-        self.ports = Ports(self._envoy.handover, listen_address)
+        self.ports = Ports(self._envoy.handover, listen_address, self._files.read_known())
         self.metrics: Address = ("", 0)
         self._endpoints = EndpointServer(folder, uid)
         self._clusters: dict[BackendKey, float] = {}
         self._rejected = 0
         self._log_task: asyncio.Task[None] | None = None
 
-    async def start(self, snapshot: Snapshot) -> None:
-        """Start Envoy with a first snapshot; raise EnvoyMissing, EnvoyFailed, and what the node's sockets raise."""
+    async def start(self, snapshot: Snapshot, on_ports: Callable[[], None] = lambda: None) -> None:
+        """Start Envoy with a first snapshot; raise EnvoyMissing, EnvoyFailed, and what the node's sockets raise.
+
+        `on_ports` is called when the ports are open: whoever connects waits for Envoy from then on.
+        """
         self._files.make()
         await self._endpoints.open()
         await self._open_metrics()
         await self._open_ports(snapshot)
+        on_ports()
         self._write_endpoints(snapshot)
         self._write_clusters(snapshot)
         self._write_routes(snapshot)
@@ -162,6 +166,7 @@ class Proxy:
         """Open new ports; those that are no more are closed after Envoy has let go of them."""
         wanted = {door.key.port for door in snapshot.doors} | {*self.ports.in_node}
         await self.ports.ensure(wanted, self._place.address, self._place.open_listener)
+        self._files.write_known(self.ports.known)
 
     def _write_endpoints(self, snapshot: Snapshot) -> None:
         for backend, endpoints in snapshot.endpoints.items():

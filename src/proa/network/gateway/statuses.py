@@ -101,10 +101,7 @@ def gateway_status(
     ]
     status = {
         **old,
-        "addresses": [
-            *({"type": "IPAddress", "value": address} for address in addresses),
-            *_other_ports(planned, addresses, ports),
-        ],
+        "addresses": _addresses(planned, addresses, ports),
         "conditions": _conditions(
             old.get("conditions") or (),
             _with_refusal(planned.conditions, refusal, is_missing=is_missing),
@@ -114,6 +111,22 @@ def gateway_status(
         "listeners": listeners,
     }
     return None if status == old else status
+
+
+def moved_status(
+    gateway: Object, planned: GatewayPlan, addresses: Sequence[str], ports: Mapping[int, int]
+) -> Object | None:
+    """Return the status of a Gateway that was reached elsewhere before, with the addresses of now."""
+    old = gateway.get("status") or {}
+    status = {**old, "addresses": _addresses(planned, addresses, ports)}
+    return status if old.get("addresses") and status != old else None
+
+
+def _addresses(planned: GatewayPlan, addresses: Sequence[str], ports: Mapping[int, int]) -> list[Object]:
+    return [
+        *({"type": "IPAddress", "value": address} for address in addresses),
+        *_other_ports(planned, addresses, ports),
+    ]
 
 
 def _other_ports(

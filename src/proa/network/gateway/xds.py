@@ -18,6 +18,9 @@ from proa.network.gateway import envoy_config
 from proa.network.gateway.envoy_config import Json
 
 PLACES = "ports.json"
+KNOWN = "host-ports.json"
+"""Which ports were offered at which others: it stays between starts."""
+MOST_KNOWN = 64
 FOLDERS = ("rds", "logs")
 
 
@@ -68,6 +71,22 @@ class Files:
             self._put(PLACES, content)
             self._written[PLACES] = content
 
+    def read_known(self) -> dict[int, int]:
+        """Return the host's ports of an earlier time, for each port that was offered at another."""
+        try:
+            found = orjson.loads((self.folder / KNOWN).read_bytes())
+        except (OSError, ValueError):
+            return {}
+        pairs = found.items() if isinstance(found, dict) else ()
+        return {int(port): number for port, number in pairs if port.isdecimal() and _is_port(number)}
+
+    def write_known(self, ports: Mapping[int, int]) -> None:
+        """Keep the host's ports for the next start, those that were asked for last."""
+        last = {str(port): number for port, number in [*ports.items()][-MOST_KNOWN:]}
+        if self._written.get(KNOWN) != (content := orjson.dumps(last)):
+            self._put(KNOWN, content)
+            self._written[KNOWN] = content
+
     def clean(self) -> None:
         """Leave no private key behind, and no word of ports that are closed."""
         for name in (PLACES, "lds.json"):
@@ -82,6 +101,10 @@ class Files:
                 os.fchown(descriptor, self._uid, self._uid)
             file.write(content)
         os.replace(temporary, target)
+
+
+def _is_port(number: object) -> bool:
+    return type(number) is int and 0 < number < 65536
 
 
 def stats_of(answer: Mapping[str, Any]) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import pytest
 
 from proa.network.gateway.model import BackendKey, DoorKey, ObjectKey
 from proa.network.gateway.plan import Objects, plan_all
-from proa.network.gateway.statuses import gateway_status, route_status
+from proa.network.gateway.statuses import gateway_status, moved_status, route_status
 from support.gateway import (
     FakeWorld,
     make,
@@ -452,3 +452,18 @@ def test_a_gateway_tells_which_ports_are_others_on_the_host():
         {"type": "gateway.proa.local/port-80", "value": "127.0.0.1:8080"},
     ]
     assert itself["addresses"] == [address]
+
+
+def test_a_gateway_that_was_reached_elsewhere_before_tells_where_it_is_now_and_nothing_else():
+    planned = plan([PLAIN])
+    told = gateway_status(PLAIN, planned.gateways[GW], planned, ["127.0.0.1"], "not there", 0.0, {80: 8080})
+    known = {**PLAIN, "status": told}
+
+    moved = moved_status(known, planned.gateways[GW], ["127.0.0.1"], {80: 40000})
+
+    assert told is not None
+    assert moved is not None
+    assert moved["addresses"][1]["value"] == "127.0.0.1:40000"
+    assert {**moved, "addresses": told["addresses"]} == told
+    assert moved_status(known, planned.gateways[GW], ["127.0.0.1"], {80: 8080}) is None
+    assert moved_status(PLAIN, planned.gateways[GW], ["127.0.0.1"], {80: 8080}) is None
