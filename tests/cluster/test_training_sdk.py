@@ -61,4 +61,6 @@ def test_users_of_the_sdk_train_scale_read_and_delete(
     failed = answers["failed"]
     assert re.match("PyTorchJob default/failed is Failed", failed["said"])
     assert failed["conditions"][-1] == ["Failed", "True", "PyTorchJobFailed"]
-    assert failed["message"] == 'job "failed" is failing because "Worker" replica(s) failed.'
+    assert failed["message"].startswith(
+        'job "failed" is failing because "Worker" replica(s) failed. Container '
+    )

@@ -7,10 +7,11 @@ kubeflow/training-operator 1.9.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from proa.client.protocol import Object
+from proa.ml.training.failures import why_it_failed
 from proa.ml.training.pytorchjob.conditions import is_finished, with_condition
 from proa.ml.training.pytorchjob.roles import Role, elastic_policy, has_master, run_policy
 from proa.ml.training.pytorchjob.tally import Counts, Members, container_restarts, count, is_retried
@@ -80,15 +81,22 @@ def _failures(job: Object, role: Role, members: Members, counts: Counts) -> list
     name = meta.name(job)
     for pod in members.by_index.values():
         if phase(pod) == "Failed" and role.restart_policy == "ExitCode" and not is_retried(role, pod):
-            message = f'job "{name}" is failing because "{role.name}" replica(s) failed.'
+            message = f'job "{name}" is failing because "{role.name}" replica(s) failed.{_how([pod])}'
             return [_told(Condition.FAILED, Reason.FAILED, "Warning", message)]
     if not counts.failed or role.replicas <= counts.succeeded + counts.active:
         return []
     because = f"because {counts.failed} {role.name} replica(s) failed."
     if role.restart_policy == "Never":
-        return [_told(Condition.FAILED, Reason.FAILED, "Normal", f"PyTorchJob {name} is failed {because}")]
+        message = f"PyTorchJob {name} is failed {because}{_how(members.by_index.values())}"
+        return [_told(Condition.FAILED, Reason.FAILED, "Normal", message)]
     message = f"PyTorchJob {name} is restarting {because}"
     return [_told(Condition.RESTARTING, Reason.RESTARTING, "Warning", message)]
+
+
+def _how(pods: Iterable[Object]) -> str:
+    """Return how the first that failed ended, as a sentence after another."""
+    failed = why_it_failed(pod for pod in pods if phase(pod) == "Failed")
+    return f" {failed[0].upper()}{failed[1:]}" if failed else ""
 
 
 def _told(type: Condition, reason: Reason, event_type: str, message: str) -> _Verdict:

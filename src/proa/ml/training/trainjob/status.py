@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from proa.client.protocol import Object
+from proa.ml.training.failures import last_words, why_it_failed
 from proa.ml.training.trainjob.words import COMPLETE, FAILED, STALLED, SUSPENDED, is_suspended
 from proa.objects import meta
 
@@ -109,7 +110,7 @@ def _with_end(conditions: list[Object], seen: Seen, now: float) -> list[Object]:
         end = meta.find_condition(seen.jobset, theirs)
         if end is not None and end["status"] == "True":
             message = end["message"]
-            if theirs == "Failed" and (why := _why_it_failed(seen.pods)) and why not in message:
+            if theirs == "Failed" and (why := why_it_failed(seen.pods)) and why not in message:
                 message = f"{message}: {why}"
             conditions = meta.with_condition(conditions, ours, "True", end["reason"], message, now)
     return conditions
@@ -167,22 +168,6 @@ def _problem_of(pod: Object) -> Problem | None:
                 return Problem(
                     waiting["reason"],
                     f"container {container['name']} of Pod {meta.name(pod)} ends with exit code "
-                    f"{ended.get('exitCode')} and is started again, ever later; its log says more",
+                    f"{ended.get('exitCode')} and is started again, ever later{last_words(ended)}",
                 )
     return None
-
-
-def _why_it_failed(pods: Iterable[Object]) -> str:
-    """Return what the container that ended first in failure ended with, "" where no pod is left that tells."""
-    ends = []
-    for pod in pods:
-        for container in (pod.get("status") or {}).get("containerStatuses") or ():
-            for key in ("state", "lastState"):
-                ended = (container.get(key) or {}).get("terminated") or {}
-                if ended.get("exitCode"):
-                    ends.append((str(ended.get("finishedAt")), meta.name(pod), container["name"], ended))
-    if not ends:
-        return ""
-    _, pod_name, name, ended = min(ends, key=lambda end: end[:3])
-    reason = f" ({ended['reason']})" if ended.get("reason") not in (None, "Error") else ""
-    return f"container {name} of Pod {pod_name} ended with exit code {ended['exitCode']}{reason}; its log says more"

@@ -245,6 +245,10 @@ def test_what_follows_a_failed_worker_is_its_roles_word(policy: str, code: int |
     else:
         assert world.job["status"]["completionTime"] == START
         assert world.pods["train-worker-1"]["status"]["phase"] == "Failed"
+        how = (
+            f"failed. Container pytorch of Pod train-worker-1 ended with exit code {code}; its log says more"
+        )
+        assert world.condition("Failed")["message"].endswith(how)
 
 
 def test_a_pod_that_somebody_deletes_comes_back_when_it_is_gone() -> None:

@@ -64,8 +64,19 @@ def test_the_jobsets_end_is_the_trainjobs(theirs: str, ours: str) -> None:
     assert said(status) == {ours: ("True", "R")}
 
 
-def test_a_failure_says_which_container_ended_how() -> None:
-    ended = {"terminated": {"exitCode": 137, "reason": "OOMKilled", "finishedAt": "2026"}}
+@pytest.mark.parametrize(
+    ("ended", "words"),
+    [
+        ({"exitCode": 137, "reason": "OOMKilled"}, "exit code 137 (OOMKilled); its log says more"),
+        (
+            {"exitCode": 128, "reason": "StartError", "message": 'exec: "nope": not found\n'},
+            'exit code 128 (StartError): exec: "nope": not found',
+        ),
+    ],
+    ids=["killed", "never started"],
+)
+def test_a_failure_says_which_container_ended_how(ended: Object, words: str) -> None:
+    ended = {"terminated": {**ended, "finishedAt": "2026"}}
     pods = [make_pod("Failed", state={"state": ended})]
 
     status = make_status(
@@ -73,7 +84,7 @@ def test_a_failure_says_which_container_ended_how() -> None:
     )
 
     assert status["conditions"][0]["message"] == (
-        "m: container node of Pod tune-node-0-0-x ended with exit code 137 (OOMKilled); its log says more"
+        f"m: container node of Pod tune-node-0-0-x ended with {words}"
     )
 
 
