@@ -33,6 +33,7 @@ from proa.network.userspace import UserspaceDataPath
 from proa.node.noded import netfilter
 from proa.objects.resource import ENDPOINT_SLICES, SERVICES
 from proa.reconcile.informer import InformerFactory
+from support.etcd import free_port
 
 NODE_IP = "10.243.0.1"
 CLUSTER_IP = "10.96.0.77"
@@ -622,8 +623,7 @@ def test_a_nodes_network_follows_the_api_and_leaves_nothing(features: dict[str, 
         await node.serve(B)
         client = FakeClient()
         informers = InformerFactory(client)
-        with socket.create_server(("127.0.0.1", 0)) as probe:
-            node_port = probe.getsockname()[1]
+        node_port = free_port()
         settings = NetworkSettings("proa-1", resolv_conf="/nonexistent")
         network = Network(informers, node, Status(features), Recorder(), settings)
         host = HostEntrance(informers, node, Recorder(), "127.0.0.1")
@@ -687,14 +687,9 @@ def test_the_host_offers_node_ports_on_loopback_and_says_when_one_is_taken() -> 
         node.add_pod(A)
         await node.serve(A)
         hosts = HostPorts(node, "127.0.0.1", lambda *problem: problems.append(problem))
-        with (
-            socket.create_server(("127.0.0.1", 0)) as occupant,
-            socket.create_server(("127.0.0.1", 0)) as probe,
-        ):
-            free = probe.getsockname()[1]
-            probe.close()
+        with socket.create_server(("127.0.0.1", 0)) as occupant:
             try:
-                await scenario(node, hosts, free, occupant.getsockname()[1])
+                await scenario(node, hosts, free_port(), occupant.getsockname()[1])
             finally:
                 await hosts.stop()
                 node.close()

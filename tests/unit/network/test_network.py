@@ -14,6 +14,7 @@ from proa.network.network import Network
 from proa.network.protocol import NetworkSettings
 from proa.objects.resource import ENDPOINT_SLICES, SERVICES
 from proa.reconcile.informer import InformerFactory
+from support.etcd import free_port
 
 
 @dataclass(frozen=True)
@@ -81,8 +82,7 @@ def test_without_cluster_addresses_node_ports_are_offered_and_taken_ones_are_tol
     async def main() -> None:
         server = await asyncio.start_server(greet, "127.0.0.1", 0)
         target = server.sockets[0].getsockname()[1]
-        with socket.create_server(("127.0.0.1", 0)) as probe:
-            free = probe.getsockname()[1]
+        free = free_port()
         client, recorder = FakeClient(), Recorder()
         informers = InformerFactory(client)
         network = Network(informers, ProcessNetwork(), Status(), recorder, NetworkSettings("proa-1"))

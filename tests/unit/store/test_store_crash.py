@@ -6,6 +6,7 @@ A sync that fails drops what was written since the last one, as the kernel may; 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import os
 import random
@@ -21,7 +22,7 @@ import pytest
 from proa.store import committer
 from proa.store.disk import Disk
 from proa.store.log import LogStore
-from proa.store.protocol import ReadOnly, RevisionMismatch
+from proa.store.protocol import DiskFull, ReadOnly, RevisionMismatch
 
 ROUNDS = 100
 SEEDS = [20261122, 1, 2, 3, 4]
@@ -29,7 +30,7 @@ SEGMENT_BYTES = 64 * 1024
 KEYS = 60
 WRITES = 120
 """A writer is killed after fewer."""
-PATIENCE_SECONDS = 0.3
+PATIENCE_SECONDS = 60.0
 ACK = struct.Struct("<IQ?")
 """Key number, revision, whether it is a delete."""
 
@@ -69,12 +70,17 @@ class FaultyDisk(Disk):
 
 
 async def write_until_killed(directory: Path, pipe: int, seed: int) -> None:
-    """Write and say so, until killed; a store that takes no more writes is left waiting for that."""
+    """Write and say so, until killed; where the store takes no more writes, say no more and wait for that."""
     chance = random.Random(seed)
-    try:
-        store = LogStore(directory, segment_bytes=SEGMENT_BYTES, disk=FaultyDisk(chance))
-    except OSError:
-        await asyncio.Event().wait()
+    with contextlib.suppress(OSError):
+        await write_until_refused(directory, pipe, chance)
+    os.close(pipe)
+    await asyncio.Event().wait()
+
+
+async def write_until_refused(directory: Path, pipe: int, chance: random.Random) -> None:
+    """Return when the disk has failed for good; raise OSError where the store cannot be opened."""
+    store = LogStore(directory, segment_bytes=SEGMENT_BYTES, disk=FaultyDisk(chance))
 
     async def write(number: int) -> None:
         if chance.random() < 0.2:
@@ -90,8 +96,10 @@ async def write_until_killed(directory: Path, pipe: int, seed: int) -> None:
                 await write(chance.randrange(KEYS // 16) * 16 + own)
             except RevisionMismatch:
                 continue
-            except ReadOnly:
+            except DiskFull:
                 await asyncio.sleep(0.001)
+            except ReadOnly:
+                return
 
     await asyncio.gather(*(writer(own) for own in range(16)))
 
@@ -99,7 +107,7 @@ async def write_until_killed(directory: Path, pipe: int, seed: int) -> None:
 def run_and_kill(directory: Path, seed: int, writes: int) -> bytes:
     """Fork a writer, kill it once it has acknowledged so many writes, and return all that it acknowledged.
 
-    One that takes no more writes, for its disk has failed, is killed after a while.
+    One that takes no more writes, for its disk has failed, is killed when it says so.
     """
     reading, writing = os.pipe()
     child = os.fork()
@@ -116,11 +124,13 @@ def run_and_kill(directory: Path, seed: int, writes: int) -> bytes:
         while len(acknowledged) < writes * ACK.size and (left := deadline - time.monotonic()) > 0:
             if select.select([reading], [], [], left)[0]:
                 chunk = os.read(reading, 65536)
-                assert chunk, "the writer ended by itself"
+                if not chunk:
+                    break
                 acknowledged += chunk
     finally:
         os.kill(child, signal.SIGKILL)
-        os.waitpid(child, 0)
+        _, status = os.waitpid(child, 0)
+    assert os.WIFSIGNALED(status), "the writer ended by itself"
     while chunk := os.read(reading, 65536):
         acknowledged += chunk
     os.close(reading)
