@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+import time
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import pytest
 
@@ -21,6 +23,8 @@ from support.experiments import (
 
 pytestmark = pytest.mark.cluster
 
+DEADLINE_SECONDS = 120.0
+T = TypeVar("T")
 COLLECTOR = "metrics-logger-and-collector"
 EVENTS = "GwAAAAAAAAAaDZ4TCQAAAAAAABRAEAMqDgoMCgVzY29yZRUAAAA/7quuGg=="
 """A record of an event file: score 0.5."""
@@ -58,6 +62,15 @@ RESTRICTED = {
 
 def collect(kind: str, **source: Any) -> Object:
     return {"metricsCollectorSpec": {"collector": {"kind": kind}, **({"source": source} if source else {})}}
+
+
+def until(look: Callable[[], T]) -> T:
+    """Return what is looked for once it is there."""
+    deadline = time.monotonic() + DEADLINE_SECONDS
+    while not (found := look()):
+        assert time.monotonic() < deadline, f"still {found!r}"
+        time.sleep(0.1)
+    return found
 
 
 def observed(cluster: Cluster, namespace: str, name: str) -> list[Object]:
@@ -109,9 +122,12 @@ def test_a_training_is_seen_in_the_log_asked_to_end_and_read_to_its_last_word(
     cluster: Cluster, namespace: str
 ) -> None:
     script = "trap 'echo score=0.75; exit 1' TERM; echo score=0.5; while :; do sleep 0.05; done"
-    run = make_job(make_container(script), activeDeadlineSeconds=3)
+    run = make_job(make_container(script))
     experiment = make_experiment("asked", run, maxFailedTrialCount=0, trialTemplate={"retain": True})
     apply(cluster, namespace, experiment)
+    (name,) = until(lambda: cluster.kubectl("get", "pods", "-n", namespace, "-o", "name").stdout.split())
+    until(lambda: "score=0.5" in cluster.kubectl("logs", "-n", namespace, name, check=False).stdout)
+    cluster.kubectl("patch", name, "-n", namespace, "-p", '{"spec": {"activeDeadlineSeconds": 1}}')
     wait(cluster, namespace, "asked", "Failed")
     (pod,) = cluster.get("pods", "-n", namespace)["items"]
     assert pod["status"]["reason"] == "DeadlineExceeded"
@@ -125,7 +141,8 @@ def test_a_training_is_seen_in_the_log_asked_to_end_and_read_to_its_last_word(
 
 
 def test_a_bad_trial_is_stopped_before_its_end(cluster: Cluster, namespace: str) -> None:
-    script = "for i in $(seq 40); do echo score=$1; sleep 0.05; done; echo done"
+    steps = "case $1 in 0.568*) n=10;; *) n=400;; esac"  # the first is the best; the others are not to end
+    script = f"{steps}; for i in $(seq $n); do echo score=$1; sleep 0.05; done; echo done"
     experiment = make_experiment(
         "stops",
         make_job(make_container(script)),

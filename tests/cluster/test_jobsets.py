@@ -79,11 +79,12 @@ def test_pods_find_one_another_by_name_and_the_first_that_is_done_ends_all(
         make_replicated("server", ["python", "-m", "http.server", "8000"]),
         make_replicated("client", ["python", "-c", ASKS, "talk-server-0-0.talk"]),
         successPolicy={"operator": "All", "targetReplicatedJobs": ["client"]},
-        ttlSecondsAfterFinished=3,
     )
     wait(cluster, namespace, "jobset/talk", "condition=Completed")
     log = cluster.kubectl("logs", "-n", namespace, "job/talk-client-0").stdout
     assert log == "200\n"
+    short = '{"spec": {"ttlSecondsAfterFinished": 1}}'
+    cluster.kubectl("patch", "jobset/talk", "-n", namespace, "--type=merge", "-p", short)
     wait(cluster, namespace, "job/talk-server-0", "delete")
     wait(cluster, namespace, "jobset/talk", "delete")
     wait(cluster, namespace, "service/talk", "delete")

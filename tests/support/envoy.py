@@ -67,7 +67,7 @@ def fetch(
 
 def connect(port: int, tls: str = "") -> http.client.HTTPConnection:
     """Return a connection; `tls` is the server name to ask for, "" for none."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
     connection.connect()
     if tls:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
@@ -80,7 +80,7 @@ def served_certificate(port: int, server_name: str) -> str:
     """Return the certificate that is shown to those who ask for that name."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    with socket.create_connection(("127.0.0.1", port), timeout=10) as plain:
+    with socket.create_connection(("127.0.0.1", port), timeout=60) as plain:
         with context.wrap_socket(plain, server_hostname=server_name) as wrapped:
             found = wrapped.getpeercert(True)
     assert found is not None

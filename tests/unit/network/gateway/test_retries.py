@@ -108,7 +108,7 @@ def ejected(metrics: tuple[str, int]) -> int:
 
 
 def fetch_metrics(metrics: tuple[str, int]) -> str:
-    connection = http.client.HTTPConnection(*metrics, timeout=10)
+    connection = http.client.HTTPConnection(*metrics, timeout=60)
     with contextlib.closing(connection):
         connection.request("GET", "/metrics")
         return connection.getresponse().read().decode()
