@@ -26,6 +26,8 @@ class HostPlace:
     address = "127.0.0.1"
     namespaces: Sequence[str] = ()
     can_change_user = False
+    supervisor = 0
+    is_alone = True
 
     async def open_listener(self, address: str, port: int) -> socket.socket:
         listener = socket.create_server((address, port))
@@ -151,9 +153,11 @@ def running_backends(*names: str) -> Iterator[dict[str, Backend]]:
 
 
 @contextlib.asynccontextmanager
-async def running_proxy(folder: Path, snapshot: Snapshot) -> AsyncIterator[Proxy]:
+async def running_proxy(
+    folder: Path, snapshot: Snapshot, place: HostPlace | None = None
+) -> AsyncIterator[Proxy]:
     """Have an Envoy that does as the snapshot says."""
-    proxy = Proxy(folder, HostPlace(), "127.0.0.1")
+    proxy = Proxy(folder, place or HostPlace(), "127.0.0.1")
     try:
         await proxy.start(snapshot)
         yield proxy

@@ -15,10 +15,14 @@ LOOPBACK = "127.0.0.1"
 
 
 class GatewayPlace:
-    """`find` returns the node to use, None while none runs; what needs one then raises OSError."""
+    """`find` returns the node to use, None while none runs; what needs one then raises OSError.
 
-    def __init__(self, find: Callable[[], LocalNode | None]) -> None:
+    `count` tells how many are up.
+    """
+
+    def __init__(self, find: Callable[[], LocalNode | None], count: Callable[[], int]) -> None:
         self._find = find
+        self._count = count
 
     @property
     def address(self) -> str:
@@ -32,10 +36,25 @@ class GatewayPlace:
         from proa.node.noded.launch import running_pid
 
         node = self._node()
-        pid = running_pid(node.directory)
-        if pid is None or not node.has_own_network:
+        if not node.has_own_network:
             return ()
+        pid = running_pid(node.directory)
+        if pid is None:
+            raise OSError(errno.ENETDOWN, "the node's supervisor has ended")
         return (f"/proc/{pid}/ns/user", f"/proc/{pid}/ns/net")
+
+    @property
+    def supervisor(self) -> int:
+        """The node's noded; 0 where it has no network of its own."""
+        from proa.node.noded.launch import running_pid
+
+        node = self._node()
+        return (running_pid(node.directory) or 0) if node.has_own_network else 0
+
+    @property
+    def is_alone(self) -> bool:
+        """Tell whether there is no other node."""
+        return self._count() < 2
 
     @property
     def can_change_user(self) -> bool:

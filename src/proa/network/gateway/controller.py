@@ -264,6 +264,8 @@ class GatewayController:
                 self._is_running = False
             elif self._is_running and must_renew:
                 await self._proxy.renew(snapshot)
+            elif self._is_running and self._proxy.waits_for_node:
+                return ""  # it is told of all this when the node is there again
             elif self._is_running:
                 await self._proxy.apply(snapshot)
             elif snapshot.doors:

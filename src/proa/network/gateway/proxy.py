@@ -2,6 +2,9 @@
 
 In this order: endpoints; clusters, old and new ones; when Envoy has these, routes and listeners; the old clusters go
 half a minute later. Endpoints alone are told at once (endpoints.py).
+
+When the node ends whose network Envoy is in, connections wait at the host's ports, which are ours, for the next Envoy
+in the next network. Where other nodes are up, the old one goes on meanwhile, and ends what it has in hand.
 """
 
 from __future__ import annotations
@@ -33,6 +36,8 @@ logger = logging.getLogger(__name__)
 
 ACCEPT_SECONDS = 5.0
 POLL_SECONDS = 0.01
+DRAIN_SECONDS = 2.0
+"""What an Envoy may take for what it has in hand when another takes its place: connections wait meanwhile."""
 RETIRE_SECONDS = 30.0
 """How long a backend stays that no route leads to any more: its last requests end meanwhile."""
 LOG_BYTES = 16 << 20
@@ -52,6 +57,14 @@ class Place(Protocol):
     @property
     def namespaces(self) -> Sequence[str]:
         """Paths of the namespaces to join, in this order; none where the node has the host's."""
+
+    @property
+    def supervisor(self) -> int:
+        """The process that the node's network goes with; 0 where that is the host's."""
+
+    @property
+    def is_alone(self) -> bool:
+        """Tell whether nothing can be reached once that process has ended: no other node is up."""
 
     @property
     def can_change_user(self) -> bool:
@@ -89,6 +102,9 @@ class Proxy:
         self._clusters: dict[BackendKey, float] = {}
         self._rejected = 0
         self._log_task: asyncio.Task[None] | None = None
+        self._supervisor = -1
+        self.waits_for_node = False
+        """There is no Envoy until `renew`."""
 
     async def start(self, snapshot: Snapshot, on_ports: Callable[[], None] = lambda: None) -> None:
         """Start Envoy with a first snapshot; raise EnvoyMissing, EnvoyFailed, and what the node's sockets raise.
@@ -104,12 +120,15 @@ class Proxy:
         self._write_clusters(snapshot)
         self._write_routes(snapshot)
         await self._envoy.start()
+        self.waits_for_node = False
+        self._watch_node()
         if self._log_task is None:
             self._log_task = asyncio.create_task(self._bound_log(), name="envoy's access log")
         await self._check(set())
 
     async def stop(self) -> None:
         """End Envoy, close the ports, leave no key."""
+        self._watch_no_more()
         if self._log_task is not None:
             self._log_task.cancel()
             await asyncio.gather(self._log_task, return_exceptions=True)
@@ -123,6 +142,8 @@ class Proxy:
 
     async def renew(self, snapshot: Snapshot) -> None:
         """Begin anew in a node that was made anew; the host's ports stay open meanwhile."""
+        self._watch_no_more()
+        await self._envoy.drain(DRAIN_SECONDS)
         await self._envoy.stop()
         await self._endpoints.close()
         self.ports.forget_node()
@@ -155,6 +176,29 @@ class Proxy:
     def has_retired(self) -> bool:
         """Tell whether there are backends that no route leads to any more."""
         return any(self._clusters.values())
+
+    def _watch_node(self) -> None:
+        if pid := self._place.supervisor:
+            try:
+                self._supervisor = os.pidfd_open(pid)
+            except ProcessLookupError:
+                self._node_ended()
+            else:
+                asyncio.get_running_loop().add_reader(self._supervisor, self._node_ended)
+
+    def _node_ended(self) -> None:
+        """Let whoever connects wait at our ports, where Envoy can reach nothing any more."""
+        self._watch_no_more()
+        if self._place.is_alone:
+            logger.info("the network that Envoy is in has ended; requests wait for the next one")
+            self.waits_for_node = True
+            self._envoy.let_go()
+
+    def _watch_no_more(self) -> None:
+        if self._supervisor >= 0:
+            asyncio.get_running_loop().remove_reader(self._supervisor)
+            os.close(self._supervisor)
+            self._supervisor = -1
 
     async def _open_metrics(self) -> None:
         listener = await self._place.open_listener(self._place.address, 0)

@@ -10,6 +10,7 @@ import subprocess
 
 import pytest
 
+from proa.network.gateway import proxy as proxy_module
 from proa.network.gateway.envoy import find_binary
 from proa.network.gateway.handover import VERSION
 from proa.network.gateway.ingress import DEFAULT_CERTIFICATE
@@ -26,6 +27,7 @@ from proa.network.gateway.model import (
 from proa.network.gateway.plan import Objects, plan_all
 from proa.network.gateway.proxy import Refused
 from support.envoy import (
+    HostPlace,
     Load,
     fetch,
     make_snapshot,
@@ -127,12 +129,8 @@ def test_what_envoy_refuses_is_told_and_what_it_had_goes_on(tmp_path):
 def test_connections_wait_while_envoy_is_started_again(tmp_path):
     async def run(backends):
         async with running_proxy(tmp_path, make_snapshot([door(route("r", "/", "a"))], backends)) as proxy:
-            (pid,) = [
-                int(name)
-                for name in os.listdir("/proc")
-                if name.isdigit() and parent_of(name) == os.getpid() and is_envoy(name)
-            ]
-            os.kill(pid, signal.SIGKILL)
+            (pid,) = our_envoys()
+            os.kill(int(pid), signal.SIGKILL)
             answer = await asyncio.to_thread(fetch, proxy.ports.public[PORT])
             assert answer.status == 200
 
@@ -388,3 +386,65 @@ def test_requests_get_what_the_objects_say(tmp_path):
         asyncio.run(run(backends))
     log = (tmp_path / "logs/access.log").read_text()
     assert '"route":"HTTPRoute/default/r/2"' in log
+
+
+@pytest.fixture
+def place():
+    """Where there is a network that ends with a process."""
+    with subprocess.Popen(["sleep", "infinity"]) as supervisor:
+        found = HostPlace()
+        found.supervisor = supervisor.pid
+        yield found
+        supervisor.kill()
+
+
+def test_whoever_connects_while_there_is_no_network_waits_for_the_next(tmp_path, place):
+    async def run(backends):
+        snapshot = make_snapshot([door(route("r", "/", "a"))], backends)
+        async with running_proxy(tmp_path, snapshot, place) as proxy:
+            port = proxy.ports.public[PORT]
+            os.kill(place.supervisor, signal.SIGKILL)
+            async with asyncio.timeout(60):
+                while not proxy.waits_for_node or our_envoys():
+                    await asyncio.sleep(0.01)
+            waiting = [asyncio.create_task(asyncio.to_thread(fetch, port)) for _ in range(3)]
+            place.supervisor = 0
+            await proxy.renew(snapshot)
+            assert not proxy.waits_for_node
+            assert {answer.status for answer in await asyncio.gather(*waiting)} == {200}
+
+    with running_backends("a") as backends:
+        asyncio.run(run(backends))
+
+
+def test_what_is_in_hand_is_answered_before_another_envoy_takes_over_where_other_nodes_are_up(
+    tmp_path, place, monkeypatch
+):
+    monkeypatch.setattr(proxy_module, "DRAIN_SECONDS", 60.0)
+    place.is_alone = False
+
+    async def run(backends):
+        snapshot = make_snapshot([door(route("r", "/", "a"))], backends)
+        async with running_proxy(tmp_path, snapshot, place) as proxy:
+            port = proxy.ports.public[PORT]
+            os.kill(place.supervisor, signal.SIGKILL)
+            slow = asyncio.create_task(asyncio.to_thread(fetch, port, "/slow", headers={"x-sleep": "0.3"}))
+            async with asyncio.timeout(60):
+                while "/slow" not in backends["a"].requests:
+                    await asyncio.sleep(0.005)
+            assert not proxy.waits_for_node
+            place.supervisor = 0
+            await proxy.renew(snapshot)
+            assert (await slow).status == 200
+            assert (await asyncio.to_thread(fetch, port)).status == 200
+
+    with running_backends("a") as backends:
+        asyncio.run(run(backends))
+
+
+def our_envoys():
+    return [
+        name
+        for name in os.listdir("/proc")
+        if name.isdigit() and parent_of(name) == os.getpid() and is_envoy(name)
+    ]
