@@ -116,12 +116,18 @@ def _waiting(pod: Object, status: Object) -> Trouble | None:
     if reason in STARTING:
         return None
     said = cut(waiting.get("message") or reason)
-    what = f'Unable to fetch image "{status.get("image", "")}": {said}' if "Image" in reason else said
+    what = f"Unable to fetch image{_named(status, said)}: {said}" if "Image" in reason else said
     known = HELP.get(reason, "")
     if reason == "CreateContainerError" and status.get("name") == INITIALIZER_CONTAINER:
         known = HELP_WITH_STORAGE
     helps = f"; {known}" if known else ""
     return Trouble(RUNTIME_UNHEALTHY, reason, f"{what}{helps}", meta.name(pod))
+
+
+def _named(status: Object, said: str) -> str:
+    """Return which image it is, unless that of a volume is meant, which the message names."""
+    image = status.get("image") or ""
+    return f' "{image}"' if image in said or 'image "' not in said else ""
 
 
 def _unschedulable(pod: Object) -> Trouble | None:

@@ -51,6 +51,7 @@ ABOUT_STORAGE = re.compile(
     r"AWS_\w+|S3_\w+|GOOGLE_\w+|AZURE_\w+|HF_(TOKEN|ENDPOINT)|MLFLOW_TRACKING_\w+|GIT_(USERNAME|PASSWORD)"
     r"|STORAGE_(ALLOW|IGNORE)_PATTERNS|(https?|no)_proxy|(HTTPS?|NO)_PROXY"
 )
+_DIGEST = re.compile(r"#sha256[=:](.*)$")
 _POD_SECURITY = "pod-security.kubernetes.io/enforce"
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?")
 MAX_SOURCES, MAX_URI = 16, 2048
@@ -165,6 +166,8 @@ def check_uri(uri: str) -> None:
         )
     if not rest.strip("/"):
         raise InvalidStorage(f"storageUri {uri!r} names nothing after {scheme}://")
+    if (digest := _DIGEST.search(uri)) and not re.fullmatch(r"[0-9a-fA-F]{64}", digest[1]):
+        raise InvalidStorage(f"storageUri {uri!r}: {digest[1]!r} is no SHA-256 of 64 hexadecimal digits")
     if scheme == "pvc":
         parse_claim(uri)
 
@@ -292,7 +295,7 @@ _AS_OWNER: Object = {"runAsUser": 0, "runAsGroup": 0, "runAsNonRoot": False}
 
 
 def _local_path(uri: str) -> str:
-    path = posixpath.normpath("/" + uri.removeprefix("file://").split("#")[0].lstrip("/"))
+    path = posixpath.normpath("/" + _DIGEST.sub("", uri).removeprefix("file://").lstrip("/"))
     if ".." in uri.split("/"):
         raise InvalidStorage(f"storageUri {uri!r}: the path must not contain '..'")
     return path

@@ -28,7 +28,7 @@ SCHEMES = (
     "abfs",
     "abfss",
 )
-_SHA256 = re.compile(r"#sha256[=:]([0-9a-fA-F]{64})$")
+_SHA256 = re.compile(r"#sha256[=:](.*)$")
 
 
 def find(
@@ -44,6 +44,8 @@ def find(
     """
     if found := _SHA256.search(uri):
         uri, sha256 = uri[: found.start()], found[1].lower()
+    if sha256 and not re.fullmatch(r"[0-9a-f]{64}", sha256):
+        raise StorageError(f"{sha256[:80]!r} is no SHA-256 of 64 hexadecimal digits")
     model = _patiently(lambda: _find(uri, around), say, wait)
     pieces = model.pieces
     if len(pieces) > 1 and not model.layers:
@@ -53,8 +55,6 @@ def find(
             raise StorageError(
                 f"{uri} has {len(pieces)} files: a SHA-256 can be given of a single one, or an archive"
             )
-        if not re.fullmatch(r"[0-9a-f]{64}", sha256):
-            raise StorageError(f"{sha256!r} is no SHA-256 in hexadecimal digits")
         pieces = [pieces[0]._replace(sha256=sha256, identity=f"{pieces[0].identity}\n{sha256}")]
     return model._replace(pieces=pieces)
 

@@ -128,6 +128,23 @@ ENDED = {"exitCode": 3, "reason": "Error", "message": "what was wrong", "finishe
         ),
         pytest.param(
             make_pod(
+                containerStatuses=[
+                    container(
+                        waiting={"reason": "ErrImagePull", "message": 'pulling image "model:1": no host'}
+                    )
+                ]
+            ),
+            (
+                "RuntimeUnhealthy",
+                "ImagePullBackOff",
+                'Unable to fetch image: pulling image "model:1": no host; '
+                "correct the image, or give its registry's imagePullSecrets",
+                0,
+            ),
+            id="image of a volume",
+        ),
+        pytest.param(
+            make_pod(
                 conditions=[
                     {
                         "type": "PodScheduled",

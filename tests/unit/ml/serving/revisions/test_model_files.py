@@ -154,6 +154,7 @@ def test_a_uri_reaches_the_initializer_as_it_is_written() -> None:
         ("ftp://host/x", "mlflow://, file://"),
         ("/local/path", "supported prefixes are"),
         ("s3://", "names nothing"),
+        ("https://h/model.onnx#sha256=0123", "'0123' is no SHA-256 of 64 hexadecimal digits"),
         ("pvc://Bad_Name/x", "no name of a claim"),
         ("pvc://claim/../x", "'..'"),
         ("http://h/a b", "no spaces"),

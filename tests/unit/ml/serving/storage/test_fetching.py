@@ -182,6 +182,8 @@ def test_a_digest_in_the_uri_is_what_the_file_must_be(server: FileServer, store:
     assert get(f"{server.url}/model#sha256={right}", store) == {"model": b"1"}
     with pytest.raises(StorageError, match="model is not what it should be: its SHA-256 is 6b86b2"):
         get(f"{server.url}/model#sha256={'0' * 64}", store)
+    with pytest.raises(StorageError, match="'6b86b' is no SHA-256 of 64 hexadecimal digits"):
+        get(f"{server.url}/model#sha256=6b86b", store)
 
 
 def test_a_model_has_a_limit_and_an_archive_cannot_exceed_it(server: FileServer, store: Store) -> None:
