@@ -79,14 +79,14 @@ class Contender:
     @property
     def leads(self) -> bool:
         """Tell what it says of itself."""
-        with urllib.request.urlopen(f"{self.health}/metrics", timeout=5) as answer:
+        with urllib.request.urlopen(f"{self.health}/metrics", timeout=60) as answer:
             return f'leader_election_master_status{{name="{LEASES[self.verb]}"}} 1' in answer.read().decode()
 
     def end(self, number: signal.Signals) -> int:
         """End it; return its exit code."""
         if self.process.poll() is None:
             self.process.send_signal(number)
-        return self.process.wait(20)
+        return self.process.wait(60)
 
 
 def holder(cluster: Cluster, verb: str) -> str:

@@ -71,7 +71,7 @@ def web(cluster: Cluster, namespace: str) -> str:
 
 def fetch(port: int) -> str:
     """Return what the host's loopback serves on that port."""
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=10) as answer:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=60) as answer:
         return answer.read().decode()
 
 

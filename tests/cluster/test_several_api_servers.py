@@ -61,7 +61,7 @@ class Server:
     def end(self, number: signal.Signals) -> int:
         if self.process.poll() is None:
             self.process.send_signal(number)
-        return self.process.wait(30)
+        return self.process.wait(60)
 
 
 class As:
@@ -107,7 +107,7 @@ def with_clients(servers: list[Server], scenario: Callable[[Client, Client], Awa
     async def main() -> None:
         one, two = (connect(server.kubeconfig) for server in servers)
         try:
-            async with asyncio.timeout(90):
+            async with asyncio.timeout(200):
                 await scenario(one, two)
         finally:
             await one.close()

@@ -136,7 +136,7 @@ def has_ipv6() -> bool:
     return os.path.exists("/proc/net/if_inet6")
 
 
-def wait_until(is_so: Callable[[], Any], seconds: float = 60) -> Any:
+def wait_until(is_so: Callable[[], Any], seconds: float = 120) -> Any:
     """Return what is_so says once that is true."""
     deadline = time.monotonic() + seconds
     while not (found := is_so()):

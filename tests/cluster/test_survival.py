@@ -206,7 +206,7 @@ def test_an_ordinary_user_runs_pods_and_services(rootless: ProaCommand, start_cl
     cluster.kubectl("expose", "pod", "server", "--type=NodePort", "--port=80", "--target-port=8080")
     cluster.kubectl("wait", "pod/server", "--for=condition=Ready", "--timeout=120s")
     port = cluster.get("service", "server")["spec"]["ports"][0]["nodePort"]
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=10) as answer:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=60) as answer:
         assert answer.status == 200
     assert cluster.kubectl("exec", "server", "--", "id", "-u").stdout == "0\n"
     assert cluster.proa.status()["nodes"][0]["isolation"].startswith("rootless")
@@ -234,7 +234,7 @@ def test_when_noded_is_killed_the_server_starts_it_again_with_pods_services_dns_
     status = fresh.get("pod", "server")["status"]["containerStatuses"][0]
     assert status["lastState"]["terminated"]["exitCode"] == 137
     fresh.kubectl("exec", "server", "--", "python", "-c", ASK_FROM_A_POD)
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=10) as answer:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=60) as answer:
         assert answer.status == 200
 
 
