@@ -64,7 +64,7 @@ def test_a_cron_job_starts_a_job_by_itself_and_by_hand(cluster: Cluster, namespa
     image = "--image=proa.local/python"
     cluster.kubectl("create", "-n", namespace, "cronjob", "tick", image, "--schedule=@every 1s", *command)
     cluster.kubectl("create", "-n", namespace, "job", "by-hand", "--from=cronjob/tick")
-    end = time.monotonic() + 60
+    end = time.monotonic() + 120
     while time.monotonic() < end:
         jobs = {job["metadata"]["name"]: job for job in cluster.get("jobs", "-n", namespace)["items"]}
         by_itself = [name for name in jobs if name.startswith("tick-")]

@@ -20,7 +20,7 @@ from support.clusters import Cluster, ProaCommand
 pytestmark = [pytest.mark.cluster, pytest.mark.xdist_group("cluster")]
 
 TIMING = ("--lease-duration", "4", "--renew-deadline", "3", "--retry-period", "0.5")
-DEADLINE_SECONDS = 60.0
+DEADLINE_SECONDS = 120.0
 LEASES = {"controllers": "kube-controller-manager", "scheduler": "kube-scheduler"}
 
 

@@ -64,7 +64,7 @@ def fill_store(pods: Pods) -> None:
 
 def run_once_there_is_room(pods: Pods, name: str, container: Object) -> None:
     """Start a pod; the store goes on by itself, a moment after there is room again."""
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 120
     while True:
         try:
             pods.run(name, container)

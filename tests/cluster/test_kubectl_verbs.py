@@ -191,7 +191,8 @@ def test_wait_events_and_debug(kubectl: Kubectl, namespace: str) -> None:
     kubectl("run", "one", "--image=proa.local/python", "--restart=Never", "--", "sleep", "60")
     kubectl("wait", "pod/one", "--for=condition=Ready", "--timeout=120s")
     kubectl("wait", "pod/one", "--for=jsonpath={.status.phase}=Running", "--timeout=5s")
-    assert "Started" in kubectl("events", "--for", "pod/one")
+    while "Started" not in kubectl("events", "--for", "pod/one"):
+        pass  # events are written beside
     kubectl("debug", "pod/one", "--image=python", "--copy-to=copy", "--", "true")
     assert "pod/copy" in kubectl("get", "pod/copy", "-o", "name")
     kubectl("delete", "pods", "--all", "--now")

@@ -153,7 +153,7 @@ def test_a_run_that_was_made_before_comes_from_the_cache(pipelines_cluster: Clus
 
 def test_a_step_that_asks_for_an_accelerator_waits_for_one(pipelines_cluster: Cluster) -> None:
     started = ask(pipelines_cluster, "2.17", "start", "accelerator")["accelerator"]
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 120
     while not (found := pods_of(pipelines_cluster, started)):
         assert time.monotonic() < deadline, "no pod within a minute"
     (pod,) = found

@@ -36,7 +36,7 @@ def test_a_pod_is_resized_in_place(cluster: Cluster, namespace: str) -> None:
         kubectl("patch", "pod", "grow", "--subresource", "resize", "-p", json.dumps(patch))
 
     def wait(path: str, wanted: str) -> None:
-        end = time.monotonic() + 60
+        end = time.monotonic() + 120
         while (found := kubectl("get", "pod", "grow", "-o", f"jsonpath={{{path}}}")) != wanted:
             assert time.monotonic() < end, f"{path} is {found!r}, not {wanted!r}"
             time.sleep(0.1)

@@ -40,7 +40,7 @@ pytestmark = [
 ]
 SERVERS = Path(__file__).with_name("servers")
 LEFT_OUT = ("/usr/share/doc", "/usr/share/man", "/usr/share/locale", "/etc/init.d", "/lib/systemd")
-DEADLINE_SECONDS = 60.0
+DEADLINE_SECONDS = 120.0
 PASSWORD = "correct horse"
 T = TypeVar("T")
 

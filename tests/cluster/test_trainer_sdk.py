@@ -46,7 +46,9 @@ def test_torch_trains_on_two_nodes_that_find_one_another_by_name(
         assert seen["logs"][f"node-{rank}"][0] == f"rank={rank} of=2 node={rank} sum=3.0"
     assert seen["followed"] == seen["logs"]["node-0"]
     met = [float(lines[1].partition("=")[2]) for lines in seen["logs"].values()]
-    assert min(met) < 2.0, "who came last waited for a name, not for a process"
+    assert min(met) < 4.5, (
+        "who came last waited for a name, not for a process"
+    )  # a lookup tries again after 5 s
     assert ["TrainJob", "AllJobsCompleted"] in seen["events"]
     assert ["Pod", "ImageAlias"] in seen["events"]
     assert seen["name"] in seen["listed"]

@@ -97,7 +97,7 @@ class Attempt:
         victim = self.victims / str(self.choose.choice(VALUES))
         victim.touch()
         self.begin()
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 120
         while not (processes := find_processes(f"training-of-{self.name} {victim.name}")):
             assert time.monotonic() < deadline, self.cluster.get("experiment", self.name)["status"]
             time.sleep(0.05)

@@ -16,7 +16,7 @@ from support.clusters import Cluster
 
 pytestmark = [pytest.mark.cluster, pytest.mark.xdist_group("cluster")]
 IMAGE, MISSING = "proa.local/python", "registry.invalid/none:1"
-SECONDS = 60
+SECONDS = 120
 
 
 class Kubectl:

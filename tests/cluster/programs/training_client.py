@@ -12,7 +12,7 @@ from kubeflow.training import models as m
 from kubernetes import client as k8s
 
 QUICK = {"polling_interval": 1, "wait_timeout": 120}
-PATIENCE_SECONDS = 60.0
+PATIENCE_SECONDS = 120.0
 
 
 def train(parameters):
