@@ -45,8 +45,11 @@ class ComponentPlan(NamedTuple):
 
     @property
     def routed(self) -> tuple[Share, ...]:
-        """Return who is to get requests: the first revision already while it starts, which has them wait."""
-        if self.shares or not self.rollout.created or self.created is None:
+        """Return who is to get requests: the first revision already while it starts, which has them wait.
+
+        Nobody waits for one that has failed: there is no route until it is on its way again.
+        """
+        if self.shares or self.created is None or self.created.status == FALSE:
             return self.shares
         return (Share(self.rollout.created, 100, True),)
 

@@ -318,6 +318,24 @@ def test_a_roll_out_that_fails_leaves_the_last_one_serving_and_says_why():
     asyncio.run(run())
 
 
+def test_nobody_waits_for_a_first_revision_that_failed_until_it_is_ready():
+    async def run() -> None:
+        async with running() as world:
+            await world.apply()
+            assert world.weights("iris") == {FIRST: 100}
+
+            await world.run_pod(f"{FIRST}-deployment", FAILED)
+
+            assert world.names(HTTP_ROUTES) == []
+            assert world.conditions()["PredictorReady"] == ("False", "RevisionFailed")
+
+            await world.serve(f"{FIRST}-deployment")
+            assert world.weights("iris") == {FIRST: 100}
+            assert world.conditions()["Ready"] == ("True", "")
+
+    asyncio.run(run())
+
+
 def test_what_is_over_stays_until_the_gateway_leads_elsewhere():
     async def run() -> None:
         async with running() as world:
