@@ -359,5 +359,5 @@ def remembered_backoffs(pod: Object, node: NodeServices) -> dict[str, BackOff]:
             delay = min(
                 settings.backoff_initial_seconds * 2.0 ** min(attempt - 1, 10), settings.backoff_max_seconds
             )
-            found[container.config.name] = BackOff(delay, container.created_at)
+            found[container.config.name] = BackOff(delay, container.created_at, settings.backoff_max_seconds)
     return found

@@ -270,6 +270,14 @@ def test_a_crash_loop_waits_from_the_time_of_the_crash() -> None:
     assert decide(view, NOW + 6).steps == (StartContainer("app", 2, is_restart=True),)
 
 
+def test_what_crashed_long_ago_is_no_crash_loop() -> None:
+    """A server that failed a few times as it started, and ran for an hour since, is back at once."""
+    crashed = make_container(state="Exited", code=1, attempt=5, ago=0)
+    view = look(make_pod(), crashed, backoffs={"app": BackOff(300, NOW - 3600)})
+
+    assert decide(view, NOW).steps == (StartContainer("app", 6, is_restart=True),)
+
+
 def test_only_the_last_attempt_is_kept_for_its_logs() -> None:
     attempts = [make_container(state="Exited", code=1, attempt=n) for n in (2, 1, 0)]
 
