@@ -16,6 +16,9 @@ Object = dict[str, Any]
 SUFFIX_ALPHABET = "bcdfghjklmnpqrstvwxz2456789"
 """What generated names end in: no vowels, so no words (apimachinery/pkg/util/rand)."""
 
+LAST_SECOND = 253_402_300_799
+"""The end of the year 9999: RFC 3339 has no later one, and a grace period may be any number of seconds."""
+
 
 def name(obj: Object) -> str:
     """Return metadata.name."""
@@ -138,8 +141,8 @@ def with_condition(
 
 
 def format_time(epoch: float) -> str:
-    """Return seconds since the epoch as metav1.Time: "2026-01-02T03:04:05Z"."""
-    return datetime.fromtimestamp(int(epoch), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    """Return seconds since the epoch as metav1.Time: "2026-01-02T03:04:05Z"; the year 9999 is the last there is."""
+    return datetime.fromtimestamp(min(int(epoch), LAST_SECOND), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def format_micro_time(epoch: float) -> str:

@@ -53,6 +53,13 @@ class TestPods:
             "2027-01-15T08:00:05Z",
         )
 
+    def test_a_grace_without_end_is_one_to_the_end_of_time(self, api):
+        api.pod("p")
+        bind(api)
+        answer = api.delete(f"{PODS}/p", {"gracePeriodSeconds": 2**63 - 1}).json
+        assert answer["metadata"]["deletionTimestamp"] == "9999-12-31T23:59:59Z"
+        assert api.delete(f"{PODS}/p?gracePeriodSeconds=0").status == 200
+
     def test_a_binding_is_made_once(self, api):
         api.pod("p")
         assert bind(api).status == 201

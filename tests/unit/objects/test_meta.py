@@ -72,6 +72,7 @@ def test_times_are_read(text, epoch):
 
 def test_times_are_written():
     assert meta.format_time(1767323045.9) == "2026-01-02T03:04:05Z"
+    assert meta.format_time(2.0**63) == "9999-12-31T23:59:59Z"
     assert meta.format_micro_time(1767323045.25) == "2026-01-02T03:04:05.250000Z"
 
 
