@@ -4,6 +4,9 @@ The kernel drops a signal for the first process of a PID namespace that has no h
 interpreter that has not got to installing its own would never hear that it is to stop, and take all of its grace. So a
 signal is sent again until there is a handler, or until it is kept for sure: blocked by who waits for it (sigwait(3),
 signalfd(2)), and not only while a shell forks. A sidecar needs it, whose pod's containers may end before it is up.
+
+`runc start` returns before runc's own process has become the program. That one is Go's: it has handlers for all
+signals, and they do nothing for the program.
 """
 
 from __future__ import annotations
@@ -23,6 +26,7 @@ if TYPE_CHECKING:
 FIRST_LOOK_SECONDS = 0.005
 MAX_LOOK_SECONDS = 0.5
 _MASKS = (b"SigBlk:", b"SigIgn:", b"SigCgt:")
+_NOT_YET_THE_PROGRAM = b"Name:\trunc:["
 
 
 def find_hearing(pid: int, number: int, proc: str = "/proc") -> Hearing:
@@ -34,6 +38,8 @@ def find_hearing(pid: int, number: int, proc: str = "/proc") -> Hearing:
             lines = file.read().split(b"\n")
     except OSError:
         return "sure"  # it has ended
+    if lines[0].startswith(_NOT_YET_THE_PROGRAM):
+        return "lost"
     known = {line[:7] for line in lines if line.startswith(_MASKS) and int(line[7:], 16) >> (number - 1) & 1}
     if b"SigCgt:" in known or b"SigIgn:" in known:
         return "sure"

@@ -15,11 +15,11 @@ TERM = 1 << (signal.SIGTERM - 1)
 
 
 def write_status(
-    proc: Path, *, caught: int = 0, blocked: int = 0, ignored: int = 0, wchan: str = "0"
+    proc: Path, *, name: str = "sh", caught: int = 0, blocked: int = 0, ignored: int = 0, wchan: str = "0"
 ) -> None:
     folder = proc / str(PID)
     folder.mkdir(exist_ok=True)
-    lines = {"Name": "sh", "SigQ": "4/96365", "SigPnd": f"{0:016x}", "SigBlk": f"{blocked:016x}"}
+    lines = {"Name": name, "SigQ": "4/96365", "SigPnd": f"{0:016x}", "SigBlk": f"{blocked:016x}"}
     lines |= {"SigIgn": f"{ignored:016x}", "SigCgt": f"{caught:016x}"}
     (folder / "status").write_text("".join(f"{name}:\t{value}\n" for name, value in lines.items()))
     (folder / "wchan").write_text(wchan)
@@ -48,6 +48,7 @@ class OneByOne:
         ({"ignored": TERM}, "sure"),
         ({"blocked": TERM}, "kept"),
         ({"wchan": "do_sigtimedwait.isra.0"}, "kept"),
+        ({"name": "runc:[2:INIT]", "caught": TERM, "ignored": TERM}, "lost"),
         ({"caught": TERM << 1, "blocked": TERM >> 1, "wchan": "do_wait"}, "lost"),
     ],
 )
