@@ -13,6 +13,7 @@ import posixpath
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
+from urllib.parse import unquote
 
 from proa.ml.serving.kinds import INITIALIZER_CONTAINER, MODELS_FOLDER
 from proa.objects import meta
@@ -295,10 +296,10 @@ _AS_OWNER: Object = {"runAsUser": 0, "runAsGroup": 0, "runAsNonRoot": False}
 
 
 def _local_path(uri: str) -> str:
-    path = posixpath.normpath("/" + _DIGEST.sub("", uri).removeprefix("file://").lstrip("/"))
-    if ".." in uri.split("/"):
+    path = unquote(_DIGEST.sub("", uri).removeprefix("file://"))
+    if ".." in path.split("/"):
         raise InvalidStorage(f"storageUri {uri!r}: the path must not contain '..'")
-    return path
+    return posixpath.normpath("/" + path.lstrip("/"))
 
 
 def _common_path(sources: Sequence[Source]) -> str:

@@ -9,6 +9,7 @@ import os
 import posixpath
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import unquote
 
 from proa.ml.serving.storage.archives import kind_of
 from proa.ml.serving.storage.pieces import Model, Opened, Piece, StorageError, Surroundings
@@ -18,7 +19,7 @@ CHUNK_BYTES = 1 << 20
 
 def find(uri: str, around: Surroundings) -> Model:
     """Return what is at a path."""
-    path = Path(posixpath.normpath("/" + uri.removeprefix("file://").lstrip("/")))
+    path = Path(posixpath.normpath("/" + unquote(uri.removeprefix("file://")).lstrip("/")))
     root = path
     if around.sources is not None and (around.sources / str(around.number)).is_dir():
         root = around.sources / str(around.number) / path.name

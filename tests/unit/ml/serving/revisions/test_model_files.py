@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -108,6 +109,9 @@ def test_files_of_the_node_are_shown_to_the_initializer_alone_and_only_where_hos
 ):
     found = files_of("file:///home/me/iris.joblib")
     assert {"name": "kserve-source-0", "hostPath": {"path": "/home/me/iris.joblib"}} in found.volumes
+    named = files_of(Path("/home/my ïris").as_uri())
+    assert {"name": "kserve-source-0", "hostPath": {"path": "/home/my ïris"}} in named.volumes
+    assert named.init_containers[0]["volumeMounts"][-1]["mountPath"] == "/mnt/sources/0/my ïris"
     assert [mount["mountPath"] for mount in found.mounts] == ["/mnt/models"]
     assert "hostPath" not in str(files_of("file:///a", namespace=make_namespace("baseline")).volumes)
 
@@ -174,6 +178,7 @@ def test_a_uri_that_cannot_be_served_is_refused_with_what_would(uri: str, words:
         ([Source("s3://b/x", "/a"), Source("s3://b/y", "/b")], "have no common parent beyond root"),
         ([Source("s3://b/x", "/a"), Source("s3://b/y", "/a")], "a mountPath of its own"),
         ([Source("file:///../etc", "/a")], "'..'"),
+        ([Source("file:///a/%2e%2E/etc", "/a")], "'..'"),
     ],
 )
 def test_paths_that_cannot_be_mounted_are_refused(sources: list[Source], words: str) -> None:

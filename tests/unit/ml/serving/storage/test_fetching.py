@@ -224,16 +224,20 @@ def test_an_archive_that_is_none_is_told(name: str, server: FileServer, store: S
 
 
 def test_files_of_the_node_are_copied_and_links_that_lead_out_are_not(tmp_path: Path, store: Store) -> None:
-    shown = tmp_path / "sources" / "0" / "model"
+    shown = tmp_path / "sources" / "0" / "a model"
     (shown / "sub").mkdir(parents=True)
     (shown / "a").write_bytes(b"1")
     (shown / "sub" / "b").symlink_to("../a")
     (shown / "empty").write_bytes(b"")
     sources = tmp_path / "sources"
-    assert get("file:///home/me/model", store, sources=sources) == {"a": b"1", "empty": b"", "sub/b": b"1"}
+    assert get("file:///home/me/a%20model", store, sources=sources) == {
+        "a": b"1",
+        "empty": b"",
+        "sub/b": b"1",
+    }
     (shown / "c").symlink_to("/etc/passwd")
     with pytest.raises(StorageError, match="c is a link that leads out of the folder"):
-        get("file:///home/me/model", store, sources=sources)
+        get("file:///home/me/a%20model", store, sources=sources)
     with pytest.raises(StorageError, match="does not exist"):
         get("file:///home/me/other", store, sources=sources)
 
