@@ -20,7 +20,6 @@ from pathlib import Path
 from proa.network.gateway.admin import Admin, AdminError
 from proa.network.gateway.envoy_config import ADMIN_SOCKET
 from proa.network.gateway.handover import BASE_IDS, Handover
-from proa.network.gateway.xds import stats_of
 
 logger = logging.getLogger(__name__)
 
@@ -39,7 +38,6 @@ LINE_BYTES = 65536
 REJECTED = "update rejected"
 OUR_SIGNAL = "caught ENVOY_SIGTERM"
 PID_FILE = "envoy.pid"
-REQUESTS_PATH = "/stats?format=json&filter=downstream_rq_active$"
 
 
 class EnvoyMissing(Exception):
@@ -106,20 +104,6 @@ class Envoy:
         if self._process is not None:
             with contextlib.suppress(ProcessLookupError):
                 self._process.terminate()
-
-    async def drain(self, seconds: float) -> None:
-        """Have it accept no more connections, and return when it has answered what it has in hand, or time is over."""
-        with contextlib.suppress(AdminError, TimeoutError):  # it has ended
-            async with asyncio.timeout(seconds):
-                await self.admin.post("/drain_listeners")
-                while True:
-                    if not self.is_running or not await self._count_requests():
-                        return
-                    await asyncio.sleep(POLL_SECONDS)
-
-    async def _count_requests(self) -> int:
-        stats = stats_of(await self.admin.get(REQUESTS_PATH))
-        return sum(int(value) for name, value in stats.items() if not name.startswith("http.admin."))
 
     async def stop(self) -> None:
         """End it; connections to our sockets wait from now on."""

@@ -3,8 +3,8 @@
 In this order: endpoints; clusters, old and new ones; when Envoy has these, routes and listeners; the old clusters go
 half a minute later. Endpoints alone are told at once (endpoints.py).
 
-When the node ends whose network Envoy is in, connections wait at the host's ports, which are ours, for the next Envoy
-in the next network. Where other nodes are up, the old one goes on meanwhile, and ends what it has in hand.
+When the node ends whose network Envoy is in, so does Envoy: from there other nodes are not reached for long either. Who
+connects waits at the host's ports, which are ours, for the next Envoy in the next network.
 """
 
 from __future__ import annotations
@@ -36,8 +36,6 @@ logger = logging.getLogger(__name__)
 
 ACCEPT_SECONDS = 5.0
 POLL_SECONDS = 0.01
-DRAIN_SECONDS = 2.0
-"""What an Envoy may take for what it has in hand when another takes its place: connections wait meanwhile."""
 RETIRE_SECONDS = 30.0
 """How long a backend stays that no route leads to any more: its last requests end meanwhile."""
 LOG_BYTES = 16 << 20
@@ -61,10 +59,6 @@ class Place(Protocol):
     @property
     def supervisor(self) -> int:
         """The process that the node's network goes with; 0 where that is the host's."""
-
-    @property
-    def is_alone(self) -> bool:
-        """Tell whether nothing can be reached once that process has ended: no other node is up."""
 
     @property
     def can_change_user(self) -> bool:
@@ -143,7 +137,6 @@ class Proxy:
     async def renew(self, snapshot: Snapshot) -> None:
         """Begin anew in a node that was made anew; the host's ports stay open meanwhile."""
         self._watch_no_more()
-        await self._envoy.drain(DRAIN_SECONDS)
         await self._envoy.stop()
         await self._endpoints.close()
         self.ports.forget_node()
@@ -189,10 +182,9 @@ class Proxy:
     def _node_ended(self) -> None:
         """Let whoever connects wait at our ports, where Envoy can reach nothing any more."""
         self._watch_no_more()
-        if self._place.is_alone:
-            logger.info("the network that Envoy is in has ended; requests wait for the next one")
-            self.waits_for_node = True
-            self._envoy.let_go()
+        logger.info("the network that Envoy is in has ended; requests wait for the next one")
+        self.waits_for_node = True
+        self._envoy.let_go()
 
     def _watch_no_more(self) -> None:
         if self._supervisor >= 0:

@@ -10,7 +10,6 @@ import subprocess
 
 import pytest
 
-from proa.network.gateway import proxy as proxy_module
 from proa.network.gateway.envoy import find_binary
 from proa.network.gateway.handover import VERSION
 from proa.network.gateway.ingress import DEFAULT_CERTIFICATE
@@ -412,31 +411,6 @@ def test_whoever_connects_while_there_is_no_network_waits_for_the_next(tmp_path,
             await proxy.renew(snapshot)
             assert not proxy.waits_for_node
             assert {answer.status for answer in await asyncio.gather(*waiting)} == {200}
-
-    with running_backends("a") as backends:
-        asyncio.run(run(backends))
-
-
-def test_what_is_in_hand_is_answered_before_another_envoy_takes_over_where_other_nodes_are_up(
-    tmp_path, place, monkeypatch
-):
-    monkeypatch.setattr(proxy_module, "DRAIN_SECONDS", 60.0)
-    place.is_alone = False
-
-    async def run(backends):
-        snapshot = make_snapshot([door(route("r", "/", "a"))], backends)
-        async with running_proxy(tmp_path, snapshot, place) as proxy:
-            port = proxy.ports.public[PORT]
-            os.kill(place.supervisor, signal.SIGKILL)
-            slow = asyncio.create_task(asyncio.to_thread(fetch, port, "/slow", headers={"x-sleep": "0.3"}))
-            async with asyncio.timeout(60):
-                while "/slow" not in backends["a"].requests:
-                    await asyncio.sleep(0.005)
-            assert not proxy.waits_for_node
-            place.supervisor = 0
-            await proxy.renew(snapshot)
-            assert (await slow).status == 200
-            assert (await asyncio.to_thread(fetch, port)).status == 200
 
     with running_backends("a") as backends:
         asyncio.run(run(backends))
