@@ -2,7 +2,7 @@
 
 A Deployment's template is made again only when what makes it has changed (its hash tells); its replicas are the HPA's,
 but for those that nobody scales. A canary gets its traffic when it has a pod that is available, and the stable one
-gives up replicas to it only then.
+gives up replicas to it only then. A predictor of another name serves on until the one that takes its place is ready.
 Source: pkg/controller/v1beta1/inferenceservice/reconcilers/raw of KServe; PropagateRawStatus of its
 pkg/apis/serving/v1beta1/inference_service_status.go.
 """
@@ -10,11 +10,11 @@ pkg/apis/serving/v1beta1/inference_service_status.go.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from proa.client.protocol import Object
-from proa.ml.serving.kinds import PREDICTOR, SERVICE_LABEL
+from proa.ml.serving.kinds import COMPONENT_LABEL, PREDICTOR, SERVICE_LABEL
 from proa.ml.serving.operator.access import make_files
 from proa.ml.serving.operator.children import Changes, NotOwned, carry_out, owned, plan_children
 from proa.ml.serving.operator.choosing import Chosen, choose, choose_for
@@ -51,6 +51,8 @@ DEFAULT_STRATEGY: Object = {
     "type": "RollingUpdate",
     "rollingUpdate": {"maxUnavailable": "25%", "maxSurge": "25%"},
 }
+CANARY_ANNOTATION = "serving.proa.dev/canary"
+"""On a Deployment: the name of the canary that it is, "" for none."""
 _SERVES = (DEPLOYMENTS, SERVICES)
 """What goes only when others serve in its place."""
 _MADE_ONCE = ("template", "selector", "progressDeadlineSeconds")
@@ -76,7 +78,7 @@ async def reconcile_standard(world: World) -> Result:
         variants = list_variants(chosen.isvc)
         made = await asyncio.gather(*(_make(world, chosen, one, there.get(one.name)) for one in variants))
         ready = {name for name, one in there.items() if (one.get("status") or {}).get("availableReplicas")}
-        components = _components(isvc, made, ready)
+        components = _components(isvc, made, ready, _former(there, made, ready))
         routing = plan_standard_routing(isvc, components, world.configuration.ingress, world.settings.way)
         await _carry_out(world, made, ready, routing)
     except CannotMake as error:
@@ -110,7 +112,7 @@ async def _make(world: World, chosen: Chosen, variant: Variant, there: Object | 
     metadata: Object = {
         "name": variant.name,
         "labels": {**merged.labels, **component_labels(world.isvc, kind), **selector},
-        "annotations": {HASH_ANNOTATION: digest},
+        "annotations": {HASH_ANNOTATION: digest, CANARY_ANNOTATION: variant.canary},
     }
     spec: Object = {"strategy": variant.spec.get("deploymentStrategy") or DEFAULT_STRATEGY}
     if variant.scaled_by == BY_NOBODY or there is None:
@@ -134,12 +136,35 @@ async def _make(world: World, chosen: Chosen, variant: Variant, there: Object | 
     return Made(variant, {"metadata": metadata, "spec": spec}, template["spec"])
 
 
-def _components(isvc: Object, made: Sequence[Made], ready: set[str]) -> tuple[Component, ...]:
+def _former(there: Mapping[str, Object], made: Sequence[Made], ready: set[str]) -> Backend | None:
+    """Return the predictor of another name that serves until the one that is wanted is ready, None for none."""
+    names = {one.variant.name for one in made}
+    if made[0].variant.name in ready:
+        return None
+    found = [
+        one
+        for name, one in there.items()
+        if name in ready - names
+        and meta.labels(one).get(COMPONENT_LABEL) == PREDICTOR
+        and not meta.annotations(one).get(CANARY_ANNOTATION)
+    ]
+    newest = max(found, key=lambda one: str(one["metadata"].get("creationTimestamp")), default=None)
+    return None if newest is None else _backend(meta.name(newest), newest["spec"]["template"]["spec"])
+
+
+def _components(
+    isvc: Object, made: Sequence[Made], ready: set[str], former: Backend | None
+) -> tuple[Component, ...]:
     """Return where requests may go: a canary once it is ready; a component that was added once it was ready."""
     status = isvc.get("status") or {}
     told = status.get("components") or {}
     kinds = dict.fromkeys(one.variant.kind for one in made)
-    found = (_component(kind, [one for one in made if one.variant.kind == kind], ready) for kind in kinds)
+    found = (
+        _component(
+            [one for one in made if one.variant.kind == kind], ready, former if kind == PREDICTOR else None
+        )
+        for kind in kinds
+    )
     return tuple(
         one
         for one in found
@@ -150,17 +175,19 @@ def _components(isvc: Object, made: Sequence[Made], ready: set[str]) -> tuple[Co
     )
 
 
-def _component(kind: str, made: Sequence[Made], ready: set[str]) -> Component:
+def _component(made: Sequence[Made], ready: set[str], former: Backend | None) -> Component:
+    """Return the component of these variants, the first of which is no canary; `former` serves in its place."""
     stable = made[0].variant
     canaries = [one.variant for one in made[1:] if one.variant.name in ready and one.variant.percent]
     rest = 100 - sum(one.percent for one in canaries)
-    shares = [Share(stable.name, rest, True), *(Share(one.name, one.percent, False) for one in canaries)]
-    return Component(kind, tuple(_backend(one) for one in made), tuple(shares), stable.spec.get("timeout"))
+    main = Share(former.name, rest, False) if former else Share(stable.name, rest, True)
+    shares = (main, *(Share(one.name, one.percent, False) for one in canaries))
+    backends = (*(_backend(one.variant.name, one.pod_spec) for one in made), *([former] if former else ()))
+    return Component(stable.kind, backends, shares, stable.spec.get("timeout"))
 
 
-def _backend(made: Made) -> Backend:
-    ports = pod_ports(made.pod_spec)
-    name = made.variant.name
+def _backend(name: str, pod_spec: Object) -> Backend:
+    ports = pod_ports(pod_spec)
     return Backend(name, tuple(standard_selector(name).items()), Ports(ports.http, ports.grpc))
 
 

@@ -489,6 +489,26 @@ def test_standard_mode_has_a_deployment_an_hpa_and_canaries_beside_it():
     asyncio.run(run())
 
 
+def test_a_predictor_of_another_name_takes_the_place_of_one_once_it_is_ready():
+    async def run() -> None:
+        standard = {"serving.kserve.io/deploymentMode": "Standard"}
+        async with running() as world:
+            await world.apply(annotations=standard)
+            await world.serve("iris-predictor")
+
+            renamed = {"predictor": {"model": MODEL, "name": "blue", "timeout": 9}}
+            await world.apply_spec("iris", renamed, standard)
+            assert world.names(DEPLOYMENTS) == ["iris-blue-predictor", "iris-predictor"]
+            assert world.weights("iris") == {"iris-predictor": 100}
+
+            await world.serve("iris-blue-predictor")
+            assert world.weights("iris") == {"iris-blue-predictor": 100}
+            await world.accept_routes()
+            assert world.names(DEPLOYMENTS) == ["iris-blue-predictor"]
+
+    asyncio.run(run())
+
+
 def test_a_roll_out_that_fails_in_standard_mode_is_told_while_the_last_one_serves():
     async def run() -> None:
         standard = {"serving.kserve.io/deploymentMode": "Standard"}
