@@ -308,9 +308,11 @@ def test_an_exit_code_is_kept(node: Node, script: str, exit_code: int, signalled
 
 def test_output_goes_to_the_log_in_cri_format(node: Node) -> None:
     async def body(client: NodedClient) -> None:
-        config = shell(node, "echo out; sleep 0.05; echo err >&2; sleep 0.05; printf 'no newline'")
+        config = shell(node, "echo out; echo err >&2; printf 'no newline'")
         await run_to_end(client, config)
-        assert log_lines(config) == [("stdout", "out"), ("stderr", "err"), ("stdout", "no newline")]
+        found = log_lines(config)  # each stream is in order
+        assert [text for stream, text in found if stream == "stdout"] == ["out", "no newline"]
+        assert [text for stream, text in found if stream == "stderr"] == ["err"]
 
     run(node, body)
 
@@ -648,9 +650,12 @@ def test_containers_of_a_pod_may_share_their_processes(node: Node) -> None:
         sandbox = await make_sandbox(client, share_processes=True)
         mark = f"1{time.monotonic_ns() % 10**8}"
         first = await start(client, sandbox, shell(node, f"sleep {mark} & exec sleep {mark}"))
+        await until(lambda: len(processes_with(mark)) == 2)
         script = """
             cat /proc/1/comm; pgrep -xc sleep
-            (sleep 0.01 & exec sleep 0.02); sleep 0.1; grep -l 'State:.Z' /proc/[0-9]*/status | wc -l
+            (sleep 0.01 & exec sleep 0.02); sleep 0.1
+            for i in $(seq 600); do dead=$(grep -l 'State:.Z' /proc/[0-9]*/status | wc -l); [ $dead = 0 ] && break
+                sleep 0.1; done; echo $dead
             ls /proc/1/root/ 2>&1 | grep -c 'Permission denied'; kill -9 1; test -d /proc/1 && echo held
         """
         config = shell(node, script)
@@ -1211,7 +1216,7 @@ def test_nothing_is_left_of_a_killed_noded_and_the_next_one_remembers(own_node: 
         namespace = os.readlink(f"/proc/{pid}/ns/net")
         os.kill(pid, signal.SIGKILL)
         await until(lambda: not processes_with(marker))
-        assert not own_node.isolated or namespace not in namespaces("net")
+        await until(lambda: not own_node.isolated or namespace not in namespaces("net"))
         assert str(own_node.directory) not in Path("/proc/self/mountinfo").read_text()
 
     async def main() -> None:
@@ -1310,7 +1315,7 @@ def test_thirty_pods_leave_nothing(own_node: Node) -> None:
             await asyncio.gather(*(one(client, number) for number in range(10)))
         assert await client.list_containers() == []
         await until(lambda: len(os.listdir(f"/proc/{pid}/fd")) == fds)
-        assert not own_node.isolated or Path(f"/proc/{pid}/mountinfo").read_text() == mounts
+        await until(lambda: not own_node.isolated or Path(f"/proc/{pid}/mountinfo").read_text() == mounts)
         roots = own_node.directory / "state" / "roots"
         await until(lambda: list(roots.iterdir()) == [])
         await until(
