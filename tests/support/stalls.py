@@ -38,7 +38,6 @@ def units_of(work: Callable[[], object], enough: float) -> float:
 def _tries(work: Callable[[], object], enough: float) -> Iterator[float]:
     for _ in range(TRIES):
         one = min(unit() for _ in range(3))
-        gc.collect()
         gc.disable()  # what other tests have left would be walked here
         try:
             began = thread_time()
@@ -65,7 +64,6 @@ def stalls() -> Iterator[Stalls]:
             seen.longest = max(seen.longest, (thread_time() - began) * 1000)
 
     asyncio.Handle._run = watched  # type: ignore[method-assign]
-    gc.collect()
     gc.disable()  # the server collects cycles apart; what other tests have left would be walked here
     try:
         yield seen

@@ -395,7 +395,6 @@ def test_of_two_operators_one_works_and_the_other_goes_on_after_it(tmp_path: Pat
 def test_a_step_costs_the_same_in_a_large_run(tmp_path: Path):
     async def seconds_of(world: World, steps: int) -> float:
         spec = make_spec({f"t{n}": add(n, 1) for n in range(steps)})
-        gc.collect()
         gc.disable()  # what other tests have left would be walked here
         try:
             begun = time.thread_time()
