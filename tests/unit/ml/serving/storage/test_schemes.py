@@ -26,7 +26,7 @@ from proa.ml.serving.storage.sources import find
 from proa.ml.serving.storage.store import Store
 from support.etcd import free_port
 from support.file_server import Answer, Asked, FileServer, run_file_server
-from support.sdk_venvs import SERVING, VENVS, make_sdk_venv
+from support.sdk_venvs import TORCH, VENVS, make_sdk_venv
 from support.seaweedfs import ACCESS_KEY, SECRET_KEY, SeaweedFS, open_bucket, run_seaweedfs
 
 FILES = {"config.json": b"{}", "sub/model.safetensors": bytes(range(256)) * 4096}
@@ -276,9 +276,9 @@ def test_a_model_of_the_hub(uri: str, server: FileServer, store: Store) -> None:
 
 @pytest.mark.timeout(900)
 def test_the_hubs_own_client_gets_the_same_of_this_server(server: FileServer, tmp_path: Path) -> None:
-    if not (VENVS / "serving").exists():
-        pytest.skip("not on this machine: no .venvs/serving")
-    python = make_sdk_venv("serving", SERVING)  # it may be about to be made
+    if not (VENVS / "torch").exists():
+        pytest.skip("not on this machine: no .venvs/torch")
+    python = make_sdk_venv("torch", TORCH)  # it may be about to be made
     serve_hub(server, token="t")
     program = (
         "import sys; from huggingface_hub import HfApi, hf_hub_url\n"
