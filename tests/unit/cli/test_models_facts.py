@@ -119,6 +119,33 @@ def test_revisions_are_told_with_their_traffic_and_pods_the_newest_first() -> No
     assert traffic_of(read()) == "predictor-00002 10% predictor-00001 90%"
 
 
+@pytest.mark.parametrize(
+    ("predictor", "canary_is_ready", "expected"),
+    [
+        ("", True, {"iris-predictor": 70, "iris-blue-predictor": 30}),
+        ("", False, {"iris-predictor": 100, "iris-blue-predictor": 0}),
+        ("green", True, {"iris-predictor": 70, "iris-blue-predictor": 30}),
+    ],
+    ids=["a canary", "one that starts", "a predictor of another name that starts"],
+)
+def test_without_revisions_who_is_ready_has_its_share(
+    predictor: str, canary_is_ready: bool, expected: dict[str, int]
+) -> None:
+    canary = {"name": "blue", "ready": canary_is_ready, "trafficPercent": 30}
+    service = make_service(components={"predictor": {}}, canaryStatuses=[canary])
+    service["spec"]["predictor"]["name"] = predictor
+    deployments = [
+        {
+            "metadata": {"name": name, "labels": LABELS | {"app": f"isvc.{name}"}},
+            "spec": {"replicas": 1},
+            "status": {"availableReplicas": 1},
+        }
+        for name in expected
+    ]
+    served = read_served(service, deployments, [])
+    assert {one.name: one.percent for one in served.revisions} == expected
+
+
 def test_objects_of_other_components_are_left_out() -> None:
     transformer = make_deployment("iris-transformer-00001")
     transformer["metadata"]["labels"]["component"] = "transformer"

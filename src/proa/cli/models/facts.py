@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from proa.client.protocol import Object
@@ -12,6 +12,7 @@ from proa.ml.serving.kinds import (
     REVISION_LABEL,
     SERVICE_LABEL,
 )
+from proa.ml.serving.revisions.names import component_name, predictor_name
 from proa.objects import meta
 from proa.objects.pods import is_ready
 
@@ -71,6 +72,7 @@ def read_served(service: Object, deployments: Iterable[Object], pods: Iterable[O
     component = (status.get("components") or {}).get(PREDICTOR) or {}
     is_rolled_out = component.get("latestReadyRevision") == component.get("latestCreatedRevision")
     form, source = _model_of(service)
+    known = list(deployments)
     return Served(
         name=meta.name(service),
         namespace=meta.namespace(service),
@@ -81,7 +83,9 @@ def read_served(service: Object, deployments: Iterable[Object], pods: Iterable[O
         format=form,
         source=source,
         runtime=status.get("servingRuntimeName") or status.get("clusterServingRuntimeName") or "",
-        revisions=tuple(_revisions(component.get("traffic") or (), deployments, pods)),
+        revisions=tuple(
+            _revisions(component.get("traffic") or _standard_traffic(service, known), known, pods)
+        ),
         created=meta.parse_time(service["metadata"]["creationTimestamp"]),
         is_failed=is_observed and has_failed,
         is_settled=is_observed and (has_failed or (state == READY and is_rolled_out) or state == STOPPED),
@@ -98,8 +102,25 @@ def by_service(objects: Iterable[Object]) -> dict[str, list[Object]]:
     return found
 
 
+def _standard_traffic(service: Object, deployments: Sequence[Object]) -> list[Mapping[str, object]]:
+    """Return who gets how much where there are no revisions: ready canaries theirs, one predictor the rest."""
+    told = (service.get("status") or {}).get("canaryStatuses") or ()
+    canaries = {predictor_name(meta.name(service), one["name"]): one for one in told}
+    shares = {name: int(one.get("trafficPercent") or 0) for name, one in canaries.items() if one.get("ready")}
+    serving = [
+        name
+        for one in deployments
+        if (name := _revision_of(one)) not in canaries and (one.get("status") or {}).get("availableReplicas")
+    ]
+    main = component_name(service, PREDICTOR)
+    if any(REVISION_LABEL in meta.labels(one) for one in deployments) or not serving:
+        return []
+    shares[main if main in serving else serving[0]] = 100 - sum(shares.values())
+    return [{"revisionName": name, "percent": percent} for name, percent in shares.items()]
+
+
 def _revisions(
-    traffic: Iterable[Mapping[str, object]], deployments: Iterable[Object], pods: Iterable[Object]
+    traffic: Collection[Mapping[str, object]], deployments: Iterable[Object], pods: Iterable[Object]
 ) -> Iterable[RevisionFacts]:
     """Yield revisions, the newest first; where there are none (Standard mode), Deployments."""
     percents: dict[str, int] = {}
