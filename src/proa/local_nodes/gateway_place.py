@@ -15,14 +15,10 @@ LOOPBACK = "127.0.0.1"
 
 
 class GatewayPlace:
-    """`find` returns the node to use, None while none runs; what needs one then raises OSError.
+    """`find` returns the node to use, None while none runs; what needs one then raises OSError."""
 
-    `count` tells how many are up.
-    """
-
-    def __init__(self, find: Callable[[], LocalNode | None], count: Callable[[], int]) -> None:
+    def __init__(self, find: Callable[[], LocalNode | None]) -> None:
         self._find = find
-        self._count = count
 
     @property
     def address(self) -> str:
@@ -50,11 +46,6 @@ class GatewayPlace:
 
         node = self._node()
         return (running_pid(node.directory) or 0) if node.has_own_network else 0
-
-    @property
-    def is_alone(self) -> bool:
-        """Tell whether there is no other node."""
-        return self._count() < 2
 
     @property
     def can_change_user(self) -> bool:

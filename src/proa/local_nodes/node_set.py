@@ -86,7 +86,7 @@ class LocalNodes:
     def lend_entrance(self, on_renewed: Callable[[], None]) -> GatewayPlace:
         """Return the way in to the nodes; `on_renewed` is called when it is another, or made anew."""
         self._on_entrance = on_renewed
-        return GatewayPlace(self._find_entrance, lambda: sum(1 for _ in self._running()))
+        return GatewayPlace(self._find_entrance)
 
     def has(self, name: str) -> bool:
         """Tell whether a node of that name is this machine's, up or not."""
