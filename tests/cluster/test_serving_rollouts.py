@@ -128,10 +128,10 @@ def test_canaries_promotion_rollback_and_a_model_that_does_not_load(service: Ser
         load.wait(20)
         service.apply("two", canaryTrafficPercent=10)
         service.until_traffic((2, 10), (1, 90))
-        assert 0.02 < shares(load, 200)["two"] < 0.25
+        assert 0.02 < shares(load, 300)["two"] < 0.25
         service.apply("two", canaryTrafficPercent=50)
         service.until_traffic((2, 50), (1, 50))
-        assert 0.35 < shares(load, 200)["two"] < 0.65
+        assert 0.35 < shares(load, 300)["two"] < 0.65
         service.apply("two")
         service.until_traffic((2, 100))
         assert shares(load, 50) == {"two": 1.0}

@@ -216,7 +216,7 @@ async def ask(
     port: int,
     data: bytes = b"hello",
     *,
-    timeout_seconds: float = 5,
+    timeout_seconds: float = 20,
 ) -> list[str]:
     """Connect from a namespace (None: the host's), send, end, and return the words of the answer."""
     sock = namespace.socket("tcp", "::" if ":" in address else "") if namespace else socket.socket()
@@ -435,7 +435,7 @@ def test_services_are_served_by_ipv6_too(run: Callable[[Scenario], None]) -> Non
         await path.apply(both(A, B))
         for client in (node.pods[C], node.namespace):
             for address, number in ((CLUSTER_IPV6, 80), (NODE_IPV6, 30080), (CLUSTER_IP, 80)):
-                assert {(await ask(client, address, number))[0] for _ in range(20)} == {A, B}
+                assert {(await ask(client, address, number))[0] for _ in range(60)} == {A, B}
         await path.apply(both(A, affinity_seconds=60))
         assert (await ask(node.pods[A], CLUSTER_IPV6, 80))[0] == A
         await path.apply(both(A, B, affinity_seconds=60))
@@ -494,7 +494,7 @@ def test_from_outside_externals_are_served_as_the_policy_says(run: Callable[[Sce
             await path.apply(changed(local))
             for address, number in ((EXTERNAL, 80), (NODE_IP, 30080)):
                 assert {(*(await ask(machine, address, number))[:2],) for _ in range(8)} == {(A, MACHINE)}
-                inside = {(*(await ask(node.pods[C], address, number))[:2],) for _ in range(16)}
+                inside = {(*(await ask(node.pods[C], address, number))[:2],) for _ in range(60)}
                 assert inside == {(A, C), (B, C)}
             await path.apply(changed(replace(local, node_port_endpoints=())))
             for address, number in ((EXTERNAL, 80), (NODE_IP, 30080)):
