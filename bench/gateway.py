@@ -40,6 +40,8 @@ class HostPlace:
     address = "127.0.0.1"
     namespaces: Sequence[str] = ()
     can_change_user = False
+    supervisor = 0
+    is_alone = True
 
     async def open_listener(self, address: str, port: int) -> socket.socket:
         """Return a socket."""

@@ -176,14 +176,24 @@ def _http_filter(port: int, protocol: str) -> Json:
         "@type": f"{TYPE}extensions.filters.http.router.v3.Router",
         "suppress_envoy_headers": True,
     }
+    request_ids = {  # nothing is traced, so ids need not say whether they are
+        "@type": f"{TYPE}extensions.request_id.uuid.v3.UuidRequestIdConfig",
+        "pack_trace_reason": False,
+        "use_request_id_for_trace_sampling": False,
+    }
     manager = {
         "@type": f"{TYPE}extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
         "stat_prefix": f"gateway_{port}",
         "rds": {"route_config_name": routes, "config_source": source(file_name("rds", routes))},
         "http_filters": [
-            {"name": "envoy.filters.http.cors", "typed_config": cors},
+            {
+                "name": "envoy.filters.http.cors",
+                "typed_config": cors,
+                "disabled": True,
+            },  # but where a route has it
             {"name": "envoy.filters.http.router", "typed_config": router},
         ],
+        "request_id_extension": {"typed_config": request_ids},
         "upgrade_configs": [{"upgrade_type": "websocket"}],
         "use_remote_address": True,
         "normalize_path": True,

@@ -19,6 +19,8 @@ from proa.network.gateway.model import (
     ValueMatch,
 )
 
+_ANY_REST = re.compile(r"\^?([\w/ -]+)\.\*\$?", re.ASCII)
+"""A regular expression, of the whole value, for all that begins with something."""
 NOWHERE = "nowhere"
 """A cluster that there is not: requests to it are answered with 500."""
 RETRY_ON = "connect-failure,refused-stream,reset-before-request"
@@ -67,7 +69,7 @@ def _make_route(route: Route, door: Door, public_ports: Mapping[int, int]) -> Js
 
 def _make_match(route: Route) -> Json:
     match: Json = _path_match(route.path)
-    headers = [_value_match(header) for header in route.headers]
+    headers = [_header_match(header) for header in route.headers]
     if route.method:
         headers.append({"name": ":method", "string_match": {"exact": route.method}})
     if route.label_only:
@@ -92,6 +94,14 @@ def _path_match(path: PathMatch) -> Json:
     if {"?", "#"} & {*path.value}:  # no path has them, and Envoy refuses all routes for one such prefix
         return {"path": path.value}
     return {"path_separated_prefix": path.value}
+
+
+def _header_match(match: ValueMatch) -> Json:
+    """Return the match; what only asks for a beginning without a regular expression, which would cost each request."""
+    beginning = _ANY_REST.fullmatch(match.value) if match.is_regex else None
+    if beginning is None:
+        return _value_match(match)
+    return {"name": match.name, "string_match": {"prefix": beginning[1]}}
 
 
 def _value_match(match: ValueMatch) -> Json:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib.util
+import json
 import os
 import signal
 import subprocess
@@ -239,6 +240,15 @@ def test_requests_get_what_the_objects_say(tmp_path):
             ],
             "backendRefs": [to("b")],
         },
+        {
+            "matches": [
+                {
+                    "path": {"value": "/kind"},
+                    "headers": [{"name": "X-V", "type": "RegularExpression", "value": "^a/b.*"}],
+                }
+            ],
+            "backendRefs": [to("b")],
+        },
         {"matches": [{"path": {"value": "/broken"}}], "backendRefs": [to("nope")]},
         {"matches": [{"path": {"value": "/empty"}}], "backendRefs": [to("none")]},
         {
@@ -290,6 +300,7 @@ def test_requests_get_what_the_objects_say(tmp_path):
     services = [make_service(name) for name in ("a", "b", "none", "mirror")]
     planned = plan_all(objects, FakeWorld(*services, make_tls_secret("cert")))
     certificates = {SECRET: some_certificate(0), DEFAULT_CERTIFICATE: some_certificate(1)}
+    request_ids = set()
 
     async def run(backends):
         snapshot = make_snapshot(planned.doors, backends, certificates)
@@ -342,8 +353,13 @@ def test_requests_get_what_the_objects_say(tmp_path):
                 get("/match?v=2"),
                 get("/re/12/x"),
                 get("/re/12/xy"),
+                get("/kind", headers={"x-v": "a/b+c"}),
+                get("/kind", headers={"x-v": "-a/b"}),
             )
-        ] == ["a", "b", "b", "a", "b", "b", "a"]
+        ] == ["a", "b", "b", "a", "b", "b", "a", "b", "a"]
+        ids = {get(path).seen["headers"]["x-request-id"] for path in ("/match", "/match")}
+        assert len(ids) == 2
+        request_ids.update(ids)
         assert [get(path).status for path in ("/broken", "/empty")] == [500, 503]
         assert get("/slow", headers={"x-sleep": "2"}).status == 504
         assert get("/mirrored/1").status == 200
@@ -360,6 +376,8 @@ def test_requests_get_what_the_objects_say(tmp_path):
             headers={"Origin": "https://evil.io", "Access-Control-Request-Method": "PUT"},
         )
         assert "access-control-allow-origin" not in denied.headers
+        answers = [get(path, headers={"Origin": "https://a.app.io"}).headers for path in ("/cors", "/match")]
+        assert ["access-control-allow-origin" in headers for headers in answers] == [True, False]
         assert get("/", host="unknown.io").status == 404
         assert get("/s.S/M", host="grpc.io").status == 404  # no gRPC: it does not say so
         assert [
@@ -385,6 +403,7 @@ def test_requests_get_what_the_objects_say(tmp_path):
         asyncio.run(run(backends))
     log = (tmp_path / "logs/access.log").read_text()
     assert '"route":"HTTPRoute/default/r/2"' in log
+    assert request_ids <= {json.loads(line)["requestId"] for line in log.splitlines()}
 
 
 @pytest.fixture
