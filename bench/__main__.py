@@ -37,6 +37,7 @@ BENCHES = {
     "pipelines_planner": "what an event costs the planner of a pipeline run, with 10 and 10,000 tasks",
     "tuning_trials": "what a trial costs: 20 one after another, 500 with 16 at a time",
     "serving": "what a prediction costs, beside KServe's and MLServer's own servers",
+    "serving_path": "what the gateway costs before a model, beside the least that Envoy costs",
     "serving_agent": "what the agent costs before anybody's container",
     "suggestions": "what a suggestion for an experiment costs, with 100 and 10,000 observations",
 }
