@@ -41,7 +41,6 @@ class HostPlace:
     namespaces: Sequence[str] = ()
     can_change_user = False
     supervisor = 0
-    is_alone = True
 
     async def open_listener(self, address: str, port: int) -> socket.socket:
         """Return a socket."""
