@@ -9,6 +9,7 @@ Source: pkg/controller/v1alpha1/trainedmodel/controller.go of KServe.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Iterable, Sequence
 
 from proa.client.protocol import Object
@@ -27,6 +28,7 @@ from proa.ml.serving.revisions.trained_models import (
 )
 from proa.ml.serving.spec.defaults import has_many_models, with_defaults
 from proa.objects import meta
+from proa.objects.errors import NotFound
 from proa.objects.resource import CONFIG_MAPS, DEPLOYMENTS
 from proa.reconcile.protocol import DONE, Cache, Context, Key, Result, Watch
 
@@ -116,7 +118,7 @@ async def _write_config(context: Context, isvc: Object, models: Sequence[Object]
 async def _write(
     context: Context, isvc: Object, model: Object, protocol: str, is_many: bool, is_loaded: bool
 ) -> None:
-    """Write a model's owner and label, then its status."""
+    """Write a model's owner and label, then its status; nothing of one that is gone meanwhile."""
     if not meta.is_controlled_by(model, isvc) or meta.labels(model).get(PARENT_LABEL) != meta.name(isvc):
         reference = meta.make_owner_reference(isvc, INFERENCE_SERVICES)
         others = [one for one in meta.owner_references(model) if one.get("kind") != INFERENCE_SERVICES.kind]
@@ -127,7 +129,10 @@ async def _write(
                 "resourceVersion": meta.resource_version(model),
             }
         }
-        model = await context.client.patch(TRAINED_MODELS, meta.name(model), patch, meta.namespace(model))
+        try:
+            model = await context.client.patch(TRAINED_MODELS, meta.name(model), patch, meta.namespace(model))
+        except NotFound:
+            return
     told = [
         (SERVICE_READY, meta.has_condition(isvc, READY), "InferenceServiceNotReady", NOT_READY),
         (IS_MULTI_MODEL, is_many, "IsNotMMSPredictor", NOT_MANY),
@@ -158,7 +163,8 @@ async def _tell_missing(context: Context, model: Object, name: str) -> None:
 
 async def _write_status(context: Context, model: Object, status: Object) -> None:
     if status != (model.get("status") or {}):
-        await context.client.update(TRAINED_MODELS, {**model, "status": status}, "status")
+        with contextlib.suppress(NotFound):
+            await context.client.update(TRAINED_MODELS, {**model, "status": status}, "status")
 
 
 def _conditions(model: Object, told: Sequence[tuple[str, bool, str, str]], now: float) -> list[Object]:

@@ -6,11 +6,14 @@ import asyncio
 import json
 from typing import Any
 
+import pytest
+
 from proa.client.fake import FakeClient
 from proa.ml.serving.kinds import INFERENCE_SERVICES, TRAINED_MODELS
 from proa.ml.serving.operator.trained_model import TrainedModelController
 from proa.ml.serving.revisions.trained_models import fitting
 from proa.objects import meta
+from proa.objects.errors import NotFound
 from proa.objects.resource import CONFIG_MAPS
 from proa.reconcile.manager import Manager
 
@@ -36,8 +39,11 @@ def make_service(**model: Any) -> dict[str, Any]:
     }
 
 
-async def reconciled(*objects: tuple[Any, dict[str, Any]]) -> FakeClient:
+async def reconciled(*objects: tuple[Any, dict[str, Any]], gone_at: str = "") -> FakeClient:
+    """Return the API after it; `gone_at` is the first call for which a TrainedModel is gone meanwhile."""
     client = FakeClient()
+    if gone_at:
+        client.fail_next(NotFound("trainedmodels a not found"), gone_at, TRAINED_MODELS)
     for resource, obj in objects:
         client.add(resource, obj)
     manager = Manager(client, (TrainedModelController(),), now=lambda: 1_750_000_000.0, random=lambda: 0.5)
@@ -103,6 +109,15 @@ def test_a_model_whose_inference_service_is_missing_waits_and_says_so():
     assert (
         condition["message"] == "there is no InferenceService many: make it, or correct spec.inferenceService"
     )
+
+
+@pytest.mark.parametrize("call", ["patch", "update"])
+def test_a_model_that_is_deleted_meanwhile_is_no_failure(call: str, caplog: pytest.LogCaptureFixture):
+    service = (INFERENCE_SERVICES, make_service())
+    client = asyncio.run(reconciled(service, (TRAINED_MODELS, make_model("a")), gone_at=call))
+
+    assert "modelconfig-many-0" in [meta.name(one) for one in client.all(CONFIG_MAPS)]
+    assert caplog.records == []
 
 
 def test_without_a_limit_all_models_fit():
