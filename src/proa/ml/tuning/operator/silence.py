@@ -12,6 +12,7 @@ from proa.ml.tuning.operator.pod_trouble import Trouble, describe_failure
 from proa.objects import meta
 from proa.objects.errors import ApiError
 from proa.objects.resource import EVENTS
+from proa.reconcile.events import COMBINED_PREFIX
 
 MOST_EVENTS = 50
 
@@ -39,4 +40,6 @@ async def _last_warning(client: Client, about: Object) -> str:
     last = max(
         found.items, key=lambda event: str(event.get("lastTimestamp") or event.get("eventTime")), default=None
     )
-    return "" if last is None else f"{last.get('reason')}: {last.get('message')}"
+    if last is None:
+        return ""
+    return f"{last.get('reason')}: {(last.get('message') or '').removeprefix(COMBINED_PREFIX)}"

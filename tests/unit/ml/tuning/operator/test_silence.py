@@ -56,7 +56,8 @@ def make_pod(phase: str, *statuses: Object) -> Object:
 )
 def test_the_reason_that_is_nearest_is_told(pods: list[Object], reason: str, words: str) -> None:
     client = FakeClient()
-    for uid, why, message in (("r", "FailedCreate", "exceeded quota"), ("p", "FailedMount", "no claim")):
+    quota = "(combined from similar events): exceeded quota"
+    for uid, why, message in (("r", "FailedCreate", quota), ("p", "FailedMount", "no claim")):
         client.add(
             EVENTS,
             {
