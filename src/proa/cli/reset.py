@@ -32,6 +32,7 @@ OURS = (
     "gateway",
     "pipelines",
     "tuning",
+    "serving",
     "restore.tmp",
     "restore.ready",
 )
