@@ -41,7 +41,7 @@ def test_kubectl_knows_every_kind_and_explains_its_fields(cluster: Cluster) -> N
 def test_an_experiment_is_followed_shown_backed_up_and_removed(
     cluster: Cluster, namespace: str, tmp_path: Path
 ) -> None:
-    trial = make_job(make_container("for step in 1 2 3; do echo score=0.$step; done; echo score=$1"))
+    trial = make_job(make_container("for step in 1 2 3; do echo score=0.0$step; done; echo score=$1"))
     apply(cluster, namespace, make_experiment("looked-at", trial, maxTrialCount=3, parallelTrialCount=3))
 
     followed = cluster.proa("experiments", "show", "-f", "looked-at", "-n", namespace).stdout
@@ -58,7 +58,7 @@ def test_an_experiment_is_followed_shown_backed_up_and_removed(
 
     shown = ("experiments", "show", "looked-at", "--trial", best["trial"], "-n", namespace)
     points = json.loads(cluster.proa(*shown, "-o", "json").stdout)["points"]
-    assert [point["value"] for point in points] == ["0.1", "0.2", "0.3", best["metrics"]["score"]]
+    assert [point["value"] for point in points] == ["0.01", "0.02", "0.03", best["metrics"]["score"]]
     assert "its 4 points" in cluster.proa(*shown).stdout
 
     backup = tmp_path / "backup.gz"

@@ -194,7 +194,8 @@ class Node:
 
     async def add_addresses(self, addresses: list[str]) -> None:
         for address in addresses:
-            self.namespace.run(f"ip addr replace {address} dev lo")
+            at_once = " nodad" if ":" in address else ""  # as noded adds them: listeners follow in no time
+            self.namespace.run(f"ip addr replace {address} dev lo{at_once}")
 
     async def remove_addresses(self, addresses: list[str]) -> None:
         for address in addresses:
