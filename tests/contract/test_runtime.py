@@ -1238,6 +1238,32 @@ def test_nothing_is_left_of_a_killed_noded_and_the_next_one_remembers(own_node: 
     run(own_node, remembered)
 
 
+def test_a_program_that_a_killed_noded_may_have_started_is_not_started_again(own_node: Node) -> None:
+    async def main() -> None:
+        client = await NodedClient.connect(own_node.directory)
+        try:
+            sandbox = await make_sandbox(client)
+            identifier = await start(client, sandbox, shell(own_node, "sleep 1000"))
+            pid = launch.running_pid(own_node.directory)
+            assert pid is not None
+            os.kill(pid, signal.SIGKILL)
+            await until(lambda: launch.running_pid(own_node.directory) is None)
+            (file,) = own_node.directory.glob(f"**/{identifier}.json")
+            record = json.loads(file.read_text())
+            file.write_text(json.dumps({**record, "state": "Created"}))  # as it is until the program runs
+        finally:
+            await client.close()
+
+    asyncio.run(main())
+    own_node.start()
+
+    async def remembered(client: NodedClient) -> None:
+        (container,) = await client.list_containers()
+        assert (container.state, container.exit_code) == ("Exited", 137)
+
+    run(own_node, remembered)
+
+
 def test_a_client_finds_noded_again_after_it_was_started_anew(own_node: Node) -> None:
     async def main() -> None:
         client = await NodedClient.connect(own_node.directory)

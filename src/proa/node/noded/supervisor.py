@@ -89,7 +89,7 @@ class Supervisor:
             if sandbox["state"] == "Ready":
                 self._sandboxes.save({**sandbox, "state": "NotReady"})
         for record in list(self._containers.items.values()):
-            if record["state"] == "Running":
+            if record["state"] == "Running" or (record["state"] == "Created" and record["started_at"]):
                 ended = {
                     "state": "Exited",
                     "exit_code": 137,
@@ -254,7 +254,10 @@ class Supervisor:
         reply.send({})
 
     def do_start_container(self, arguments: Record, reply: Reply) -> None:
-        """Fork the container; answer when its program runs, or could not be."""
+        """Fork the container; answer when its program runs, or could not be.
+
+        That it begins is on disk before: should we be killed meanwhile, its program may have run, and is not run again.
+        """
         record = self._container(arguments, "RunContainerError")
         if record["state"] != "Created":
             raise Failure("RunContainerError", f"container is {record['state'].lower()}: it is started once")
@@ -263,9 +266,11 @@ class Supervisor:
         beside = self._target(config)
         running = _Running(Output(self._loop, _open_log(config)))
         ours, theirs = make_pipes(stdin=config["stdin"], tty=config["tty"])
+        self._containers.save({**record, "started_at": time.time()})
         try:
             spawned = self._runtime.start(record, sandbox, theirs, beside=beside)
         except BaseException as error:
+            self._containers.save(record)
             close_all(*ours)
             running.output.close()
             raise as_failure("RunContainerError", "failed to start", error) from error
