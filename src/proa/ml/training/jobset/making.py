@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Coroutine, Iterable
 from contextlib import suppress
+from itertools import islice
 from typing import Any
 
 from proa.client.protocol import Object
@@ -35,20 +36,12 @@ class Refused(Exception):
 async def each(writes: Iterable[Coroutine[Any, Any, object]]) -> None:
     """Do all, PARALLEL_WRITES at a time; raise the first error once all have ended.
 
-    Those that had not begun when this is cancelled are never begun.
+    A generator makes those of later batches only when it is their turn.
     """
-    seats = asyncio.Semaphore(PARALLEL_WRITES)
-
-    async def seated(write: Coroutine[Any, Any, object]) -> None:
-        async with seats:
-            await write
-
-    everything = [*writes]
-    try:
-        outcomes = await asyncio.gather(*map(seated, everything), return_exceptions=True)
-    finally:
-        for write in everything:
-            write.close()
+    rest = iter(writes)
+    outcomes: list[object] = []
+    while batch := [*islice(rest, PARALLEL_WRITES)]:
+        outcomes += await asyncio.gather(*batch, return_exceptions=True)
     for outcome in outcomes:
         if isinstance(outcome, BaseException):
             raise outcome

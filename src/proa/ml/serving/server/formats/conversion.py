@@ -86,10 +86,9 @@ def read_converted(stem: Path) -> Converted | None:
         about = json.loads(about_path.read_bytes())
     except (OSError, ValueError):
         return None
-    if about.get("why"):
-        touch(about_path)
-        return Converted(None, {}, str(about["why"]))
     touch(about_path)
+    if about.get("why"):
+        return Converted(None, {}, str(about["why"]))
     return Converted(model_path, about, "") if model_path.is_file() else None
 
 
